@@ -1,0 +1,1 @@
+//! Moves bytes: sources, sinks, lookups, formats and codecs.

@@ -1,0 +1,1 @@
+//! The one set of conversions between kinds of values.

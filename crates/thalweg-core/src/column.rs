@@ -1,0 +1,572 @@
+//! Columns: a word and a tag per row, and a heap for what does not fit into a word (`hot-path.md` 7.1).
+//!
+//! `seen` says which tags occur. When it names exactly one, `words` *is* a slice of that type and a kernel can run
+//! over it without looking at tags. Strings and raw JSON are spans, either of the batch's shared arena or of the
+//! column's own bytes; every `Str` span was checked to be UTF-8 when it was pushed, which is the invariant behind
+//! [`Column::cell`].
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::error::RowError;
+use crate::time::Timestamp;
+use crate::value::Value;
+
+/// What a cell holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Tag {
+    /// The key was not there.
+    Missing = 0,
+    /// JSON null.
+    Null = 1,
+    /// Word 0 or 1.
+    Bool = 2,
+    /// Word is an `i64`.
+    Int = 3,
+    /// Word is the bits of an `f64`.
+    Float = 4,
+    /// Word is a span of UTF-8 text.
+    Str = 5,
+    /// Word is a span of unparsed JSON: an object or array from schemaless input (its numbers are floats, T-2).
+    Json = 6,
+    /// Word is a span of bytes.
+    Bytes = 7,
+    /// Word is an `i64`: milliseconds since the epoch.
+    Time = 8,
+    /// Word is an index into the heap's values: computed lists and maps.
+    Value = 9,
+    /// Word is an index into the heap's errors: evaluation failed for this row.
+    Error = 10,
+}
+
+/// A set of tags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TagSet(u16);
+
+impl TagSet {
+    /// The set of this tag alone.
+    pub const fn of(tag: Tag) -> Self {
+        Self(1 << tag as u8)
+    }
+
+    /// Adds a tag.
+    #[inline]
+    pub fn insert(&mut self, tag: Tag) {
+        self.0 |= 1 << tag as u8;
+    }
+
+    /// Adds all tags of another set.
+    pub fn extend(&mut self, other: TagSet) {
+        self.0 |= other.0;
+    }
+
+    /// Whether the tag occurs.
+    pub fn contains(self, tag: Tag) -> bool {
+        self.0 & (1 << tag as u8) != 0
+    }
+
+    /// Whether no other tag than this occurs (true for the empty set).
+    pub fn only(self, tag: Tag) -> bool {
+        self.0 & !(1 << tag as u8) == 0
+    }
+
+    /// Whether every tag of `self` is in `other`.
+    pub fn within(self, other: TagSet) -> bool {
+        self.0 & !other.0 == 0
+    }
+
+    /// The set of both.
+    pub const fn with(self, tag: Tag) -> Self {
+        Self(self.0 | 1 << tag as u8)
+    }
+}
+
+/// The bytes that the spans of one batch point into: what a socket read or a queue hand-over returned.
+pub type Arena = Arc<Vec<u8>>;
+
+/// Marks a span's offset as one of the column's own bytes.
+const OWN: u64 = 1 << 63;
+
+/// Where cells keep what does not fit into a word.
+#[derive(Debug, Clone, Default)]
+struct Heap {
+    /// Shared with the whole batch.
+    arena: Option<Arena>,
+    own: Vec<u8>,
+    values: Vec<Value>,
+    errors: Vec<RowError>,
+}
+
+/// A cell, borrowed from its column.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Cell<'a> {
+    /// The key was not there.
+    Missing,
+    /// JSON null.
+    Null,
+    /// A boolean.
+    Bool(bool),
+    /// An integer.
+    Int(i64),
+    /// A float.
+    Float(f64),
+    /// Text.
+    Str(&'a str),
+    /// Unparsed JSON, an object or array.
+    Json(&'a [u8]),
+    /// Bytes.
+    Bytes(&'a [u8]),
+    /// An instant.
+    Time(Timestamp),
+    /// A computed list or map.
+    Value(&'a Value),
+    /// Evaluation failed here.
+    Error(&'a RowError),
+}
+
+impl Cell<'_> {
+    /// Whether the cell is null or missing.
+    pub fn is_nothing(&self) -> bool {
+        matches!(self, Self::Missing | Self::Null)
+    }
+
+    /// The cell as a value of its own. Missing and errors become null; raw JSON is parsed (malformed JSON: null,
+    /// which a decoder has already excluded).
+    pub fn to_value(&self) -> Value {
+        match *self {
+            Self::Missing | Self::Null | Self::Error(_) => Value::Null,
+            Self::Bool(value) => Value::Bool(value),
+            Self::Int(value) => Value::Int(value),
+            Self::Float(value) => Value::Float(value),
+            Self::Str(value) => Value::text(value),
+            Self::Json(raw) => crate::json::parse(raw, crate::json::Numbers::Float).unwrap_or_default(),
+            Self::Bytes(value) => Value::Bytes(Bytes::copy_from_slice(value)),
+            Self::Time(value) => Value::Time(value),
+            Self::Value(value) => value.clone(),
+        }
+    }
+}
+
+/// A column of dynamically typed cells.
+#[derive(Debug, Clone, Default)]
+pub struct Column {
+    words: Vec<u64>,
+    tags: Vec<u8>,
+    seen: TagSet,
+    heap: Heap,
+}
+
+impl Column {
+    /// An empty column.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty column whose spans may point into `arena`.
+    pub fn with_arena(arena: Option<Arena>) -> Self {
+        Self { heap: Heap { arena, ..Heap::default() }, ..Self::default() }
+    }
+
+    /// A column of floats without gaps.
+    pub fn from_floats(values: impl IntoIterator<Item = f64>) -> Self {
+        Self::from_words(Tag::Float, values.into_iter().map(f64::to_bits).collect())
+    }
+
+    /// A column of integers without gaps.
+    pub fn from_ints(values: impl IntoIterator<Item = i64>) -> Self {
+        Self::from_words(Tag::Int, values.into_iter().map(|value| value as u64).collect())
+    }
+
+    /// A column of booleans without gaps.
+    pub fn from_bools(values: impl IntoIterator<Item = bool>) -> Self {
+        Self::from_words(Tag::Bool, values.into_iter().map(u64::from).collect())
+    }
+
+    /// A column of `rows` missing cells.
+    pub fn missing(rows: usize) -> Self {
+        Self::from_words(Tag::Missing, vec![0; rows])
+    }
+
+    /// A column of values.
+    pub fn from_values<'a>(values: impl IntoIterator<Item = &'a Value>) -> Self {
+        let mut column = Self::new();
+        values.into_iter().for_each(|value| column.push_value(value));
+        column
+    }
+
+    fn from_words(tag: Tag, words: Vec<u64>) -> Self {
+        debug_assert!(!matches!(tag, Tag::Str | Tag::Json | Tag::Bytes | Tag::Value | Tag::Error));
+        let tags = vec![tag as u8; words.len()];
+        let seen = if words.is_empty() { TagSet::default() } else { TagSet::of(tag) };
+        Self { words, tags, seen, heap: Heap::default() }
+    }
+
+    /// The number of rows.
+    pub fn len(&self) -> usize {
+        self.words.len()
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// The tags that occur (after a truncation: may have occurred).
+    pub fn seen(&self) -> TagSet {
+        self.seen
+    }
+
+    /// The raw words, one a row. Their meaning is given by [`Column::tag`].
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
+    /// The raw tags, one a row ([`Tag`] as `u8`).
+    pub fn tags(&self) -> &[u8] {
+        &self.tags
+    }
+
+    /// All cells as floats, when every one is a float.
+    pub fn floats(&self) -> Option<&[f64]> {
+        self.seen.only(Tag::Float).then(|| bytemuck::cast_slice(&self.words))
+    }
+
+    /// All cells as integers, when every one is an integer.
+    pub fn ints(&self) -> Option<&[i64]> {
+        self.seen.only(Tag::Int).then(|| bytemuck::cast_slice(&self.words))
+    }
+
+    /// The tag of a row.
+    #[inline]
+    pub fn tag(&self, row: usize) -> Tag {
+        TAGS[self.tags[row] as usize]
+    }
+
+    /// The cell of a row.
+    #[inline]
+    pub fn cell(&self, row: usize) -> Cell<'_> {
+        let word = self.words[row];
+        match self.tag(row) {
+            Tag::Missing => Cell::Missing,
+            Tag::Null => Cell::Null,
+            Tag::Bool => Cell::Bool(word != 0),
+            Tag::Int => Cell::Int(word as i64),
+            Tag::Float => Cell::Float(f64::from_bits(word)),
+            Tag::Str => Cell::Str(self.text(word)),
+            Tag::Json => Cell::Json(self.span(word)),
+            Tag::Bytes => Cell::Bytes(self.span(word)),
+            Tag::Time => Cell::Time(Timestamp(word as i64)),
+            Tag::Value => Cell::Value(&self.heap.values[word as usize]),
+            Tag::Error => Cell::Error(&self.heap.errors[word as usize]),
+        }
+    }
+
+    /// The value of a row; see [`Cell::to_value`].
+    pub fn value(&self, row: usize) -> Value {
+        self.cell(row).to_value()
+    }
+
+    /// The bytes of a span word of this column.
+    #[inline]
+    fn span(&self, word: u64) -> &[u8] {
+        let (start, len) = (((word & !OWN) >> 32) as usize, word as u32 as usize);
+        match &self.heap.arena {
+            Some(arena) if word & OWN == 0 => &arena[start..start + len],
+            _ => &self.heap.own[start..start + len],
+        }
+    }
+
+    #[inline]
+    #[allow(unsafe_code)]
+    fn text(&self, word: u64) -> &str {
+        let bytes = self.span(word);
+        debug_assert!(std::str::from_utf8(bytes).is_ok());
+        // SAFETY: a `Str` word is made only by `push_str` (from a `&str`), by `push_text_span` (after a UTF-8
+        // check) and by `append_rows` (from a cell of another column, which held the same); neither the arena,
+        // which is immutable behind its `Arc`, nor bytes of `own` before its end are ever changed afterwards.
+        unsafe { std::str::from_utf8_unchecked(bytes) }
+    }
+
+    #[inline]
+    fn push_word(&mut self, tag: Tag, word: u64) {
+        self.words.push(word);
+        self.tags.push(tag as u8);
+        self.seen.insert(tag);
+    }
+
+    /// Adds a missing cell.
+    #[inline]
+    pub fn push_missing(&mut self) {
+        self.push_word(Tag::Missing, 0);
+    }
+
+    /// Adds a null.
+    #[inline]
+    pub fn push_null(&mut self) {
+        self.push_word(Tag::Null, 0);
+    }
+
+    /// Adds a boolean.
+    #[inline]
+    pub fn push_bool(&mut self, value: bool) {
+        self.push_word(Tag::Bool, u64::from(value));
+    }
+
+    /// Adds an integer.
+    #[inline]
+    pub fn push_int(&mut self, value: i64) {
+        self.push_word(Tag::Int, value as u64);
+    }
+
+    /// Adds a float.
+    #[inline]
+    pub fn push_float(&mut self, value: f64) {
+        self.push_word(Tag::Float, value.to_bits());
+    }
+
+    /// Adds an instant.
+    #[inline]
+    pub fn push_time(&mut self, value: Timestamp) {
+        self.push_word(Tag::Time, value.0 as u64);
+    }
+
+    /// Adds text, copied into the column.
+    pub fn push_str(&mut self, value: &str) {
+        let word = self.own_span(value.as_bytes());
+        self.push_word(Tag::Str, word);
+    }
+
+    /// Adds bytes, copied into the column.
+    pub fn push_bytes(&mut self, value: &[u8]) {
+        let word = self.own_span(value);
+        self.push_word(Tag::Bytes, word);
+    }
+
+    /// Adds unparsed JSON (a checked object or array), copied into the column.
+    pub fn push_json(&mut self, raw: &[u8]) {
+        let word = self.own_span(raw);
+        self.push_word(Tag::Json, word);
+    }
+
+    /// Adds text that stands in the arena. Invalid UTF-8 is copied with U+FFFD in place of bad bytes (F1.2).
+    #[inline]
+    pub fn push_text_span(&mut self, start: usize, len: usize) {
+        let word = (start as u64) << 32 | len as u64;
+        let bytes = self.span(word);
+        if bytes.is_ascii() || std::str::from_utf8(bytes).is_ok() {
+            self.push_word(Tag::Str, word);
+        } else {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            self.push_str(&text);
+        }
+    }
+
+    /// Adds a checked JSON object or array that stands in the arena.
+    #[inline]
+    pub fn push_json_span(&mut self, start: usize, len: usize) {
+        self.push_word(Tag::Json, (start as u64) << 32 | len as u64);
+    }
+
+    /// Adds bytes that stand in the arena.
+    #[inline]
+    pub fn push_bytes_span(&mut self, start: usize, len: usize) {
+        self.push_word(Tag::Bytes, (start as u64) << 32 | len as u64);
+    }
+
+    /// Adds a value; scalars become words, lists and maps go to the heap.
+    pub fn push_value(&mut self, value: &Value) {
+        match value {
+            Value::Null => self.push_null(),
+            Value::Bool(value) => self.push_bool(*value),
+            Value::Int(value) => self.push_int(*value),
+            Value::Float(value) => self.push_float(*value),
+            Value::Str(value) => self.push_str(value),
+            Value::Bytes(value) => self.push_bytes(value),
+            Value::Time(value) => self.push_time(*value),
+            Value::List(_) | Value::Map(_) => {
+                let index = self.heap.values.len() as u64;
+                self.heap.values.push(value.clone());
+                self.push_word(Tag::Value, index);
+            }
+        }
+    }
+
+    /// Adds a failed row.
+    pub fn push_error(&mut self, error: RowError) {
+        let index = self.heap.errors.len() as u64;
+        self.heap.errors.push(error);
+        self.push_word(Tag::Error, index);
+    }
+
+    /// Adds a cell of another column, copying what it points to.
+    pub fn push_cell(&mut self, cell: Cell<'_>) {
+        match cell {
+            Cell::Missing => self.push_missing(),
+            Cell::Null => self.push_null(),
+            Cell::Bool(value) => self.push_bool(value),
+            Cell::Int(value) => self.push_int(value),
+            Cell::Float(value) => self.push_float(value),
+            Cell::Str(value) => self.push_str(value),
+            Cell::Json(raw) => self.push_json(raw),
+            Cell::Bytes(value) => self.push_bytes(value),
+            Cell::Time(value) => self.push_time(value),
+            Cell::Value(value) => self.push_value(value),
+            Cell::Error(error) => self.push_error(error.clone()),
+        }
+    }
+
+    /// Adds rows of another column, copying what they point to, so that the other's arena is not kept alive.
+    pub fn append_rows(&mut self, other: &Column, rows: impl Iterator<Item = usize>) {
+        const PLAIN: TagSet = TagSet::of(Tag::Missing)
+            .with(Tag::Null)
+            .with(Tag::Bool)
+            .with(Tag::Int)
+            .with(Tag::Float)
+            .with(Tag::Time);
+        if other.seen.within(PLAIN) {
+            for row in rows {
+                self.push_word(other.tag(row), other.words[row]);
+            }
+        } else {
+            rows.for_each(|row| self.push_cell(other.cell(row)));
+        }
+    }
+
+    /// Shortens the column to `rows`. Heap space of the rows cut off stays in use until [`Column::clear`].
+    pub fn truncate(&mut self, rows: usize) {
+        self.words.truncate(rows);
+        self.tags.truncate(rows);
+    }
+
+    /// Empties the column for another batch, keeping its allocations.
+    pub fn clear(&mut self, arena: Option<Arena>) {
+        self.words.clear();
+        self.tags.clear();
+        self.seen = TagSet::default();
+        self.heap.arena = arena;
+        self.heap.own.clear();
+        self.heap.values.clear();
+        self.heap.errors.clear();
+    }
+
+    /// Heap bytes in use, for memory limits and metrics.
+    pub fn memory(&self) -> usize {
+        self.words.capacity() * 8 + self.tags.capacity() + self.heap.own.capacity() + self.heap.values.capacity() * 24
+    }
+
+    fn own_span(&mut self, bytes: &[u8]) -> u64 {
+        let start = self.heap.own.len() as u64;
+        self.heap.own.extend_from_slice(bytes);
+        OWN | start << 32 | bytes.len() as u64
+    }
+}
+
+const TAGS: [Tag; 11] = [
+    Tag::Missing,
+    Tag::Null,
+    Tag::Bool,
+    Tag::Int,
+    Tag::Float,
+    Tag::Str,
+    Tag::Json,
+    Tag::Bytes,
+    Tag::Time,
+    Tag::Value,
+    Tag::Error,
+];
+
+/// The result of an expression: a column of the batch, a new one, or one cell for every row.
+#[derive(Debug, Clone)]
+pub enum ColumnRef<'a> {
+    /// One cell a row of the batch.
+    Rows(Cow<'a, Column>),
+    /// The same cell for every row; the column has exactly one row.
+    Constant(Cow<'a, Column>),
+}
+
+impl<'a> ColumnRef<'a> {
+    /// A column of the batch.
+    pub fn borrowed(column: &'a Column) -> Self {
+        Self::Rows(Cow::Borrowed(column))
+    }
+
+    /// A new column.
+    pub fn owned(column: Column) -> Self {
+        Self::Rows(Cow::Owned(column))
+    }
+
+    /// The cell of a row of the batch.
+    #[inline]
+    pub fn cell(&self, row: usize) -> Cell<'_> {
+        match self {
+            Self::Rows(column) => column.cell(row),
+            Self::Constant(column) => column.cell(0),
+        }
+    }
+
+    /// The column behind it.
+    pub fn column(&self) -> &Column {
+        match self {
+            Self::Rows(column) | Self::Constant(column) => column,
+        }
+    }
+
+    /// Whether every row has the same cell.
+    pub fn is_constant(&self) -> bool {
+        matches!(self, Self::Constant(_))
+    }
+
+    /// A column of its own with `rows` rows.
+    pub fn into_column(self, rows: usize) -> Column {
+        match self {
+            Self::Rows(column) => column.into_owned(),
+            Self::Constant(column) => {
+                let mut out = Column::new();
+                out.append_rows(&column, std::iter::repeat_n(0, rows));
+                out
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uniform_column_is_a_slice_and_a_mixed_one_is_not() {
+        let mut column = Column::from_floats([1.5, 2.5]);
+        assert_eq!(column.floats(), Some(&[1.5, 2.5][..]));
+        column.push_str("x");
+        assert_eq!(column.floats(), None);
+        assert_eq!(column.cell(2), Cell::Str("x"));
+        assert_eq!(column.cell(0), Cell::Float(1.5));
+    }
+
+    #[test]
+    fn spans_of_the_arena_and_own_bytes_live_side_by_side() {
+        let mut column = Column::with_arena(Some(Arc::new(b"hello \xffworld".to_vec())));
+        column.push_text_span(0, 5);
+        column.push_text_span(6, 3);
+        column.push_str("own");
+        assert_eq!(column.cell(0), Cell::Str("hello"));
+        assert_eq!(column.cell(1), Cell::Str("\u{fffd}wo"));
+        assert_eq!(column.cell(2), Cell::Str("own"));
+        let mut copy = Column::new();
+        copy.append_rows(&column, [2, 0].into_iter());
+        assert_eq!((copy.cell(0), copy.cell(1)), (Cell::Str("own"), Cell::Str("hello")));
+    }
+
+    #[test]
+    fn values_round_trip_and_a_cleared_column_is_empty() {
+        let list = Value::list(vec![Value::Int(1), Value::Null]);
+        let mut column = Column::from_values([&list, &Value::text("a"), &Value::Null]);
+        assert_eq!(column.value(0), list);
+        assert_eq!(column.value(1), Value::text("a"));
+        column.clear(None);
+        assert!(column.is_empty() && column.seen() == TagSet::default());
+    }
+}

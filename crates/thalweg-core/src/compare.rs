@@ -1,0 +1,1 @@
+//! The one set of comparison and ordering rules.

@@ -1,0 +1,102 @@
+//! Counters of one node, written by one thread and read by anybody.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::connector::ConnectionStatus;
+use crate::time::Timestamp;
+
+/// The metrics of one node (R8.6), and ours: drops by cause, the time of the last row.
+#[derive(Debug, Default)]
+pub struct NodeMetrics {
+    /// `records_in_total`.
+    pub records_in: AtomicU64,
+    /// `records_out_total`.
+    pub records_out: AtomicU64,
+    /// `messages_processed_total`.
+    pub processed: AtomicU64,
+    /// `process_latency_us` of the last batch.
+    pub latency_us: AtomicU64,
+    /// `buffer_length`: what waits in front of the node.
+    pub buffer: AtomicU64,
+    /// The room of that buffer; 0 when it has none. `_queue_fill_pct` is derived.
+    pub buffer_capacity: AtomicU64,
+    /// `last_invocation`, epoch ms.
+    pub last_invocation: AtomicI64,
+    /// `exceptions_total`.
+    pub exceptions: AtomicU64,
+    /// Epoch ms of the last row that left the node.
+    pub last_row: AtomicI64,
+    rare: Mutex<Rare>,
+}
+
+/// What changes rarely enough for a lock.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rare {
+    /// `last_exception`.
+    pub last_exception: Arc<str>,
+    /// `last_exception_time`, epoch ms.
+    pub last_exception_time: i64,
+    /// Lost rows by cause: `queue_full decode late too_large cache_full encode eval`.
+    pub dropped: BTreeMap<&'static str, u64>,
+    /// `None` for nodes without connection.
+    pub connection: Option<ConnectionMetrics>,
+}
+
+/// The connection of a source or sink.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ConnectionMetrics {
+    /// `connection_status`.
+    pub status: ConnectionStatus,
+    /// `connection_last_connected_time`, epoch ms.
+    pub last_connected: i64,
+    /// `connection_last_disconnected_time`, epoch ms.
+    pub last_disconnected: i64,
+    /// `connection_last_disconnected_message`.
+    pub last_message: Arc<str>,
+    /// `connection_last_try_time`, epoch ms.
+    pub last_try: i64,
+}
+
+impl NodeMetrics {
+    /// Adds to a counter that only the calling thread writes.
+    #[inline]
+    pub fn add(counter: &AtomicU64, count: u64) {
+        counter.store(counter.load(Relaxed).wrapping_add(count), Relaxed);
+    }
+
+    /// Counts an error.
+    pub fn exception(&self, message: &str, now: Timestamp) {
+        self.exceptions.fetch_add(1, Relaxed);
+        let mut rare = self.rare.lock().unwrap_or_else(PoisonError::into_inner);
+        rare.last_exception = Arc::from(message);
+        rare.last_exception_time = now.0;
+    }
+
+    /// Counts lost rows.
+    pub fn dropped(&self, cause: &'static str, count: u64) {
+        let mut rare = self.rare.lock().unwrap_or_else(PoisonError::into_inner);
+        *rare.dropped.entry(cause).or_default() += count;
+    }
+
+    /// Notes the connection's state.
+    pub fn connection(&self, status: ConnectionStatus, now: Timestamp) {
+        let mut rare = self.rare.lock().unwrap_or_else(PoisonError::into_inner);
+        let metrics = rare.connection.get_or_insert_default();
+        match &status {
+            ConnectionStatus::Connecting => metrics.last_try = now.0,
+            ConnectionStatus::Connected => metrics.last_connected = now.0,
+            ConnectionStatus::Disconnected(why) => {
+                metrics.last_disconnected = now.0;
+                metrics.last_message = Arc::clone(why);
+            }
+        }
+        metrics.status = status;
+    }
+
+    /// The rare part.
+    pub fn rare(&self) -> Rare {
+        self.rare.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,115 @@
+//! Registries of connectors and formats, and what connectors of one engine share.
+
+use std::any::{Any, TypeId};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use crate::connector::{Connector, ConnectorKind};
+use crate::format::Format;
+
+/// One value per type, made on first use: memory topics, MQTT clients shared by address … There is no global state,
+/// so two engines in one process share nothing.
+#[derive(Default)]
+pub struct Shared {
+    parts: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+}
+
+impl Shared {
+    /// The engine's `T`.
+    pub fn get<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let part = parts.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(T::default()));
+        Arc::clone(part).downcast().unwrap_or_default()
+    }
+}
+
+/// The connectors and formats that rules may name: the static tables and what plugins bring.
+pub struct Registry {
+    connectors: &'static [Connector],
+    formats: &'static [&'static dyn Format],
+    plugins: RwLock<BTreeMap<String, Arc<dyn ConnectorKind>>>,
+}
+
+/// A connector found by name.
+#[derive(Clone)]
+pub enum ConnectorRef {
+    /// From the static table.
+    Builtin(&'static Connector),
+    /// From a plugin.
+    Plugin(Arc<dyn ConnectorKind>),
+}
+
+impl std::ops::Deref for ConnectorRef {
+    type Target = dyn ConnectorKind;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Builtin(connector) => *connector,
+            Self::Plugin(connector) => connector.as_ref(),
+        }
+    }
+}
+
+impl Registry {
+    /// A registry over these tables.
+    pub fn new(connectors: &'static [Connector], formats: &'static [&'static dyn Format]) -> Self {
+        Self { connectors, formats, plugins: RwLock::default() }
+    }
+
+    /// The source connector of this name: built-in first, then plugins.
+    pub fn source(&self, name: &str) -> Option<ConnectorRef> {
+        self.find(name, |connector| connector.has_source())
+    }
+
+    /// The sink connector of this name.
+    pub fn sink(&self, name: &str) -> Option<ConnectorRef> {
+        self.find(name, |connector| connector.has_sink())
+    }
+
+    /// The lookup connector of this name.
+    pub fn lookup(&self, name: &str) -> Option<ConnectorRef> {
+        self.find(name, |connector| connector.has_lookup())
+    }
+
+    /// The connector of this name that makes connections.
+    pub fn connector(&self, name: &str) -> Option<ConnectorRef> {
+        self.find(name, |_| true)
+    }
+
+    /// The format of this name, in any case.
+    pub fn format(&self, name: &str) -> Option<&'static dyn Format> {
+        self.formats.iter().copied().find(|format| format.name().eq_ignore_ascii_case(name))
+    }
+
+    /// The names of all connectors for which `role` holds, sorted.
+    pub fn names(&self, role: fn(&dyn ConnectorKind) -> bool) -> Vec<String> {
+        let builtin = self.connectors.iter().filter(|connector| role(*connector)).map(|connector| connector.name.to_owned());
+        let plugins = self.plugins.read().unwrap_or_else(PoisonError::into_inner);
+        let plugged = plugins.values().filter(|connector| role(connector.as_ref())).map(|c| c.name().to_owned());
+        let mut names: Vec<String> = builtin.chain(plugged).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// Adds or replaces a plugin's connector. Names are case-sensitive; `source:` and `sink:` of one name may come
+    /// from different plugins, so `key` tells them apart.
+    pub fn add_plugin(&self, key: &str, connector: Arc<dyn ConnectorKind>) {
+        self.plugins.write().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), connector);
+    }
+
+    /// Removes a plugin's connector.
+    pub fn remove_plugin(&self, key: &str) {
+        self.plugins.write().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
+    fn find(&self, name: &str, role: impl Fn(&dyn ConnectorKind) -> bool) -> Option<ConnectorRef> {
+        let builtin = self.connectors.iter().find(|c| c.name.eq_ignore_ascii_case(name) && role(*c));
+        if let Some(connector) = builtin {
+            return Some(ConnectorRef::Builtin(connector));
+        }
+        let plugins = self.plugins.read().unwrap_or_else(PoisonError::into_inner);
+        let found = plugins.values().find(|connector| connector.name() == name && role(connector.as_ref()));
+        found.map(|connector| ConnectorRef::Plugin(Arc::clone(connector)))
+    }
+}

@@ -1,0 +1,1 @@
+//! Catalog, store and the life of rules.

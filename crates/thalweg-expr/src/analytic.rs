@@ -1,0 +1,27 @@
+//! The contract of analytic functions: state per call site and partition, one value per input row (chapter 11).
+
+use std::fmt;
+
+use thalweg_core::state::{StateError, StateReader, StateWriter};
+use thalweg_core::{RowError, Value};
+
+use crate::expr::EvalCx;
+
+/// The state of one analytic call in one partition.
+pub trait Analytic: Send + fmt::Debug {
+    /// Takes one row's arguments and gives the row's value. `valid` is false when the call's WHEN is false: the
+    /// state stays, and the function answers as A-5 says.
+    ///
+    /// # Errors
+    /// Arguments that the function refuses.
+    fn next(&mut self, args: &[Value], valid: bool, cx: &mut EvalCx<'_>) -> Result<Value, RowError>;
+
+    /// Writes the state.
+    fn save(&self, out: &mut StateWriter);
+
+    /// Reads what [`Analytic::save`] wrote.
+    ///
+    /// # Errors
+    /// Damage, or another version.
+    fn load(&mut self, from: &mut StateReader<'_>) -> Result<(), StateError>;
+}

@@ -1,0 +1,125 @@
+//! Bound expressions.
+
+use std::sync::Arc;
+
+use thalweg_core::{BinaryOp, Slot, Timestamp, UnaryOp, Value, WindowRange};
+
+use crate::function::FunctionRef;
+
+/// An expression without names. Built by the planner, evaluated by the runtime.
+#[derive(Debug, Clone)]
+pub enum Expr {
+    /// A column of the batch.
+    Column(Slot),
+    /// A constant.
+    Literal(Value),
+    /// `-x`, `NOT x`.
+    Unary(UnaryOp, Box<Expr>),
+    /// `a + b` … AND and OR are lazy (O-5).
+    Binary(BinaryOp, Box<Expr>, Box<Expr>),
+    /// `x [NOT] BETWEEN low AND high` (O-9).
+    Between {
+        /// NOT.
+        negated: bool,
+        /// x, low, high.
+        parts: Box<[Expr; 3]>,
+    },
+    /// `x [NOT] IN (…)` (O-8).
+    InList {
+        /// NOT.
+        negated: bool,
+        /// x.
+        value: Box<Expr>,
+        /// The members.
+        list: Vec<Expr>,
+    },
+    /// `x [NOT] IN y` (O-8).
+    InArray {
+        /// NOT.
+        negated: bool,
+        /// x.
+        value: Box<Expr>,
+        /// y.
+        array: Box<Expr>,
+    },
+    /// `x IS [NOT] NULL`: true for null and for missing.
+    IsNull {
+        /// NOT.
+        negated: bool,
+        /// x.
+        value: Box<Expr>,
+    },
+    /// Members, indices and slices, applied from left to right (O-12 to O-14).
+    Path(Box<Expr>, Vec<Step>),
+    /// CASE; `value` is that of a simple CASE (O-11).
+    Case {
+        /// The value of a simple CASE.
+        value: Option<Box<Expr>>,
+        /// WHEN and THEN.
+        arms: Vec<(Expr, Expr)>,
+        /// ELSE.
+        otherwise: Option<Box<Expr>>,
+    },
+    /// A call of a scalar function. Aggregate and analytic calls never stand here: the planner has turned them into
+    /// columns of the operators below.
+    Call {
+        /// The function.
+        function: FunctionRef,
+        /// Its arguments.
+        args: Vec<Expr>,
+        /// Numbers the calls of one statement from 0: state of stateful functions, `funcId` of plugins.
+        call_id: u32,
+    },
+    /// Something that the row's surroundings know.
+    Context(Context),
+    /// All columns of some slots as one object per row: `*` as an argument (`collect(*)`), `meta(*)`. A slot whose
+    /// name is `*` spreads its members; later slots do not override earlier ones (J-6).
+    Object(Vec<(Arc<str>, Slot)>),
+}
+
+/// One step of a path.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// `->name`.
+    Member(Arc<str>),
+    /// `[i]`.
+    Index(Expr),
+    /// `[i:j]`.
+    Slice(Option<Expr>, Option<Expr>),
+}
+
+/// What the surroundings of a row know (W-7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Context {
+    /// `window_start()`; null outside windows.
+    WindowStart,
+    /// `window_end()`.
+    WindowEnd,
+    /// `window_trigger()`.
+    WindowTrigger,
+    /// `event_time()`: the row's time; in an aggregate query the window's trigger.
+    EventTime {
+        /// Whether the window's trigger is meant.
+        of_window: bool,
+    },
+    /// `rule_id()`.
+    RuleId,
+    /// `rule_start()`: when the rule was started, epoch ms.
+    RuleStart,
+}
+
+/// What an evaluation may look at besides the batch.
+pub struct EvalCx<'a> {
+    /// Now, for functions of the current time.
+    pub now: Timestamp,
+    /// The configured time zone (T-12).
+    pub zone: chrono_tz::Tz,
+    /// The rule.
+    pub rule: &'a str,
+    /// The node, as plugins see it (`2_project`).
+    pub node: &'a str,
+    /// When the rule was started.
+    pub rule_start: Timestamp,
+    /// The window of the batch, as in [`thalweg_core::Batch::window`].
+    pub window: Option<WindowRange>,
+}

@@ -1,0 +1,217 @@
+//! Functions: a row of the table each, or somebody else's behind [`RemoteFunction`].
+
+use std::fmt;
+use std::sync::Arc;
+
+use thalweg_core::{Column, ColumnRef, Diagnostic, RowError, Selection, Value};
+
+use crate::aggregate::{Accumulator, GroupId};
+use crate::analytic::Analytic;
+use crate::expr::EvalCx;
+
+/// A row of the function table: everything anybody needs to know about one function.
+#[derive(Debug)]
+pub struct Function {
+    /// The name in lower case.
+    pub name: &'static str,
+    /// Other names.
+    pub aliases: &'static [&'static str],
+    /// The arguments.
+    pub args: &'static [Arg],
+    /// What it computes and how.
+    pub kind: FunctionKind,
+    /// For people.
+    pub doc: &'static Doc,
+}
+
+/// One argument.
+#[derive(Debug)]
+pub struct Arg {
+    /// Its name in the documentation.
+    pub name: &'static str,
+    /// What may stand there.
+    pub kind: ArgKind,
+    /// Whether it may be left out (only optional ones may follow).
+    pub optional: bool,
+    /// Whether it may be repeated (the last one only).
+    pub repeated: bool,
+}
+
+/// What an argument may be. Checked when a literal is given; other values are checked at run time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum ArgKind {
+    Any,
+    Number,
+    Int,
+    Text,
+    Bool,
+    Array,
+    Object,
+    Time,
+    /// A literal integer.
+    LiteralInt,
+    /// A literal text.
+    LiteralText,
+    /// A literal boolean.
+    LiteralBool,
+}
+
+impl Arg {
+    /// A required argument.
+    pub const fn new(name: &'static str, kind: ArgKind) -> Self {
+        Self { name, kind, optional: false, repeated: false }
+    }
+
+    /// The same, optional.
+    pub const fn optional(mut self) -> Self {
+        self.optional = true;
+        self
+    }
+
+    /// The same, any number of times (at least once unless optional).
+    pub const fn repeated(mut self) -> Self {
+        self.repeated = true;
+        self
+    }
+}
+
+/// For people: reference pages, `/metadata/functions`, tests.
+#[derive(Debug)]
+pub struct Doc {
+    /// The family, which is also the file.
+    pub family: Family,
+    /// One sentence.
+    pub summary: &'static str,
+    /// Expression and result as JSON text (`-` for "no result"); each is a test.
+    pub examples: &'static [(&'static str, &'static str)],
+}
+
+/// Families of functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum Family {
+    Aggregate,
+    Analytic,
+    Array,
+    Convert,
+    DateTime,
+    Hash,
+    Json,
+    Math,
+    Meta,
+    Multi,
+    Object,
+    Other,
+    Text,
+}
+
+/// A row function: values in, value out. Missing arguments arrive as null.
+pub type RowFn = fn(&[Value], &mut EvalCx<'_>) -> Result<Value, RowError>;
+/// A column function: the rows of `sel` matter, the result has one cell for each of the batch's `rows`.
+pub type ColumnsFn = fn(&[ColumnRef<'_>], &Selection, usize, &mut EvalCx<'_>) -> Column;
+
+/// What a function computes and how.
+#[derive(Debug, Clone, Copy)]
+pub enum FunctionKind {
+    /// Simple: lifted over columns for you.
+    Row(RowFn),
+    /// Hot: works on columns.
+    Columns(ColumnsFn),
+    /// An aggregate.
+    Aggregate(fn() -> Box<dyn Accumulator>),
+    /// State per call site and partition, one value per row: lag, changed_col, acc_*.
+    Analytic(fn() -> Box<dyn Analytic>),
+    /// Several rows from one: unnest, extract.
+    Multi(fn(&Value) -> Result<Vec<Value>, RowError>),
+    /// The planner knows what to do: window_start, meta, row_number, changed_cols, last_hit_count …
+    Planned,
+}
+
+/// A function that lives elsewhere: portable plugin, script, service.
+pub trait RemoteFunction: Send + Sync + fmt::Debug {
+    /// Its name, case-sensitive.
+    fn name(&self) -> &str;
+
+    /// The host that runs it; rules are placed on workers by it (`contracts.md` 5).
+    fn host(&self) -> &str;
+
+    /// Whether it is an aggregate.
+    ///
+    /// # Errors
+    /// The host cannot be asked.
+    fn is_aggregate(&self) -> Result<bool, Diagnostic>;
+
+    /// Whether these arguments are acceptable. `args` holds the literal arguments' values, `None` for others.
+    ///
+    /// # Errors
+    /// The function's own text.
+    fn validate(&self, args: &[ArgShape]) -> Result<(), Diagnostic>;
+
+    /// Calls it, blocking: for each selected row in order (or each group), pushes exactly one cell to `out`; a
+    /// failed call pushes an error cell.
+    fn call(&self, frame: &Frame<'_>, out: &mut Column, cx: &CallCx<'_>);
+}
+
+/// What the planner knows of an argument.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ArgShape {
+    /// A literal.
+    Literal(Value),
+    /// A column with its stream, if written.
+    Column {
+        /// The stream; absent when not written.
+        source: Option<Arc<str>>,
+        /// The column.
+        name: Arc<str>,
+    },
+    /// Anything else.
+    Other,
+}
+
+/// The arguments of a remote call: columns in.
+#[derive(Debug)]
+pub struct Frame<'a> {
+    /// One column an argument, aligned with the batch.
+    pub args: &'a [ColumnRef<'a>],
+    /// The rows to call for.
+    pub rows: &'a Selection,
+    /// For aggregates: the group of each selected row, and the number of groups.
+    pub groups: Option<(&'a [GroupId], usize)>,
+}
+
+/// Who calls.
+#[derive(Debug, Clone, Copy)]
+pub struct CallCx<'a> {
+    /// The rule.
+    pub rule: &'a str,
+    /// The operator (`2_project`).
+    pub node: &'a str,
+    /// The number of the call in the statement.
+    pub call_id: u32,
+}
+
+/// A function that an expression names.
+#[derive(Clone)]
+pub enum FunctionRef {
+    /// A row of the table.
+    Builtin(&'static Function),
+    /// Somebody else's.
+    Remote(Arc<dyn RemoteFunction>),
+}
+
+impl FunctionRef {
+    /// The function's name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Builtin(function) => function.name,
+            Self::Remote(function) => function.name(),
+        }
+    }
+}
+
+impl fmt::Debug for FunctionRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,394 @@
+//! The plan: what the runtime compiles.
+//!
+//! Slots. A [`Kind::Scan`]'s output is its projection. Every other node says what its output is; most keep their
+//! input's slots and append, so that a bound expression stays valid upstream to downstream:
+//!
+//! | node | output slots |
+//! |---|---|
+//! | Scan | the projection's slots |
+//! | Watermark, WindowFilter, Window, Filter, Having, Sort, Limit | the input's |
+//! | Analytic, AggFunc, RowNumber | the input's, then one per call |
+//! | Aggregate | the input's (each group's first row, Q-7), then one per call |
+//! | Join | left's, then right's (the unmatched side missing, J-7) |
+//! | LookupJoin | the input's, then the lookup projection's |
+//! | Union | as its inputs, which are projected alike |
+//! | Project | its columns |
+//! | ProjectSet | its input's, with the set column taken apart |
+
+use std::sync::Arc;
+
+use thalweg_core::{DataType, Diagnostic, Projection, Schema, Slot, Value};
+use thalweg_expr::{Expr, FunctionRef};
+use thalweg_sql::ast;
+
+/// A planned SELECT.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The operator nearest to the sinks.
+    pub root: Node,
+    /// Guards checkpoints: equal for equal plans (R7.6).
+    pub fingerprint: u64,
+    /// Whether results are single rows ([`thalweg_core::Unit::Rows`]) or collections.
+    pub is_collection: bool,
+    /// Plugin hosts whose functions the plan calls; non-empty: the rule's suffix runs on the blocking pool.
+    pub hosts: Vec<Arc<str>>,
+    /// Worth telling the user although the plan is valid.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// One operator.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Upstream's name: `2_decoder` … given by `naming.rs`; the operator's metrics carry it (R3.2, R3.4).
+    pub name: Arc<str>,
+    /// What it does.
+    pub kind: Kind,
+    /// Its inputs: none for Scan, several for Window (J-1), Union, otherwise one.
+    pub inputs: Vec<Node>,
+    /// Its output columns.
+    pub schema: Arc<Schema>,
+}
+
+/// What a node does.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// Reads a stream or a scan table.
+    Scan(Scan),
+    /// Event time: orders rows, drops late ones, makes watermarks (chapter 10).
+    Watermark {
+        /// Milliseconds.
+        late_tolerance: i64,
+    },
+    /// Analytic calls, in evaluation order; later ones may read earlier ones' slots.
+    Analytic(Vec<AnalyticCall>),
+    /// `FILTER(WHERE …)` of the window (W-10).
+    WindowFilter(Expr),
+    /// Collects rows. With several inputs all feed one window (J-1); each collection then has one batch per input.
+    Window(Window),
+    /// Joins the collections of a window, or an event with scan tables (J-10). The first input is FROM's, then one
+    /// for each join in order.
+    Join(Vec<JoinStep>),
+    /// Joins with a lookup table, row by row (J-12).
+    LookupJoin(Lookup),
+    /// WHERE.
+    Filter(Expr),
+    /// Aggregates over the whole collection, broadcast to every row: aggregates in WHERE.
+    AggFunc(Vec<AggregateCall>),
+    /// One row per group; without keys the whole collection is one group, also when it is empty (W-6).
+    Aggregate {
+        /// Group keys: typed, null and missing are one.
+        keys: Vec<Expr>,
+        /// The calls.
+        calls: Vec<AggregateCall>,
+    },
+    /// HAVING. On an ungrouped collection it decides about the whole.
+    Having {
+        /// The condition.
+        condition: Expr,
+        /// Whether each row is a group.
+        grouped: bool,
+    },
+    /// `row_number()`: one appended column of 1.. in each collection, or within partitions (F-4).
+    RowNumber {
+        /// PARTITION BY.
+        partition_by: Vec<Expr>,
+        /// ORDER BY.
+        order_by: Vec<SortKey>,
+    },
+    /// ORDER BY (Q-13: stable, nulls last in both directions).
+    Sort(Vec<SortKey>),
+    /// LIMIT n of each collection.
+    Limit(u64),
+    /// The SELECT list.
+    Project(Vec<OutputColumn>),
+    /// unnest, extract (F-1). The output column of the call is replaced.
+    ProjectSet {
+        /// The column of the input that holds the argument.
+        set: Slot,
+        /// `unnest` or `extract`.
+        function: FunctionRef,
+        /// Cut after so many rows (LIMIT cuts here, Q-15).
+        limit: Option<u64>,
+    },
+    /// UNION ALL, by column name.
+    Union,
+}
+
+/// Reads a stream or table.
+#[derive(Debug, Clone)]
+pub struct Scan {
+    /// What is read.
+    pub stream: Arc<StreamDef>,
+    /// The name under which the statement knows it (the alias, if any); names the emitter.
+    pub alias: Arc<str>,
+    /// The slots to decode.
+    pub projection: Projection,
+    /// Event time: the slot of the TIMESTAMP column and its format (E-1).
+    pub event_time: Option<(Slot, Option<Arc<str>>)>,
+    /// A scan table: keeps its last rows and never triggers (J-10).
+    pub retain: Option<u64>,
+}
+
+/// A call of an analytic function.
+#[derive(Debug, Clone)]
+pub struct AnalyticCall {
+    /// The function ([`thalweg_expr::FunctionKind::Analytic`]).
+    pub function: FunctionRef,
+    /// Its arguments.
+    pub args: Vec<Expr>,
+    /// `PARTITION BY`: typed keys.
+    pub partition_by: Vec<Expr>,
+    /// `WHEN`.
+    pub when: Option<Expr>,
+}
+
+/// A call of an aggregate function.
+#[derive(Debug, Clone)]
+pub struct AggregateCall {
+    /// The function ([`thalweg_expr::FunctionKind::Aggregate`], or a remote aggregate).
+    pub function: FunctionRef,
+    /// Its arguments; literals are constant columns.
+    pub args: Vec<Expr>,
+    /// FILTER of the call (beyond upstream).
+    pub filter: Option<Expr>,
+    /// Numbers the calls of one statement, as [`Expr::Call`] does.
+    pub call_id: u32,
+}
+
+/// A window.
+#[derive(Debug, Clone)]
+pub struct Window {
+    /// Which window; conditions are bound.
+    pub kind: WindowKind,
+    /// `OVER(WHEN …)`: which events trigger (sliding, W-11).
+    pub trigger: Option<Expr>,
+    /// `OVER(PARTITION BY …)` (state windows, W-18).
+    pub partition_by: Vec<Expr>,
+    /// Event time instead of processing time.
+    pub event_time: bool,
+}
+
+/// The six windows. All lengths in milliseconds; `unit` aligns (W-3).
+#[derive(Debug, Clone)]
+pub enum WindowKind {
+    /// Fixed length, no overlap.
+    Tumbling {
+        /// Aligns.
+        unit: ast::TimeUnit,
+        /// Milliseconds.
+        length: i64,
+    },
+    /// Fixed length, one every `hop`.
+    Hopping {
+        /// Aligns.
+        unit: ast::TimeUnit,
+        /// Milliseconds.
+        length: i64,
+        /// Milliseconds.
+        hop: i64,
+    },
+    /// One per triggering event, looking back.
+    Sliding {
+        /// Milliseconds.
+        length: i64,
+        /// Milliseconds; 0: none.
+        delay: i64,
+    },
+    /// Ends after a pause.
+    Session {
+        /// Aligns.
+        unit: ast::TimeUnit,
+        /// Milliseconds.
+        max_duration: i64,
+        /// Milliseconds.
+        timeout: i64,
+    },
+    /// The last `length` events, every `step` events.
+    Count {
+        /// Rows.
+        length: u64,
+        /// Rows.
+        step: u64,
+    },
+    /// From one condition to another (W-17).
+    State {
+        /// Opens.
+        begin: Expr,
+        /// Closes; absent in the one-condition form.
+        emit: Option<Expr>,
+    },
+}
+
+/// One join of a [`Kind::Join`]: what is there so far with input number `input`.
+#[derive(Debug, Clone)]
+pub struct JoinStep {
+    /// The kind.
+    pub kind: ast::JoinKind,
+    /// ON, bound to the slots so far followed by the right side's.
+    pub on: Option<Expr>,
+    /// Equalities taken out of `on`, as (left, right) where right is bound to the right input alone: a hash join
+    /// may use them. `on` still holds them.
+    pub equi: Vec<(Expr, Expr)>,
+}
+
+/// A lookup join.
+#[derive(Debug, Clone)]
+pub struct Lookup {
+    /// The table.
+    pub table: Arc<StreamDef>,
+    /// Its alias.
+    pub alias: Arc<str>,
+    /// INNER or LEFT; RIGHT and FULL behave as INNER (J-13).
+    pub kind: ast::JoinKind,
+    /// Column of the table and the expression over the input that must equal it.
+    pub keys: Vec<(Arc<str>, Expr)>,
+    /// The rest of ON, bound to the input's slots followed by the table's (J-14).
+    pub on: Option<Expr>,
+    /// The table's columns.
+    pub projection: Projection,
+}
+
+/// A sort key.
+#[derive(Debug, Clone)]
+pub struct SortKey {
+    /// The key.
+    pub expr: Expr,
+    /// DESC.
+    pub descending: bool,
+}
+
+/// A column of the SELECT list.
+#[derive(Debug, Clone)]
+pub enum OutputColumn {
+    /// One column.
+    One {
+        /// The key in the result.
+        name: Arc<str>,
+        /// Its value.
+        expr: Expr,
+        /// What a null or missing value becomes (P-3, R-6).
+        empty: Empty,
+    },
+    /// `*`: the members of these slots (a slot named `*` spreads), minus `except`. What comes from here yields to
+    /// any [`OutputColumn::One`] of the same name (P-15).
+    Spread {
+        /// Name and slot; a name that occurs twice is taken from the first that has it (J-6).
+        slots: Vec<(Arc<str>, Slot)>,
+        /// EXCEPT.
+        except: Vec<Arc<str>>,
+    },
+    /// A call that yields several keyed columns at projection: changed_cols.
+    Keyed {
+        /// Its value: a map whose members are spread.
+        expr: Expr,
+    },
+}
+
+/// What becomes of a result column without a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Empty {
+    /// A plain column: null stays null, missing is left out.
+    KeepNull,
+    /// Any other expression or an alias: null and missing are left out.
+    Omit,
+    /// `sendNilField`: null and missing are null.
+    Null,
+}
+
+/// A stream or table as defined.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamDef {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Stream or table.
+    pub kind: ast::SourceKind,
+    /// The declared columns; `None`: schemaless.
+    pub columns: Option<Vec<ColumnDef>>,
+    /// TYPE, with its default applied.
+    pub source_type: Arc<str>,
+    /// DATASOURCE.
+    pub datasource: Arc<str>,
+    /// FORMAT, lower case, with its default applied.
+    pub format: Arc<str>,
+    /// SHARED.
+    pub shared: bool,
+    /// STRICT_VALIDATION.
+    pub strict: bool,
+    /// TIMESTAMP.
+    pub timestamp: Option<Arc<str>>,
+    /// TIMESTAMP_FORMAT.
+    pub timestamp_format: Option<Arc<str>>,
+    /// KIND="lookup".
+    pub is_lookup: bool,
+    /// RETAIN_SIZE with its default (D-4); tables only.
+    pub retain: u64,
+    /// TEMP.
+    pub temp: bool,
+    /// VERSION.
+    pub version: Arc<str>,
+    /// All options as written: names upper case.
+    pub options: Vec<(Arc<str>, Arc<str>)>,
+    /// `useInt64ForWholeNumber` of the resolved source properties.
+    pub whole_numbers: bool,
+    /// `strictJson` of the resolved source properties.
+    pub strict_json: bool,
+}
+
+/// A declared column.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ColumnDef {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its type.
+    pub data_type: DataType,
+    /// DEFAULT.
+    pub default: Option<Value>,
+}
+
+/// Rule options that the planner looks at (rules.md 2, scope P).
+#[derive(Debug, Clone)]
+pub struct PlanOptions {
+    /// isEventTime.
+    pub event_time: bool,
+    /// lateTolerance, milliseconds.
+    pub late_tolerance: i64,
+    /// sendMetaToSink.
+    pub send_meta: bool,
+    /// sendNilField.
+    pub send_nil: bool,
+    /// Names of passes to leave out.
+    pub disabled_passes: Vec<String>,
+    /// `basic.ignoreCase` (C-1).
+    pub ignore_case: bool,
+}
+
+impl Default for PlanOptions {
+    fn default() -> Self {
+        Self {
+            event_time: false,
+            late_tolerance: 1_000,
+            send_meta: false,
+            send_nil: false,
+            disabled_passes: Vec::new(),
+            ignore_case: false,
+        }
+    }
+}
+
+/// All the planner may ask about the world. Implemented by the engine's catalog and by a small map in tests.
+pub trait Resolver {
+    /// The stream or table of this name.
+    fn stream(&self, name: &str) -> Option<Arc<StreamDef>>;
+
+    /// All names, for hints.
+    fn stream_names(&self) -> Vec<String>;
+
+    /// The function of this name.
+    ///
+    /// # Errors
+    /// It exists, but cannot be used now (its plugin does not come up).
+    fn function(&self, name: &str) -> Result<Option<FunctionRef>, Diagnostic>;
+
+    /// All function names, for hints.
+    fn function_names(&self) -> Vec<String>;
+}

@@ -1,0 +1,155 @@
+//! What the engine hands over to have a rule run, and what it gets back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use thalweg_core::connector::Connection;
+use thalweg_core::metrics::Rare;
+use thalweg_core::{Props, Timestamp};
+use thalweg_plan::{Plan, StreamDef};
+
+/// A rule to be compiled.
+#[derive(Clone)]
+pub struct RuleSpec {
+    /// The rule's id.
+    pub id: Arc<str>,
+    /// The plan of its SQL.
+    pub plan: Plan,
+    /// One entry for each stream and table that the plan reads, by stream name.
+    pub sources: BTreeMap<Arc<str>, SourceSpec>,
+    /// The actions in order; a document with several keys in one object gives several (R1.2).
+    pub actions: Vec<ActionSpec>,
+    /// The options.
+    pub options: RunOptions,
+}
+
+/// A stream or table with its resolved source properties.
+#[derive(Clone)]
+pub struct SourceSpec {
+    /// The definition.
+    pub stream: Arc<StreamDef>,
+    /// Properties by P1.1.
+    pub props: Props,
+    /// The named connection and its id, when `connectionSelector` asks for one.
+    pub connection: Option<(Arc<str>, Arc<dyn Connection>)>,
+}
+
+/// One sink of a rule.
+#[derive(Clone)]
+pub struct ActionSpec {
+    /// The sink type as written.
+    pub kind: Arc<str>,
+    /// The position of its object in `actions`; the node is `<kind>_<index>`.
+    pub index: usize,
+    /// Properties by P1.3.
+    pub props: Props,
+    /// The named connection and its id.
+    pub connection: Option<(Arc<str>, Arc<dyn Connection>)>,
+}
+
+/// Rule options that matter at run time, resolved (rules.md 2).
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// bufferLength.
+    pub buffer_length: usize,
+    /// sendError.
+    pub send_error: bool,
+    /// qos.
+    pub qos: u8,
+    /// checkpointInterval, milliseconds.
+    pub checkpoint_interval: i64,
+    /// disableBufferFullDiscard, when written.
+    pub disable_discard: Option<bool>,
+    /// isEventTime.
+    pub event_time: bool,
+    /// lateTolerance, milliseconds.
+    pub late_tolerance: i64,
+    /// sendMetaToSink.
+    pub send_meta: bool,
+    /// enableSaveStateBeforeStop.
+    pub save_before_stop: bool,
+    /// Actions for late rows (`lateData`).
+    pub late_actions: Vec<(Arc<str>, Props)>,
+    /// The configured time zone, IANA name.
+    pub zone: Arc<str>,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self {
+            buffer_length: 1_024,
+            send_error: false,
+            qos: 0,
+            checkpoint_interval: 300_000,
+            disable_discard: None,
+            event_time: false,
+            late_tolerance: 1_000,
+            send_meta: false,
+            save_before_stop: false,
+            late_actions: Vec::new(),
+            zone: Arc::from("UTC"),
+        }
+    }
+}
+
+/// How a rule's run ended, or that it has not.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// It runs.
+    Running,
+    /// It was stopped.
+    Stopped,
+    /// All bounded sources have ended (R4.6).
+    Done,
+    /// It cannot go on (R5.12), and why.
+    Failed(Arc<str>),
+}
+
+/// A rule's state at one barrier.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Snapshot {
+    /// The plan's fingerprint; another one: start fresh and say so.
+    pub fingerprint: u64,
+    /// Milliseconds since the epoch of the barrier.
+    pub epoch: i64,
+    /// Operator state by node name.
+    pub nodes: BTreeMap<String, Vec<u8>>,
+    /// Offsets of rewindable sources by node name, as written by `StateWriter::value`.
+    pub offsets: BTreeMap<String, Vec<u8>>,
+}
+
+/// The metrics of one node at one moment.
+#[derive(Debug, Clone)]
+pub struct NodeSnapshot {
+    /// With its prefix, as in status keys: `source_demo`, `op_2_filter`, `sink_mqtt_0`.
+    pub name: Arc<str>,
+    /// `records_in_total`.
+    pub records_in: u64,
+    /// `records_out_total`.
+    pub records_out: u64,
+    /// `messages_processed_total`.
+    pub processed: u64,
+    /// `process_latency_us`.
+    pub latency_us: u64,
+    /// `buffer_length`.
+    pub buffer: u64,
+    /// The room of that buffer; 0: none.
+    pub buffer_capacity: u64,
+    /// `last_invocation`, epoch ms; 0: never.
+    pub last_invocation: Timestamp,
+    /// `exceptions_total`.
+    pub exceptions: u64,
+    /// Epoch ms of the last row that left; 0: none.
+    pub last_row: Timestamp,
+    /// Exceptions, drops by cause, connection.
+    pub rare: Rare,
+}
+
+/// The printable graph (R3.5), node names with prefix.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Topology {
+    /// The sources.
+    pub sources: Vec<Arc<str>>,
+    /// From a node to the next ones.
+    pub edges: BTreeMap<Arc<str>, Vec<Arc<str>>>,
+}

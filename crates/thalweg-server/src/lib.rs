@@ -1,0 +1,1 @@
+//! The thalweg binary: REST, configuration, command line, demo.

@@ -1,0 +1,1 @@
+//! nng's wire protocol (SP) in plain Rust over Unix and TCP sockets.
