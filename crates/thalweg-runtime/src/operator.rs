@@ -1,0 +1,111 @@
+//! The contract of operators: plain synchronous code that is handed batches, signals and timers.
+//!
+//! Operators of a rule are chained: handing a batch on is a function call. They never wait, lock, log per row or ask
+//! the system for the time. `records_in_total`, `records_out_total` and latency are counted by whoever drives them;
+//! an operator counts only errors and drops, through [`OpCx`].
+
+use std::sync::Arc;
+
+use thalweg_core::metrics::NodeMetrics;
+use thalweg_core::state::{StateError, StateReader, StateWriter};
+use thalweg_core::{Batch, Fault, Selection, Timestamp};
+
+/// In band and in order, so an operator never has to guess what is before or after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// No row with an earlier time follows (event time).
+    Watermark(Timestamp),
+    /// A checkpoint's barrier.
+    Barrier(i64),
+    /// This input has ended (R4.6).
+    End,
+}
+
+/// Where an operator hands its results.
+pub trait Emit {
+    /// Hands rows on. `port` is 0 except for a window with several inputs: there it is the input that the rows came
+    /// from, and a closing window emits one batch for **every** port in ascending order, empty ones included; the
+    /// join behind it works when it has the last.
+    fn batch(&mut self, port: usize, batch: &Batch, rows: &Selection);
+
+    /// Hands a signal on.
+    fn signal(&mut self, signal: Signal);
+}
+
+/// What an operator may know about its surroundings.
+pub struct OpCx<'a> {
+    /// Now.
+    pub now: Timestamp,
+    /// The rule it belongs to.
+    pub rule: &'a RuleInfo,
+    /// Its own metrics.
+    pub metrics: &'a NodeMetrics,
+    /// Its name as plugins see it (`2_project`).
+    pub node: &'a str,
+}
+
+/// What is the same for all operators of a rule.
+#[derive(Debug, Clone)]
+pub struct RuleInfo {
+    /// The rule's id.
+    pub id: Arc<str>,
+    /// When this run of the rule was started.
+    pub started: Timestamp,
+    /// The configured time zone (T-12).
+    pub zone: chrono_tz::Tz,
+    /// sendError: faults travel on to the sinks.
+    pub send_error: bool,
+}
+
+impl OpCx<'_> {
+    /// Counts an error on this node (R5.8) and gives the fault to forward, if the rule wants it at the sinks.
+    /// `message` is the whole text: `run Where error: …` (Z-3).
+    pub fn fail(&self, row: usize, message: &str) -> Option<Fault> {
+        self.metrics.exception(message, self.now);
+        self.metrics.dropped("eval", 1);
+        self.rule.send_error.then(|| Fault { row: row as u32, message: Arc::from(message) })
+    }
+}
+
+/// One step of a rule.
+pub trait Operator: Send {
+    /// Takes rows. `rows.faults` must be handed on with the output (or at once, when the rows are kept: Z-1, W-23).
+    /// The batch is only borrowed: what is kept is copied, column by column.
+    fn on_batch(&mut self, input: usize, batch: &Batch, rows: &Selection, out: &mut dyn Emit, cx: &mut OpCx<'_>);
+
+    /// Takes a signal; by default hands it on. An operator with several inputs merges: watermarks by minimum, `End`
+    /// once all inputs have ended, barriers as told.
+    fn on_signal(&mut self, input: usize, signal: Signal, out: &mut dyn Emit, cx: &mut OpCx<'_>) {
+        let _ = (input, cx);
+        out.signal(signal);
+    }
+
+    /// When it wants [`Operator::on_timer`]; asked after each call.
+    fn next_timer(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// Its moment has come (`cx.now` is at or after the time asked for; with a manual clock exactly at it).
+    fn on_timer(&mut self, out: &mut dyn Emit, cx: &mut OpCx<'_>) {
+        let _ = (out, cx);
+    }
+
+    /// Called once before the first row, with the time the rule starts at in `cx.now` (W-5).
+    fn start(&mut self, cx: &mut OpCx<'_>) {
+        let _ = cx;
+    }
+
+    /// Writes its state, in named sections.
+    fn save(&self, out: &mut StateWriter) {
+        let _ = out;
+    }
+
+    /// Reads what [`Operator::save`] wrote. Called before [`Operator::start`].
+    ///
+    /// # Errors
+    /// Damage, or another version.
+    fn load(&mut self, from: &mut StateReader<'_>) -> Result<(), StateError> {
+        let _ = from;
+        Ok(())
+    }
+}
