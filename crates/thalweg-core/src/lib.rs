@@ -9,6 +9,7 @@ pub mod cast;
 pub mod column;
 pub mod compare;
 pub mod connector;
+pub mod datetime;
 pub mod diagnostic;
 pub mod error;
 pub mod format;
