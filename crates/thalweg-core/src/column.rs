@@ -167,7 +167,13 @@ impl Column {
 
     /// An empty column whose spans may point into `arena`.
     pub fn with_arena(arena: Option<Arena>) -> Self {
-        Self { heap: Heap { arena, ..Heap::default() }, ..Self::default() }
+        Self {
+            heap: Heap {
+                arena,
+                ..Heap::default()
+            },
+            ..Self::default()
+        }
     }
 
     /// A column of floats without gaps.
@@ -198,10 +204,22 @@ impl Column {
     }
 
     fn from_words(tag: Tag, words: Vec<u64>) -> Self {
-        debug_assert!(!matches!(tag, Tag::Str | Tag::Json | Tag::Bytes | Tag::Value | Tag::Error));
+        debug_assert!(!matches!(
+            tag,
+            Tag::Str | Tag::Json | Tag::Bytes | Tag::Value | Tag::Error
+        ));
         let tags = vec![tag as u8; words.len()];
-        let seen = if words.is_empty() { TagSet::default() } else { TagSet::of(tag) };
-        Self { words, tags, seen, heap: Heap::default() }
+        let seen = if words.is_empty() {
+            TagSet::default()
+        } else {
+            TagSet::of(tag)
+        };
+        Self {
+            words,
+            tags,
+            seen,
+            heap: Heap::default(),
+        }
     }
 
     /// The number of rows.
@@ -231,12 +249,16 @@ impl Column {
 
     /// All cells as floats, when every one is a float.
     pub fn floats(&self) -> Option<&[f64]> {
-        self.seen.only(Tag::Float).then(|| bytemuck::cast_slice(&self.words))
+        self.seen
+            .only(Tag::Float)
+            .then(|| bytemuck::cast_slice(&self.words))
     }
 
     /// All cells as integers, when every one is an integer.
     pub fn ints(&self) -> Option<&[i64]> {
-        self.seen.only(Tag::Int).then(|| bytemuck::cast_slice(&self.words))
+        self.seen
+            .only(Tag::Int)
+            .then(|| bytemuck::cast_slice(&self.words))
     }
 
     /// The tag of a row.
@@ -454,7 +476,10 @@ impl Column {
 
     /// Heap bytes in use, for memory limits and metrics.
     pub fn memory(&self) -> usize {
-        self.words.capacity() * 8 + self.tags.capacity() + self.heap.own.capacity() + self.heap.values.capacity() * 24
+        self.words.capacity() * 8
+            + self.tags.capacity()
+            + self.heap.own.capacity()
+            + self.heap.values.capacity() * 24
     }
 
     fn own_span(&mut self, bytes: &[u8]) -> u64 {
@@ -557,7 +582,10 @@ mod tests {
         assert_eq!(column.cell(2), Cell::Str("own"));
         let mut copy = Column::new();
         copy.append_rows(&column, [2, 0].into_iter());
-        assert_eq!((copy.cell(0), copy.cell(1)), (Cell::Str("own"), Cell::Str("hello")));
+        assert_eq!(
+            (copy.cell(0), copy.cell(1)),
+            (Cell::Str("own"), Cell::Str("hello"))
+        );
     }
 
     #[test]

@@ -14,12 +14,18 @@ pub struct Span {
 impl Span {
     /// The bytes `start..end`.
     pub fn new(start: usize, end: usize) -> Self {
-        Self { start: start as u32, end: end as u32 }
+        Self {
+            start: start as u32,
+            end: end as u32,
+        }
     }
 
     /// The smallest span that holds both.
     pub fn to(self, other: Span) -> Self {
-        Self { start: self.start.min(other.start), end: self.end.max(other.end) }
+        Self {
+            start: self.start.min(other.start),
+            end: self.end.max(other.end),
+        }
     }
 }
 
@@ -76,7 +82,12 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// A mistake without a place.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), span: None, help: None }
+        Self {
+            code,
+            message: message.into(),
+            span: None,
+            help: None,
+        }
     }
 
     /// A plain mistake (code 1000).
@@ -103,7 +114,11 @@ impl Diagnostic {
             format!("line {line}, column {column}")
         });
         let parts: Vec<String> = place.into_iter().chain(self.help.clone()).collect();
-        if parts.is_empty() { self.message.clone() } else { format!("{} ({})", self.message, parts.join("; ")) }
+        if parts.is_empty() {
+            self.message.clone()
+        } else {
+            format!("{} ({})", self.message, parts.join("; "))
+        }
     }
 }
 
@@ -136,7 +151,12 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     let limit = (word.chars().count() / 3).max(1) + usize::from(word.len() > 3);
     candidates
         .into_iter()
-        .map(|candidate| (edit_distance(&word.to_lowercase(), &candidate.to_lowercase()), candidate))
+        .map(|candidate| {
+            (
+                edit_distance(&word.to_lowercase(), &candidate.to_lowercase()),
+                candidate,
+            )
+        })
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)

@@ -19,15 +19,23 @@ impl Props {
 
     /// The value of a property.
     pub fn get(&self, name: &str) -> Option<&Json> {
-        self.entries
-            .get(name)
-            .or_else(|| self.entries.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value))
+        self.entries.get(name).or_else(|| {
+            self.entries
+                .iter()
+                .find(|(key, _)| key.eq_ignore_ascii_case(name))
+                .map(|(_, value)| value)
+        })
     }
 
     /// Sets a property, replacing one whose name differs only in case.
     pub fn set(&mut self, name: &str, value: impl Into<Json>) {
-        let known = self.entries.keys().find(|key| key.eq_ignore_ascii_case(name)).cloned();
-        self.entries.insert(known.unwrap_or_else(|| name.to_owned()), value.into());
+        let known = self
+            .entries
+            .keys()
+            .find(|key| key.eq_ignore_ascii_case(name))
+            .cloned();
+        self.entries
+            .insert(known.unwrap_or_else(|| name.to_owned()), value.into());
     }
 
     /// Lays `over` on top of these.
@@ -61,8 +69,12 @@ impl Props {
         match self.get(name) {
             None | Some(Json::Null) => Ok(None),
             Some(Json::Number(number)) => {
-                let whole = number.as_i64().or_else(|| number.as_f64().filter(|f| f.fract() == 0.0).map(|f| f as i64));
-                whole.map(Some).ok_or_else(|| wrong(name, "a whole number", &Json::Number(number.clone())))
+                let whole = number
+                    .as_i64()
+                    .or_else(|| number.as_f64().filter(|f| f.fract() == 0.0).map(|f| f as i64));
+                whole
+                    .map(Some)
+                    .ok_or_else(|| wrong(name, "a whole number", &Json::Number(number.clone())))
             }
             Some(other) => Err(wrong(name, "a whole number", other)),
         }
@@ -82,7 +94,11 @@ impl Props {
         match self.get(name) {
             Some(Json::String(text)) => match parse_duration(text) {
                 Some(millis) => Ok(Some(millis)),
-                None => Err(wrong(name, "a duration such as \"10s\" or milliseconds", &Json::String(text.clone()))),
+                None => Err(wrong(
+                    name,
+                    "a duration such as \"10s\" or milliseconds",
+                    &Json::String(text.clone()),
+                )),
             },
             _ => self.int(name),
         }
@@ -96,7 +112,10 @@ impl From<Map<String, Json>> for Props {
 }
 
 fn wrong(name: &str, expected: &str, got: &Json) -> Diagnostic {
-    Diagnostic::new(ErrorCode::Executor, format!("property \"{name}\" must be {expected}, not {got}"))
+    Diagnostic::new(
+        ErrorCode::Executor,
+        format!("property \"{name}\" must be {expected}, not {got}"),
+    )
 }
 
 #[cfg(test)]

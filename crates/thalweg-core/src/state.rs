@@ -158,7 +158,9 @@ impl<'a> StateReader<'a> {
     pub fn section(&mut self, name: &str, version: u16) -> Result<(), StateError> {
         let (found, number) = (self.text()?, self.u64()?);
         if found != name || number != u64::from(version) {
-            return Err(StateError(format!("expected section {name} version {version}, found {found} version {number}")));
+            return Err(StateError(format!(
+                "expected section {name} version {version}, found {found} version {number}"
+            )));
         }
         Ok(())
     }
@@ -180,7 +182,10 @@ impl<'a> StateReader<'a> {
     /// A number.
     pub fn u64(&mut self) -> Result<u64, StateError> {
         let bytes = self.take(8)?;
-        Ok(bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+        Ok(bytes
+            .iter()
+            .rev()
+            .fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
     /// A length that the remaining bytes can hold.
@@ -301,7 +306,8 @@ mod tests {
         assert!(matches!(reader.value(), Ok(Value::Map(_))) && reader.is_at_end());
         for cut in 0..bytes.len() {
             let mut reader = StateReader::new(&bytes[..cut]);
-            let whole = reader.section("window", 1).is_ok() && reader.column().is_ok() && reader.value().is_ok();
+            let whole =
+                reader.section("window", 1).is_ok() && reader.column().is_ok() && reader.value().is_ok();
             assert!(!whole, "cut at {cut}");
         }
     }
