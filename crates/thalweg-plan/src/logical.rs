@@ -7,13 +7,20 @@
 //! |---|---|
 //! | Scan | the projection's slots |
 //! | Watermark, WindowFilter, Window, Filter, Having, Sort, Limit | the input's |
-//! | Analytic, AggFunc, RowNumber | the input's, then one per call |
+//! | Analytic, AggFunc, RowNumber, Compute | the input's, then one per call or expression |
 //! | Aggregate | the input's (each group's first row, Q-7), then one per call |
-//! | Join | left's, then right's (the unmatched side missing, J-7) |
+//! | Join | the sides' in the order in which they are joined: FROM's, then one for each step (the unmatched side missing, J-7) |
 //! | LookupJoin | the input's, then the lookup projection's |
 //! | Union | as its inputs, which are projected alike |
 //! | Project | its columns |
 //! | ProjectSet | its input's, with the set column taken apart |
+//!
+//! Rows and collections. Without window and join every row is a collection of its own ([`thalweg_core::Unit::Rows`]):
+//! Aggregate and AggFunc then work on each row alone, Having is an error for each row (`invalid input`, Q-11),
+//! Limit occurs only with 0, Sort not at all, RowNumber not at all.
+//!
+//! Window inputs. The conditions of a window and of its filter are bound to the slots of its one input. A window over
+//! several streams has none (the planner refuses them), except for WindowFilter nodes, which stand below each input.
 
 use std::sync::Arc;
 
@@ -39,7 +46,8 @@ pub struct Plan {
 /// One operator.
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// Upstream's name: `2_decoder` … given by `naming.rs`; the operator's metrics carry it (R3.2, R3.4).
+    /// Upstream's name: `2_filter` … given by `naming.rs`; the operator's metrics carry it (R3.2, R3.4). A Scan is
+    /// named after its stream. Empty: upstream has no such node (Compute, Limit, Union), show no metrics.
     pub name: Arc<str>,
     /// What it does.
     pub kind: Kind,
@@ -65,13 +73,19 @@ pub enum Kind {
     WindowFilter(Expr),
     /// Collects rows. With several inputs all feed one window (J-1); each collection then has one batch per input.
     Window(Window),
-    /// Joins the collections of a window, or an event with scan tables (J-10). The first input is FROM's, then one
-    /// for each join in order.
+    /// Joins the collections of a window, or an event with scan tables (J-10).
+    ///
+    /// The sides are numbered from 0. When the first input is a Window, sides `0..n` are the window's n inputs;
+    /// otherwise side 0 is the first input. The other inputs (scan tables) are the sides that follow. Each step names
+    /// the side it adds; the side that no step names is FROM's, which comes first.
     Join(Vec<JoinStep>),
     /// Joins with a lookup table, row by row (J-12).
     LookupJoin(Lookup),
     /// WHERE.
     Filter(Expr),
+    /// Appends the values of expressions that must be evaluated once per row although several clauses use them:
+    /// aliases with remote or non-deterministic calls (P-7).
+    Compute(Vec<Expr>),
     /// Aggregates over the whole collection, broadcast to every row: aggregates in WHERE.
     AggFunc(Vec<AggregateCall>),
     /// One row per group; without keys the whole collection is one group, also when it is empty (W-6).
@@ -219,9 +233,11 @@ pub enum WindowKind {
     },
 }
 
-/// One join of a [`Kind::Join`]: what is there so far with input number `input`.
+/// One join of a [`Kind::Join`]: what is there so far (left) with side number `side` (right).
 #[derive(Debug, Clone)]
 pub struct JoinStep {
+    /// The side, numbered as [`Kind::Join`] says.
+    pub side: usize,
     /// The kind.
     pub kind: ast::JoinKind,
     /// ON, bound to the slots so far followed by the right side's.
@@ -332,6 +348,9 @@ pub struct StreamDef {
     pub whole_numbers: bool,
     /// `strictJson` of the resolved source properties.
     pub strict_json: bool,
+    /// Whether its source gives bytes that a decoder turns into rows (mqtt, httppush, file lines …), not rows
+    /// (memory, simulator, httppull …; C2.1). Decides whether `2_decoder` counts in node names (R3.4).
+    pub has_decoder: bool,
 }
 
 /// A declared column.
