@@ -1,1 +1,151 @@
 //! Moves bytes: sources, sinks, lookups, formats and codecs.
+//!
+//! Everything that rules may name is a row of one of the tables below. A connector knows the outside world and
+//! [`thalweg_core::connector`], nothing of SQL, rules or stages.
+
+pub mod format;
+mod inbox;
+mod log;
+mod memory;
+mod nop;
+pub mod pipeline;
+mod property;
+mod simulator;
+#[cfg(test)]
+mod testing;
+
+use thalweg_core::connector::Connector;
+use thalweg_core::format::Format;
+
+/// All connectors.
+pub static CONNECTORS: &[Connector] = &[
+    log::CONNECTOR,
+    memory::CONNECTOR,
+    nop::CONNECTOR,
+    simulator::CONNECTOR,
+];
+
+/// All formats.
+pub static FORMATS: &[&dyn Format] = &[];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use thalweg_core::connector::Connector;
+    use thalweg_core::props::Props;
+    use thalweg_core::spec::{PropSpec, Roles, check};
+
+    use super::{CONNECTORS, FORMATS, pipeline};
+
+    fn defaults(specs: &[PropSpec]) -> Props {
+        let mut props = Props::new();
+        for spec in specs {
+            if let Some(default) = spec.default {
+                let value: serde_json::Value = serde_json::from_str(default).expect(spec.name);
+                props.set(spec.name, value);
+            }
+        }
+        props
+    }
+
+    fn tables() -> Vec<(&'static str, &'static [PropSpec])> {
+        let own = CONNECTORS
+            .iter()
+            .map(|connector| (connector.name, connector.props));
+        own.chain([
+            ("every source", pipeline::SOURCE_PROPS),
+            ("every sink", pipeline::SINK_PROPS),
+        ])
+        .collect()
+    }
+
+    #[test]
+    fn names_are_unique_and_everything_is_described() {
+        let mut names = BTreeSet::new();
+        for connector in CONNECTORS {
+            assert!(
+                names.insert(connector.name.to_lowercase()),
+                "{} twice",
+                connector.name
+            );
+            assert!(connector.summary.ends_with('.'), "{}", connector.name);
+        }
+        for (owner, specs) in tables() {
+            let mut names = BTreeSet::new();
+            for spec in specs {
+                assert!(
+                    names.insert(spec.name.to_lowercase()),
+                    "{owner}: {} twice",
+                    spec.name
+                );
+                assert!(spec.help.ends_with('.'), "{owner}: {}", spec.name);
+            }
+        }
+        let formats: BTreeSet<_> = FORMATS.iter().map(|format| format.name()).collect();
+        assert_eq!(formats.len(), FORMATS.len());
+    }
+
+    #[test]
+    fn every_default_passes_its_own_check() {
+        for (owner, specs) in tables() {
+            for role in [Roles::SOURCE, Roles::SINK, Roles::LOOKUP] {
+                check(owner, specs, role, &defaults(specs)).unwrap_or_else(|error| panic!("{error}"));
+            }
+        }
+    }
+
+    /// What has no default and yet must be there.
+    fn with_required(connector: &Connector, home: &std::path::Path) -> Props {
+        let mut props = defaults(connector.props);
+        std::fs::write(home.join("in.json"), "[]").unwrap();
+        props.set(
+            "datasource",
+            if connector.name == "file" { "in.json" } else { "t" },
+        );
+        for (name, value) in [("topic", "t"), ("key", "id"), ("server", "tcp://127.0.0.1:1")] {
+            if props.get(name).is_none() {
+                props.set(name, value);
+            }
+        }
+        props
+    }
+
+    #[tokio::test]
+    async fn every_build_accepts_a_document_of_defaults() {
+        let folder = tempfile::tempdir().unwrap();
+        for connector in CONNECTORS {
+            let mut cx = super::testing::cx("{}");
+            cx.home = folder.path().to_owned();
+            cx.props = with_required(connector, folder.path());
+            if connector.name == "file" {
+                cx.props.set("path", ".");
+            }
+            let name = connector.name;
+            if let Some(build) = connector.source {
+                build(&cx)
+                    .map(drop)
+                    .unwrap_or_else(|error| panic!("{name} source: {error}"));
+            }
+            if name == "file" {
+                cx.props.set("path", "out.txt");
+                cx.props.set("fileType", "lines");
+            }
+            if let Some(build) = connector.sink {
+                build(&cx)
+                    .map(drop)
+                    .unwrap_or_else(|error| panic!("{name} sink: {error}"));
+            }
+            if let Some(build) = connector.lookup {
+                build(&cx)
+                    .map(drop)
+                    .unwrap_or_else(|error| panic!("{name} lookup: {error}"));
+            }
+            if let Some(build) = connector.connect {
+                build(&cx)
+                    .map(drop)
+                    .unwrap_or_else(|error| panic!("{name} connection: {error}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! The last stretch from something that cannot wait (an MQTT event loop, a memory topic) to a source's port.
+//!
+//! A message goes straight into the port while there is room. Otherwise it is parked here, and the source's own
+//! future ([`Inbox::run`]) hands parked messages over as room appears, in order; nothing overtakes them.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use thalweg_core::connector::{Offer, Payload, RawMessage, SourcePort, WhenFull};
+use thalweg_core::time::Timestamp;
+use thalweg_core::value::Fields;
+use tokio::sync::Notify;
+
+/// What a message consists of.
+#[derive(Debug, Clone)]
+pub(crate) enum Content {
+    /// Bytes for the stream's format.
+    Bytes(Bytes),
+    /// Finished rows.
+    Rows(Vec<Arc<Fields>>),
+}
+
+/// Told when a message is safely in the queue of one of its receivers.
+pub(crate) trait Receipt: Send + Sync {
+    /// One receiver has it.
+    fn accepted(&self);
+}
+
+/// A message on its way.
+#[derive(Clone)]
+pub(crate) struct Parcel {
+    /// The message.
+    pub(crate) content: Content,
+    /// When it arrived.
+    pub(crate) time: Timestamp,
+    /// What `meta()` shows.
+    pub(crate) meta: Option<Arc<Fields>>,
+    /// Who wants to know that it was accepted.
+    pub(crate) receipt: Option<Arc<dyn Receipt>>,
+}
+
+impl Parcel {
+    fn message(&self) -> RawMessage<'_> {
+        let payload = match &self.content {
+            Content::Bytes(bytes) => Payload::Bytes(bytes),
+            Content::Rows(rows) => Payload::Rows(rows.clone()),
+        };
+        RawMessage {
+            payload,
+            time: self.time,
+            meta: self.meta.clone(),
+            offset: None,
+        }
+    }
+}
+
+/// What to do with a message for which there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Overflow {
+    /// The port makes room by dropping its oldest one.
+    DropOldest,
+    /// Park it whatever it costs; the sender is known to stop by itself (withheld acknowledgements).
+    Park,
+    /// Park up to so many, then drop the new one, counted (S3.2).
+    ParkUpTo(usize),
+}
+
+/// The receiving end of one source.
+pub(crate) struct Inbox {
+    port: Arc<dyn SourcePort>,
+    parked: Mutex<VecDeque<Parcel>>,
+    /// The length of `parked`, so that the usual case takes no lock.
+    n_parked: AtomicUsize,
+    wake: Notify,
+}
+
+impl Inbox {
+    /// An inbox before this port.
+    pub(crate) fn new(port: Arc<dyn SourcePort>) -> Self {
+        Self {
+            port,
+            parked: Mutex::default(),
+            n_parked: AtomicUsize::new(0),
+            wake: Notify::new(),
+        }
+    }
+
+    /// The port behind it.
+    pub(crate) fn port(&self) -> &Arc<dyn SourcePort> {
+        &self.port
+    }
+
+    /// Delivers a message or parks it. Never waits. One thread at a time may deliver, or order is lost.
+    pub(crate) fn deliver(&self, parcel: Parcel, overflow: Overflow) {
+        if overflow == Overflow::DropOldest {
+            self.port.offer(parcel.message(), WhenFull::DropOldest);
+            accepted(&parcel);
+            return;
+        }
+        if self.n_parked.load(Ordering::Acquire) == 0 {
+            match self.port.offer(parcel.message(), WhenFull::Refuse) {
+                Offer::Accepted => return accepted(&parcel),
+                Offer::Stopped => return,
+                Offer::Full => {}
+            }
+        }
+        let mut parked = self.lock();
+        if matches!(overflow, Overflow::ParkUpTo(limit) if parked.len() >= limit) {
+            drop(parked);
+            self.port.dropped("queue_full", 1);
+            return accepted(&parcel);
+        }
+        parked.push_back(parcel);
+        self.n_parked.store(parked.len(), Ordering::Release);
+        drop(parked);
+        self.wake.notify_one();
+    }
+
+    /// Hands parked messages over until the port stops.
+    pub(crate) async fn run(&self) {
+        loop {
+            tokio::select! {
+                () = self.port.stopped() => return,
+                () = self.wake.notified() => {}
+            }
+            if !self.hand_over().await {
+                return;
+            }
+        }
+    }
+
+    /// False when the port has stopped.
+    async fn hand_over(&self) -> bool {
+        loop {
+            let Some(parcel) = self.lock().front().cloned() else {
+                return true;
+            };
+            match self.port.offer(parcel.message(), WhenFull::Refuse) {
+                Offer::Stopped => return false,
+                Offer::Full => {
+                    if !self.port.room().await {
+                        return false;
+                    }
+                }
+                Offer::Accepted => {
+                    accepted(&parcel);
+                    let mut parked = self.lock();
+                    parked.pop_front();
+                    self.n_parked.store(parked.len(), Ordering::Release);
+                }
+            }
+        }
+    }
+
+    /// Takes what was parked and will not be handed over any more.
+    pub(crate) fn abandon(&self) -> Vec<Parcel> {
+        let mut parked = self.lock();
+        self.n_parked.store(0, Ordering::Release);
+        parked.drain(..).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Parcel>> {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn accepted(parcel: &Parcel) {
+    if let Some(receipt) = &parcel.receipt {
+        receipt.accepted();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TestPort;
+
+    struct Count(AtomicUsize);
+
+    impl Receipt for Count {
+        fn accepted(&self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn parcel(text: &'static str, receipt: &Arc<Count>) -> Parcel {
+        let receipt: Arc<dyn Receipt> = Arc::<Count>::clone(receipt);
+        let content = Content::Bytes(Bytes::from_static(text.as_bytes()));
+        Parcel {
+            content,
+            time: Timestamp(1),
+            meta: None,
+            receipt: Some(receipt),
+        }
+    }
+
+    #[tokio::test]
+    async fn parked_messages_keep_their_order_and_are_receipted_when_there_is_room() {
+        let port = TestPort::with_capacity(1);
+        let inbox = Arc::new(Inbox::new(Arc::<TestPort>::clone(&port)));
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        for text in ["a", "b", "c"] {
+            inbox.deliver(parcel(text, &count), Overflow::Park);
+        }
+        assert_eq!(count.0.load(Ordering::SeqCst), 1);
+        let runner = Arc::clone(&inbox);
+        let task = tokio::spawn(async move { runner.run().await });
+        assert_eq!(port.next_text().await, "a");
+        assert_eq!(port.next_text().await, "b");
+        assert_eq!(port.next_text().await, "c");
+        assert_eq!(count.0.load(Ordering::SeqCst), 3);
+        port.stop();
+        task.await.unwrap();
+    }
+
+    #[test]
+    fn beyond_the_limit_the_new_message_is_dropped_and_counted() {
+        let port = TestPort::with_capacity(1);
+        let inbox = Inbox::new(Arc::<TestPort>::clone(&port));
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        for text in ["a", "b", "c"] {
+            inbox.deliver(parcel(text, &count), Overflow::ParkUpTo(1));
+        }
+        assert_eq!(port.drops(), [("queue_full", 1)]);
+        assert_eq!(inbox.abandon().len(), 1);
+    }
+}
