@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::RowError;
+use crate::selection::{Live, Selection};
 use crate::time::Timestamp;
 use crate::value::Value;
 
@@ -125,6 +126,22 @@ pub enum Cell<'a> {
     Value(&'a Value),
     /// Evaluation failed here.
     Error(&'a RowError),
+}
+
+impl<'a> Cell<'a> {
+    /// The cell that a value makes.
+    pub fn of(value: &'a Value) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::Bool(value) => Self::Bool(*value),
+            Value::Int(value) => Self::Int(*value),
+            Value::Float(value) => Self::Float(*value),
+            Value::Str(value) => Self::Str(value),
+            Value::Bytes(value) => Self::Bytes(value),
+            Value::Time(value) => Self::Time(*value),
+            Value::List(_) | Value::Map(_) => Self::Value(value),
+        }
+    }
 }
 
 impl Cell<'_> {
@@ -457,6 +474,28 @@ impl Column {
         }
     }
 
+    /// Turns a column with one cell per selected row into one with a cell for each of `rows` rows. Rows that are not
+    /// selected get a cell without meaning, of the one kind that occurs if it needs no heap, so that a uniform
+    /// column stays uniform.
+    pub fn spread(mut self, selected: &Selection, rows: usize) -> Self {
+        if matches!(selected.live, Live::All(_)) {
+            return self;
+        }
+        let uniform = [Tag::Null, Tag::Bool, Tag::Int, Tag::Float, Tag::Time];
+        let filler = uniform
+            .into_iter()
+            .find(|tag| self.seen.only(*tag))
+            .unwrap_or(Tag::Missing);
+        let (mut words, mut tags) = (vec![0; rows], vec![filler as u8; rows]);
+        for (i, row) in selected.iter().enumerate().take(self.words.len()) {
+            words[row] = self.words[i];
+            tags[row] = self.tags[i];
+        }
+        self.seen.insert(filler);
+        (self.words, self.tags) = (words, tags);
+        self
+    }
+
     /// Shortens the column to `rows`. Heap space of the rows cut off stays in use until [`Column::clear`].
     pub fn truncate(&mut self, rows: usize) {
         self.words.truncate(rows);
@@ -586,6 +625,16 @@ mod tests {
             (copy.cell(0), copy.cell(1)),
             (Cell::Str("own"), Cell::Str("hello"))
         );
+    }
+
+    #[test]
+    fn a_spread_column_has_its_cells_at_the_selected_rows_and_stays_uniform() {
+        let column = Column::from_floats([1.5, 2.5]).spread(&Selection::rows(vec![1, 3]), 4);
+        assert_eq!(
+            (column.len(), column.cell(1), column.cell(3)),
+            (4, Cell::Float(1.5), Cell::Float(2.5))
+        );
+        assert!(column.floats().is_some());
     }
 
     #[test]

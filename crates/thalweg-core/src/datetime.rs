@@ -3,6 +3,7 @@
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Offset, TimeZone, Timelike, Utc};
 use chrono_tz::Tz;
 
+use crate::moment;
 use crate::time::Timestamp;
 
 const MONTHS: [&str; 12] = [
@@ -290,50 +291,8 @@ fn read_letters(letters: &str, cursor: &mut Cursor<'_>, read: &mut Read) -> Opti
 }
 
 fn parse_lenient(text: &str, zone: Tz, now: Timestamp) -> Option<Timestamp> {
-    let mut cursor = Cursor(text.trim());
-    let mut read = match read_date(&mut cursor) {
-        Some((year, month, day)) => {
-            let read = Read::midnight(year, month, day);
-            if cursor.0.is_empty() {
-                return read.instant(zone);
-            }
-            (cursor.eat("T") || cursor.eat(" ")).then_some(read)?
-        }
-        None => {
-            let today = in_zone(now, zone)?;
-            Read::midnight(today.year(), today.month(), today.day())
-        }
-    };
-    read.hour = cursor.number(1, 2)?;
-    cursor.eat(":").then_some(())?;
-    read.minute = cursor.number(1, 2)?;
-    if cursor.eat(":") {
-        read.second = cursor.number(1, 2)?;
-        if cursor.eat(".") || cursor.eat(",") {
-            read.nanos = cursor.fraction()?;
-        }
-    }
-    cursor.eat(" ");
-    read.offset = cursor.offset();
-    cursor.0 = cursor.0.trim_start_matches(" UTC");
-    cursor.0.is_empty().then(|| read.instant(zone))?
-}
-
-/// `2006-1-2`, also with slashes or dots; leaves the cursor alone when there is no date.
-fn read_date(cursor: &mut Cursor<'_>) -> Option<(i32, u32, u32)> {
-    let mut ahead = Cursor(cursor.0);
-    let year = ahead.number(4, 4)? as i32;
-    let separator = ["-", "/", "."]
-        .into_iter()
-        .find(|separator| ahead.eat(separator))?;
-    let month = ahead.number(1, 2)?;
-    let day = if ahead.eat(separator) {
-        ahead.number(1, 2)?
-    } else {
-        1
-    };
-    cursor.0 = ahead.0;
-    Some((year, month, day))
+    let moment = moment::parse_near(text.trim(), zone, now)?;
+    Some(Timestamp(moment.timestamp_millis()))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub mod error;
 pub mod format;
 pub mod json;
 pub mod metrics;
+pub mod moment;
 pub mod operator;
 pub mod projection;
 pub mod props;
