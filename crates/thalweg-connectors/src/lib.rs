@@ -26,7 +26,7 @@ pub static CONNECTORS: &[Connector] = &[
 ];
 
 /// All formats.
-pub static FORMATS: &[&dyn Format] = &[];
+pub static FORMATS: &[&dyn Format] = &[&format::json::FORMAT];
 
 #[cfg(test)]
 mod tests {

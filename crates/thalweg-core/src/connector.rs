@@ -278,6 +278,9 @@ pub trait Spawner: Send + Sync {
 /// A built part, or why the properties do not allow it.
 pub type Built<T> = Result<T, Diagnostic>;
 
+/// Builds one part of a connector.
+pub type Build<T> = fn(&BuildCx) -> Built<T>;
+
 /// A row of the connector table: everything anybody needs to know about one connector.
 pub struct Connector {
     /// The name in TYPE and actions.
@@ -289,13 +292,13 @@ pub struct Connector {
     /// Whether its sink takes rows ([`SinkPayload::Rows`]) instead of bytes.
     pub takes_rows: bool,
     /// Makes a named connection.
-    pub connect: Option<fn(&BuildCx) -> Built<Arc<dyn Connection>>>,
+    pub connect: Option<Build<Arc<dyn Connection>>>,
     /// Makes a source.
-    pub source: Option<fn(&BuildCx) -> Built<SourceKind>>,
+    pub source: Option<Build<SourceKind>>,
     /// Makes a sink.
-    pub sink: Option<fn(&BuildCx) -> Built<Box<dyn Sink>>>,
+    pub sink: Option<Build<Box<dyn Sink>>>,
     /// Makes a lookup.
-    pub lookup: Option<fn(&BuildCx) -> Built<Arc<dyn LookupSource>>>,
+    pub lookup: Option<Build<Arc<dyn LookupSource>>>,
 }
 
 /// A connector from the static table or from a plugin.

@@ -51,13 +51,14 @@ pub trait Format: Send + Sync {
     /// Its name in FORMAT.
     fn name(&self) -> &'static str;
 
-    /// A decoder that fills the slots of `want`.
+    /// A decoder that fills the slots of `want`. `props` holds the source properties, and under `timezone` the
+    /// configured zone (IANA name, UTC when absent).
     ///
     /// # Errors
     /// Properties that the format refuses.
     fn decoder(&self, want: &Arc<Projection>, props: &Props) -> Result<Box<dyn Decoder>, Diagnostic>;
 
-    /// An encoder.
+    /// An encoder; `timezone` as for decoders.
     ///
     /// # Errors
     /// Properties that the format refuses.

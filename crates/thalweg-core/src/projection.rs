@@ -39,6 +39,9 @@ pub struct Wanted {
     pub strict: Option<Strict>,
 }
 
+/// Names and types of declared columns, in declared order.
+pub type Declared = Arc<[(Arc<str>, DataType)]>;
+
 /// The slots that a decoder fills, and how it reads numbers and names.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Projection {
@@ -53,7 +56,7 @@ pub struct Projection {
     /// `strictJson`: unneeded values are validated too.
     pub strict_json: bool,
     /// The declared columns when the stream has a schema: everything else is dropped, even under `*` (T-4).
-    pub declared: Option<Arc<[(Arc<str>, DataType)]>>,
+    pub declared: Option<Declared>,
 }
 
 impl Projection {

@@ -189,7 +189,7 @@ impl<'a> StateReader<'a> {
     }
 
     /// A length that the remaining bytes can hold.
-    pub fn len(&mut self) -> Result<usize, StateError> {
+    pub fn read_len(&mut self) -> Result<usize, StateError> {
         let len = self.u64()?;
         if len > self.rest.len() as u64 {
             return Err(StateError(format!("length {len} is more than is left")));
@@ -219,7 +219,7 @@ impl<'a> StateReader<'a> {
 
     /// Bytes.
     pub fn bytes(&mut self) -> Result<&'a [u8], StateError> {
-        let len = self.len()?;
+        let len = self.read_len()?;
         self.take(len)
     }
 
@@ -247,7 +247,7 @@ impl<'a> StateReader<'a> {
             5 => Value::Bytes(Bytes::copy_from_slice(self.bytes()?)),
             6 => Value::Time(self.time()?),
             7 => {
-                let len = self.len()?;
+                let len = self.read_len()?;
                 let mut items = Vec::with_capacity(len);
                 for _ in 0..len {
                     let kind = self.take(1)?[0];
@@ -257,7 +257,7 @@ impl<'a> StateReader<'a> {
             }
             8 => {
                 let mut fields = Fields::new();
-                for _ in 0..self.len()? {
+                for _ in 0..self.read_len()? {
                     let name: Arc<str> = Arc::from(self.text()?);
                     let kind = self.take(1)?[0];
                     fields.insert(name, self.value_of(kind, depth + 1)?);
@@ -270,7 +270,7 @@ impl<'a> StateReader<'a> {
 
     /// A column.
     pub fn column(&mut self) -> Result<Column, StateError> {
-        let len = self.len()?;
+        let len = self.read_len()?;
         let mut column = Column::new();
         for _ in 0..len {
             match self.take(1)?[0] {

@@ -174,7 +174,7 @@ pub fn format_duration(millis: i64) -> String {
     }
     let (hours, minutes) = (millis / 3_600_000, millis / 60_000 % 60);
     let mut seconds = format!("{}", millis / 1_000 % 60);
-    if millis % 1_000 != 0 {
+    if !millis.is_multiple_of(1_000) {
         seconds.push_str(format!(".{:03}", millis % 1_000).trim_end_matches('0'));
     }
     match (hours, minutes) {

@@ -500,11 +500,12 @@ fn escape(bytes: &[u8]) -> (char, usize) {
 
 fn unicode_escape(bytes: &[u8]) -> (char, usize) {
     let high = hex4(bytes, 2).unwrap_or(0xfffd);
-    if (0xd800..0xdc00).contains(&high) && bytes.get(6..8) == Some(b"\\u") {
-        if let Some(low) = hex4(bytes, 8).filter(|low| (0xdc00..0xe000).contains(low)) {
-            let code = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
-            return (char::from_u32(code).unwrap_or('\u{fffd}'), 12);
-        }
+    if (0xd800..0xdc00).contains(&high)
+        && bytes.get(6..8) == Some(b"\\u")
+        && let Some(low) = hex4(bytes, 8).filter(|low| (0xdc00..0xe000).contains(low))
+    {
+        let code = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
+        return (char::from_u32(code).unwrap_or('\u{fffd}'), 12);
     }
     (char::from_u32(high).unwrap_or('\u{fffd}'), 6)
 }

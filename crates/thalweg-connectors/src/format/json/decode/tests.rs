@@ -1,0 +1,191 @@
+//! Decoding against the plain reading of the same text.
+
+use proptest::prelude::*;
+use thalweg_core::schema::Slot;
+use thalweg_core::{Batch, Cell, Fields, Selection};
+
+use super::super::typed::value_of;
+use super::*;
+
+fn raw(payloads: &[&[u8]]) -> RawBatch {
+    let mut raw = RawBatch::default();
+    let mut arena = Vec::new();
+    for payload in payloads {
+        raw.spans.push((arena.len() as u32, payload.len() as u32));
+        arena.extend_from_slice(payload);
+        raw.times.push(Timestamp(7));
+    }
+    raw.arena = Arc::new(arena);
+    raw
+}
+
+fn decode(want: Projection, payloads: &[&[u8]]) -> (Batch, Selection) {
+    let (want, raw) = (Arc::new(want), raw(payloads));
+    let mut builder = BatchBuilder::new(Arc::new(want.schema()));
+    builder.begin(Some(Arc::clone(&raw.arena)));
+    JsonDecoder::new(&want, Tz::UTC).decode(&raw, &mut builder);
+    builder.finish()
+}
+
+fn columns(names: &[&str]) -> Projection {
+    let mut want = Projection::default();
+    for name in names {
+        let path = name.split('.').map(Arc::from).collect();
+        want.slot(
+            Want::Column {
+                path,
+                data_type: None,
+            },
+            None,
+        );
+    }
+    want
+}
+
+#[test]
+fn only_wanted_slots_are_filled_and_the_last_duplicate_wins() {
+    let payload = br#"{"x":[1,{"a":9}],"a":1,"o":{"p":{"q":"t\u00e9"}},"a":2.5,"b":null}"#;
+    let (batch, _) = decode(columns(&["a", "b", "c", "o.p.q", "o"]), &[payload]);
+    let cell = |slot| batch.column(Slot(slot)).cell(0);
+    assert_eq!(cell(0), Cell::Float(2.5));
+    assert_eq!(cell(1), Cell::Null);
+    assert_eq!(cell(2), Cell::Missing);
+    assert_eq!(cell(3), Cell::Str("té"));
+    assert_eq!(cell(4), Cell::Json(br#"{"p":{"q":"t\u00e9"}}"#));
+}
+
+#[test]
+fn t_10_arrays_give_rows_and_a_bad_element_fails_the_payload() {
+    let payloads: &[&[u8]] = &[
+        br#"[{"a":1},{"a":2}]"#,
+        b"[]",
+        br#"[{"a":3},5]"#,
+        b"5",
+        br#"{"a":4}{"#,
+        br#"{"a":5} "#,
+    ];
+    let (batch, selection) = decode(columns(&["a"]), payloads);
+    assert_eq!(batch.column(Slot(0)).floats(), Some(&[1.0, 2.0, 5.0][..]));
+    assert_eq!(
+        selection.faults.iter().map(|fault| fault.row).collect::<Vec<_>>(),
+        [2, 2, 2]
+    );
+}
+
+#[test]
+fn t_3_whole_numbers_are_integers_on_request() {
+    let mut want = columns(&["a", "o"]);
+    want.whole_numbers = true;
+    let (batch, _) = decode(want, &[br#"{"a":3,"o":[1,1.0]}"#, br#"{"a":1e3}"#]);
+    assert_eq!(batch.column(Slot(0)).cell(0), Cell::Int(3));
+    assert_eq!(batch.column(Slot(0)).cell(1), Cell::Float(1000.0));
+    assert_eq!(
+        batch.column(Slot(1)).value(0),
+        Value::list(vec![Value::Int(1), Value::Float(1.0)])
+    );
+}
+
+#[test]
+fn t_4_conversions_to_declared_types() {
+    let array = DataType::Array(Box::new(DataType::BigInt));
+    for (text, data_type, expected) in [
+        ("3", DataType::BigInt, Some(Value::Int(3))),
+        ("3.0", DataType::BigInt, None),
+        ("\"12\"", DataType::BigInt, None),
+        ("9223372036854775808", DataType::BigInt, None),
+        ("3", DataType::Float, Some(Value::Float(3.0))),
+        ("true", DataType::Float, None),
+        ("1000000", DataType::String, Some(Value::text("1000000"))),
+        ("0.00001", DataType::String, Some(Value::text("0.00001"))),
+        ("2.5", DataType::Boolean, Some(Value::Bool(true))),
+        ("\"yes\"", DataType::Boolean, None),
+        (
+            "\"aGVsbG8=\"",
+            DataType::Bytea,
+            Some(Value::Bytes("hello".into())),
+        ),
+        (
+            "\"not base64!\"",
+            DataType::Bytea,
+            Some(Value::Bytes("not base64!".into())),
+        ),
+        ("true", DataType::DateTime, None),
+        (
+            "[1,null]",
+            array.clone(),
+            Some(Value::list(vec![Value::Int(1), Value::Null])),
+        ),
+        ("[1.5]", array, None),
+    ] {
+        assert_eq!(
+            value_of(text, &data_type).ok(),
+            expected,
+            "{text} as {data_type:?}"
+        );
+    }
+    let error = value_of("3.5", &DataType::BigInt).expect_err("a fraction is no bigint");
+    assert_eq!(&*error.message, "v has wrong type:number, expect:bigint");
+}
+
+#[test]
+fn everything_of_a_declared_stream_holds_declared_columns_only() {
+    let mut want = Projection::default();
+    want.declared = Some(Arc::from(vec![(Arc::from("a"), DataType::BigInt)]));
+    want.slot(Want::Everything, None);
+    let (batch, _) = decode(want, &[br#"{"a":1,"b":"kept out"}"#]);
+    let expected = Value::map(Fields::from([(Arc::from("a"), Value::Int(1))]));
+    assert_eq!(batch.column(Slot(0)).value(0), expected);
+}
+
+fn json_text() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        Just("null".to_owned()),
+        any::<bool>().prop_map(|value| value.to_string()),
+        any::<i32>().prop_map(|value| value.to_string()),
+        (-1e6f64..1e6).prop_map(|value| value.to_string()),
+        "[a-c\\\\u00e9 ]{0,6}".prop_map(|text| serde_json::Value::from(text).to_string()),
+    ];
+    leaf.prop_recursive(3, 24, 4, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4)
+                .prop_map(|items| format!("[{}]", items.join(", "))),
+            proptest::collection::vec(("[a-c]", inner), 0..4).prop_map(|members| {
+                let members: Vec<String> = members.iter().map(|(k, v)| format!("\"{k}\" :{v}")).collect();
+                format!("{{{}}}", members.join(","))
+            }),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn every_slot_agrees_with_the_plain_reading(text in json_text()) {
+        let (batch, selection) = decode(columns(&["a", "b", "c"]), &[text.as_bytes()]);
+        let plain = json::parse(text.as_bytes(), Numbers::Float).expect("it is JSON");
+        let Value::Map(fields) = plain else {
+            prop_assert!(selection.faults.len() <= 1);
+            return Ok(());
+        };
+        for (slot, name) in ["a", "b", "c"].into_iter().enumerate() {
+            let cell = batch.column(Slot(slot as u32)).cell(0);
+            match fields.get(name) {
+                None => prop_assert_eq!(cell, Cell::Missing),
+                Some(value) => prop_assert_eq!(&cell.to_value(), value),
+            }
+        }
+    }
+
+    #[test]
+    fn truncated_and_damaged_payloads_are_faults_and_never_panics(text in json_text(), cut in 0usize..64, junk in any::<u8>()) {
+        let mut bytes = text.into_bytes();
+        let cut = cut.min(bytes.len());
+        let _ = decode(columns(&["a", "b.c", "b"]), &[&bytes[..cut]]);
+        if let Some(byte) = bytes.get_mut(cut) {
+            *byte = junk;
+        }
+        let (batch, selection) = decode(columns(&["a", "b.c", "b"]), &[&bytes]);
+        if json::parse(&bytes, Numbers::Float).is_err() {
+            prop_assert_eq!((batch.n_rows, selection.faults.len()), (0, 1));
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! JSON: the format of nearly every stream.
+
+mod decode;
+mod encode;
+mod typed;
+
+use std::sync::Arc;
+
+use thalweg_core::format::{Decoder, Encoder, Format};
+use thalweg_core::{Diagnostic, Projection, Props};
+
+/// The format's row.
+pub static FORMAT: Json = Json;
+
+/// FORMAT="json".
+#[derive(Debug)]
+pub struct Json;
+
+impl Format for Json {
+    fn name(&self) -> &'static str {
+        "json"
+    }
+
+    fn decoder(&self, want: &Arc<Projection>, props: &Props) -> Result<Box<dyn Decoder>, Diagnostic> {
+        Ok(Box::new(decode::JsonDecoder::new(want, super::zone(props)?)))
+    }
+
+    fn encoder(&self, props: &Props) -> Result<Box<dyn Encoder>, Diagnostic> {
+        Ok(Box::new(encode::JsonEncoder::new(super::zone(props)?)))
+    }
+}
