@@ -47,12 +47,7 @@ impl Parcel {
             Content::Bytes(bytes) => Payload::Bytes(bytes),
             Content::Rows(rows) => Payload::Rows(rows.clone()),
         };
-        RawMessage {
-            payload,
-            time: self.time,
-            meta: self.meta.clone(),
-            offset: None,
-        }
+        RawMessage { payload, time: self.time, meta: self.meta.clone(), offset: None }
     }
 }
 
@@ -79,12 +74,7 @@ pub(crate) struct Inbox {
 impl Inbox {
     /// An inbox before this port.
     pub(crate) fn new(port: Arc<dyn SourcePort>) -> Self {
-        Self {
-            port,
-            parked: Mutex::default(),
-            n_parked: AtomicUsize::new(0),
-            wake: Notify::new(),
-        }
+        Self { port, parked: Mutex::default(), n_parked: AtomicUsize::new(0), wake: Notify::new() }
     }
 
     /// The port behind it.
@@ -188,12 +178,7 @@ mod tests {
     fn parcel(text: &'static str, receipt: &Arc<Count>) -> Parcel {
         let receipt: Arc<dyn Receipt> = Arc::<Count>::clone(receipt);
         let content = Content::Bytes(Bytes::from_static(text.as_bytes()));
-        Parcel {
-            content,
-            time: Timestamp(1),
-            meta: None,
-            receipt: Some(receipt),
-        }
+        Parcel { content, time: Timestamp(1), meta: None, receipt: Some(receipt) }
     }
 
     #[tokio::test]

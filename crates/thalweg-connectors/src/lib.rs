@@ -18,12 +18,8 @@ use thalweg_core::connector::Connector;
 use thalweg_core::format::Format;
 
 /// All connectors.
-pub static CONNECTORS: &[Connector] = &[
-    log::CONNECTOR,
-    memory::CONNECTOR,
-    nop::CONNECTOR,
-    simulator::CONNECTOR,
-];
+pub static CONNECTORS: &[Connector] =
+    &[log::CONNECTOR, memory::CONNECTOR, nop::CONNECTOR, simulator::CONNECTOR];
 
 /// All formats.
 pub static FORMATS: &[&dyn Format] = &[&format::json::FORMAT];
@@ -50,35 +46,21 @@ mod tests {
     }
 
     fn tables() -> Vec<(&'static str, &'static [PropSpec])> {
-        let own = CONNECTORS
-            .iter()
-            .map(|connector| (connector.name, connector.props));
-        own.chain([
-            ("every source", pipeline::SOURCE_PROPS),
-            ("every sink", pipeline::SINK_PROPS),
-        ])
-        .collect()
+        let own = CONNECTORS.iter().map(|connector| (connector.name, connector.props));
+        own.chain([("every source", pipeline::SOURCE_PROPS), ("every sink", pipeline::SINK_PROPS)]).collect()
     }
 
     #[test]
     fn names_are_unique_and_everything_is_described() {
         let mut names = BTreeSet::new();
         for connector in CONNECTORS {
-            assert!(
-                names.insert(connector.name.to_lowercase()),
-                "{} twice",
-                connector.name
-            );
+            assert!(names.insert(connector.name.to_lowercase()), "{} twice", connector.name);
             assert!(connector.summary.ends_with('.'), "{}", connector.name);
         }
         for (owner, specs) in tables() {
             let mut names = BTreeSet::new();
             for spec in specs {
-                assert!(
-                    names.insert(spec.name.to_lowercase()),
-                    "{owner}: {} twice",
-                    spec.name
-                );
+                assert!(names.insert(spec.name.to_lowercase()), "{owner}: {} twice", spec.name);
                 assert!(spec.help.ends_with('.'), "{owner}: {}", spec.name);
             }
         }
@@ -99,10 +81,7 @@ mod tests {
     fn with_required(connector: &Connector, home: &std::path::Path) -> Props {
         let mut props = defaults(connector.props);
         std::fs::write(home.join("in.json"), "[]").unwrap();
-        props.set(
-            "datasource",
-            if connector.name == "file" { "in.json" } else { "t" },
-        );
+        props.set("datasource", if connector.name == "file" { "in.json" } else { "t" });
         for (name, value) in [("topic", "t"), ("key", "id"), ("server", "tcp://127.0.0.1:1")] {
             if props.get(name).is_none() {
                 props.set(name, value);
@@ -123,28 +102,20 @@ mod tests {
             }
             let name = connector.name;
             if let Some(build) = connector.source {
-                build(&cx)
-                    .map(drop)
-                    .unwrap_or_else(|error| panic!("{name} source: {error}"));
+                build(&cx).map(drop).unwrap_or_else(|error| panic!("{name} source: {error}"));
             }
             if name == "file" {
                 cx.props.set("path", "out.txt");
                 cx.props.set("fileType", "lines");
             }
             if let Some(build) = connector.sink {
-                build(&cx)
-                    .map(drop)
-                    .unwrap_or_else(|error| panic!("{name} sink: {error}"));
+                build(&cx).map(drop).unwrap_or_else(|error| panic!("{name} sink: {error}"));
             }
             if let Some(build) = connector.lookup {
-                build(&cx)
-                    .map(drop)
-                    .unwrap_or_else(|error| panic!("{name} lookup: {error}"));
+                build(&cx).map(drop).unwrap_or_else(|error| panic!("{name} lookup: {error}"));
             }
             if let Some(build) = connector.connect {
-                build(&cx)
-                    .map(drop)
-                    .unwrap_or_else(|error| panic!("{name} connection: {error}"));
+                build(&cx).map(drop).unwrap_or_else(|error| panic!("{name} connection: {error}"));
             }
         }
     }

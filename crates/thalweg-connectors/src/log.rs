@@ -25,9 +25,7 @@ struct LogSink {
 }
 
 fn build(cx: &BuildCx) -> Built<Box<dyn Sink>> {
-    Ok(Box::new(LogSink {
-        rule: Arc::clone(&cx.rule),
-    }))
+    Ok(Box::new(LogSink { rule: Arc::clone(&cx.rule) }))
 }
 
 #[async_trait]
@@ -57,10 +55,7 @@ mod tests {
     async fn every_message_is_accepted() {
         let mut sink = build(&cx("{}")).unwrap();
         sink.open(Arc::new(NoPort)).await.unwrap();
-        let payload = SinkPayload::Bytes {
-            payload: "{\"a\":1}".into(),
-            props: None,
-        };
+        let payload = SinkPayload::Bytes { payload: "{\"a\":1}".into(), props: None };
         assert_eq!(sink.write(&[payload.clone(), payload]).await.accepted, 2);
     }
 }

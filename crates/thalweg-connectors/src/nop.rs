@@ -23,13 +23,8 @@ pub(crate) const CONNECTOR: Connector = Connector {
     lookup: None,
 };
 
-const PROPS: &[PropSpec] = &[PropSpec::new(
-    "log",
-    PropKind::Bool,
-    Roles::SINK,
-    "Write the message to the log.",
-)
-.default("false")];
+const PROPS: &[PropSpec] =
+    &[PropSpec::new("log", PropKind::Bool, Roles::SINK, "Write the message to the log.").default("false")];
 
 struct NopSink {
     log: bool,
@@ -38,10 +33,7 @@ struct NopSink {
 
 fn build(cx: &BuildCx) -> Built<Box<dyn Sink>> {
     check("nop sink", PROPS, Roles::SINK, &cx.props)?;
-    Ok(Box::new(NopSink {
-        log: flag(&cx.props, "log")?,
-        rule: Arc::clone(&cx.rule),
-    }))
+    Ok(Box::new(NopSink { log: flag(&cx.props, "log")?, rule: Arc::clone(&cx.rule) }))
 }
 
 #[async_trait]
@@ -71,21 +63,13 @@ mod tests {
     #[tokio::test]
     async fn everything_is_swallowed() {
         let mut sink = build(&cx(r#"{"log":true}"#)).unwrap();
-        let payload = SinkPayload::Bytes {
-            payload: "x".into(),
-            props: None,
-        };
+        let payload = SinkPayload::Bytes { payload: "x".into(), props: None };
         assert_eq!(sink.write(&[payload]).await.accepted, 1);
     }
 
     #[test]
     fn a_wrong_type_names_sink_and_property() {
-        let error = build(&cx(r#"{"log":"yes"}"#))
-            .err()
-            .expect("a text is no truth value");
-        assert_eq!(
-            error.message,
-            "nop sink: property \"log\" must be true or false, not \"yes\""
-        );
+        let error = build(&cx(r#"{"log":"yes"}"#)).err().expect("a text is no truth value");
+        assert_eq!(error.message, "nop sink: property \"log\" must be true or false, not \"yes\"");
     }
 }

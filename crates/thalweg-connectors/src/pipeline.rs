@@ -2,52 +2,23 @@
 
 use thalweg_core::spec::{PropKind, PropSpec, Roles};
 
-const WHOLE: PropKind = PropKind::Int {
-    min: 0,
-    max: i64::MAX,
-};
+const WHOLE: PropKind = PropKind::Int { min: 0, max: i64::MAX };
 
 /// Beside the connector's own properties, these may be written at every source.
 pub static SOURCE_PROPS: &[PropSpec] = &[
-    PropSpec::new(
-        "datasource",
-        PropKind::Text,
-        Roles::SOURCE,
-        "What to read: a topic, a path, a table.",
-    ),
-    PropSpec::new(
-        "format",
-        PropKind::Text,
-        Roles::SOURCE,
-        "How payloads are decoded.",
-    )
-    .default("\"json\""),
+    PropSpec::new("datasource", PropKind::Text, Roles::SOURCE, "What to read: a topic, a path, a table."),
+    PropSpec::new("format", PropKind::Text, Roles::SOURCE, "How payloads are decoded.").default("\"json\""),
     PropSpec::new("key", PropKind::Text, Roles::SOURCE, "The key column of a table."),
-    PropSpec::new(
-        "schemaId",
-        PropKind::Text,
-        Roles::SOURCE,
-        "The schema of formats that need one.",
-    ),
+    PropSpec::new("schemaId", PropKind::Text, Roles::SOURCE, "The schema of formats that need one."),
     PropSpec::new(
         "delimiter",
         PropKind::Text,
         Roles::SOURCE,
         "What separates the columns of delimited text.",
     ),
-    PropSpec::new(
-        "fields",
-        PropKind::List,
-        Roles::SOURCE,
-        "Names of the columns of delimited text.",
-    ),
+    PropSpec::new("fields", PropKind::List, Roles::SOURCE, "Names of the columns of delimited text."),
     PropSpec::new("retainSize", WHOLE, Roles::SOURCE, "How many rows a table keeps."),
-    PropSpec::new(
-        "connectionSelector",
-        PropKind::Text,
-        Roles::SOURCE,
-        "The named connection to use.",
-    ),
+    PropSpec::new("connectionSelector", PropKind::Text, Roles::SOURCE, "The named connection to use."),
     PropSpec::new(
         "decompression",
         PropKind::Text,
@@ -79,30 +50,15 @@ pub static SOURCE_PROPS: &[PropSpec] = &[
         Roles::SOURCE,
         "The format of a payload inside the payload.",
     ),
-    PropSpec::new(
-        "payloadField",
-        PropKind::Text,
-        Roles::SOURCE,
-        "The column that holds the inner payload.",
-    ),
+    PropSpec::new("payloadField", PropKind::Text, Roles::SOURCE, "The column that holds the inner payload."),
     PropSpec::new(
         "payloadBatchField",
         PropKind::Text,
         Roles::SOURCE,
         "The column with a list of rows that each hold an inner payload.",
     ),
-    PropSpec::new(
-        "payloadSchemaId",
-        PropKind::Text,
-        Roles::SOURCE,
-        "The schema of the inner payload.",
-    ),
-    PropSpec::new(
-        "payloadDelimiter",
-        PropKind::Text,
-        Roles::SOURCE,
-        "The delimiter of the inner payload.",
-    ),
+    PropSpec::new("payloadSchemaId", PropKind::Text, Roles::SOURCE, "The schema of the inner payload."),
+    PropSpec::new("payloadDelimiter", PropKind::Text, Roles::SOURCE, "The delimiter of the inner payload."),
     PropSpec::new(
         "useInt64ForWholeNumber",
         PropKind::Bool,
@@ -110,20 +66,10 @@ pub static SOURCE_PROPS: &[PropSpec] = &[
         "Read whole JSON numbers as integers.",
     )
     .default("false"),
-    PropSpec::new(
-        "strictJson",
-        PropKind::Bool,
-        Roles::SOURCE,
-        "Check JSON values that no rule needs, too.",
-    )
-    .default("false"),
-    PropSpec::new(
-        "bufferLength",
-        WHOLE,
-        Roles::SOURCE,
-        "Messages that may wait for the rule.",
-    )
-    .default("1024"),
+    PropSpec::new("strictJson", PropKind::Bool, Roles::SOURCE, "Check JSON values that no rule needs, too.")
+        .default("false"),
+    PropSpec::new("bufferLength", WHOLE, Roles::SOURCE, "Messages that may wait for the rule.")
+        .default("1024"),
     PropSpec::new(
         "lookup",
         PropKind::Object,
@@ -134,54 +80,16 @@ pub static SOURCE_PROPS: &[PropSpec] = &[
 
 /// Beside the connector's own properties, these may be written at every action.
 pub static SINK_PROPS: &[PropSpec] = &[
-    PropSpec::new(
-        "concurrency",
-        WHOLE,
-        Roles::SINK,
-        "Accepted for compatibility; has no effect.",
-    )
-    .default("1"),
-    PropSpec::new(
-        "bufferLength",
-        WHOLE,
-        Roles::SINK,
-        "Results that may wait for the sink.",
-    )
-    .default("1024"),
-    PropSpec::new(
-        "omitIfEmpty",
-        PropKind::Bool,
-        Roles::SINK,
-        "Do not send empty results.",
-    )
-    .default("false"),
-    PropSpec::new(
-        "sendSingle",
-        PropKind::Bool,
-        Roles::SINK,
-        "Send every row as a message of its own.",
-    )
-    .default("false"),
-    PropSpec::new(
-        "dataTemplate",
-        PropKind::Text,
-        Roles::SINK,
-        "Template for the message.",
-    )
-    .dynamic(),
+    PropSpec::new("concurrency", WHOLE, Roles::SINK, "Accepted for compatibility; has no effect.")
+        .default("1"),
+    PropSpec::new("bufferLength", WHOLE, Roles::SINK, "Results that may wait for the sink.").default("1024"),
+    PropSpec::new("omitIfEmpty", PropKind::Bool, Roles::SINK, "Do not send empty results.").default("false"),
+    PropSpec::new("sendSingle", PropKind::Bool, Roles::SINK, "Send every row as a message of its own.")
+        .default("false"),
+    PropSpec::new("dataTemplate", PropKind::Text, Roles::SINK, "Template for the message.").dynamic(),
     PropSpec::new("format", PropKind::Text, Roles::SINK, "How results are encoded.").default("\"json\""),
-    PropSpec::new(
-        "schemaId",
-        PropKind::Text,
-        Roles::SINK,
-        "The schema of formats that need one.",
-    ),
-    PropSpec::new(
-        "delimiter",
-        PropKind::Text,
-        Roles::SINK,
-        "What separates the columns of delimited text.",
-    ),
+    PropSpec::new("schemaId", PropKind::Text, Roles::SINK, "The schema of formats that need one."),
+    PropSpec::new("delimiter", PropKind::Text, Roles::SINK, "What separates the columns of delimited text."),
     PropSpec::new(
         "hasHeader",
         PropKind::Bool,
@@ -190,25 +98,14 @@ pub static SINK_PROPS: &[PropSpec] = &[
     )
     .default("false"),
     PropSpec::new("fields", PropKind::List, Roles::SINK, "Send only these columns."),
-    PropSpec::new(
-        "excludeFields",
-        PropKind::List,
-        Roles::SINK,
-        "Do not send these columns.",
-    ),
+    PropSpec::new("excludeFields", PropKind::List, Roles::SINK, "Do not send these columns."),
     PropSpec::new(
         "dataField",
         PropKind::Text,
         Roles::SINK,
         "Send the value of this column instead of the row.",
     ),
-    PropSpec::new(
-        "batchSize",
-        WHOLE,
-        Roles::SINK,
-        "Results collected into one message.",
-    )
-    .default("0"),
+    PropSpec::new("batchSize", WHOLE, Roles::SINK, "Results collected into one message.").default("0"),
     PropSpec::new(
         "lingerInterval",
         PropKind::Duration,
@@ -216,77 +113,25 @@ pub static SINK_PROPS: &[PropSpec] = &[
         "Send a batch after this time even if it is not full.",
     )
     .default("0"),
-    PropSpec::new(
-        "compression",
-        PropKind::Text,
-        Roles::SINK,
-        "How messages are packed.",
-    ),
-    PropSpec::new(
-        "compressionProps",
-        PropKind::Object,
-        Roles::SINK,
-        "Options of the compression.",
-    ),
-    PropSpec::new(
-        "encryption",
-        PropKind::Text,
-        Roles::SINK,
-        "How messages are encrypted.",
-    ),
-    PropSpec::new(
-        "encProps",
-        PropKind::Object,
-        Roles::SINK,
-        "Options of the encryption.",
-    ),
+    PropSpec::new("compression", PropKind::Text, Roles::SINK, "How messages are packed."),
+    PropSpec::new("compressionProps", PropKind::Object, Roles::SINK, "Options of the compression."),
+    PropSpec::new("encryption", PropKind::Text, Roles::SINK, "How messages are encrypted."),
+    PropSpec::new("encProps", PropKind::Object, Roles::SINK, "Options of the encryption."),
     PropSpec::new(
         "resourceId",
         PropKind::Text,
         Roles::SINK,
         "Stored properties on which the action's own are laid.",
     ),
-    PropSpec::new(
-        "connectionSelector",
-        PropKind::Text,
-        Roles::SINK,
-        "The named connection to use.",
-    ),
-    PropSpec::new(
-        "enableCache",
-        PropKind::Bool,
-        Roles::SINK,
-        "Keep messages that could not be sent.",
-    ),
-    PropSpec::new(
-        "memoryCacheThreshold",
-        WHOLE,
-        Roles::SINK,
-        "Messages cached in memory.",
-    )
-    .default("1024"),
+    PropSpec::new("connectionSelector", PropKind::Text, Roles::SINK, "The named connection to use."),
+    PropSpec::new("enableCache", PropKind::Bool, Roles::SINK, "Keep messages that could not be sent."),
+    PropSpec::new("memoryCacheThreshold", WHOLE, Roles::SINK, "Messages cached in memory.").default("1024"),
     PropSpec::new("maxDiskCache", WHOLE, Roles::SINK, "Messages cached on disk.").default("1024000"),
-    PropSpec::new(
-        "bufferPageSize",
-        WHOLE,
-        Roles::SINK,
-        "Messages of one page on disk.",
-    )
-    .default("256"),
-    PropSpec::new(
-        "resendInterval",
-        PropKind::Duration,
-        Roles::SINK,
-        "Pause between two attempts to send.",
-    )
-    .default("0"),
-    PropSpec::new(
-        "cleanCacheAtStop",
-        PropKind::Bool,
-        Roles::SINK,
-        "Forget the cache when the rule stops.",
-    )
-    .default("false"),
+    PropSpec::new("bufferPageSize", WHOLE, Roles::SINK, "Messages of one page on disk.").default("256"),
+    PropSpec::new("resendInterval", PropKind::Duration, Roles::SINK, "Pause between two attempts to send.")
+        .default("0"),
+    PropSpec::new("cleanCacheAtStop", PropKind::Bool, Roles::SINK, "Forget the cache when the rule stops.")
+        .default("false"),
     PropSpec::new(
         "resendAlterQueue",
         PropKind::Bool,
@@ -307,10 +152,5 @@ pub static SINK_PROPS: &[PropSpec] = &[
         Roles::SINK,
         "Accepted for compatibility; has no effect.",
     ),
-    PropSpec::new(
-        "resendDestination",
-        PropKind::Text,
-        Roles::SINK,
-        "Another topic for resent messages.",
-    ),
+    PropSpec::new("resendDestination", PropKind::Text, Roles::SINK, "Another topic for resent messages."),
 ];

@@ -31,10 +31,9 @@ pub(crate) fn texts(owner: &str, props: &Props, name: &str) -> Result<Vec<String
     let wrong = || refused(format!("{owner}: property \"{name}\" must be a list of strings"));
     match props.get(name) {
         None | Some(serde_json::Value::Null) => Ok(Vec::new()),
-        Some(serde_json::Value::Array(items)) => items
-            .iter()
-            .map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong))
-            .collect(),
+        Some(serde_json::Value::Array(items)) => {
+            items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
+        }
         Some(_) => Err(wrong()),
     }
 }

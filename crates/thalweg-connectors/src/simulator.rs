@@ -33,20 +33,8 @@ const DATA: &str = r#"[{"temperature":22.5,"humidity":50}]"#;
 
 const PROPS: &[PropSpec] = &[
     PropSpec::new("data", PropKind::List, Roles::ALL, "The rows.").default(DATA),
-    PropSpec::new(
-        "interval",
-        PropKind::Duration,
-        Roles::SOURCE,
-        "Time between two rows.",
-    )
-    .default("\"1s\""),
-    PropSpec::new(
-        "loop",
-        PropKind::Bool,
-        Roles::SOURCE,
-        "Start again after the last row.",
-    )
-    .default("true"),
+    PropSpec::new("interval", PropKind::Duration, Roles::SOURCE, "Time between two rows.").default("\"1s\""),
+    PropSpec::new("loop", PropKind::Bool, Roles::SOURCE, "Start again after the last row.").default("true"),
 ];
 
 struct Simulator {
@@ -62,30 +50,16 @@ fn source(cx: &BuildCx) -> Built<SourceKind> {
     let endless = cx.props.bool("loop")?.unwrap_or(true);
     let interval_ms = cx.props.millis("interval")?.unwrap_or(1_000);
     if interval_ms <= 0 {
-        return Err(refused(
-            "simulator source: property \"interval\" must be more than 0",
-        ));
+        return Err(refused("simulator source: property \"interval\" must be more than 0"));
     }
-    let source = Box::new(Simulator {
-        rows,
-        next: 0,
-        endless,
-        clock: Arc::clone(&cx.clock),
-    });
+    let source = Box::new(Simulator { rows, next: 0, endless, clock: Arc::clone(&cx.clock) });
     Ok(SourceKind::Pull { source, interval_ms })
 }
 
 fn rows(owner: &str, props: &Props) -> Built<Vec<Arc<Fields>>> {
     let fallback = serde_json::from_str(DATA).unwrap_or_default();
-    let data = props
-        .get("data")
-        .filter(|data| !data.is_null())
-        .unwrap_or(&fallback);
-    let wrong = || {
-        refused(format!(
-            "{owner}: property \"data\" must be a list of at least one object"
-        ))
-    };
+    let data = props.get("data").filter(|data| !data.is_null()).unwrap_or(&fallback);
+    let wrong = || refused(format!("{owner}: property \"data\" must be a list of at least one object"));
     let rows: Option<Vec<Arc<Fields>>> = match from_json(data, Numbers::Float) {
         Value::List(items) => items
             .iter()
@@ -108,12 +82,7 @@ impl PullSource for Simulator {
         };
         loop {
             let payload = Payload::Rows(vec![Arc::clone(row)]);
-            let message = RawMessage {
-                payload,
-                time: self.clock.now(),
-                meta: None,
-                offset: None,
-            };
+            let message = RawMessage { payload, time: self.clock.now(), meta: None, offset: None };
             match port.offer(message, WhenFull::Refuse) {
                 Offer::Accepted => break,
                 Offer::Stopped => return Ok(Pulled::End),
@@ -138,9 +107,7 @@ struct SimulatorTable {
 
 fn lookup(cx: &BuildCx) -> Built<Arc<dyn LookupSource>> {
     check("simulator lookup", PROPS, Roles::LOOKUP, &cx.props)?;
-    Ok(Arc::new(SimulatorTable {
-        rows: rows("simulator lookup", &cx.props)?,
-    }))
+    Ok(Arc::new(SimulatorTable { rows: rows("simulator lookup", &cx.props)? }))
 }
 
 #[async_trait]
@@ -152,12 +119,7 @@ impl LookupSource for SimulatorTable {
         values: &[Value],
     ) -> Result<Vec<Arc<Fields>>, IoError> {
         // 9.1: all keys must match, and a row is found once.
-        Ok(self
-            .rows
-            .iter()
-            .filter(|row| row_matches(row, keys, values))
-            .cloned()
-            .collect())
+        Ok(self.rows.iter().filter(|row| row_matches(row, keys, values)).cloned().collect())
     }
 }
 
@@ -196,9 +158,7 @@ mod tests {
     #[test]
     fn empty_data_is_refused() {
         // Trap 17: upstream crashes on empty data with loop.
-        let error = source(&cx(r#"{"data":[]}"#))
-            .err()
-            .expect("there is no row to play");
+        let error = source(&cx(r#"{"data":[]}"#)).err().expect("there is no row to play");
         assert_eq!(
             error.message,
             "simulator source: property \"data\" must be a list of at least one object"
@@ -209,10 +169,7 @@ mod tests {
     async fn a_lookup_matches_all_keys_by_value() {
         let table = lookup(&cx(r#"{"data":[{"id":1,"k":"x"},{"id":2,"k":"x"}]}"#)).unwrap();
         let keys = [Arc::from("id"), Arc::from("k")];
-        let found = table
-            .lookup(&[], &keys, &[Value::Int(1), Value::text("x")])
-            .await
-            .unwrap();
+        let found = table.lookup(&[], &keys, &[Value::Int(1), Value::text("x")]).await.unwrap();
         assert_eq!(found, [row(r#"{"id":1,"k":"x"}"#)]);
     }
 }

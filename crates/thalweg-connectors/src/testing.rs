@@ -40,12 +40,7 @@ pub(crate) struct TestPort {
 
 impl TestPort {
     pub(crate) fn with_capacity(capacity: usize) -> Arc<Self> {
-        Arc::new(Self {
-            state: Mutex::default(),
-            capacity,
-            changed: Notify::new(),
-            resume: None,
-        })
+        Arc::new(Self { state: Mutex::default(), capacity, changed: Notify::new(), resume: None })
     }
 
     pub(crate) fn new() -> Arc<Self> {
@@ -80,8 +75,7 @@ impl TestPort {
     }
 
     pub(crate) async fn status_is(&self, wanted: impl Fn(&ConnectionStatus) -> bool) -> ConnectionStatus {
-        self.until(|state| state.status.last().filter(|status| wanted(status)).cloned())
-            .await
+        self.until(|state| state.status.last().filter(|status| wanted(status)).cloned()).await
     }
 
     pub(crate) fn stop(&self) {
@@ -119,12 +113,7 @@ impl SourcePort for TestPort {
             Payload::Bytes(bytes) => (bytes.to_vec(), Vec::new()),
             Payload::Rows(rows) => (Vec::new(), rows),
         };
-        state.queue.push_back(Got {
-            bytes,
-            rows,
-            meta: message.meta,
-            offset: message.offset,
-        });
+        state.queue.push_back(Got { bytes, rows, meta: message.meta, offset: message.offset });
         drop(state);
         self.changed.notify_waiters();
         Offer::Accepted

@@ -47,14 +47,7 @@ impl Batch {
     /// A batch without rows.
     pub fn empty(schema: Arc<Schema>, unit: Unit) -> Self {
         let columns = (0..schema.len()).map(|_| Arc::new(Column::new())).collect();
-        Self {
-            schema,
-            columns,
-            n_rows: 0,
-            times: Vec::new(),
-            unit,
-            window: None,
-        }
+        Self { schema, columns, n_rows: 0, times: Vec::new(), unit, window: None }
     }
 
     /// The column of a slot.

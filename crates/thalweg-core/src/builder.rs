@@ -23,13 +23,7 @@ impl BatchBuilder {
     /// A builder for batches of this schema.
     pub fn new(schema: Arc<Schema>) -> Self {
         let columns = (0..schema.len()).map(|_| Column::new()).collect();
-        Self {
-            schema,
-            columns,
-            times: Vec::new(),
-            faults: Vec::new(),
-            arena: None,
-        }
+        Self { schema, columns, times: Vec::new(), faults: Vec::new(), arena: None }
     }
 
     /// Starts a batch whose payloads stand in `arena`.
@@ -81,10 +75,7 @@ impl BatchBuilder {
             column.truncate(rows);
         }
         self.times.truncate(rows);
-        self.faults.push(Fault {
-            row: rows as u32,
-            message: Arc::clone(&error.message),
-        });
+        self.faults.push(Fault { row: rows as u32, message: Arc::clone(&error.message) });
     }
 
     /// The faults so far.
@@ -96,11 +87,7 @@ impl BatchBuilder {
     /// without columns' allocations; [`BatchBuilder::recycle`] gives them back.
     pub fn finish(&mut self) -> (Batch, Selection) {
         let n_rows = self.times.len();
-        let columns = self
-            .columns
-            .iter_mut()
-            .map(|column| Arc::new(std::mem::take(column)))
-            .collect();
+        let columns = self.columns.iter_mut().map(|column| Arc::new(std::mem::take(column))).collect();
         let batch = Batch {
             schema: Arc::clone(&self.schema),
             columns,
@@ -110,10 +97,8 @@ impl BatchBuilder {
             window: None,
         };
         self.arena = None;
-        let selection = Selection {
-            live: Live::All(n_rows as u32),
-            faults: std::mem::take(&mut self.faults),
-        };
+        let selection =
+            Selection { live: Live::All(n_rows as u32), faults: std::mem::take(&mut self.faults) };
         (batch, selection)
     }
 

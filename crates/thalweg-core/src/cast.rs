@@ -164,14 +164,8 @@ mod tests {
             (Value::Float(2.5), "2.5"),
             (Value::Float(-0.0), "-0"),
             (Value::Int(7), "7"),
-            (
-                Value::list(vec![Value::Int(1), Value::text("a"), Value::Null]),
-                "[1 a <nil>]",
-            ),
-            (
-                Value::map(Fields::from([(Arc::from("a"), Value::Int(1))])),
-                "map[a:1]",
-            ),
+            (Value::list(vec![Value::Int(1), Value::text("a"), Value::Null]), "[1 a <nil>]"),
+            (Value::map(Fields::from([(Arc::from("a"), Value::Int(1))])), "map[a:1]"),
         ] {
             assert_eq!(plain_text(&value, Tz::UTC), text);
         }

@@ -184,13 +184,7 @@ impl Column {
 
     /// An empty column whose spans may point into `arena`.
     pub fn with_arena(arena: Option<Arena>) -> Self {
-        Self {
-            heap: Heap {
-                arena,
-                ..Heap::default()
-            },
-            ..Self::default()
-        }
+        Self { heap: Heap { arena, ..Heap::default() }, ..Self::default() }
     }
 
     /// A column of floats without gaps.
@@ -221,22 +215,10 @@ impl Column {
     }
 
     fn from_words(tag: Tag, words: Vec<u64>) -> Self {
-        debug_assert!(!matches!(
-            tag,
-            Tag::Str | Tag::Json | Tag::Bytes | Tag::Value | Tag::Error
-        ));
+        debug_assert!(!matches!(tag, Tag::Str | Tag::Json | Tag::Bytes | Tag::Value | Tag::Error));
         let tags = vec![tag as u8; words.len()];
-        let seen = if words.is_empty() {
-            TagSet::default()
-        } else {
-            TagSet::of(tag)
-        };
-        Self {
-            words,
-            tags,
-            seen,
-            heap: Heap::default(),
-        }
+        let seen = if words.is_empty() { TagSet::default() } else { TagSet::of(tag) };
+        Self { words, tags, seen, heap: Heap::default() }
     }
 
     /// The number of rows.
@@ -266,16 +248,12 @@ impl Column {
 
     /// All cells as floats, when every one is a float.
     pub fn floats(&self) -> Option<&[f64]> {
-        self.seen
-            .only(Tag::Float)
-            .then(|| bytemuck::cast_slice(&self.words))
+        self.seen.only(Tag::Float).then(|| bytemuck::cast_slice(&self.words))
     }
 
     /// All cells as integers, when every one is an integer.
     pub fn ints(&self) -> Option<&[i64]> {
-        self.seen
-            .only(Tag::Int)
-            .then(|| bytemuck::cast_slice(&self.words))
+        self.seen.only(Tag::Int).then(|| bytemuck::cast_slice(&self.words))
     }
 
     /// The tag of a row.
@@ -482,10 +460,7 @@ impl Column {
             return self;
         }
         let uniform = [Tag::Null, Tag::Bool, Tag::Int, Tag::Float, Tag::Time];
-        let filler = uniform
-            .into_iter()
-            .find(|tag| self.seen.only(*tag))
-            .unwrap_or(Tag::Missing);
+        let filler = uniform.into_iter().find(|tag| self.seen.only(*tag)).unwrap_or(Tag::Missing);
         let (mut words, mut tags) = (vec![0; rows], vec![filler as u8; rows]);
         for (i, row) in selected.iter().enumerate().take(self.words.len()) {
             words[row] = self.words[i];
@@ -621,19 +596,13 @@ mod tests {
         assert_eq!(column.cell(2), Cell::Str("own"));
         let mut copy = Column::new();
         copy.append_rows(&column, [2, 0].into_iter());
-        assert_eq!(
-            (copy.cell(0), copy.cell(1)),
-            (Cell::Str("own"), Cell::Str("hello"))
-        );
+        assert_eq!((copy.cell(0), copy.cell(1)), (Cell::Str("own"), Cell::Str("hello")));
     }
 
     #[test]
     fn a_spread_column_has_its_cells_at_the_selected_rows_and_stays_uniform() {
         let column = Column::from_floats([1.5, 2.5]).spread(&Selection::rows(vec![1, 3]), 4);
-        assert_eq!(
-            (column.len(), column.cell(1), column.cell(3)),
-            (4, Cell::Float(1.5), Cell::Float(2.5))
-        );
+        assert_eq!((column.len(), column.cell(1), column.cell(3)), (4, Cell::Float(1.5), Cell::Float(2.5)));
         assert!(column.floats().is_some());
     }
 

@@ -69,21 +69,15 @@ pub fn for_sorting(left: &Cell<'_>, right: &Cell<'_>, descending: bool) -> Resul
     let ordering = match (left, right) {
         (Cell::Int(a), Cell::Int(b)) => a.cmp(b),
         (Cell::Int(_) | Cell::Float(_), Cell::Int(_) | Cell::Float(_)) => {
-            let (a, b) = (
-                cast::number(left).unwrap_or(f64::NAN),
-                cast::number(right).unwrap_or(f64::NAN),
-            );
+            let (a, b) = (cast::number(left).unwrap_or(f64::NAN), cast::number(right).unwrap_or(f64::NAN));
             a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
         }
         (Cell::Str(a), Cell::Str(b)) => a.as_bytes().cmp(b.as_bytes()),
         (Cell::Bool(a), Cell::Bool(b)) => a.cmp(b),
         (Cell::Time(a), Cell::Time(b)) => a.cmp(b),
         _ => {
-            let text = format!(
-                "incompatible types for comparison: {} and {}",
-                kind_name(left),
-                kind_name(right)
-            );
+            let text =
+                format!("incompatible types for comparison: {} and {}", kind_name(left), kind_name(right));
             return Err(RowError::text(text));
         }
     };
@@ -194,14 +188,8 @@ mod tests {
         assert_eq!(check(Eq, Cell::Float(3.0), Cell::Str("x")), None);
         assert_eq!(check(Eq, Cell::Time(Timestamp(5)), Cell::Float(5.7)), Some(true));
         assert_eq!(check(Eq, Cell::Float(5.0), Cell::Time(Timestamp(5))), None);
-        assert_eq!(
-            check(Eq, Cell::Time(Timestamp(0)), Cell::Str("1970-01-01 00:00:00")),
-            Some(true)
-        );
-        assert_eq!(
-            check(NotEq, Cell::Float(f64::NAN), Cell::Float(f64::NAN)),
-            Some(true)
-        );
+        assert_eq!(check(Eq, Cell::Time(Timestamp(0)), Cell::Str("1970-01-01 00:00:00")), Some(true));
+        assert_eq!(check(NotEq, Cell::Float(f64::NAN), Cell::Float(f64::NAN)), Some(true));
         assert_eq!(check(Eq, Cell::Json(b"[1]"), Cell::Json(b"[1]")), None);
     }
 
@@ -211,19 +199,10 @@ mod tests {
             let order = for_sorting(&Cell::Null, &Cell::Int(1), descending);
             assert_eq!(order, Ok(Ordering::Greater));
         }
-        assert_eq!(
-            for_sorting(&Cell::Missing, &Cell::Null, true),
-            Ok(Ordering::Equal)
-        );
-        assert_eq!(
-            for_sorting(&Cell::Bool(false), &Cell::Bool(true), true),
-            Ok(Ordering::Greater)
-        );
+        assert_eq!(for_sorting(&Cell::Missing, &Cell::Null, true), Ok(Ordering::Equal));
+        assert_eq!(for_sorting(&Cell::Bool(false), &Cell::Bool(true), true), Ok(Ordering::Greater));
         let error = for_sorting(&Cell::Float(1.0), &Cell::Str("a"), false).map_err(|error| error.to_string());
-        assert_eq!(
-            error,
-            Err("incompatible types for comparison: float64 and string".to_owned())
-        );
+        assert_eq!(error, Err("incompatible types for comparison: float64 and string".to_owned()));
     }
 
     #[test]

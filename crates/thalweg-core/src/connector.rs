@@ -179,10 +179,7 @@ pub struct Written {
 impl Written {
     /// All of them.
     pub fn all(payloads: &[SinkPayload]) -> Self {
-        Self {
-            accepted: payloads.len(),
-            error: None,
-        }
+        Self { accepted: payloads.len(), error: None }
     }
 }
 

@@ -20,15 +20,7 @@ const MONTHS: [&str; 12] = [
     "November",
     "December",
 ];
-const DAYS: [&str; 7] = [
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-    "Thursday",
-    "Friday",
-    "Saturday",
-    "Sunday",
-];
+const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
 /// The instant in a zone; `None` outside the years that a calendar can hold.
 pub fn in_zone(time: Timestamp, zone: Tz) -> Option<DateTime<Tz>> {
@@ -88,9 +80,7 @@ fn parts(pattern: &str) -> Vec<Part<'_>> {
             parts.push(Part::Letters(&rest[..end]));
             end
         } else {
-            let end = rest
-                .find(|c: char| c == '\'' || c.is_ascii_alphabetic())
-                .unwrap_or(rest.len());
+            let end = rest.find(|c: char| c == '\'' || c.is_ascii_alphabetic()).unwrap_or(rest.len());
             parts.push(Part::Text(&rest[..end]));
             end
         };
@@ -159,17 +149,7 @@ struct Read {
 
 impl Read {
     fn midnight(year: i32, month: u32, day: u32) -> Self {
-        Self {
-            year,
-            month,
-            day,
-            hour: 0,
-            minute: 0,
-            second: 0,
-            nanos: 0,
-            offset: None,
-            afternoon: None,
-        }
+        Self { year, month, day, hour: 0, minute: 0, second: 0, nanos: 0, offset: None, afternoon: None }
     }
 
     fn instant(self, zone: Tz) -> Option<Timestamp> {
@@ -212,9 +192,7 @@ impl<'a> Cursor<'a> {
     fn one_of(&mut self, names: &[&'a str], len: Option<usize>) -> Option<u32> {
         let index = names.iter().position(|name| {
             let name = &name[..len.unwrap_or(name.len())];
-            self.0
-                .get(..name.len())
-                .is_some_and(|head| head.eq_ignore_ascii_case(name))
+            self.0.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name))
         })?;
         self.0 = &self.0[len.unwrap_or(names[index].len())..];
         Some(index as u32)
@@ -336,18 +314,9 @@ mod tests {
     #[test]
     fn zones_apply_where_the_text_has_none() {
         let berlin = Tz::Europe__Berlin;
-        assert_eq!(
-            parse("2024-02-29 14:14:15", None, berlin, NOW),
-            Some(Timestamp(1_709_212_455_000))
-        );
-        assert_eq!(
-            rfc3339(NOW, berlin).as_deref(),
-            Some("2024-02-29T14:14:15.678+01:00")
-        );
-        assert_eq!(
-            rfc3339(Timestamp(3_000), Tz::UTC).as_deref(),
-            Some("1970-01-01T00:00:03Z")
-        );
+        assert_eq!(parse("2024-02-29 14:14:15", None, berlin, NOW), Some(Timestamp(1_709_212_455_000)));
+        assert_eq!(rfc3339(NOW, berlin).as_deref(), Some("2024-02-29T14:14:15.678+01:00"));
+        assert_eq!(rfc3339(Timestamp(3_000), Tz::UTC).as_deref(), Some("1970-01-01T00:00:03Z"));
         assert_eq!(rfc3339(Timestamp(i64::MAX), Tz::UTC), None);
     }
 }

@@ -44,9 +44,7 @@ pub struct FormatError {
 impl FormatError {
     /// An error with this text.
     pub fn new(message: impl AsRef<str>) -> Self {
-        Self {
-            message: Arc::from(message.as_ref()),
-        }
+        Self { message: Arc::from(message.as_ref()) }
     }
 }
 
@@ -72,17 +70,11 @@ pub struct IoError {
 impl IoError {
     /// An error worth another try.
     pub fn transient(message: impl AsRef<str>) -> Self {
-        Self {
-            retry: Retry::Transient,
-            message: Arc::from(message.as_ref()),
-        }
+        Self { retry: Retry::Transient, message: Arc::from(message.as_ref()) }
     }
 
     /// An error that will come again.
     pub fn permanent(message: impl AsRef<str>) -> Self {
-        Self {
-            retry: Retry::Permanent,
-            message: Arc::from(message.as_ref()),
-        }
+        Self { retry: Retry::Permanent, message: Arc::from(message.as_ref()) }
     }
 }

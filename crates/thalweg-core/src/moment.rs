@@ -44,16 +44,9 @@ pub fn in_zone(naive: NaiveDateTime, zone: Tz) -> DateTime<FixedOffset> {
 
 /// RFC 3339 with as many fraction digits as needed, in the moment's own zone.
 pub fn rfc3339_of(moment: &DateTime<FixedOffset>) -> String {
-    let offset = if moment.offset().local_minus_utc() == 0 {
-        "Z".to_owned()
-    } else {
-        moment.offset().to_string()
-    };
-    format!(
-        "{}{}{offset}",
-        moment.format("%Y-%m-%dT%H:%M:%S"),
-        fraction(moment)
-    )
+    let offset =
+        if moment.offset().local_minus_utc() == 0 { "Z".to_owned() } else { moment.offset().to_string() };
+    format!("{}{}{offset}", moment.format("%Y-%m-%dT%H:%M:%S"), fraction(moment))
 }
 
 /// As Go prints a time: `2024-02-29 13:14:15.678 +0000 UTC`.
@@ -62,12 +55,7 @@ pub fn go_text(time: Timestamp, zone: Tz) -> String {
         return time.0.to_string();
     };
     let fixed = moment.with_timezone(&moment.offset().fix());
-    format!(
-        "{}{}{}",
-        moment.format("%Y-%m-%d %H:%M:%S"),
-        fraction(&fixed),
-        moment.format(" %z %Z")
-    )
+    format!("{}{}{}", moment.format("%Y-%m-%d %H:%M:%S"), fraction(&fixed), moment.format(" %z %Z"))
 }
 
 fn fraction(moment: &DateTime<FixedOffset>) -> String {
@@ -84,12 +72,8 @@ const WITH_OFFSET: &[&str] = &[
     "%a %b %d %H:%M:%S %z %Y",
     "%d %b %y %H:%M %z",
 ];
-const UTC_NAMED: &[&str] = &[
-    "%a, %d %b %Y %H:%M:%S",
-    "%A, %d-%b-%y %H:%M:%S",
-    "%d %b %y %H:%M",
-    "%H:%M:%S %b %d, %Y",
-];
+const UTC_NAMED: &[&str] =
+    &["%a, %d %b %Y %H:%M:%S", "%A, %d-%b-%y %H:%M:%S", "%d %b %y %H:%M", "%H:%M:%S %b %d, %Y"];
 const DATED: &[&str] = &[
     "%Y-%m-%d %H:%M:%S%.f",
     "%Y-%m-%d %H:%M",
@@ -104,10 +88,7 @@ const DATES: &[&str] = &["%Y-%m-%d", "%Y.%m.%d", "%m/%d/%Y", "%Y/%m/%d"];
 
 /// Texts that carry an offset, or the name of one (all but UTC read as offset 0, 9.3).
 fn with_offset(text: &str) -> Option<DateTime<FixedOffset>> {
-    if let Some(parsed) = WITH_OFFSET
-        .iter()
-        .find_map(|format| DateTime::parse_from_str(text, format).ok())
-    {
+    if let Some(parsed) = WITH_OFFSET.iter().find_map(|format| DateTime::parse_from_str(text, format).ok()) {
         return Some(parsed);
     }
     if let Some(naive) = text.strip_suffix('Z').filter(|rest| rest.contains('T')) {
@@ -122,9 +103,7 @@ fn with_offset(text: &str) -> Option<DateTime<FixedOffset>> {
     if let Ok(parsed) = DateTime::parse_from_str(front, "%Y-%m-%d %H:%M:%S%.f %z") {
         return Some(parsed);
     }
-    let naive = UTC_NAMED
-        .iter()
-        .find_map(|format| NaiveDateTime::parse_from_str(front, format).ok())?;
+    let naive = UTC_NAMED.iter().find_map(|format| NaiveDateTime::parse_from_str(front, format).ok())?;
     Some(naive.and_utc().fixed_offset())
 }
 
@@ -134,33 +113,24 @@ fn dated(text: &str) -> Option<NaiveDateTime> {
     if digits(text) {
         return match text.len() {
             4 => NaiveDate::from_ymd_opt(text.parse().ok()?, 1, 1)?.and_hms_opt(0, 0, 0),
-            8 => NaiveDate::parse_from_str(text, "%Y%m%d")
-                .ok()?
-                .and_hms_opt(0, 0, 0),
+            8 => NaiveDate::parse_from_str(text, "%Y%m%d").ok()?.and_hms_opt(0, 0, 0),
             _ => None,
         };
     }
-    if let Some(found) = DATED
-        .iter()
-        .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
-    {
+    if let Some(found) = DATED.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok()) {
         return Some(found);
     }
-    if let Some(date) = DATES
-        .iter()
-        .find_map(|format| NaiveDate::parse_from_str(text, format).ok())
-    {
+    if let Some(date) = DATES.iter().find_map(|format| NaiveDate::parse_from_str(text, format).ok()) {
         return date.and_hms_opt(0, 0, 0);
     }
     match text.split_once(' ') {
-        Some((date, hour)) if digits(hour) && hour.len() <= 2 => NaiveDate::parse_from_str(date, "%Y-%m-%d")
-            .ok()?
-            .and_hms_opt(hour.parse().ok()?, 0, 0),
+        Some((date, hour)) if digits(hour) && hour.len() <= 2 => {
+            NaiveDate::parse_from_str(date, "%Y-%m-%d").ok()?.and_hms_opt(hour.parse().ok()?, 0, 0)
+        }
         Some(_) => None,
         None => {
-            let (year, month) = text
-                .split_once('-')
-                .filter(|(year, month)| year.len() == 4 && digits(month))?;
+            let (year, month) =
+                text.split_once('-').filter(|(year, month)| year.len() == 4 && digits(month))?;
             NaiveDate::from_ymd_opt(year.parse().ok()?, month.parse().ok()?, 1)?.and_hms_opt(0, 0, 0)
         }
     }
@@ -178,11 +148,7 @@ fn undated(text: &str, now: NaiveDateTime) -> Option<NaiveDateTime> {
         return Some(NaiveDate::from_ymd_opt(now.year(), 1, 1)?.and_time(time));
     }
     if let Ok(hour) = text.parse::<u32>() {
-        return if text.len() <= 2 {
-            now.date().and_hms_opt(hour, 0, 0)
-        } else {
-            None
-        };
+        return if text.len() <= 2 { now.date().and_hms_opt(hour, 0, 0) } else { None };
     }
     if let Ok(parsed) =
         NaiveDateTime::parse_from_str(&format!("{} {text}", now.year()), "%Y %b %e %H:%M:%S%.f")
@@ -230,24 +196,14 @@ mod tests {
         ] {
             assert_eq!(millis(text, Tz::UTC), Some(expected), "{text}");
         }
-        for text in [
-            "2024-02-29 13:14:15Z",
-            "2024-02-29T13:14",
-            "1700000000",
-            "2024-02-30",
-            "x",
-            "",
-        ] {
+        for text in ["2024-02-29 13:14:15Z", "2024-02-29T13:14", "1700000000", "2024-02-30", "x", ""] {
             assert_eq!(millis(text, Tz::UTC), None, "{text}");
         }
     }
 
     #[test]
     fn texts_without_zone_are_read_in_the_given_one_and_skipped_hours_move_on() {
-        assert_eq!(
-            millis("2024-02-29 22:14:15", Tz::Asia__Tokyo),
-            Some(1_709_212_455_000)
-        );
+        assert_eq!(millis("2024-02-29 22:14:15", Tz::Asia__Tokyo), Some(1_709_212_455_000));
         assert_eq!(
             parse("2024-03-31 02:30:00", Tz::Europe__Berlin),
             parse("2024-03-31 03:30:00", Tz::Europe__Berlin)

@@ -80,13 +80,8 @@ impl Projection {
                 Want::Everything => Arc::from("*"),
                 Want::Meta => Arc::from("$meta"),
             };
-            Field {
-                name,
-                source: Some(Arc::clone(&self.source)),
-            }
+            Field { name, source: Some(Arc::clone(&self.source)) }
         });
-        Schema {
-            fields: fields.collect(),
-        }
+        Schema { fields: fields.collect() }
     }
 }

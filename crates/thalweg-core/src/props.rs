@@ -20,22 +20,14 @@ impl Props {
     /// The value of a property.
     pub fn get(&self, name: &str) -> Option<&Json> {
         self.entries.get(name).or_else(|| {
-            self.entries
-                .iter()
-                .find(|(key, _)| key.eq_ignore_ascii_case(name))
-                .map(|(_, value)| value)
+            self.entries.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
         })
     }
 
     /// Sets a property, replacing one whose name differs only in case.
     pub fn set(&mut self, name: &str, value: impl Into<Json>) {
-        let known = self
-            .entries
-            .keys()
-            .find(|key| key.eq_ignore_ascii_case(name))
-            .cloned();
-        self.entries
-            .insert(known.unwrap_or_else(|| name.to_owned()), value.into());
+        let known = self.entries.keys().find(|key| key.eq_ignore_ascii_case(name)).cloned();
+        self.entries.insert(known.unwrap_or_else(|| name.to_owned()), value.into());
     }
 
     /// Lays `over` on top of these.
@@ -72,9 +64,7 @@ impl Props {
                 let whole = number
                     .as_i64()
                     .or_else(|| number.as_f64().filter(|f| f.fract() == 0.0).map(|f| f as i64));
-                whole
-                    .map(Some)
-                    .ok_or_else(|| wrong(name, "a whole number", &Json::Number(number.clone())))
+                whole.map(Some).ok_or_else(|| wrong(name, "a whole number", &Json::Number(number.clone())))
             }
             Some(other) => Err(wrong(name, "a whole number", other)),
         }
@@ -112,10 +102,7 @@ impl From<Map<String, Json>> for Props {
 }
 
 fn wrong(name: &str, expected: &str, got: &Json) -> Diagnostic {
-    Diagnostic::new(
-        ErrorCode::Executor,
-        format!("property \"{name}\" must be {expected}, not {got}"),
-    )
+    Diagnostic::new(ErrorCode::Executor, format!("property \"{name}\" must be {expected}, not {got}"))
 }
 
 #[cfg(test)]

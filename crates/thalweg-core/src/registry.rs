@@ -18,9 +18,7 @@ impl Shared {
     /// The engine's `T`.
     pub fn get<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        let part = parts
-            .entry(TypeId::of::<T>())
-            .or_insert_with(|| Arc::new(T::default()));
+        let part = parts.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(T::default()));
         Arc::clone(part).downcast().unwrap_or_default()
     }
 }
@@ -55,11 +53,7 @@ impl std::ops::Deref for ConnectorRef {
 impl Registry {
     /// A registry over these tables.
     pub fn new(connectors: &'static [Connector], formats: &'static [&'static dyn Format]) -> Self {
-        Self {
-            connectors,
-            formats,
-            plugins: RwLock::default(),
-        }
+        Self { connectors, formats, plugins: RwLock::default() }
     }
 
     /// The source connector of this name: built-in first, then plugins.
@@ -84,10 +78,7 @@ impl Registry {
 
     /// The format of this name, in any case.
     pub fn format(&self, name: &str) -> Option<&'static dyn Format> {
-        self.formats
-            .iter()
-            .copied()
-            .find(|format| format.name().eq_ignore_ascii_case(name))
+        self.formats.iter().copied().find(|format| format.name().eq_ignore_ascii_case(name))
     }
 
     /// The names of all connectors for which `role` holds, sorted.
@@ -98,10 +89,8 @@ impl Registry {
             .filter(|connector| role(*connector))
             .map(|connector| connector.name.to_owned());
         let plugins = self.plugins.read().unwrap_or_else(PoisonError::into_inner);
-        let plugged = plugins
-            .values()
-            .filter(|connector| role(connector.as_ref()))
-            .map(|c| c.name().to_owned());
+        let plugged =
+            plugins.values().filter(|connector| role(connector.as_ref())).map(|c| c.name().to_owned());
         let mut names: Vec<String> = builtin.chain(plugged).collect();
         names.sort();
         names.dedup();
@@ -111,32 +100,21 @@ impl Registry {
     /// Adds or replaces a plugin's connector. Names are case-sensitive; `source:` and `sink:` of one name may come
     /// from different plugins, so `key` tells them apart.
     pub fn add_plugin(&self, key: &str, connector: Arc<dyn ConnectorKind>) {
-        self.plugins
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key.to_owned(), connector);
+        self.plugins.write().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), connector);
     }
 
     /// Removes a plugin's connector.
     pub fn remove_plugin(&self, key: &str) {
-        self.plugins
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(key);
+        self.plugins.write().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 
     fn find(&self, name: &str, role: impl Fn(&dyn ConnectorKind) -> bool) -> Option<ConnectorRef> {
-        let builtin = self
-            .connectors
-            .iter()
-            .find(|c| c.name.eq_ignore_ascii_case(name) && role(*c));
+        let builtin = self.connectors.iter().find(|c| c.name.eq_ignore_ascii_case(name) && role(*c));
         if let Some(connector) = builtin {
             return Some(ConnectorRef::Builtin(connector));
         }
         let plugins = self.plugins.read().unwrap_or_else(PoisonError::into_inner);
-        let found = plugins
-            .values()
-            .find(|connector| connector.name() == name && role(connector.as_ref()));
+        let found = plugins.values().find(|connector| connector.name() == name && role(connector.as_ref()));
         found.map(|connector| ConnectorRef::Plugin(Arc::clone(connector)))
     }
 }

@@ -53,13 +53,8 @@ pub struct Schema {
 impl Schema {
     /// A schema of computed columns with these names.
     pub fn computed<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
-        let field = |name: &str| Field {
-            name: Arc::from(name),
-            source: None,
-        };
-        Self {
-            fields: names.into_iter().map(field).collect(),
-        }
+        let field = |name: &str| Field { name: Arc::from(name), source: None };
+        Self { fields: names.into_iter().map(field).collect() }
     }
 
     /// The number of columns.

@@ -42,30 +42,18 @@ pub struct Selection {
 impl Selection {
     /// All rows of a batch of `rows`.
     pub fn all(rows: usize) -> Self {
-        Self {
-            live: Live::All(rows as u32),
-            faults: Vec::new(),
-        }
+        Self { live: Live::All(rows as u32), faults: Vec::new() }
     }
 
     /// These rows, ascending.
     pub fn rows(rows: Vec<u32>) -> Self {
         debug_assert!(rows.is_sorted());
-        Self {
-            live: Live::Rows(rows),
-            faults: Vec::new(),
-        }
+        Self { live: Live::Rows(rows), faults: Vec::new() }
     }
 
     /// The rows whose bit is set.
     pub fn mask(bits: Vec<u64>, rows: usize) -> Self {
-        Self {
-            live: Live::Mask {
-                bits,
-                rows: rows as u32,
-            },
-            faults: Vec::new(),
-        }
+        Self { live: Live::Mask { bits, rows: rows as u32 }, faults: Vec::new() }
     }
 
     /// The number of live rows.
@@ -95,11 +83,7 @@ impl Selection {
     pub fn iter(&self) -> Iter<'_> {
         match &self.live {
             Live::All(rows) => Iter::All(0..*rows),
-            Live::Mask { bits, .. } => Iter::Mask {
-                bits,
-                word: 0,
-                rest: bits.first().copied().unwrap_or(0),
-            },
+            Live::Mask { bits, .. } => Iter::Mask { bits, word: 0, rest: bits.first().copied().unwrap_or(0) },
             Live::Rows(rows) => Iter::Rows(rows.iter()),
         }
     }

@@ -75,14 +75,7 @@ pub struct PropSpec {
 impl PropSpec {
     /// A property without default that is no template.
     pub const fn new(name: &'static str, kind: PropKind, roles: Roles, help: &'static str) -> Self {
-        Self {
-            name,
-            kind,
-            default: None,
-            roles,
-            help,
-            dynamic: false,
-        }
+        Self { name, kind, default: None, roles, help, dynamic: false }
     }
 
     /// The same with a default (JSON text).
@@ -114,12 +107,7 @@ pub fn check(owner: &str, specs: &[PropSpec], role: Roles, props: &Props) -> Res
 pub fn unknown<'a>(specs: &'a [PropSpec], props: &'a Props) -> Vec<(&'a str, Option<&'a str>)> {
     let known = |name: &str| specs.iter().any(|spec| spec.name.eq_ignore_ascii_case(name));
     let hint = |name: &'a str| (name, nearest(name, specs.iter().map(|spec| spec.name)));
-    props
-        .iter()
-        .map(|(name, _)| name)
-        .filter(|name| !known(name))
-        .map(hint)
-        .collect()
+    props.iter().map(|(name, _)| name).filter(|name| !known(name)).map(hint).collect()
 }
 
 fn check_one(spec: &PropSpec, props: &Props) -> Result<(), String> {
@@ -129,10 +117,9 @@ fn check_one(spec: &PropSpec, props: &Props) -> Result<(), String> {
         PropKind::Bool => props.bool(spec.name).map(drop).map_err(text),
         PropKind::Duration => props.millis(spec.name).map(drop).map_err(text),
         PropKind::Int { min, max } => match props.int(spec.name).map_err(text)? {
-            Some(value) if value < min || value > max => Err(format!(
-                "property \"{}\" must be {min} to {max}, not {value}",
-                spec.name
-            )),
+            Some(value) if value < min || value > max => {
+                Err(format!("property \"{}\" must be {min} to {max}, not {value}", spec.name))
+            }
             _ => Ok(()),
         },
         PropKind::OneOf(names) => match props.text(spec.name).map_err(text)? {
@@ -156,10 +143,9 @@ fn expect(
     holds: impl Fn(&serde_json::Value) -> bool,
 ) -> Result<(), String> {
     match props.get(spec.name) {
-        Some(value) if !value.is_null() && !holds(value) => Err(format!(
-            "property \"{}\" must be {expected}, not {value}",
-            spec.name
-        )),
+        Some(value) if !value.is_null() && !holds(value) => {
+            Err(format!("property \"{}\" must be {expected}, not {value}", spec.name))
+        }
         _ => Ok(()),
     }
 }

@@ -182,10 +182,7 @@ impl<'a> StateReader<'a> {
     /// A number.
     pub fn u64(&mut self) -> Result<u64, StateError> {
         let bytes = self.take(8)?;
-        Ok(bytes
-            .iter()
-            .rev()
-            .fold(0, |number, byte| number << 8 | u64::from(*byte)))
+        Ok(bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
     /// A length that the remaining bytes can hold.

@@ -42,9 +42,7 @@ pub struct SystemClock {
 
 impl Default for SystemClock {
     fn default() -> Self {
-        Self {
-            started: Instant::now(),
-        }
+        Self { started: Instant::now() }
     }
 }
 
@@ -79,12 +77,7 @@ struct ManualState {
 impl ManualClock {
     /// A clock that stands at `now`.
     pub fn at(now: Timestamp) -> Arc<Self> {
-        Arc::new(Self {
-            state: Mutex::new(ManualState {
-                now: now.0,
-                ..ManualState::default()
-            }),
-        })
+        Arc::new(Self { state: Mutex::new(ManualState { now: now.0, ..ManualState::default() }) })
     }
 
     /// Moves the clock forward and wakes the sleepers whose moment has come.
@@ -143,9 +136,7 @@ pub fn parse_duration(text: &str) -> Option<i64> {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let number: f64 = rest[..digits].parse().ok()?;
         rest = &rest[digits..];
-        let unit = rest
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(rest.len());
+        let unit = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
         nanos += number
             * match &rest[..unit] {
                 "ns" => 1.0,

@@ -9,8 +9,6 @@ use thalweg_core::{Diagnostic, Props};
 pub(crate) fn zone(props: &Props) -> Result<Tz, Diagnostic> {
     match props.text("timezone")? {
         None => Ok(Tz::UTC),
-        Some(name) => name
-            .parse()
-            .map_err(|_| Diagnostic::plain(format!("unknown time zone \"{name}\""))),
+        Some(name) => name.parse().map_err(|_| Diagnostic::plain(format!("unknown time zone \"{name}\""))),
     }
 }

@@ -27,13 +27,7 @@ pub(crate) const CONNECTOR: Connector = Connector {
 };
 
 const PROPS: &[PropSpec] = &[
-    PropSpec::new(
-        "topic",
-        PropKind::Text,
-        Roles::SINK,
-        "Where to publish; required.",
-    )
-    .dynamic(),
+    PropSpec::new("topic", PropKind::Text, Roles::SINK, "Where to publish; required.").dynamic(),
     PropSpec::new(
         "rowkindField",
         PropKind::Text,
@@ -46,18 +40,10 @@ const PROPS: &[PropSpec] = &[
         Roles::SINK,
         "The column that names the row to change; required with rowkindField.",
     ),
-    PropSpec::new(
-        "key",
-        PropKind::Text,
-        Roles::LOOKUP,
-        "The key column of the table; required.",
-    ),
+    PropSpec::new("key", PropKind::Text, Roles::LOOKUP, "The key column of the table; required."),
     PropSpec::new(
         "bufferLength",
-        PropKind::Int {
-            min: 0,
-            max: i64::MAX,
-        },
+        PropKind::Int { min: 0, max: i64::MAX },
         Roles::SOURCE,
         "Messages that wait for a slow rule before new ones are dropped.",
     )

@@ -23,17 +23,10 @@ pub(crate) fn build(cx: &BuildCx) -> Built<Box<dyn Sink>> {
     if !rowkind_field.is_empty() && key_field.is_empty() {
         return Err(refused("keyField is required when rowkindField is set"));
     }
-    let change = (!rowkind_field.is_empty()).then(|| Change {
-        rowkind_field: Arc::from(rowkind_field),
-        key_field: Arc::from(key_field),
-    });
+    let change = (!rowkind_field.is_empty())
+        .then(|| Change { rowkind_field: Arc::from(rowkind_field), key_field: Arc::from(key_field) });
     let (hub, clock) = (cx.shared.get::<Hub>(), Arc::clone(&cx.clock));
-    Ok(Box::new(MemorySink {
-        topic: topic.to_owned(),
-        change,
-        hub,
-        clock,
-    }))
+    Ok(Box::new(MemorySink { topic: topic.to_owned(), change, hub, clock }))
 }
 
 /// S3.3.
@@ -66,18 +59,10 @@ impl Sink for MemorySink {
                 _ => self.topic.as_str(),
             };
             if has_wildcard(topic) {
-                return Written {
-                    accepted,
-                    error: Some(IoError::permanent(wildcard_found(topic))),
-                };
+                return Written { accepted, error: Some(IoError::permanent(wildcard_found(topic))) };
             }
             let change = self.change.as_ref();
-            self.hub.publish(&Item {
-                topic,
-                rows,
-                time: self.clock.now(),
-                change,
-            });
+            self.hub.publish(&Item { topic, rows, time: self.clock.now(), change });
         }
         Written::all(payloads)
     }
@@ -93,10 +78,7 @@ mod tests {
         for (props, message) in [
             ("{}", "memory sink is missing property topic"),
             (r#"{"topic":"a/+"}"#, "invalid memory topic a/+: wildcard found"),
-            (
-                r#"{"topic":"a","rowkindField":"k"}"#,
-                "keyField is required when rowkindField is set",
-            ),
+            (r#"{"topic":"a","rowkindField":"k"}"#, "keyField is required when rowkindField is set"),
         ] {
             let error = build(&cx(props)).err().expect(props);
             assert_eq!(error.message, message);

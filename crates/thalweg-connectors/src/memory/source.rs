@@ -19,23 +19,17 @@ pub(crate) fn build(cx: &BuildCx) -> Built<SourceKind> {
     check_filter(filter)?;
     let limit = cx.props.int("bufferLength")?.unwrap_or(1024).max(1) as usize;
     let hub = cx.shared.get::<Hub>();
-    Ok(SourceKind::Push(Box::new(MemorySource {
-        filter: filter.to_owned(),
-        limit,
-        hub,
-    })))
+    Ok(SourceKind::Push(Box::new(MemorySource { filter: filter.to_owned(), limit, hub })))
 }
 
 /// S3.3.
 pub(super) fn check_filter(filter: &str) -> Built<()> {
     match filter.find('#') {
         _ if is_filter(filter) => Ok(()),
-        Some(at) if at + 1 < filter.len() => Err(refused(format!(
-            "invalid topic {filter}: # must at the last level"
-        ))),
-        _ => Err(refused(format!(
-            "invalid topic {filter}: a wildcard must be a level of its own"
-        ))),
+        Some(at) if at + 1 < filter.len() => {
+            Err(refused(format!("invalid topic {filter}: # must at the last level")))
+        }
+        _ => Err(refused(format!("invalid topic {filter}: a wildcard must be a level of its own"))),
     }
 }
 
@@ -60,12 +54,7 @@ impl Listener for Subscriber {
         });
         let content = Content::Rows(item.rows.to_vec());
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let parcel = Parcel {
-            content,
-            time: item.time,
-            meta,
-            receipt: None,
-        };
+        let parcel = Parcel { content, time: item.time, meta, receipt: None };
         self.inbox.deliver(parcel, Overflow::ParkUpTo(self.limit));
     }
 }
@@ -74,11 +63,7 @@ impl Listener for Subscriber {
 impl Source for MemorySource {
     async fn run(self: Box<Self>, port: Arc<dyn SourcePort>) -> Result<(), IoError> {
         let inbox = Inbox::new(Arc::clone(&port));
-        let subscriber = Arc::new(Subscriber {
-            inbox,
-            limit: self.limit,
-            turn: Mutex::new(()),
-        });
+        let subscriber = Arc::new(Subscriber { inbox, limit: self.limit, turn: Mutex::new(()) });
         let weak: Weak<dyn Listener> = Arc::downgrade(&subscriber) as Weak<dyn Listener>;
         self.hub.subscribe(&self.filter, weak);
         port.status(ConnectionStatus::Connected);
@@ -96,13 +81,10 @@ mod tests {
     use thalweg_core::props::Props;
 
     async fn running(cx: &BuildCx, port: &Arc<TestPort>) -> tokio::task::JoinHandle<Result<(), IoError>> {
-        let SourceKind::Push(source) = build(cx).unwrap() else {
-            panic!("memory pushes")
-        };
+        let SourceKind::Push(source) = build(cx).unwrap() else { panic!("memory pushes") };
         let as_port: Arc<dyn SourcePort> = Arc::<TestPort>::clone(port);
         let task = tokio::spawn(source.run(as_port));
-        port.status_is(|status| *status == ConnectionStatus::Connected)
-            .await;
+        port.status_is(|status| *status == ConnectionStatus::Connected).await;
         task
     }
 
@@ -113,11 +95,7 @@ mod tests {
             props.set("topic", topic);
             Arc::new(props)
         });
-        SinkPayload::Rows {
-            rows,
-            is_list: true,
-            props,
-        }
+        SinkPayload::Rows { rows, is_list: true, props }
     }
 
     #[tokio::test]
@@ -128,10 +106,8 @@ mod tests {
         cx.props.set("datasource", serde_json::Value::Null);
         let mut sink = sink::build(&cx).unwrap();
         sink.open(Arc::new(NoPort)).await.unwrap();
-        let payloads = [
-            rows(&[r#"{"a":1}"#, r#"{"a":2}"#], Some("out/7")),
-            rows(&[r#"{"a":3}"#], Some("x/y")),
-        ];
+        let payloads =
+            [rows(&[r#"{"a":1}"#, r#"{"a":2}"#], Some("out/7")), rows(&[r#"{"a":3}"#], Some("x/y"))];
         assert_eq!(sink.write(&payloads).await.accepted, 2);
         let got = port.next().await;
         assert_eq!(got.rows, [row(r#"{"a":1}"#), row(r#"{"a":2}"#)]);
@@ -157,9 +133,7 @@ mod tests {
 
     #[test]
     fn a_hash_in_the_middle_is_refused() {
-        let error = build(&cx(r#"{"datasource":"a/#/b"}"#))
-            .err()
-            .expect("# must be last");
+        let error = build(&cx(r#"{"datasource":"a/#/b"}"#)).err().expect("# must be last");
         assert_eq!(error.message, "invalid topic a/#/b: # must at the last level");
     }
 }

@@ -59,10 +59,9 @@ impl Key {
 
 /// Whether the row has all these values, numbers compared by value.
 pub(crate) fn row_matches(row: &Fields, keys: &[Arc<str>], values: &[Value]) -> bool {
-    keys.iter().zip(values).all(|(key, wanted)| {
-        row.get(key)
-            .is_some_and(|value| Key::of(value) == Key::of(wanted))
-    })
+    keys.iter()
+        .zip(values)
+        .all(|(key, wanted)| row.get(key).is_some_and(|value| Key::of(value) == Key::of(wanted)))
 }
 
 struct Table {
@@ -109,10 +108,7 @@ impl LookupSource for Table {
         values: &[Value],
     ) -> Result<Vec<Arc<Fields>>, IoError> {
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-        let by_key = keys
-            .iter()
-            .position(|key| *key == self.key)
-            .and_then(|index| values.get(index));
+        let by_key = keys.iter().position(|key| *key == self.key).and_then(|index| values.get(index));
         let found = match by_key {
             Some(value) => rows
                 .get(&Key::of(value))
@@ -120,11 +116,7 @@ impl LookupSource for Table {
                 .into_iter()
                 .cloned()
                 .collect(),
-            None => rows
-                .values()
-                .filter(|row| row_matches(row, keys, values))
-                .cloned()
-                .collect(),
+            None => rows.values().filter(|row| row_matches(row, keys, values)).cloned().collect(),
         };
         Ok(found)
     }
@@ -138,11 +130,7 @@ mod tests {
     use thalweg_core::connector::SinkPayload;
 
     fn payload(text: &str) -> SinkPayload {
-        SinkPayload::Rows {
-            rows: vec![row(text)],
-            is_list: false,
-            props: None,
-        }
+        SinkPayload::Rows { rows: vec![row(text)], is_list: false, props: None }
     }
 
     #[tokio::test]
@@ -150,27 +138,13 @@ mod tests {
         let cx = cx(r#"{"datasource":"t/+","key":"id","topic":"t/a"}"#);
         let table = build(&cx).unwrap();
         let mut sink = sink::build(&cx).unwrap();
-        let rows = [
-            r#"{"id":1,"n":"a"}"#,
-            r#"{"id":1,"n":"b"}"#,
-            r#"{"id":2,"n":"b"}"#,
-            r#"{"n":"none"}"#,
-        ];
+        let rows = [r#"{"id":1,"n":"a"}"#, r#"{"id":1,"n":"b"}"#, r#"{"id":2,"n":"b"}"#, r#"{"n":"none"}"#];
         sink.write(&rows.map(payload)).await;
-        let by_id = table
-            .lookup(&[], &[Arc::from("id")], &[Value::Int(1)])
-            .await
-            .unwrap();
+        let by_id = table.lookup(&[], &[Arc::from("id")], &[Value::Int(1)]).await.unwrap();
         assert_eq!(by_id, [row(r#"{"id":1,"n":"b"}"#)]);
-        let by_name = table
-            .lookup(&[], &[Arc::from("n")], &[Value::text("b")])
-            .await
-            .unwrap();
+        let by_name = table.lookup(&[], &[Arc::from("n")], &[Value::text("b")]).await.unwrap();
         assert_eq!(by_name.len(), 2);
-        let none = table
-            .lookup(&[], &[Arc::from("id")], &[Value::text("1")])
-            .await
-            .unwrap();
+        let none = table.lookup(&[], &[Arc::from("id")], &[Value::text("1")]).await.unwrap();
         assert!(none.is_empty());
     }
 
@@ -179,17 +153,10 @@ mod tests {
         let cx = cx(r#"{"datasource":"t","key":"id","topic":"t","rowkindField":"op","keyField":"id"}"#);
         let table = build(&cx).unwrap();
         let mut sink = sink::build(&cx).unwrap();
-        let rows = [
-            r#"{"id":1,"op":"insert"}"#,
-            r#"{"id":2}"#,
-            r#"{"id":1,"op":"delete"}"#,
-        ];
+        let rows = [r#"{"id":1,"op":"insert"}"#, r#"{"id":2}"#, r#"{"id":1,"op":"delete"}"#];
         sink.write(&rows.map(payload)).await;
         for (id, n_found) in [(1, 0), (2, 1)] {
-            let found = table
-                .lookup(&[], &[Arc::from("id")], &[Value::Int(id)])
-                .await
-                .unwrap();
+            let found = table.lookup(&[], &[Arc::from("id")], &[Value::Int(id)]).await.unwrap();
             assert_eq!(found.len(), n_found, "{id}");
         }
     }

@@ -61,14 +61,9 @@ mod tests {
 
     #[test]
     fn a_hash_stands_only_at_the_end() {
-        for (filter, expected) in [
-            ("a/#", true),
-            ("#/a", false),
-            ("a#", false),
-            ("+/a", true),
-            ("a+/b", false),
-            ("", false),
-        ] {
+        for (filter, expected) in
+            [("a/#", true), ("#/a", false), ("a#", false), ("+/a", true), ("a+/b", false), ("", false)]
+        {
             assert_eq!(is_filter(filter), expected, "{filter}");
         }
     }

@@ -80,9 +80,8 @@ pub fn from_json(json: &Json, numbers: Numbers) -> Value {
         Json::String(text) => Value::text(text),
         Json::Array(items) => Value::list(items.iter().map(|item| from_json(item, numbers)).collect()),
         Json::Object(fields) => {
-            let fields = fields
-                .iter()
-                .map(|(name, value)| (Arc::from(name.as_str()), from_json(value, numbers)));
+            let fields =
+                fields.iter().map(|(name, value)| (Arc::from(name.as_str()), from_json(value, numbers)));
             Value::map(fields.collect::<Fields>())
         }
     }

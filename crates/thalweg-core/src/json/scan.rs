@@ -51,11 +51,7 @@ impl Text {
     /// The text itself; bad UTF-8 becomes U+FFFD (F1.2).
     pub fn decode<'a>(&self, bytes: &'a [u8]) -> Cow<'a, str> {
         let raw = self.raw(bytes);
-        if self.escaped {
-            Cow::Owned(unescape(raw))
-        } else {
-            String::from_utf8_lossy(raw)
-        }
+        if self.escaped { Cow::Owned(unescape(raw)) } else { String::from_utf8_lossy(raw) }
     }
 }
 
@@ -88,11 +84,7 @@ impl<'a> Scanner<'a> {
     /// Stands at the beginning.
     #[inline]
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self {
-            bytes,
-            at: 0,
-            depth: 0,
-        }
+        Self { bytes, at: 0, depth: 0 }
     }
 
     /// The whole text.
@@ -114,10 +106,7 @@ impl<'a> Scanner<'a> {
             Some(byte) => format!("byte 0x{byte:02x}"),
             None => "the end".to_owned(),
         };
-        Err(FormatError::new(format!(
-            "invalid JSON: {what}, found {found} at byte {}",
-            self.at
-        )))
+        Err(FormatError::new(format!("invalid JSON: {what}, found {found} at byte {}", self.at)))
     }
 
     #[inline]
@@ -190,11 +179,7 @@ impl<'a> Scanner<'a> {
             }
             b',' if !first => {
                 self.at += 1;
-                if self.skip_blanks() == b']' {
-                    self.fail("expected a value")
-                } else {
-                    Ok(true)
-                }
+                if self.skip_blanks() == b']' { self.fail("expected a value") } else { Ok(true) }
             }
             _ if first => Ok(true),
             _ => self.fail("expected ',' or ']'"),
@@ -241,11 +226,7 @@ impl<'a> Scanner<'a> {
             match self.bytes.get(at) {
                 Some(b'"') => {
                     self.at = at + 1;
-                    return Ok(Text {
-                        start,
-                        len: at - start,
-                        escaped,
-                    });
+                    return Ok(Text { start, len: at - start, escaped });
                 }
                 Some(b'\\') => {
                     escaped = true;
@@ -356,9 +337,9 @@ impl<'a> Scanner<'a> {
         let text = std::str::from_utf8(&self.bytes[start..end]).unwrap_or_default();
         match text.parse::<f64>() {
             Ok(value) if value.is_finite() => Ok(Number::Float(value)),
-            _ => Err(FormatError::new(format!(
-                "invalid JSON: number {text} is out of range at byte {start}"
-            ))),
+            _ => {
+                Err(FormatError::new(format!("invalid JSON: number {text} is out of range at byte {start}")))
+            }
         }
     }
 
@@ -404,11 +385,7 @@ impl<'a> Scanner<'a> {
     #[inline]
     pub fn end(&mut self) -> Result<(), FormatError> {
         self.skip_blanks();
-        if self.at == self.bytes.len() {
-            Ok(())
-        } else {
-            self.fail("expected the end")
-        }
+        if self.at == self.bytes.len() { Ok(()) } else { self.fail("expected the end") }
     }
 }
 
@@ -462,9 +439,7 @@ fn escape_len(bytes: &[u8]) -> usize {
 
 fn hex4(bytes: &[u8], at: usize) -> Option<u32> {
     let digits = bytes.get(at..at + 4)?;
-    digits.iter().try_fold(0, |number, digit| {
-        Some(number << 4 | (*digit as char).to_digit(16)?)
-    })
+    digits.iter().try_fold(0, |number, digit| Some(number << 4 | (*digit as char).to_digit(16)?))
 }
 
 /// The text of a checked raw string with escapes. Lone surrogates become U+FFFD.

@@ -96,9 +96,7 @@ fn write_time(out: &mut Vec<u8>, time: Timestamp, zone: Tz) -> Result<(), Format
             write_text(out, &text);
             Ok(())
         }
-        None => Err(FormatError::new(
-            "json: unsupported value: year outside of range [0,9999]",
-        )),
+        None => Err(FormatError::new("json: unsupported value: year outside of range [0,9999]")),
     }
 }
 
@@ -169,10 +167,7 @@ fn write_shortest(out: &mut Vec<u8>, value: f64) {
     let all: Vec<u8> = whole.bytes().chain(fraction.bytes()).collect();
     let zeros = all.iter().take_while(|digit| **digit == b'0').count();
     let digits: &[u8] = &all[zeros..];
-    let used = digits
-        .iter()
-        .rposition(|digit| *digit != b'0')
-        .map_or(0, |last| last + 1);
+    let used = digits.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
     let digits = &digits[..used];
     // The number is 0.DIGITS times ten to `point`.
     let point = whole.len() as i32 + written - zeros as i32;

@@ -25,15 +25,9 @@ struct Node {
 
 impl Node {
     fn child(&mut self, name: &str) -> &mut Node {
-        let at = self
-            .children
-            .iter()
-            .position(|child| child.name == name.as_bytes());
+        let at = self.children.iter().position(|child| child.name == name.as_bytes());
         let at = at.unwrap_or_else(|| {
-            self.children.push(Node {
-                name: name.as_bytes().to_vec(),
-                ..Node::default()
-            });
+            self.children.push(Node { name: name.as_bytes().to_vec(), ..Node::default() });
             self.children.len() - 1
         });
         &mut self.children[at]
@@ -43,19 +37,11 @@ impl Node {
     #[inline]
     fn find(&self, name: &[u8], ignore_case: bool, hint: &mut usize) -> Option<&Node> {
         let same = |child: &Node| {
-            if ignore_case {
-                child.name.eq_ignore_ascii_case(name)
-            } else {
-                child.name == name
-            }
+            if ignore_case { child.name.eq_ignore_ascii_case(name) } else { child.name == name }
         };
         let n = self.children.len();
         for step in 0..n {
-            let at = if *hint + step < n {
-                *hint + step
-            } else {
-                *hint + step - n
-            };
+            let at = if *hint + step < n { *hint + step } else { *hint + step - n };
             if same(&self.children[at]) {
                 *hint = if at + 1 == n { 0 } else { at + 1 };
                 return Some(&self.children[at]);

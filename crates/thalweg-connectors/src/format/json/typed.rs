@@ -65,12 +65,7 @@ pub(super) fn value(
         // T-6: base64, else the bytes of the text.
         (Token::Text(text), DataType::Bytea) => {
             let text = text.decode(scanner.bytes());
-            Value::Bytes(
-                STANDARD
-                    .decode(&*text)
-                    .unwrap_or_else(|_| text.as_bytes().to_vec())
-                    .into(),
-            )
+            Value::Bytes(STANDARD.decode(&*text).unwrap_or_else(|_| text.as_bytes().to_vec()).into())
         }
         (Token::OpenArray, DataType::Array(element)) => {
             let mut items = Vec::new();
@@ -138,10 +133,7 @@ fn wrong(name: &str, token: Token, data_type: &DataType) -> FormatError {
         Token::OpenArray => "array",
         Token::OpenObject => "object",
     };
-    FormatError::new(format!(
-        "{name} has wrong type:{found}, expect:{}",
-        type_name(data_type)
-    ))
+    FormatError::new(format!("{name} has wrong type:{found}, expect:{}", type_name(data_type)))
 }
 
 fn type_name(data_type: &DataType) -> &'static str {
@@ -181,10 +173,9 @@ pub(super) fn check_strict(
     }
     let nested = matches!(data_type, Some(DataType::Array(_) | DataType::Struct(_)));
     match into.column(slot).cell(row) {
-        Cell::Null if !nested => Err(fail(format!(
-            "cannot convert <nil>(<nil>) to {}",
-            go_type(data_type.as_ref())
-        ))),
+        Cell::Null if !nested => {
+            Err(fail(format!("cannot convert <nil>(<nil>) to {}", go_type(data_type.as_ref()))))
+        }
         cell if matches!(data_type, Some(DataType::DateTime)) => {
             let time = strict_time(cell, strict.time_format.as_deref(), zone, now);
             let time = time.ok_or_else(|| fail(format!("cannot convert {name} to datetime")))?;
@@ -196,10 +187,7 @@ pub(super) fn check_strict(
             Some(DataType::Array(element))
                 if !matches!(**element, DataType::Array(_) | DataType::Struct(_)) =>
             {
-                Err(fail(format!(
-                    "cannot convert <nil>(<nil>) to {}",
-                    go_type(Some(element))
-                )))
+                Err(fail(format!("cannot convert <nil>(<nil>) to {}", go_type(Some(element)))))
             }
             _ => Ok(()),
         },

@@ -31,13 +31,7 @@ fn columns(names: &[&str]) -> Projection {
     let mut want = Projection::default();
     for name in names {
         let path = name.split('.').map(Arc::from).collect();
-        want.slot(
-            Want::Column {
-                path,
-                data_type: None,
-            },
-            None,
-        );
+        want.slot(Want::Column { path, data_type: None }, None);
     }
     want
 }
@@ -56,20 +50,11 @@ fn only_wanted_slots_are_filled_and_the_last_duplicate_wins() {
 
 #[test]
 fn t_10_arrays_give_rows_and_a_bad_element_fails_the_payload() {
-    let payloads: &[&[u8]] = &[
-        br#"[{"a":1},{"a":2}]"#,
-        b"[]",
-        br#"[{"a":3},5]"#,
-        b"5",
-        br#"{"a":4}{"#,
-        br#"{"a":5} "#,
-    ];
+    let payloads: &[&[u8]] =
+        &[br#"[{"a":1},{"a":2}]"#, b"[]", br#"[{"a":3},5]"#, b"5", br#"{"a":4}{"#, br#"{"a":5} "#];
     let (batch, selection) = decode(columns(&["a"]), payloads);
     assert_eq!(batch.column(Slot(0)).floats(), Some(&[1.0, 2.0, 5.0][..]));
-    assert_eq!(
-        selection.faults.iter().map(|fault| fault.row).collect::<Vec<_>>(),
-        [2, 2, 2]
-    );
+    assert_eq!(selection.faults.iter().map(|fault| fault.row).collect::<Vec<_>>(), [2, 2, 2]);
 }
 
 #[test]
@@ -79,10 +64,7 @@ fn t_3_whole_numbers_are_integers_on_request() {
     let (batch, _) = decode(want, &[br#"{"a":3,"o":[1,1.0]}"#, br#"{"a":1e3}"#]);
     assert_eq!(batch.column(Slot(0)).cell(0), Cell::Int(3));
     assert_eq!(batch.column(Slot(0)).cell(1), Cell::Float(1000.0));
-    assert_eq!(
-        batch.column(Slot(1)).value(0),
-        Value::list(vec![Value::Int(1), Value::Float(1.0)])
-    );
+    assert_eq!(batch.column(Slot(1)).value(0), Value::list(vec![Value::Int(1), Value::Float(1.0)]));
 }
 
 #[test]
@@ -99,29 +81,13 @@ fn t_4_conversions_to_declared_types() {
         ("0.00001", DataType::String, Some(Value::text("0.00001"))),
         ("2.5", DataType::Boolean, Some(Value::Bool(true))),
         ("\"yes\"", DataType::Boolean, None),
-        (
-            "\"aGVsbG8=\"",
-            DataType::Bytea,
-            Some(Value::Bytes("hello".into())),
-        ),
-        (
-            "\"not base64!\"",
-            DataType::Bytea,
-            Some(Value::Bytes("not base64!".into())),
-        ),
+        ("\"aGVsbG8=\"", DataType::Bytea, Some(Value::Bytes("hello".into()))),
+        ("\"not base64!\"", DataType::Bytea, Some(Value::Bytes("not base64!".into()))),
         ("true", DataType::DateTime, None),
-        (
-            "[1,null]",
-            array.clone(),
-            Some(Value::list(vec![Value::Int(1), Value::Null])),
-        ),
+        ("[1,null]", array.clone(), Some(Value::list(vec![Value::Int(1), Value::Null]))),
         ("[1.5]", array, None),
     ] {
-        assert_eq!(
-            value_of(text, &data_type).ok(),
-            expected,
-            "{text} as {data_type:?}"
-        );
+        assert_eq!(value_of(text, &data_type).ok(), expected, "{text} as {data_type:?}");
     }
     let error = value_of("3.5", &DataType::BigInt).expect_err("a fraction is no bigint");
     assert_eq!(&*error.message, "v has wrong type:number, expect:bigint");
