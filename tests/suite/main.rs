@@ -1,0 +1,3 @@
+//! The one binary of whole-system tests: every further one would be linked again.
+
+mod tidy;
