@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use thalweg_core::{DataType, Span, Value};
 pub use thalweg_core::{BinaryOp, UnaryOp};
+use thalweg_core::{DataType, Span, Value};
 
 /// A statement.
 #[derive(Debug, Clone, PartialEq)]
@@ -366,4 +366,16 @@ pub struct Call {
     pub order_by: Vec<OrderKey>,
     /// Whether an OVER was written.
     pub has_over: bool,
+}
+
+impl Expr {
+    /// Whether a name or a call was written in parentheses: it then has no name of its own (P-4).
+    pub fn is_parenthesized(&self) -> bool {
+        let first = match &self.kind {
+            ExprKind::Name(names) => names.first(),
+            ExprKind::Call(call) => Some(&call.name),
+            _ => None,
+        };
+        first.is_some_and(|first| first.span.start > self.span.start)
+    }
 }

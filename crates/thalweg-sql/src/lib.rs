@@ -1,7 +1,108 @@
 //! SQL text to a tree with positions, and back to text (`sql.md` chapters 1, 2 and 5).
 //!
-//! Nothing here knows which streams, functions or columns exist.
+//! Nothing here knows which streams, functions or columns exist. Error texts are upstream's where it has one. A
+//! diagnostic with [`ErrorCode::SqlParse`] is the cause that rules report behind `Parse SQL <sql> error: `
+//! ([`parse_error`] does that); every other code marks a text that is complete as it is.
+
+mod ddl;
+mod grammar;
+mod lex;
+mod lower;
+mod operand;
+mod query;
+mod window;
 
 pub mod ast;
+pub mod print;
+
+use thalweg_core::{Diagnostic, ErrorCode};
 
 pub use ast::{Query, Select, Statement};
+
+use grammar::{Grammar, Parsed, syntax};
+use lex::Kind;
+
+/// Parses one statement. Text after `;` is ignored (L-17, D-9).
+///
+/// # Errors
+/// The mistakes found, each with its place in `text`.
+pub fn parse(text: &str) -> Result<Statement, Vec<Diagnostic>> {
+    let grammar = Grammar::new(text);
+    statement(&grammar).map_err(|mistake| vec![mistake])
+}
+
+fn statement(grammar: &Grammar) -> Parsed<Statement> {
+    let mut p = grammar.cursor();
+    if starts_query(grammar) {
+        return grammar
+            .whole_query(&mut p)
+            .map(|query| Statement::Query(Box::new(query)));
+    }
+    match grammar.definition(&mut p)? {
+        Some(statement) => Ok(statement),
+        None => {
+            let lexeme = grammar.at(&p);
+            let known = ["SELECT", "CREATE", "SHOW", "DESCRIBE", "EXPLAIN", "DROP"];
+            let message = format!("found {}, expected a statement.", lex::quote(&lexeme.found));
+            let diagnostic = syntax(message).at(lexeme.span);
+            Err(match thalweg_core::diagnostic::nearest(&lexeme.found, known) {
+                Some(word) => diagnostic.help(format!("did you mean {word}?")),
+                None => {
+                    diagnostic.help("a statement begins with SELECT, CREATE, SHOW, DESCRIBE, EXPLAIN or DROP")
+                }
+            })
+        }
+    }
+}
+
+/// WITH begins a query; as a keyword it exists only here.
+fn starts_query(grammar: &Grammar) -> bool {
+    let first = grammar.at(&grammar.cursor());
+    first.is_keyword("SELECT") || first.is_word("WITH")
+}
+
+/// Parses the query of a rule.
+///
+/// # Errors
+/// The mistakes found. A statement that is no query has upstream's whole text and [`ErrorCode::Undefined`].
+pub fn parse_query(text: &str) -> Result<Query, Vec<Diagnostic>> {
+    let grammar = Grammar::new(text);
+    if !starts_query(&grammar) {
+        let span = grammar.at(&grammar.cursor()).span;
+        let message = format!("SQL {text} is not a select statement.");
+        return Err(vec![Diagnostic::new(ErrorCode::Undefined, message).at(span)]);
+    }
+    grammar
+        .whole_query(&mut grammar.cursor())
+        .map_err(|mistake| vec![mistake])
+}
+
+/// Parses an expression that is the whole text, as the nodes of graph rules hold them.
+///
+/// # Errors
+/// The mistakes found.
+pub fn parse_expr(text: &str) -> Result<ast::Expr, Vec<Diagnostic>> {
+    let grammar = Grammar::new(text);
+    let mut p = grammar.cursor();
+    let expr = grammar.expr(&mut p).map_err(|mistake| vec![mistake])?;
+    match grammar.at(&p).kind {
+        Kind::End => Ok(expr),
+        _ => Err(vec![grammar.found(&p, "EOF")]),
+    }
+}
+
+/// What a client reads about a query that does not parse (Z-4): upstream's text, then place and advice.
+pub fn parse_error(text: &str, mistakes: &[Diagnostic]) -> String {
+    let Some(first) = mistakes.first() else {
+        return String::new();
+    };
+    let message = match first.code {
+        ErrorCode::SqlParse => format!("Parse SQL {text} error: {}.", first.message),
+        _ => first.message.clone(),
+    };
+    Diagnostic {
+        message,
+        ..first.clone()
+    }
+    .render(text)
+}
