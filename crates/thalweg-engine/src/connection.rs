@@ -1,0 +1,194 @@
+//! Named connections: stored, opened at start, shared by sources and sinks (N6.1 to N6.3).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use serde_json::{Map, Value as Json, json};
+use thalweg_core::connector::{BuildCx, Connection, ConnectionStatus, Spawner};
+use thalweg_core::registry::{Registry, Shared};
+use thalweg_core::{Clock, Props};
+use tracing::error;
+
+use crate::document::Document;
+use crate::error::EngineError;
+use crate::id::check_id;
+use crate::store::{Change, Store, Table};
+
+/// What connectors need to be built.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// Connectors and formats.
+    pub registry: Arc<Registry>,
+    /// What connectors share.
+    pub shared: Arc<Shared>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Relative paths start here.
+    pub home: PathBuf,
+    /// Runs background tasks.
+    pub spawner: Arc<dyn Spawner>,
+}
+
+/// A connection as defined.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConnectionDef {
+    /// Its type, lower case.
+    pub kind: String,
+    /// Its properties.
+    pub props: Props,
+}
+
+struct Named {
+    def: ConnectionDef,
+    connection: Arc<dyn Connection>,
+}
+
+/// The named connections of an engine.
+pub struct Connections {
+    around: Surroundings,
+    store: Arc<dyn Store>,
+    named: RwLock<BTreeMap<String, Named>>,
+}
+
+impl Connections {
+    /// Opens all stored connections. One that cannot be built is logged and left out.
+    pub fn load(around: Surroundings, store: Arc<dyn Store>) -> Result<Self, EngineError> {
+        let connections = Self { around, store, named: RwLock::default() };
+        for (id, bytes) in connections.store.scan(Table::Connection, "")? {
+            let opened = parse(&bytes).and_then(|(_, def)| connections.insert(&id, def));
+            if let Err(why) = opened {
+                error!(connection = %id, %why, "stored connection cannot be opened");
+            }
+        }
+        Ok(connections)
+    }
+
+    fn insert(&self, id: &str, def: ConnectionDef) -> Result<(), EngineError> {
+        let connection = self.build(id, &def)?;
+        let named = Named { def, connection };
+        self.named.write().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), named);
+        Ok(())
+    }
+
+    fn build(&self, id: &str, def: &ConnectionDef) -> Result<Arc<dyn Connection>, EngineError> {
+        let unknown = || EngineError::plain(format!("unknown connection type {}", def.kind));
+        let connector = self.around.registry.connector(&def.kind).ok_or_else(unknown)?;
+        let cx = BuildCx {
+            props: def.props.clone(),
+            rule: Arc::from("$$connection"),
+            node: Arc::from(id),
+            connection: None,
+            shared: Arc::clone(&self.around.shared),
+            clock: Arc::clone(&self.around.clock),
+            home: self.around.home.clone(),
+            spawner: Arc::clone(&self.around.spawner),
+        };
+        connector.connect(&cx).ok_or_else(unknown)?.map_err(EngineError::from)
+    }
+
+    /// Makes and stores a connection from `{"id","typ","props"}`. Dialing goes on in the background.
+    ///
+    /// # Errors
+    /// A wrong document, an unknown type, or an id that exists.
+    pub fn create(&self, body: &[u8]) -> Result<(), EngineError> {
+        let (id, def) = parse(body)?;
+        check_id(&id)?;
+        let refuse = |why: String| EngineError::plain(format!("create connection failed: {why}"));
+        if def.kind.is_empty() {
+            return Err(refuse("connection id and type should be defined".to_owned()));
+        }
+        if self.open(&id).is_some() {
+            return Err(refuse(format!("connection {id} already been created")));
+        }
+        self.insert(&id, def.clone()).map_err(|why| refuse(why.message))?;
+        let stored = self.store.write(&[Change::Put(Table::Connection, id.clone(), encode(&id, &def))]);
+        if stored.is_err() {
+            self.named.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        }
+        stored.map_err(EngineError::from)
+    }
+
+    /// Drops a connection, unless rules use it. Dropping one that does not exist is no error.
+    ///
+    /// # Errors
+    /// It is in use.
+    pub async fn delete(&self, id: &str, users: &[String]) -> Result<(), EngineError> {
+        if !users.is_empty() {
+            let users = users.join(" ");
+            return Err(EngineError::plain(format!(
+                "drop connection failed: connection {id} can't be dropped due to rule references [{users}]"
+            )));
+        }
+        self.store.write(&[Change::Delete(Table::Connection, id.to_owned())])?;
+        let removed = self.named.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+        if let Some(named) = removed {
+            named.connection.close().await;
+        }
+        Ok(())
+    }
+
+    /// The connection of an id.
+    pub(crate) fn open(&self, id: &str) -> Option<(Arc<dyn Connection>, ConnectionDef)> {
+        let named = self.named.read().unwrap_or_else(PoisonError::into_inner);
+        named.get(id).map(|named| (Arc::clone(&named.connection), named.def.clone()))
+    }
+
+    /// All connections as documents. `users` counts the references of an id.
+    pub fn list(&self, users: impl Fn(&str) -> usize) -> Document {
+        let named = self.named.read().unwrap_or_else(PoisonError::into_inner);
+        Document::List(named.iter().map(|(id, named)| describe(id, named, users(id))).collect())
+    }
+
+    /// One connection as a document.
+    ///
+    /// # Errors
+    /// It does not exist.
+    pub fn describe(&self, id: &str, users: usize) -> Result<Document, EngineError> {
+        let named = self.named.read().unwrap_or_else(PoisonError::into_inner);
+        let found = named.get(id).map(|named| describe(id, named, users));
+        found.ok_or_else(|| EngineError::plain(format!("connection {id} not existed")))
+    }
+
+    /// Disconnects all.
+    pub async fn close(&self) {
+        let all = std::mem::take(&mut *self.named.write().unwrap_or_else(PoisonError::into_inner));
+        for named in all.into_values() {
+            named.connection.close().await;
+        }
+    }
+}
+
+fn describe(id: &str, named: &Named, users: usize) -> Document {
+    let (status, why) = match named.connection.status() {
+        ConnectionStatus::Connecting => ("connecting", Arc::default()),
+        ConnectionStatus::Connected => ("connected", Arc::default()),
+        ConnectionStatus::Disconnected(why) => ("disconnected", why),
+    };
+    Document::object()
+        .with("id", id)
+        .with("typ", named.def.kind.as_str())
+        .with("props", named.def.props.to_json())
+        .with("isNamed", true)
+        .with("status", status)
+        .with_some("err", why.as_ref())
+        .with_some("refCount", users)
+}
+
+fn parse(body: &[u8]) -> Result<(String, ConnectionDef), EngineError> {
+    let wrong =
+        |why: &dyn std::fmt::Display| EngineError::plain(format!("invalid connection document: {why}"));
+    let document: Map<String, Json> = serde_json::from_slice(body).map_err(|why| wrong(&why))?;
+    let document = Props::from(document);
+    let text = |name| document.text(name).map(Option::unwrap_or_default).map_err(|why| wrong(&why));
+    let props = match document.get("props") {
+        None | Some(Json::Null) => Props::new(),
+        Some(Json::Object(props)) => Props::from(props.clone()),
+        Some(other) => return Err(wrong(&format!("property \"props\" must be an object, not {other}"))),
+    };
+    Ok((text("id")?.to_owned(), ConnectionDef { kind: text("typ")?.to_lowercase(), props }))
+}
+
+fn encode(id: &str, def: &ConnectionDef) -> Vec<u8> {
+    json!({"id": id, "typ": def.kind, "props": def.props.to_json()}).to_string().into_bytes()
+}

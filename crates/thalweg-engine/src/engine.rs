@@ -1,0 +1,157 @@
+//! The façade: what the server asks for goes through here or through one of the parts it shows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thalweg_core::Props;
+use thalweg_expr::FunctionRegistry;
+use thalweg_sql::ast::SourceKind;
+
+use crate::catalog::Catalog;
+use crate::connection::{Connections, Surroundings};
+use crate::document::Document;
+use crate::error::EngineError;
+use crate::props::Profiles;
+use crate::rule::{Builder, Rules, Runner};
+use crate::store::Store;
+use crate::stream::word;
+
+/// What an engine is made of.
+pub struct EngineConfig {
+    /// Definitions and checkpoints.
+    pub store: Arc<dyn Store>,
+    /// Connectors, time, home.
+    pub around: Surroundings,
+    /// Functions: built-ins and plugins'.
+    pub functions: FunctionRegistry,
+    /// Named property sections of source types.
+    pub profiles: Arc<dyn Profiles>,
+    /// Builds runs.
+    pub runner: Arc<dyn Runner>,
+    /// The `rule:` section.
+    pub rule_defaults: Props,
+    /// The `sink:` section.
+    pub sink_defaults: Props,
+    /// The configured zone, IANA name.
+    pub zone: String,
+    /// `basic.ignoreCase`.
+    pub ignore_case: bool,
+    /// `basic.rulePatrolInterval`.
+    pub patrol: Duration,
+}
+
+/// Streams, tables, connections and rules.
+pub struct Engine {
+    catalog: Arc<Catalog>,
+    connections: Arc<Connections>,
+    rules: Rules,
+    runner: Arc<dyn Runner>,
+}
+
+impl Engine {
+    /// Brings back what is stored. Rules do not run before [`Engine::boot`]. Needs a Tokio runtime around it.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn open(config: EngineConfig) -> Result<Self, EngineError> {
+        let catalog = Catalog::load(Arc::clone(&config.around.registry), Arc::clone(&config.store))?;
+        let catalog = Arc::new(catalog);
+        let clock = Arc::clone(&config.around.clock);
+        let registry = Arc::clone(&config.around.registry);
+        let connections = Arc::new(Connections::load(config.around, Arc::clone(&config.store))?);
+        let builder = Arc::new(Builder {
+            catalog: Arc::clone(&catalog),
+            connections: Arc::clone(&connections),
+            registry,
+            profiles: config.profiles,
+            functions: config.functions,
+            runner: Arc::clone(&config.runner),
+            sink_defaults: config.sink_defaults,
+            zone: config.zone,
+            ignore_case: config.ignore_case,
+        });
+        let rules = Rules::start(crate::rule::RulesConfig {
+            builder,
+            store: config.store,
+            clock,
+            defaults: config.rule_defaults,
+            patrol: config.patrol,
+        });
+        Ok(Self { catalog, connections, rules, runner: config.runner })
+    }
+
+    /// Starts the stored rules that are to run.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn boot(&self) -> Result<(), EngineError> {
+        self.rules.boot().await
+    }
+
+    /// Streams and tables.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    /// Rules.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Drops a stream or table, unless live rules read it; `force` looks away, but not for lookup tables
+    /// (`rest-api.md` 4).
+    ///
+    /// # Errors
+    /// There is none of this kind, or it is in use.
+    pub fn drop_stream(&self, kind: SourceKind, name: &str, force: bool) -> Result<(), EngineError> {
+        let (in_use, as_lookup) = self.rules.uses_stream(name);
+        if as_lookup {
+            let text =
+                format!("lookup table {name} is still in use, stop all using rules before dropping it");
+            return Err(EngineError::stream(text));
+        }
+        if in_use && !force && self.catalog.get(name).is_some_and(|entry| entry.def.kind == kind) {
+            return Err(EngineError::plain(format!(
+                "{} {name} has been referenced by other rules",
+                word(kind)
+            )));
+        }
+        self.catalog.remove(kind, name)
+    }
+
+    /// Makes a named connection.
+    ///
+    /// # Errors
+    /// See [`Connections::create`].
+    pub fn create_connection(&self, body: &[u8]) -> Result<(), EngineError> {
+        self.connections.create(body)
+    }
+
+    /// All named connections.
+    pub fn list_connections(&self) -> Document {
+        self.connections.list(|id| self.rules.uses_connection(id).len())
+    }
+
+    /// One named connection.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn describe_connection(&self, id: &str) -> Result<Document, EngineError> {
+        self.connections.describe(id, self.rules.uses_connection(id).len())
+    }
+
+    /// Drops a named connection.
+    ///
+    /// # Errors
+    /// It is in use.
+    pub async fn delete_connection(&self, id: &str) -> Result<(), EngineError> {
+        self.connections.delete(id, &self.rules.uses_connection(id)).await
+    }
+
+    /// Stops all rules, then what they shared. Their desired states stay stored.
+    pub async fn shutdown(&self) {
+        self.rules.shutdown().await;
+        self.runner.shutdown().await;
+        self.connections.close().await;
+    }
+}

@@ -1,0 +1,164 @@
+//! Which property value wins: files, named sections, connections, EXTRA, WITH options, actions (P1.1, P1.3).
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value as Json};
+use thalweg_core::connector::Connection;
+use thalweg_core::registry::{ConnectorRef, Registry};
+use thalweg_core::{ErrorCode, Props};
+use thalweg_sql::ast::CreateSource;
+use tracing::warn;
+
+use crate::connection::Connections;
+use crate::error::EngineError;
+
+/// The named property sections of source types: `etc/mqtt_source.yaml`, `etc/sources/<type>.yaml`, environment.
+pub trait Profiles: Send + Sync {
+    /// The section of this exact name, with the environment laid over it.
+    fn profile(&self, source_type: &str, name: &str) -> Option<Props>;
+}
+
+/// No sections at all.
+pub struct NoProfiles;
+
+impl Profiles for NoProfiles {
+    fn profile(&self, _: &str, _: &str) -> Option<Props> {
+        None
+    }
+}
+
+/// A named connection and its id.
+pub(crate) type NamedConnection = (Arc<str>, Arc<dyn Connection>);
+
+/// Properties with the connection they ask for.
+#[derive(Clone)]
+pub(crate) struct Resolved {
+    /// The properties.
+    pub props: Props,
+    /// The connection of `connectionSelector`.
+    pub connection: Option<NamedConnection>,
+}
+
+/// Built-in sources whose events are rows already (C2.1); those of plugins are too.
+const ROW_SOURCES: [&str; 7] = ["memory", "simulator", "httppull", "sql", "random", "nexmark", "edgex"];
+
+/// Whether a source gives bytes that a decoder turns into rows.
+pub(crate) fn gives_bytes(registry: &Registry, source_type: &str, props: &Props) -> bool {
+    let rows_in_file = || {
+        let file_type = props.get("fileType").and_then(Json::as_str).unwrap_or("json");
+        ["csv", "parquet"].iter().any(|rows| file_type.eq_ignore_ascii_case(rows))
+    };
+    let is_plugin = matches!(registry.source(source_type), Some(ConnectorRef::Plugin(_)));
+    let gives_rows = ROW_SOURCES.iter().any(|name| name.eq_ignore_ascii_case(source_type));
+    !is_plugin && !gives_rows && !(source_type.eq_ignore_ascii_case("file") && rows_in_file())
+}
+
+/// The value of an option of a definition.
+pub(crate) fn option<'a>(create: &'a CreateSource, name: &str) -> Option<&'a str> {
+    let found = create.options.iter().rev().find(|(option, _)| option.text.eq_ignore_ascii_case(name));
+    found.map(|(_, value)| value.as_ref())
+}
+
+/// The properties of a source before its connection (P1.1 steps 1, 2, 4, 5).
+pub(crate) fn source_props(
+    profiles: &dyn Profiles,
+    source_type: &str,
+    create: &CreateSource,
+) -> Result<Props, EngineError> {
+    let mut props = profiles.profile(source_type, "default").unwrap_or_default();
+    if let Some(key) = option(create, "CONF_KEY").filter(|key| !key.is_empty()) {
+        // An exact match is preferred when both exist (configuration.md 11.3).
+        let section =
+            profiles.profile(source_type, key).or_else(|| profiles.profile(source_type, &key.to_lowercase()));
+        match section {
+            Some(section) => props.merge(&section),
+            None => {
+                warn!(stream = %create.name.text, key, "no section of this CONF_KEY; the defaults are used")
+            }
+        }
+    }
+    if let Some(extra) = option(create, "EXTRA").filter(|extra| !extra.is_empty()) {
+        props.merge(&extra_props(extra)?);
+    }
+    set_options(&mut props, create);
+    Ok(props)
+}
+
+/// EXTRA as properties.
+pub(crate) fn extra_props(extra: &str) -> Result<Props, EngineError> {
+    serde_json::from_str::<Map<String, Json>>(extra).map(Props::from).map_err(|why| {
+        EngineError::stream(format!("option 'extra={extra}' is invalid: it must be a JSON object: {why}"))
+    })
+}
+
+/// P1.1 (5): these names always come from the WITH options, so that they have no effect in a section.
+fn set_options(props: &mut Props, create: &CreateSource) {
+    let text =
+        |name: &str| option(create, name).filter(|value| !value.is_empty()).map_or(Json::Null, Json::from);
+    let format = option(create, "FORMAT").filter(|format| !format.is_empty()).unwrap_or("json");
+    props.set("format", format.to_lowercase());
+    for (name, option) in [
+        ("key", "KEY"),
+        ("datasource", "DATASOURCE"),
+        ("schemaId", "SCHEMAID"),
+        ("delimiter", "DELIMITER"),
+        ("timestamp", "TIMESTAMP"),
+        ("timestampFormat", "TIMESTAMP_FORMAT"),
+    ] {
+        props.set(name, text(option));
+    }
+    let strict = option(create, "STRICT_VALIDATION").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    props.set("strictValidation", strict);
+    let retain = option(create, "RETAIN_SIZE").and_then(|value| value.parse::<i64>().ok());
+    props.set("retainSize", retain.map_or(Json::Null, Json::from));
+}
+
+/// A source's properties with its connection (P1.1, all steps). The options stay on top.
+pub(crate) fn source(
+    profiles: &dyn Profiles,
+    connections: &Connections,
+    source_type: &str,
+    create: &CreateSource,
+) -> Result<Resolved, EngineError> {
+    let mut props = source_props(profiles, source_type, create)?;
+    let Some((id, connection, from_connection)) = select(connections, &props, source_type)? else {
+        return Ok(Resolved { props, connection: None });
+    };
+    props.merge(&from_connection);
+    if let Some(extra) = option(create, "EXTRA").filter(|extra| !extra.is_empty()) {
+        props.merge(&extra_props(extra)?);
+    }
+    set_options(&mut props, create);
+    Ok(Resolved { props, connection: Some((id, connection)) })
+}
+
+/// A sink's properties: the instance's cache defaults, the action, then its connection on top (P1.3).
+pub(crate) fn sink(
+    connections: &Connections,
+    defaults: &Props,
+    kind: &str,
+    action: &Props,
+) -> Result<Resolved, EngineError> {
+    let mut props = defaults.clone();
+    props.merge(action);
+    let Some((id, connection, from_connection)) = select(connections, &props, kind)? else {
+        return Ok(Resolved { props, connection: None });
+    };
+    props.merge(&from_connection);
+    Ok(Resolved { props, connection: Some((id, connection)) })
+}
+
+type Selected = (Arc<str>, Arc<dyn Connection>, Props);
+
+fn select(connections: &Connections, props: &Props, kind: &str) -> Result<Option<Selected>, EngineError> {
+    let id = props.text("connectionSelector").map_err(EngineError::from)?;
+    let Some(id) = id.filter(|id| !id.is_empty()) else { return Ok(None) };
+    let (connection, found) = connections
+        .open(id)
+        .ok_or_else(|| EngineError::new(ErrorCode::Executor, format!("connection {id} not existed")))?;
+    if !found.kind.eq_ignore_ascii_case(kind) {
+        let text = format!("connection {id} is of type {}, which {kind} cannot use", found.kind);
+        return Err(EngineError::new(ErrorCode::Executor, text));
+    }
+    Ok(Some((Arc::from(id), connection, found.props)))
+}

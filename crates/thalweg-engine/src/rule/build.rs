@@ -1,0 +1,208 @@
+//! From a definition to a rule that can be launched: names resolved, planned, sources and sinks built (R1.4).
+//!
+//! Building may wait for a plugin, so it is called where blocking is allowed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use thalweg_core::registry::Registry;
+use thalweg_core::{Diagnostic, ErrorCode, Props};
+use thalweg_expr::{FunctionRef, FunctionRegistry};
+use thalweg_plan::{Kind, Node, Plan, PlanOptions, Resolver, StreamDef};
+use thalweg_runtime::{ActionSpec, RuleSpec, SourceSpec, Topology};
+use tracing::warn;
+
+use super::definition::RuleDefinition;
+use super::run::{Ready, Runner};
+use crate::catalog::Catalog;
+use crate::connection::Connections;
+use crate::error::EngineError;
+use crate::props::{self, Profiles, Resolved};
+
+/// Everything that building a rule looks at.
+pub struct Builder {
+    /// Streams and tables.
+    pub catalog: Arc<Catalog>,
+    /// Named connections.
+    pub connections: Arc<Connections>,
+    /// Connectors.
+    pub registry: Arc<Registry>,
+    /// Named property sections.
+    pub profiles: Arc<dyn Profiles>,
+    /// Functions.
+    pub functions: FunctionRegistry,
+    /// Builds runs.
+    pub runner: Arc<dyn Runner>,
+    /// The instance's `sink:` section, under every action.
+    pub sink_defaults: Props,
+    /// The IANA name of the configured zone.
+    pub zone: String,
+    /// `basic.ignoreCase`.
+    pub ignore_case: bool,
+}
+
+/// A rule that is ready, and what is known about it before it runs.
+pub struct Built {
+    /// Launches it.
+    pub ready: Box<dyn Ready>,
+    /// Its graph.
+    pub topology: Topology,
+    /// What it needs.
+    pub needs: Needs,
+}
+
+/// What a built rule reads and uses.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Needs {
+    /// Streams and tables.
+    pub sources: Vec<Arc<str>>,
+    /// Lookup tables among them.
+    pub lookups: Vec<Arc<str>>,
+    /// Connection ids, with the node that uses each (`r1_demo_0`).
+    pub connections: Vec<(Arc<str>, String)>,
+    /// Named output columns in SELECT order.
+    pub columns: Vec<Arc<str>>,
+}
+
+impl Builder {
+    /// Plans a rule without building anything.
+    ///
+    /// # Errors
+    /// Unknown streams, columns, functions, or a SELECT that cannot be planned.
+    pub fn plan(
+        &self,
+        definition: &RuleDefinition,
+    ) -> Result<(Plan, BTreeMap<Arc<str>, SourceSpec>), EngineError> {
+        let mut sources = BTreeMap::new();
+        for name in definition.sources() {
+            let source = self.source(definition, &name)?;
+            sources.insert(name, source);
+        }
+        let world = World { sources: &sources, builder: self };
+        let plan = plan(definition, &definition.options.for_plan(self.ignore_case), &world)?;
+        for warning in &plan.warnings {
+            warn!(rule = %definition.id, "{}", warning.render(&definition.sql));
+        }
+        Ok((plan, sources))
+    }
+
+    /// Builds a rule.
+    ///
+    /// # Errors
+    /// As [`Builder::plan`], and sources or sinks whose properties are wrong.
+    pub fn build(&self, definition: &RuleDefinition) -> Result<Built, EngineError> {
+        let (plan, sources) = self.plan(definition)?;
+        let actions = definition.actions.iter().map(|action| {
+            let resolved = props::sink(&self.connections, &self.sink_defaults, &action.kind, &action.props)?;
+            Ok(ActionSpec {
+                kind: Arc::from(action.kind.as_str()),
+                index: action.index,
+                props: resolved.props,
+                connection: resolved.connection,
+            })
+        });
+        let actions = actions.collect::<Result<Vec<_>, EngineError>>()?;
+        let needs = needs(definition, &plan, &sources, &actions);
+        let options = definition.options.for_run(&self.zone);
+        let spec = RuleSpec { id: Arc::clone(&definition.id), plan, sources, actions, options };
+        let ready = self
+            .runner
+            .compile(spec)
+            .map_err(|why| EngineError::new(ErrorCode::Executor, why.to_string()))?;
+        Ok(Built { topology: ready.topology(), ready, needs })
+    }
+
+    fn source(&self, definition: &RuleDefinition, name: &str) -> Result<SourceSpec, EngineError> {
+        let missing = || {
+            let text = format!("fail to get stream {name}, please check if stream is created");
+            let names = self.catalog.all_names();
+            let hint = thalweg_core::diagnostic::nearest(name, names.iter().map(String::as_str));
+            EngineError::plain(hint.map_or(text.clone(), |hint| format!("{text} (did you mean {hint}?)")))
+        };
+        let entry = self.catalog.get(name).ok_or_else(missing)?;
+        if entry.def.temp && !definition.temp {
+            return Err(EngineError::plain(format!("temp stream {name} can only be used by temp rules")));
+        }
+        if entry.def.shared && definition.options.disable_discard == Some(true) {
+            // Upstream refuses this; `decisions.md` accepts it and pauses the whole stream.
+            warn!(rule = %definition.id, stream = name, "disableBufferFullDiscard on a shared stream pauses all its rules");
+        }
+        let kind = &entry.def.source_type;
+        let Resolved { props, connection } =
+            props::source(self.profiles.as_ref(), &self.connections, kind, &entry.create)?;
+        let gives_bytes = props::gives_bytes(&self.registry, kind, &props);
+        Ok(SourceSpec { stream: Arc::new(entry.resolved(&props, gives_bytes)?), props, connection })
+    }
+}
+
+/// The planner's view of the world: the streams as this rule's properties make them, and all functions.
+struct World<'a> {
+    sources: &'a BTreeMap<Arc<str>, SourceSpec>,
+    builder: &'a Builder,
+}
+
+impl Resolver for World<'_> {
+    fn stream(&self, name: &str) -> Option<Arc<StreamDef>> {
+        self.sources.get(name).map(|source| Arc::clone(&source.stream))
+    }
+
+    fn stream_names(&self) -> Vec<String> {
+        self.builder.catalog.all_names()
+    }
+
+    fn function(&self, name: &str) -> Result<Option<FunctionRef>, Diagnostic> {
+        self.builder.functions.resolve(name)
+    }
+
+    fn function_names(&self) -> Vec<String> {
+        self.builder.functions.names()
+    }
+}
+
+fn plan(
+    definition: &RuleDefinition,
+    options: &PlanOptions,
+    world: &dyn Resolver,
+) -> Result<Plan, EngineError> {
+    super::planner::plan(&definition.query, options, world)
+        .map_err(|mistakes| EngineError::from_text(&definition.sql, &mistakes))
+}
+
+fn needs(
+    definition: &RuleDefinition,
+    plan: &Plan,
+    sources: &BTreeMap<Arc<str>, SourceSpec>,
+    actions: &[ActionSpec],
+) -> Needs {
+    let id = &definition.id;
+    let from_sources = sources.values().filter_map(|source| {
+        let (connection, _) = source.connection.as_ref()?;
+        Some((Arc::clone(connection), format!("{id}_{}_0", source.stream.name)))
+    });
+    let from_actions = actions.iter().filter_map(|action| {
+        let (connection, _) = action.connection.as_ref()?;
+        Some((Arc::clone(connection), format!("{id}_{}_{}", action.kind, action.index)))
+    });
+    let lookups =
+        sources.iter().filter(|(_, source)| source.stream.is_lookup).map(|(name, _)| Arc::clone(name));
+    Needs {
+        sources: sources.keys().cloned().collect(),
+        lookups: lookups.collect(),
+        connections: from_sources.chain(from_actions).collect(),
+        columns: output_columns(&plan.root),
+    }
+}
+
+/// The named columns of the SELECT list; those of `*` are not known before rows arrive.
+fn output_columns(node: &Node) -> Vec<Arc<str>> {
+    match &node.kind {
+        Kind::Project(columns) => {
+            let named = columns.iter().filter_map(|column| match column {
+                thalweg_plan::logical::OutputColumn::One { name, .. } => Some(Arc::clone(name)),
+                _ => None,
+            });
+            named.collect()
+        }
+        _ => node.inputs.first().map(output_columns).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,249 @@
+//! The rule document: what was posted, checked but not planned (R1.1 to R1.3).
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value as Json};
+use thalweg_core::{Diagnostic, Props};
+use thalweg_sql::ast::{FromSource, Query, Statement};
+
+use super::options::RuleOptions;
+use crate::error::EngineError;
+use crate::id::check_id;
+
+/// A rule as written.
+#[derive(Debug, Clone)]
+pub struct RuleDefinition {
+    /// Its id.
+    pub id: Arc<str>,
+    /// Its display name; empty: the id.
+    pub name: String,
+    /// Its version; empty: none.
+    pub version: String,
+    /// The document byte for byte as posted, or as re-written by start and stop (`rest-api.md` 5.3).
+    pub text: String,
+    /// The SELECT as text.
+    pub sql: String,
+    /// The SELECT.
+    pub query: Arc<Query>,
+    /// The sinks.
+    pub actions: Vec<Action>,
+    /// The options.
+    pub options: RuleOptions,
+    /// Whether it is to run.
+    pub triggered: bool,
+    /// Never stored.
+    pub temp: bool,
+    /// Its tags; `None`: never set.
+    pub tags: Option<Vec<String>>,
+}
+
+/// One sink of a rule.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Action {
+    /// The sink type.
+    pub kind: String,
+    /// The position of its object in `actions` (R1.2).
+    pub index: usize,
+    /// Its properties.
+    pub props: Props,
+}
+
+impl RuleDefinition {
+    /// Reads a document. `path_id` is the id of the REST path, when there is one.
+    ///
+    /// # Errors
+    /// The first mistake in the order of R1.3, with upstream's text.
+    pub fn parse(text: &str, path_id: Option<&str>, instance: &Props) -> Result<Self, EngineError> {
+        let unreadable = |why: String| EngineError::plain(format!("Parse rule {text} error : {why}."));
+        let document: Map<String, Json> =
+            serde_json::from_str(text).map_err(|why| unreadable(why.to_string()))?;
+        let mistyped = |why: Diagnostic| unreadable(why.to_string());
+        let document = Props::from(document);
+        let field =
+            |name| document.text(name).map(|text| text.unwrap_or_default().to_owned()).map_err(mistyped);
+        let id = rule_id(&field("id")?, path_id)?;
+        let sql = field("sql")?;
+        let has_graph = document.get("graph").is_some_and(|graph| !graph.is_null());
+        let written = match document.get("actions") {
+            None | Some(Json::Null) => Vec::new(),
+            Some(Json::Array(items)) => actions(items).map_err(mistyped)?,
+            Some(other) => {
+                return Err(unreadable(format!("property \"actions\" must be a list, not {other}")));
+            }
+        };
+        let query = read_sql(&id, &sql, has_graph, written.is_empty())?;
+        let own = match document.get("options") {
+            None | Some(Json::Null) => Props::new(),
+            Some(Json::Object(options)) => Props::from(options.clone()),
+            Some(other) => {
+                return Err(unreadable(format!("property \"options\" must be an object, not {other}")));
+            }
+        };
+        let options = RuleOptions::new(instance, &own).map_err(mistyped)?;
+        let mistakes = options.mistakes();
+        if !mistakes.is_empty() {
+            return Err(EngineError::plain(format!(
+                "Rule {id} has invalid options: {}.",
+                mistakes.join("\n")
+            )));
+        }
+        Ok(Self {
+            name: field("name")?,
+            version: field("version")?,
+            text: text.to_owned(),
+            query: Arc::new(query),
+            actions: written,
+            options,
+            triggered: document.bool("triggered").map_err(mistyped)?.unwrap_or(true),
+            temp: document.bool("temp").map_err(mistyped)?.unwrap_or_default(),
+            tags: tags(&document).map_err(mistyped)?,
+            id: Arc::from(id),
+            sql,
+        })
+    }
+
+    /// The same with another desired state; its text becomes compact, with sorted keys.
+    pub fn with_triggered(&self, triggered: bool) -> Self {
+        let text = edit(&self.text, "triggered", Json::Bool(triggered));
+        Self { triggered, text, ..self.clone() }
+    }
+
+    /// The same with other tags.
+    pub fn with_tags(&self, tags: Vec<String>) -> Self {
+        let text = edit(&self.text, "tags", Json::from(tags.clone()));
+        Self { tags: Some(tags), text, ..self.clone() }
+    }
+
+    /// The name to show.
+    pub fn display_name(&self) -> &str {
+        if self.name.is_empty() { &self.id } else { &self.name }
+    }
+
+    /// The streams and tables that the SELECT reads, in the order written, each once.
+    pub fn sources(&self) -> Vec<Arc<str>> {
+        let mut names = Vec::new();
+        collect(&self.query, &mut Vec::new(), &mut names);
+        names
+    }
+}
+
+/// R1.3: the id of the document must be that of the path; in a PUT it may be absent.
+fn rule_id(written: &str, path_id: Option<&str>) -> Result<String, EngineError> {
+    let id = match (written, path_id) {
+        ("", Some(path)) => path,
+        ("", None) => return Err(EngineError::plain("Missing rule id.")),
+        (written, Some(path)) if written != path => {
+            return Err(EngineError::plain("RuleId is not consistent with rule id."));
+        }
+        (written, _) => written,
+    };
+    check_id(id)?;
+    Ok(id.to_owned())
+}
+
+fn read_sql(id: &str, sql: &str, has_graph: bool, no_actions: bool) -> Result<Query, EngineError> {
+    match (sql.is_empty(), has_graph) {
+        (false, true) => return Err(EngineError::plain(format!("Rule {id} has both sql and graph."))),
+        (true, false) => return Err(EngineError::plain(format!("Rule {id} has neither sql nor graph."))),
+        (true, true) => {
+            return Err(EngineError::plain(format!(
+                "Rule {id} is a graph rule, which this version does not support yet; write it as sql"
+            )));
+        }
+        (false, false) => {}
+    }
+    let statement = thalweg_sql::parse(sql)
+        .map_err(|mistakes| EngineError::plain(thalweg_sql::parse_error(sql, &mistakes)))?;
+    let Statement::Query(query) = statement else {
+        return Err(EngineError::plain(format!("SQL {sql} is not a select statement.")));
+    };
+    if no_actions {
+        return Err(EngineError::plain("Missing rule actions."));
+    }
+    Ok(*query)
+}
+
+/// Actions as written; an object with several keys gives several (R1.2).
+pub(super) fn actions(items: &[Json]) -> Result<Vec<Action>, Diagnostic> {
+    let mut actions = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        let Json::Object(sinks) = item else {
+            return Err(Diagnostic::plain(format!(
+                "an action must be an object such as {{\"log\":{{}}}}, not {item}"
+            )));
+        };
+        for (kind, props) in sinks {
+            let props = match props {
+                Json::Null => Props::new(),
+                Json::Object(props) => Props::from(props.clone()),
+                other => {
+                    return Err(Diagnostic::plain(format!(
+                        "action \"{kind}\" must be an object, not {other}"
+                    )));
+                }
+            };
+            actions.push(Action { kind: kind.clone(), index, props });
+        }
+    }
+    Ok(actions)
+}
+
+fn tags(document: &Props) -> Result<Option<Vec<String>>, Diagnostic> {
+    let wrong = || Diagnostic::plain("property \"tags\" must be a list of texts");
+    match document.get("tags") {
+        None | Some(Json::Null) => Ok(None),
+        Some(Json::Array(items)) => items
+            .iter()
+            .map(|item| item.as_str().map(str::to_owned))
+            .collect::<Option<_>>()
+            .map(Some)
+            .ok_or_else(wrong),
+        Some(_) => Err(wrong()),
+    }
+}
+
+/// Sets one member of a document and prints it compactly with sorted keys.
+fn edit(text: &str, name: &str, value: Json) -> String {
+    // The text was read before, so it is an object.
+    let document: Map<String, Json> = serde_json::from_str(text).unwrap_or_default();
+    let mut kept: Map<String, Json> =
+        document.into_iter().filter(|(key, _)| !key.eq_ignore_ascii_case(name)).collect();
+    kept.insert(name.to_owned(), value);
+    let mut document = Json::Object(kept);
+    sort(&mut document);
+    document.to_string()
+}
+
+/// Sorts the keys of every object, whether or not `serde_json` was built to keep their order.
+fn sort(document: &mut Json) {
+    match document {
+        Json::Object(members) => {
+            let mut sorted: Vec<(String, Json)> = std::mem::take(members).into_iter().collect();
+            sorted.sort_by(|a, b| a.0.cmp(&b.0));
+            sorted.iter_mut().for_each(|(_, value)| sort(value));
+            members.extend(sorted);
+        }
+        Json::Array(items) => items.iter_mut().for_each(sort),
+        _ => {}
+    }
+}
+
+fn collect(query: &Query, hidden: &mut Vec<Arc<str>>, names: &mut Vec<Arc<str>>) {
+    let n_hidden = hidden.len();
+    for (name, part) in &query.with {
+        collect(part, hidden, names);
+        hidden.push(Arc::clone(&name.text));
+    }
+    for select in &query.selects {
+        for from in std::iter::once(&select.from).chain(select.joins.iter().map(|join| &join.right)) {
+            match &from.source {
+                FromSource::Query(inner) => collect(inner, hidden, names),
+                FromSource::Named(name) if !hidden.contains(&name.text) && !names.contains(&name.text) => {
+                    names.push(Arc::clone(&name.text));
+                }
+                FromSource::Named(_) => {}
+            }
+        }
+    }
+    hidden.truncate(n_hidden);
+}

@@ -1,0 +1,135 @@
+//! What everybody may see of one rule. Written by the control task, read by anybody without waiting.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use thalweg_core::Timestamp;
+use thalweg_runtime::{NodeSnapshot, Topology};
+use tokio::sync::watch;
+
+use super::build::{Built, Needs};
+use super::definition::RuleDefinition;
+use super::run::{Ready, Run};
+use super::state::{Phase, State};
+
+/// The published part of a rule's state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct View {
+    /// Where it stands.
+    pub phase: Phase,
+    /// Why.
+    pub message: Arc<str>,
+    /// Whether no transition is under way.
+    pub settled: bool,
+    /// Epoch ms of the last start; 0: never.
+    pub last_start: Timestamp,
+    /// Epoch ms of the last stop; 0: never.
+    pub last_stop: Timestamp,
+}
+
+/// A rule.
+pub struct RuleEntry {
+    /// Its id.
+    pub id: Arc<str>,
+    definition: ArcSwap<RuleDefinition>,
+    needs: ArcSwap<Needs>,
+    topology: ArcSwap<Option<Topology>>,
+    view: watch::Sender<View>,
+    /// Built by whoever asked for a start, so that mistakes are answered there; taken by the launch.
+    ready: Mutex<Option<Box<dyn Ready>>>,
+    run: Mutex<Option<Arc<dyn Run>>>,
+    /// The metrics of the last run, once it has ended.
+    last: ArcSwap<Vec<NodeSnapshot>>,
+}
+
+impl RuleEntry {
+    /// A rule that does not run.
+    pub fn new(definition: RuleDefinition) -> Self {
+        let state = State::default();
+        let zero = Timestamp::default();
+        let view = View {
+            phase: state.phase,
+            message: state.message,
+            settled: true,
+            last_start: zero,
+            last_stop: zero,
+        };
+        Self {
+            id: Arc::clone(&definition.id),
+            definition: ArcSwap::from_pointee(definition),
+            needs: ArcSwap::default(),
+            topology: ArcSwap::from_pointee(None),
+            view: watch::Sender::new(view),
+            ready: Mutex::new(None),
+            run: Mutex::new(None),
+            last: ArcSwap::default(),
+        }
+    }
+
+    /// Its definition.
+    pub fn definition(&self) -> Arc<RuleDefinition> {
+        self.definition.load_full()
+    }
+
+    /// What it reads and uses, as of its last build.
+    pub fn needs(&self) -> Arc<Needs> {
+        self.needs.load_full()
+    }
+
+    /// Its graph, once it has been started.
+    pub fn topology(&self) -> Option<Topology> {
+        Option::clone(&self.topology.load())
+    }
+
+    /// Its state.
+    pub fn view(&self) -> View {
+        self.view.borrow().clone()
+    }
+
+    /// The metrics of its nodes, of the last run if it does not run now.
+    pub fn nodes(&self) -> Vec<NodeSnapshot> {
+        let run = self.run.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        run.map_or_else(|| Vec::clone(&self.last.load()), |run| run.metrics())
+    }
+
+    /// Waits until no transition is under way.
+    pub async fn settled(&self) {
+        // It fails only if the sender is gone, and that is `self`.
+        let _ = self.view.subscribe().wait_for(|view| view.settled).await;
+    }
+
+    pub(super) fn set_definition(&self, definition: RuleDefinition) {
+        self.definition.store(Arc::new(definition));
+    }
+
+    pub(super) fn publish(&self, view: View) {
+        self.view.send_replace(view);
+    }
+
+    /// Puts a build where the next launch finds it.
+    pub(super) fn offer(&self, built: Built) {
+        self.needs.store(Arc::new(built.needs));
+        self.topology.store(Arc::new(Some(built.topology)));
+        *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(built.ready);
+    }
+
+    pub(super) fn take_ready(&self) -> Option<Box<dyn Ready>> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(super) fn set_run(&self, run: Arc<dyn Run>) {
+        *self.run.lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
+    }
+
+    pub(super) fn run(&self) -> Option<Arc<dyn Run>> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps the last metrics and lets the run go.
+    pub(super) fn end_run(&self) {
+        let run = self.run.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(run) = run {
+            self.last.store(Arc::new(run.metrics()));
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Rules: their documents, their life, their status.
+
+mod actor;
+mod build;
+mod definition;
+mod entry;
+mod options;
+mod planner;
+mod rules;
+mod run;
+mod state;
+mod status;
+
+pub use build::{Builder, Built, Needs};
+pub use definition::{Action, RuleDefinition};
+pub use entry::{RuleEntry, View};
+pub use options::RuleOptions;
+pub use rules::Rules;
+pub(crate) use rules::RulesConfig;
+pub use run::{Ready, Run, Runner};
+pub use state::{Effect, Phase, Signal, State, step};
+
+#[cfg(test)]
+mod tests;

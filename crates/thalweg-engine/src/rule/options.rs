@@ -1,0 +1,218 @@
+//! Rule options: what was written over what the instance says over what is built in (R1.9, rules.md 2).
+
+use serde_json::{Map, Value as Json};
+use thalweg_core::{Diagnostic, Props};
+use thalweg_plan::PlanOptions;
+use thalweg_runtime::RunOptions;
+
+/// What the options of a rule mean.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RuleOptions {
+    /// isEventTime.
+    pub event_time: bool,
+    /// lateTolerance, milliseconds.
+    pub late_tolerance: i64,
+    /// concurrency.
+    pub concurrency: i64,
+    /// bufferLength.
+    pub buffer_length: i64,
+    /// sendMetaToSink.
+    pub send_meta: bool,
+    /// sendNilField.
+    pub send_nil: bool,
+    /// sendError.
+    pub send_error: bool,
+    /// qos.
+    pub qos: u8,
+    /// checkpointInterval, milliseconds.
+    pub checkpoint_interval: i64,
+    /// restartStrategy.attempts.
+    pub restart_attempts: i64,
+    /// planOptimizeStrategy.optimizeControl.disableOptimizeRules.
+    pub disabled_passes: Vec<String>,
+    /// disableBufferFullDiscard, when written.
+    pub disable_discard: Option<bool>,
+    /// enableSaveStateBeforeStop.
+    pub save_before_stop: bool,
+    /// cron.
+    pub cron: String,
+    /// duration, milliseconds; 0: none.
+    pub duration: i64,
+    /// Whether cronDatetimeRange has entries.
+    pub has_ranges: bool,
+    /// lateData: actions for late rows, by kind.
+    pub late_actions: Vec<(String, Props)>,
+}
+
+impl RuleOptions {
+    /// The options of a rule: its own, key by key, over the instance's.
+    ///
+    /// # Errors
+    /// A value of the wrong type; the message names the option.
+    pub fn new(instance: &Props, own: &Props) -> Result<Self, Diagnostic> {
+        let mut all = instance.to_json();
+        overlay(&mut all, &own.to_json());
+        let all = Props::from(all.as_object().cloned().unwrap_or_default());
+        let flag = |name| all.bool(name).map(Option::unwrap_or_default);
+        let int = |name, default| all.int(name).map(|value| value.unwrap_or(default));
+        let qos = int("qos", 0)?;
+        let qos = u8::try_from(qos).ok().filter(|qos| *qos <= 2);
+        let interval = all.millis("checkpointInterval")?.filter(|interval| *interval > 0);
+        Ok(Self {
+            event_time: flag("isEventTime")?,
+            late_tolerance: all.millis("lateTolerance")?.unwrap_or(1_000),
+            concurrency: int("concurrency", 1)?,
+            buffer_length: int("bufferLength", 1_024)?,
+            send_meta: flag("sendMetaToSink")?,
+            send_nil: flag("sendNilField")?,
+            send_error: flag("sendError")?,
+            qos: qos.ok_or_else(|| Diagnostic::plain("option \"qos\" must be 0, 1 or 2"))?,
+            checkpoint_interval: interval.unwrap_or(300_000),
+            restart_attempts: part(&all, "restartStrategy").int("attempts")?.unwrap_or(0),
+            disabled_passes: disabled_passes(&all),
+            disable_discard: all.bool("disableBufferFullDiscard")?,
+            save_before_stop: flag("enableSaveStateBeforeStop")?,
+            cron: all.text("cron")?.unwrap_or_default().to_owned(),
+            duration: all
+                .millis("duration")
+                .or_else(|error| if is_empty(&all, "duration") { Ok(None) } else { Err(error) })?
+                .unwrap_or(0),
+            has_ranges: all
+                .get("cronDatetimeRange")
+                .and_then(Json::as_array)
+                .is_some_and(|ranges| !ranges.is_empty()),
+            late_actions: late_actions(&all)?,
+        })
+    }
+
+    /// What a rule of these options must not have (R1.3); one line each.
+    pub fn mistakes(&self) -> Vec<String> {
+        let rules = [
+            (self.concurrency, "invalidConcurrency:concurrency must be greater than 0"),
+            (self.buffer_length, "invalidBufferLength:bufferLength must be greater than 0"),
+            (self.late_tolerance, "invalidLateTol:lateTol must be greater than 0"),
+            (self.restart_attempts, "invalidRestartAttempts:restart attempts must be greater than 0"),
+        ];
+        rules.into_iter().filter(|(value, _)| *value < 0).map(|(_, text)| text.to_owned()).collect()
+    }
+
+    /// What the planner looks at.
+    pub fn for_plan(&self, ignore_case: bool) -> PlanOptions {
+        PlanOptions {
+            event_time: self.event_time,
+            late_tolerance: self.late_tolerance,
+            send_meta: self.send_meta,
+            send_nil: self.send_nil,
+            disabled_passes: self.disabled_passes.clone(),
+            ignore_case,
+        }
+    }
+
+    /// What the runtime looks at.
+    pub fn for_run(&self, zone: &str) -> RunOptions {
+        RunOptions {
+            // A length of 0 is Go's unbuffered channel; ours holds at least one message.
+            buffer_length: usize::try_from(self.buffer_length).unwrap_or_default().max(1),
+            send_error: self.send_error,
+            qos: self.qos,
+            checkpoint_interval: self.checkpoint_interval,
+            disable_discard: self.disable_discard,
+            event_time: self.event_time,
+            late_tolerance: self.late_tolerance,
+            send_meta: self.send_meta,
+            save_before_stop: self.save_before_stop,
+            late_actions: self
+                .late_actions
+                .iter()
+                .map(|(kind, props)| (kind.as_str().into(), props.clone()))
+                .collect(),
+            zone: zone.into(),
+        }
+    }
+}
+
+fn is_empty(props: &Props, name: &str) -> bool {
+    props.get(name).and_then(Json::as_str).is_some_and(str::is_empty)
+}
+
+fn part(props: &Props, name: &str) -> Props {
+    props.get(name).and_then(Json::as_object).cloned().map(Props::from).unwrap_or_default()
+}
+
+fn disabled_passes(all: &Props) -> Vec<String> {
+    let control = part(&part(all, "planOptimizeStrategy"), "optimizeControl");
+    let names = control.get("disableOptimizeRules").and_then(Json::as_array).cloned().unwrap_or_default();
+    names.iter().filter_map(Json::as_str).map(str::to_owned).collect()
+}
+
+fn late_actions(all: &Props) -> Result<Vec<(String, Props)>, Diagnostic> {
+    match all.get("lateData") {
+        None | Some(Json::Null) => Ok(Vec::new()),
+        Some(Json::Array(items)) => super::definition::actions(items)
+            .map(|actions| actions.into_iter().map(|action| (action.kind, action.props)).collect()),
+        Some(_) => Err(Diagnostic::plain("option \"lateData\" must be a list of actions")),
+    }
+}
+
+/// Lays a document over another, objects member by member, names in any case.
+fn overlay(under: &mut Json, over: &Json) {
+    match (under, over) {
+        (Json::Object(under), Json::Object(over)) => {
+            over.iter().for_each(|(name, value)| lay(under, name, value))
+        }
+        (under, over) => *under = over.clone(),
+    }
+}
+
+fn lay(under: &mut Map<String, Json>, name: &str, value: &Json) {
+    let known = under.keys().find(|key| key.eq_ignore_ascii_case(name)).cloned();
+    let place = under.entry(known.unwrap_or_else(|| name.to_owned())).or_insert(Json::Null);
+    overlay(place, value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(instance: &str, own: &str) -> Result<RuleOptions, Diagnostic> {
+        let props = |text: &str| Props::from(serde_json::from_str::<Map<String, Json>>(text).expect("JSON"));
+        RuleOptions::new(&props(instance), &props(own))
+    }
+
+    #[test]
+    fn r1_9_own_options_lie_key_by_key_over_the_instances_and_those_over_the_built_in() {
+        let options = options(
+            r#"{"qos":1,"sendNilField":true,"restartStrategy":{"attempts":2,"delay":1}}"#,
+            r#"{"QOS":2,"restartStrategy":{"delay":9},"checkpointInterval":"30s"}"#,
+        )
+        .expect("they are right");
+        assert_eq!((options.qos, options.send_nil, options.restart_attempts), (2, true, 2));
+        assert_eq!(
+            (options.checkpoint_interval, options.late_tolerance, options.buffer_length),
+            (30_000, 1_000, 1_024)
+        );
+    }
+
+    #[test]
+    fn r1_7_durations_are_milliseconds_or_go_text_and_nothing_else() {
+        assert_eq!(options("{}", r#"{"lateTolerance":250}"#).map(|o| o.late_tolerance), Ok(250));
+        assert_eq!(options("{}", r#"{"lateTolerance":"1m"}"#).map(|o| o.late_tolerance), Ok(60_000));
+        assert_eq!(options("{}", r#"{"duration":""}"#).map(|o| o.duration), Ok(0));
+        assert_eq!(options("{}", r#"{"checkpointInterval":-5}"#).map(|o| o.checkpoint_interval), Ok(300_000));
+        assert!(options("{}", r#"{"lateTolerance":1.5}"#).is_err());
+        assert!(options("{}", r#"{"qos":3}"#).is_err());
+        assert!(options("{}", r#"{"sendError":"yes"}"#).expect_err("text").message.contains("sendError"));
+    }
+
+    #[test]
+    fn r1_3_negative_options_are_named_together() {
+        let options = options("{}", r#"{"concurrency":-1,"bufferLength":-1}"#).expect("types are right");
+        assert_eq!(
+            options.mistakes(),
+            [
+                "invalidConcurrency:concurrency must be greater than 0",
+                "invalidBufferLength:bufferLength must be greater than 0"
+            ]
+        );
+    }
+}

@@ -1,0 +1,444 @@
+//! All rules of an engine: what REST asks of them. States are the business of the control task.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use serde_json::{Map, Value as Json, json};
+use thalweg_core::{Clock, ErrorCode, Props};
+use tokio::sync::OwnedMutexGuard;
+use tracing::error;
+
+use super::actor::{Control, Means, blocking};
+use super::build::Builder;
+use super::definition::RuleDefinition;
+use super::entry::RuleEntry;
+use super::state::{Phase, Signal};
+use super::status;
+use crate::document::Document;
+use crate::error::EngineError;
+use crate::id::may_replace;
+use crate::store::{Change, Snapshots, Store, Table};
+
+/// How long an answer waits for a rule to have started or stopped. It goes on without anybody waiting.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The rules.
+pub struct Rules {
+    builder: Arc<Builder>,
+    store: Arc<dyn Store>,
+    snapshots: Snapshots,
+    clock: Arc<dyn Clock>,
+    /// The instance's `rule:` section.
+    defaults: Props,
+    control: Control,
+    entries: RwLock<BTreeMap<Arc<str>, Arc<RuleEntry>>>,
+    /// Stored rules whose document cannot be read.
+    broken: Mutex<BTreeSet<String>>,
+    /// One turn a rule, so that changes of one rule come one after the other.
+    turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// What [`Rules`] is made of.
+pub(crate) struct RulesConfig {
+    pub(crate) builder: Arc<Builder>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) defaults: Props,
+    pub(crate) patrol: Duration,
+}
+
+impl Rules {
+    /// Starts the control task, without rules.
+    pub(crate) fn start(config: RulesConfig) -> Self {
+        let RulesConfig { builder, store, clock, defaults, patrol } = config;
+        let snapshots = Snapshots::new(Arc::clone(&store));
+        let control = Control::start(Means {
+            builder: Arc::clone(&builder),
+            snapshots: snapshots.clone(),
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            patrol,
+        });
+        Self {
+            builder,
+            store,
+            snapshots,
+            clock,
+            defaults,
+            control,
+            entries: RwLock::default(),
+            broken: Mutex::default(),
+            turns: Mutex::default(),
+        }
+    }
+
+    /// Brings back all stored rules and starts those that are to run (R4.5). None of them stops the boot.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn boot(&self) -> Result<(), EngineError> {
+        let store = Arc::clone(&self.store);
+        let stored = blocking(move || store.scan(Table::Rule, "").map_err(EngineError::from)).await?;
+        for (id, bytes) in stored {
+            let text = String::from_utf8_lossy(&bytes);
+            match RuleDefinition::parse(&text, Some(&id), &self.defaults) {
+                Ok(definition) => {
+                    let triggered = definition.triggered;
+                    let entry = self.insert(definition);
+                    if triggered {
+                        self.control.signal(&entry.id, Signal::Start).await;
+                    }
+                }
+                Err(why) => {
+                    error!(rule = %id, %why, "stored rule cannot be read");
+                    self.broken.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Creates a rule (R1.4). Its id.
+    ///
+    /// # Errors
+    /// The document, the plan, the sinks or the store; then nothing was stored and nothing started.
+    pub async fn create(&self, text: String) -> Result<Arc<str>, EngineError> {
+        let definition = self.read(text, None).await.map_err(|why| why.prefixed("invalid rule json: "))?;
+        let _turn = self.turn(&definition.id).await;
+        if self.find(&definition.id).is_some() {
+            return Err(EngineError::plain(format!("rule {} already exists", definition.id)));
+        }
+        self.create_read(definition).await
+    }
+
+    async fn create_read(&self, definition: RuleDefinition) -> Result<Arc<str>, EngineError> {
+        let built = self.build(&definition).await?;
+        self.save(&definition).await?;
+        let triggered = definition.triggered;
+        let entry = self.insert(definition);
+        if triggered {
+            entry.offer(built);
+            self.control.signal(&entry.id, Signal::Start).await;
+            settle(&entry).await;
+        }
+        Ok(Arc::clone(&entry.id))
+    }
+
+    /// Replaces a rule, or creates it (R8.4): the new one is built first; if that fails the old one runs on.
+    ///
+    /// # Errors
+    /// As [`Rules::create`], or a version that is not greater (R1.10).
+    pub async fn update(&self, id: &str, text: String) -> Result<Arc<str>, EngineError> {
+        let read = self.read(text, Some(id.to_owned())).await;
+        let definition = read.map_err(|why| why.prefixed("Invalid rule json: "))?;
+        let _turn = self.turn(id).await;
+        let Some(entry) = self.find(id) else { return self.create_read(definition).await };
+        let old = entry.definition();
+        if !may_replace(&old.version, &definition.version) {
+            let (was, is) = (&old.version, &definition.version);
+            let text = format!("rule {id} already exists with version ({was}), new version ({is}) is lower");
+            return Err(EngineError::plain(text));
+        }
+        let built = self.build(&definition).await?;
+        self.save(&definition).await?;
+        let triggered = definition.triggered;
+        entry.set_definition(definition);
+        self.control.signal(&entry.id, Signal::Stop(Arc::from("stopped by update"))).await;
+        if triggered {
+            entry.offer(built);
+            self.control.signal(&entry.id, Signal::Start).await;
+        }
+        settle(&entry).await;
+        Ok(Arc::clone(&entry.id))
+    }
+
+    /// Deletes a rule with its checkpoints, once it has stopped.
+    ///
+    /// # Errors
+    /// There is none, or the store.
+    pub async fn delete(&self, id: &str) -> Result<(), EngineError> {
+        let _turn = self.turn(id).await;
+        let was_broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        let entry = self.find(id);
+        if entry.is_none() && !was_broken {
+            return Err(EngineError::plain(format!("rule {id} not found")));
+        }
+        if let Some(entry) = entry {
+            self.control.remove(&entry.id).await;
+            self.entries.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+        }
+        let (store, snapshots, id) = (Arc::clone(&self.store), self.snapshots.clone(), id.to_owned());
+        blocking(move || {
+            snapshots.remove(&id)?;
+            Ok(store.write(&[Change::Delete(Table::Rule, id)])?)
+        })
+        .await
+    }
+
+    /// Starts a rule, or restarts it when it runs.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be built; then its state is as before.
+    pub async fn launch(&self, id: &str) -> Result<(), EngineError> {
+        let _turn = self.turn(id).await;
+        let entry = self.registered(id)?;
+        let definition = entry.definition().with_triggered(true);
+        let built = self.build(&definition).await?;
+        self.save(&definition).await?;
+        entry.set_definition(definition);
+        self.control.signal(&entry.id, Signal::Stop(Arc::from("canceled manually"))).await;
+        entry.offer(built);
+        self.control.signal(&entry.id, Signal::Start).await;
+        settle(&entry).await;
+        Ok(())
+    }
+
+    /// Stops a rule. Stopping a stopped one is no error.
+    ///
+    /// # Errors
+    /// There is none, or the store.
+    pub async fn halt(&self, id: &str) -> Result<(), EngineError> {
+        let _turn = self.turn(id).await;
+        let entry = self.registered(id)?;
+        let definition = entry.definition().with_triggered(false);
+        self.save(&definition).await?;
+        entry.set_definition(definition);
+        self.control.signal(&entry.id, Signal::Stop(Arc::from("canceled manually"))).await;
+        settle(&entry).await;
+        Ok(())
+    }
+
+    /// Stops all rules without touching what is stored.
+    pub async fn shutdown(&self) {
+        self.control.stop_all().await;
+    }
+
+    /// Checks a document without building anything (`/rules/validate`). The streams it reads.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub async fn validate(&self, text: String) -> Result<Vec<Arc<str>>, EngineError> {
+        let definition = self.read(text, None).await.map_err(|why| why.prefixed("invalid rule json: "))?;
+        let sources = definition.sources();
+        match sources.iter().find(|name| self.builder.catalog.get(name).is_none_or(|entry| entry.def.temp)) {
+            Some(missing) => Err(EngineError::plain(format!("{missing} is not found"))),
+            None => Ok(sources),
+        }
+    }
+
+    /// The list of all rules.
+    pub fn list(&self) -> Document {
+        let mut rules: BTreeMap<String, Document> = BTreeMap::new();
+        for entry in self.all() {
+            let definition = entry.definition();
+            let tags = definition.tags.clone().map_or(Json::Null, Json::from);
+            let status = entry.view().phase.text();
+            rules.insert(
+                entry.id.to_string(),
+                list_line(&entry.id, definition.display_name(), status, tags, &definition.version),
+            );
+        }
+        for id in self.broken.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let status = format!("error: Rule {id} is not found in registry");
+            rules.insert(id.clone(), list_line(id, id, &status, Json::Null, ""));
+        }
+        Document::List(rules.into_values().collect())
+    }
+
+    /// The document of a rule, byte for byte.
+    ///
+    /// # Errors
+    /// There is none, or it is temporary.
+    pub fn describe(&self, id: &str) -> Result<String, EngineError> {
+        self.stored(id).map(|entry| entry.definition().text.clone())
+    }
+
+    /// The status of a rule.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn status(&self, id: &str) -> Result<Document, EngineError> {
+        let entry = self.known(id)?;
+        Ok(status::status(&entry.view(), &entry.nodes(), self.clock.now()))
+    }
+
+    /// The short status of all rules.
+    pub fn status_all(&self) -> Document {
+        let line =
+            |entry: Arc<RuleEntry>| (entry.id.to_string(), status::brief(&entry.view(), &entry.nodes()));
+        Document::Object(self.all().into_iter().map(line).collect())
+    }
+
+    /// The graph of a rule (R3.5).
+    ///
+    /// # Errors
+    /// There is none, or it was never started since boot.
+    pub fn topology(&self, id: &str) -> Result<Json, EngineError> {
+        let never = || never_started(id, "topo");
+        let topology = self.known(id)?.topology().ok_or_else(never)?;
+        let names = |names: &[Arc<str>]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+        let edges: Map<String, Json> =
+            topology.edges.iter().map(|(from, to)| (from.to_string(), Json::from(names(to)))).collect();
+        Ok(json!({"edges": edges, "sources": names(&topology.sources)}))
+    }
+
+    /// The named output columns of a running rule.
+    ///
+    /// # Errors
+    /// There is none, or it does not run.
+    pub fn schema(&self, id: &str) -> Result<Document, EngineError> {
+        let entry = self.known(id)?;
+        if entry.view().phase != Phase::Running {
+            return Err(never_started(id, "schema"));
+        }
+        let mut schema = Document::object();
+        for (index, name) in entry.needs().columns.iter().enumerate() {
+            schema.push(name.as_ref(), Document::object().with("hasIndex", true).with("index", index));
+        }
+        Ok(schema)
+    }
+
+    /// The plan of a rule as text (`rest-api.md` 5.8).
+    ///
+    /// # Errors
+    /// There is none, or it cannot be planned now.
+    pub async fn explain(&self, id: &str) -> Result<String, EngineError> {
+        let definition = self.stored(id)?.definition();
+        let builder = Arc::clone(&self.builder);
+        blocking(move || builder.plan(&definition).map(|(plan, _)| super::planner::explain(&plan))).await
+    }
+
+    /// Changes the tags of a rule. It is not restarted (R8.5).
+    ///
+    /// # Errors
+    /// There is none, or the store.
+    pub async fn tag(&self, id: &str, change: impl FnOnce(&mut Vec<String>)) -> Result<(), EngineError> {
+        let _turn = self.turn(id).await;
+        let entry = self.stored(id)?;
+        let mut tags = entry.definition().tags.clone().unwrap_or_default();
+        change(&mut tags);
+        let definition = entry.definition().with_tags(tags);
+        self.save(&definition).await?;
+        entry.set_definition(definition);
+        Ok(())
+    }
+
+    /// The ids of the stored rules that have all of these tags.
+    pub fn tagged(&self, tags: &[String]) -> Vec<String> {
+        let has_all = |entry: &Arc<RuleEntry>| {
+            let definition = entry.definition();
+            let own = definition.tags.as_deref().unwrap_or_default();
+            !definition.temp && tags.iter().all(|tag| own.contains(tag))
+        };
+        self.all().iter().filter(|entry| has_all(entry)).map(|entry| entry.id.to_string()).collect()
+    }
+
+    /// Whether a live rule reads this stream or table; the second says whether one does so as a lookup.
+    pub fn uses_stream(&self, name: &str) -> (bool, bool) {
+        let live: Vec<_> = self.live().iter().map(|entry| entry.needs()).collect();
+        let holds = |names: &[Arc<str>]| names.iter().any(|other| other.as_ref() == name);
+        (live.iter().any(|needs| holds(&needs.sources)), live.iter().any(|needs| holds(&needs.lookups)))
+    }
+
+    /// The nodes of live rules that use a connection.
+    pub fn uses_connection(&self, id: &str) -> Vec<String> {
+        let needs = self.live().into_iter().map(|entry| entry.needs());
+        let nodes = needs.flat_map(|needs| needs.connections.clone());
+        nodes.filter(|(connection, _)| connection.as_ref() == id).map(|(_, node)| node).collect()
+    }
+
+    fn live(&self) -> Vec<Arc<RuleEntry>> {
+        self.all().into_iter().filter(|entry| entry.view().phase.is_live()).collect()
+    }
+
+    fn all(&self) -> Vec<Arc<RuleEntry>> {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    fn find(&self, id: &str) -> Option<Arc<RuleEntry>> {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    fn known(&self, id: &str) -> Result<Arc<RuleEntry>, EngineError> {
+        self.find(id).ok_or_else(|| EngineError::not_found(format!("Rule {id} is not found")))
+    }
+
+    fn stored(&self, id: &str) -> Result<Arc<RuleEntry>, EngineError> {
+        let found = self.find(id).filter(|entry| !entry.definition().temp);
+        found.ok_or_else(|| EngineError::not_found(format!("Rule {id} is not found.")))
+    }
+
+    fn registered(&self, id: &str) -> Result<Arc<RuleEntry>, EngineError> {
+        let text = || format!("Rule {id} is not found in registry, please check if it is created");
+        self.find(id).ok_or_else(|| EngineError::not_found(text()))
+    }
+
+    fn insert(&self, definition: RuleDefinition) -> Arc<RuleEntry> {
+        let entry = Arc::new(RuleEntry::new(definition));
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).remove(entry.id.as_ref());
+        self.entries
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(Arc::clone(&entry.id), Arc::clone(&entry));
+        self.control.add(Arc::clone(&entry));
+        entry
+    }
+
+    async fn read(&self, text: String, path_id: Option<String>) -> Result<RuleDefinition, EngineError> {
+        let defaults = self.defaults.clone();
+        let definition =
+            blocking(move || RuleDefinition::parse(&text, path_id.as_deref(), &defaults)).await?;
+        let options = &definition.options;
+        if !options.cron.is_empty() || options.has_ranges {
+            let text = "options \"cron\" and \"cronDatetimeRange\" are not supported yet; leave them out";
+            return Err(EngineError::plain(format!("Rule {} has invalid options: {text}.", definition.id)));
+        }
+        Ok(definition)
+    }
+
+    async fn build(&self, definition: &RuleDefinition) -> Result<super::build::Built, EngineError> {
+        let (builder, definition) = (Arc::clone(&self.builder), definition.clone());
+        blocking(move || builder.build(&definition)).await
+    }
+
+    async fn save(&self, definition: &RuleDefinition) -> Result<(), EngineError> {
+        if definition.temp {
+            return Ok(());
+        }
+        let change =
+            Change::Put(Table::Rule, definition.id.to_string(), definition.text.clone().into_bytes());
+        let store = Arc::clone(&self.store);
+        blocking(move || Ok(store.write(&[change])?)).await
+    }
+
+    /// Waits until it is this caller's turn to change the rule.
+    async fn turn(&self, id: &str) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.retain(|other, turn| other == id || Arc::strong_count(turn) > 1);
+            Arc::clone(turns.entry(id.to_owned()).or_default())
+        };
+        turn.lock_owned().await
+    }
+}
+
+async fn settle(entry: &RuleEntry) {
+    // Too slow is no error: the answer only says that the change was accepted (R4.2).
+    let _ = tokio::time::timeout(PATIENCE, entry.settled()).await;
+}
+
+fn never_started(id: &str, what: &str) -> EngineError {
+    let text = format!("Fail to get rule {id}'s {what}, make sure the rule has been started before");
+    EngineError::new(ErrorCode::General, text)
+}
+
+fn list_line(id: &str, name: &str, status: &str, tags: Json, version: &str) -> Document {
+    Document::object()
+        .with("id", id)
+        .with("name", name)
+        .with("status", status)
+        .with("tags", tags)
+        .with("trace", false)
+        .with("version", version)
+}

@@ -1,0 +1,43 @@
+//! What the life of a rule needs of the runtime, so that it can be tested without one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use thalweg_core::{Diagnostic, time::BoxFuture};
+use thalweg_runtime::{NodeSnapshot, Outcome, RuleSpec, Snapshot, Topology};
+
+/// Builds runs.
+#[async_trait]
+pub trait Runner: Send + Sync {
+    /// Builds everything that can fail; starts nothing.
+    ///
+    /// # Errors
+    /// A source, sink or operator that cannot be built.
+    fn compile(&self, spec: RuleSpec) -> Result<Box<dyn Ready>, Diagnostic>;
+
+    /// Ends everything that is left.
+    async fn shutdown(&self);
+}
+
+/// A rule that can be launched.
+pub trait Ready: Send {
+    /// Its graph.
+    fn topology(&self) -> Topology;
+
+    /// Starts it, from a checkpoint if there is one. Does not wait for connections.
+    fn launch(self: Box<Self>, restore: Option<Snapshot>) -> Arc<dyn Run>;
+}
+
+/// A rule that was launched.
+#[async_trait]
+pub trait Run: Send + Sync {
+    /// The metrics of its nodes: sources, operators, sinks.
+    fn metrics(&self) -> Vec<NodeSnapshot>;
+
+    /// Resolves when it no longer runs.
+    fn ended(&self) -> BoxFuture<'static, Outcome>;
+
+    /// Stops it gracefully within `grace`.
+    async fn stop(&self, grace: Duration);
+}

@@ -1,0 +1,94 @@
+//! The store on disk: one `redb` file, every write an fsynced transaction.
+
+use std::path::Path;
+
+use redb::{Database, DatabaseError, ReadableDatabase, TableDefinition, WriteTransaction};
+
+use super::{Change, Store, StoreError, Table};
+
+/// Opened by one process at a time.
+pub struct DiskStore {
+    database: Database,
+}
+
+impl DiskStore {
+    /// Opens the file, or makes it. After a crash it is as the last finished write left it.
+    ///
+    /// # Errors
+    /// Another process has it open, it is no store, or the folder cannot be written.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let place = path.display();
+        let database = Database::create(path).map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => {
+                StoreError(format!("{place} is in use by another thalweg; give this one its own --home"))
+            }
+            error => StoreError(format!("cannot open {place}: {error}")),
+        })?;
+        let store = Self { database };
+        // A read of a table that was never written is an error in redb, so all are made here.
+        store.in_transaction(|transaction| {
+            Table::ALL
+                .iter()
+                .try_for_each(|table| transaction.open_table(definition(*table)).map(drop).map_err(failed))
+        })?;
+        Ok(store)
+    }
+
+    fn in_transaction(
+        &self,
+        work: impl FnOnce(&WriteTransaction) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let transaction = self.database.begin_write().map_err(failed)?;
+        work(&transaction)?;
+        transaction.commit().map_err(failed)
+    }
+}
+
+fn definition(table: Table) -> TableDefinition<'static, &'static str, &'static [u8]> {
+    TableDefinition::new(table.name())
+}
+
+fn failed(error: impl std::fmt::Display) -> StoreError {
+    StoreError(error.to_string())
+}
+
+impl Store for DiskStore {
+    fn get(&self, table: Table, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let transaction = self.database.begin_read().map_err(failed)?;
+        let table = transaction.open_table(definition(table)).map_err(failed)?;
+        let value = table.get(key).map_err(failed)?;
+        Ok(value.map(|value| value.value().to_vec()))
+    }
+
+    fn scan(&self, table: Table, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let transaction = self.database.begin_read().map_err(failed)?;
+        let table = transaction.open_table(definition(table)).map_err(failed)?;
+        let mut entries = Vec::new();
+        for entry in table.range(prefix..).map_err(failed)? {
+            let (key, value) = entry.map_err(failed)?;
+            if !key.value().starts_with(prefix) {
+                break;
+            }
+            entries.push((key.value().to_owned(), value.value().to_vec()));
+        }
+        Ok(entries)
+    }
+
+    fn write(&self, changes: &[Change]) -> Result<(), StoreError> {
+        self.in_transaction(|transaction| {
+            for change in changes {
+                match change {
+                    Change::Put(table, key, value) => {
+                        let mut table = transaction.open_table(definition(*table)).map_err(failed)?;
+                        table.insert(key.as_str(), value.as_slice()).map_err(failed)?;
+                    }
+                    Change::Delete(table, key) => {
+                        let mut table = transaction.open_table(definition(*table)).map_err(failed)?;
+                        table.remove(key.as_str()).map_err(failed)?;
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,79 @@
+//! Where definitions and checkpoints are kept: tables of key to bytes, written in atomic changes.
+
+mod disk;
+mod memory;
+mod snapshots;
+
+use thiserror::Error;
+
+pub use disk::DiskStore;
+pub use memory::MemoryStore;
+pub use snapshots::Snapshots;
+
+/// The tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Table {
+    /// Name → stream or table.
+    Stream,
+    /// Id → rule document as posted.
+    Rule,
+    /// Id → named connection.
+    Connection,
+    /// Name → install request of a portable plugin.
+    Plugin,
+    /// `<rule>/<epoch>` → snapshot.
+    Checkpoint,
+}
+
+impl Table {
+    /// All tables.
+    pub const ALL: [Table; 5] = [Self::Stream, Self::Rule, Self::Connection, Self::Plugin, Self::Checkpoint];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Stream => "stream",
+            Self::Rule => "rule",
+            Self::Connection => "connection",
+            Self::Plugin => "plugin",
+            Self::Checkpoint => "checkpoint",
+        }
+    }
+}
+
+/// One change of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Sets a value.
+    Put(Table, String, Vec<u8>),
+    /// Removes a value, if it is there.
+    Delete(Table, String),
+}
+
+/// Why the store cannot do it.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("store: {0}")]
+pub struct StoreError(pub String);
+
+/// Tables of key to bytes.
+pub trait Store: Send + Sync {
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn get(&self, table: Table, key: &str) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// All entries whose key starts with `prefix`, in key order.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn scan(&self, table: Table, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
+
+    /// All changes or none. When it returns they survive a crash.
+    ///
+    /// # Errors
+    /// Nothing was changed.
+    fn write(&self, changes: &[Change]) -> Result<(), StoreError>;
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+//! One set of claims for both stores, and what only the disk can promise.
+
+use std::sync::Arc;
+
+use thalweg_runtime::Snapshot;
+
+use super::*;
+
+fn put(key: &str, value: &str) -> Change {
+    Change::Put(Table::Rule, key.to_owned(), value.as_bytes().to_vec())
+}
+
+fn check(store: &dyn Store) {
+    store.write(&[put("a", "1"), put("b/1", "2"), put("b/2", "3"), put("c", "4")]).expect("written");
+    assert_eq!(store.get(Table::Rule, "a"), Ok(Some(b"1".to_vec())));
+    assert_eq!(store.get(Table::Stream, "a"), Ok(None));
+    let keys: Vec<String> =
+        store.scan(Table::Rule, "b/").expect("read").into_iter().map(|(key, _)| key).collect();
+    assert_eq!(keys, ["b/1", "b/2"]);
+    store
+        .write(&[Change::Delete(Table::Rule, "a".to_owned()), Change::Delete(Table::Rule, "none".to_owned())])
+        .expect("written");
+    assert_eq!(store.get(Table::Rule, "a"), Ok(None));
+    assert_eq!(store.scan(Table::Rule, "").expect("read").len(), 3);
+}
+
+#[test]
+fn both_stores_get_scan_and_write_alike() {
+    check(&MemoryStore::default());
+    let folder = tempfile::tempdir().expect("a folder");
+    check(&DiskStore::open(&folder.path().join("thalweg.redb")).expect("opened"));
+}
+
+#[test]
+fn what_was_written_is_there_after_the_process_went_without_closing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, copy) = (folder.path().join("thalweg.redb"), folder.path().join("copy.redb"));
+    let store = DiskStore::open(&path).expect("opened");
+    store.write(&[put("a", "1")]).expect("written");
+    // The file as a crash leaves it: copied while open, never closed.
+    std::fs::copy(&path, &copy).expect("copied");
+    let crashed = DiskStore::open(&copy).expect("opened again");
+    assert_eq!(crashed.get(Table::Rule, "a"), Ok(Some(b"1".to_vec())));
+}
+
+#[test]
+fn a_store_that_another_engine_holds_is_refused_with_advice() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("thalweg.redb");
+    let _first = DiskStore::open(&path).expect("opened");
+    let error = DiskStore::open(&path).err().expect("refused");
+    assert!(error.to_string().contains("--home"), "{error}");
+}
+
+#[test]
+fn r7_5_the_newest_three_checkpoints_are_kept_and_a_damaged_one_is_passed_over() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let snapshots = Snapshots::new(Arc::clone(&store));
+    assert_eq!(snapshots.newest("r"), Ok(None));
+    let snapshot = |epoch| Snapshot {
+        fingerprint: 7,
+        epoch,
+        nodes: [("op_2_window".to_owned(), vec![1, 2])].into(),
+        offsets: [("source_s".to_owned(), vec![3])].into(),
+    };
+    for epoch in 1..=5 {
+        snapshots.save("r", &snapshot(epoch)).expect("saved");
+    }
+    snapshots.save("r2", &snapshot(9)).expect("saved");
+    assert_eq!(snapshots.newest("r"), Ok(Some(snapshot(5))));
+    let keys = store.scan(Table::Checkpoint, "r/").expect("read");
+    assert_eq!(keys.len(), 3);
+    store.write(&[Change::Put(Table::Checkpoint, keys[2].0.clone(), b"damage".to_vec())]).expect("written");
+    assert_eq!(snapshots.newest("r"), Ok(Some(snapshot(4))));
+    snapshots.remove("r").expect("removed");
+    assert_eq!(snapshots.newest("r"), Ok(None));
+    assert_eq!(snapshots.newest("r2"), Ok(Some(snapshot(9))));
+}
