@@ -1,2 +1,34 @@
-//! Figures.
-fn main() {}
+//! Figures: kernels in rows per second beside a plain yardstick in the same run, and loads from end to end.
+//!
+//! `cargo xtask bench [kernels|e2e] [--json]`. Absolute numbers move with the machine; the ratios are the result.
+
+mod e2e;
+mod kernels;
+mod measure;
+mod report;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let as_json = args.iter().any(|arg| arg == "--json");
+    let report = report::Report::new(as_json);
+    let outcome = match args.first().map(String::as_str) {
+        Some("e2e") => e2e::run(&args[1..]),
+        None | Some("kernels" | "--json") => {
+            kernels::run(&report);
+            Ok(())
+        }
+        Some(other) => Err(format!("unknown bench {other}: kernels or e2e")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            report::complain(&why);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! JSON to columns, beside `serde_json::Value` with a pointer per field (hot-path.md 2, payloads a, b and c).
+
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+use thalweg_core::format::{Format, RawBatch};
+use thalweg_core::{BatchBuilder, Projection, Props, Timestamp, Want};
+
+use crate::measure::{Variant, nanos_per_item};
+use crate::report::Report;
+
+const BATCH: usize = 256;
+
+struct Payload {
+    name: &'static str,
+    text: fn(usize) -> String,
+    wanted: &'static [&'static str],
+}
+
+const PAYLOADS: &[Payload] = &[
+    Payload { name: "decode_a", text: small, wanted: &["temperature", "humidity"] },
+    Payload {
+        name: "decode_b",
+        text: nested,
+        wanted: &["deviceId", "ts", "readings.temperature", "readings.vibration"],
+    },
+    Payload { name: "decode_c", text: wide, wanted: &["key003", "key250", "key499"] },
+];
+
+fn small(row: usize) -> String {
+    format!("{{\"temperature\": {}, \"humidity\": {}}}", row % 90 + 10, row % 80 + 10)
+}
+
+fn nested(row: usize) -> String {
+    format!(
+        "{{\"deviceId\":\"dev-{:04}\",\"ts\":17095{row:08},\"site\":\"plant-7\",\"line\":3,\"readings\":\
+         {{\"temperature\":{}.5,\"pressure\":1013.25,\"humidity\":44,\"vibration\":[0.12,0.31,0.08]}},\
+         \"status\":\"ok\",\"firmware\":\"2.4.1\",\"battery\":87,\"alarm\":false,\"note\":null}}",
+        row % 1000,
+        row % 90
+    )
+}
+
+fn wide(row: usize) -> String {
+    let members: Vec<String> =
+        (0..500).map(|key| format!("\"key{key:03}\":{}", (key * 7 + row) % 100)).collect();
+    format!("{{{}}}", members.join(","))
+}
+
+/// All three payloads.
+pub(crate) fn run(report: &Report) {
+    for payload in PAYLOADS {
+        let texts: Vec<String> = (0..BATCH).map(payload.text).collect();
+        report.compare(payload.name, &measure(&texts, payload.wanted));
+    }
+}
+
+fn measure(texts: &[String], wanted: &[&str]) -> Vec<(&'static str, f64)> {
+    let raw = batch(texts);
+    let mut want = Projection::default();
+    for name in wanted {
+        let path = name.split('.').map(Arc::from).collect();
+        want.slot(Want::Column { path, data_type: None }, None);
+    }
+    let want = Arc::new(want);
+    let format = &thalweg_connectors::format::json::FORMAT;
+    let Ok(mut decoder) = format.decoder(&want, &Props::new()) else { return Vec::new() };
+    let mut builder = BatchBuilder::new(Arc::new(want.schema()));
+    let pointers: Vec<String> = wanted.iter().map(|name| format!("/{}", name.replace('.', "/"))).collect();
+    let plain = || {
+        let found = |text: &String| {
+            let document: Json = serde_json::from_str(text).unwrap_or_default();
+            pointers.iter().filter(|pointer| document.pointer(pointer).is_some()).count() as u64
+        };
+        texts.iter().map(found).sum()
+    };
+    let walker = move || {
+        builder.begin(Some(Arc::clone(&raw.arena)));
+        decoder.decode(&raw, &mut builder);
+        let (batch, _) = builder.finish();
+        let cells =
+            batch.columns.iter().map(|column| column.words()[0] & 1).sum::<u64>() + batch.n_rows as u64;
+        builder.recycle(batch);
+        cells
+    };
+    nanos_per_item(texts.len(), vec![Variant::new("serde_json", plain), Variant::new("walker", walker)])
+}
+
+fn batch(texts: &[String]) -> RawBatch {
+    let mut raw = RawBatch::default();
+    let mut arena = Vec::new();
+    for text in texts {
+        raw.spans.push((arena.len() as u32, text.len() as u32));
+        arena.extend_from_slice(text.as_bytes());
+        raw.times.push(Timestamp(0));
+    }
+    raw.arena = Arc::new(arena);
+    raw
+}

@@ -1,0 +1,10 @@
+//! Kernels of the data plane, each beside the plain way of doing the same.
+
+mod decode;
+
+use crate::report::Report;
+
+/// All kernels.
+pub(crate) fn run(report: &Report) {
+    decode::run(report);
+}
