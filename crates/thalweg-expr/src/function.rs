@@ -20,8 +20,44 @@ pub struct Function {
     pub args: &'static [Arg],
     /// What it computes and how.
     pub kind: FunctionKind,
+    /// What happens when an argument is null.
+    pub nulls: Nulls,
     /// For people.
     pub doc: &'static Doc,
+}
+
+/// The answer of a row function when an argument is null, `[]` or `{}` (functions.md 1.3, S5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nulls {
+    /// Null.
+    Null,
+    /// False.
+    False,
+    /// 0.
+    Zero,
+    /// -1.
+    MinusOne,
+    /// The function sees them itself.
+    Own,
+}
+
+impl Function {
+    /// Whether equal arguments always give equal results.
+    pub fn is_pure(&self) -> bool {
+        const IMPURE: &[&str] = &[
+            "rand",
+            "newuuid",
+            "tstamp",
+            "now",
+            "cur_date",
+            "cur_time",
+            "delay",
+            "array_shuffle",
+            "props",
+            "get_keyed_state",
+        ];
+        matches!(self.kind, FunctionKind::Row(_) | FunctionKind::Columns(_)) && !IMPURE.contains(&self.name)
+    }
 }
 
 /// One argument.
@@ -60,7 +96,12 @@ pub enum ArgKind {
 impl Arg {
     /// A required argument.
     pub const fn new(name: &'static str, kind: ArgKind) -> Self {
-        Self { name, kind, optional: false, repeated: false }
+        Self {
+            name,
+            kind,
+            optional: false,
+            repeated: false,
+        }
     }
 
     /// The same, optional.

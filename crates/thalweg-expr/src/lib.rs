@@ -5,13 +5,27 @@
 
 pub mod aggregate;
 pub mod analytic;
+mod arith;
 pub mod builtin;
+mod compare;
+pub mod eval;
 pub mod expr;
 pub mod function;
+mod kernel;
+mod like;
+mod logic;
+mod path;
 pub mod registry;
+#[cfg(test)]
+mod testing;
+pub mod walk;
 
 pub use aggregate::{Accumulator, GroupId};
 pub use analytic::Analytic;
+pub use eval::Filtered;
 pub use expr::{Context, EvalCx, Expr, Step};
-pub use function::{Arg, ArgKind, CallCx, Doc, Family, Frame, Function, FunctionKind, FunctionRef, RemoteFunction};
+pub use function::{
+    Arg, ArgKind, CallCx, Doc, Family, Frame, Function, FunctionKind, FunctionRef, Nulls, RemoteFunction,
+};
 pub use registry::{FunctionRegistry, RemoteFunctions};
+pub use walk::ExprKey;

@@ -1,0 +1,320 @@
+//! Evaluation over batches: one column per expression, failed rows as error cells, never a failure of the whole.
+
+use std::sync::Arc;
+
+use thalweg_core::{
+    Batch, BinaryOp, Cell, Column, ColumnRef, RowError, Selection, Slot, Tag, UnaryOp, Value,
+};
+
+use crate::compare::not_a_condition;
+use crate::expr::{Context, EvalCx, Expr};
+use crate::function::{CallCx, Frame, Function, FunctionKind, FunctionRef, Nulls, RemoteFunction, RowFn};
+use crate::logic::Case;
+use crate::{arith, compare, kernel, like, logic, path};
+
+/// What a condition says of the selected rows.
+#[derive(Debug, Default)]
+pub struct Filtered {
+    /// Rows for which it is true, ascending.
+    pub passed: Vec<u32>,
+    /// Rows that fail, ascending: the cause without the clause's prefix.
+    pub failed: Vec<(u32, RowError)>,
+}
+
+impl Expr {
+    /// The value of every selected row, aligned with the batch; cells of other rows mean nothing. A row that fails
+    /// is an error cell.
+    pub fn eval<'a>(&'a self, batch: &'a Batch, rows: &Selection, cx: &mut EvalCx<'_>) -> ColumnRef<'a> {
+        let at = (rows, batch.n_rows);
+        match self {
+            Self::Column(slot) => match batch.columns.get(slot.index()) {
+                Some(column) => ColumnRef::borrowed(column),
+                None => kernel::constant(Cell::Missing),
+            },
+            Self::Literal(value) => kernel::constant(Cell::of(value)),
+            Self::Unary(UnaryOp::Minus, value) => {
+                arith::negate(&value.eval(batch, rows, cx), rows, batch.n_rows)
+            }
+            Self::Unary(UnaryOp::Not, value) => logic::not(&value.eval(batch, rows, cx), rows, batch.n_rows),
+            Self::Binary(op @ (BinaryOp::And | BinaryOp::Or), left, right) => {
+                logic::and_or(*op, (left, right), batch, rows, cx)
+            }
+            Self::Binary(op, left, right) => {
+                let (left, right) = (left.eval(batch, rows, cx), right.eval(batch, rows, cx));
+                binary(*op, &left, &right, at, cx)
+            }
+            Self::Between { negated, parts } => {
+                let [value, low, high] = parts.each_ref().map(|part| part.eval(batch, rows, cx));
+                compare::between(*negated, [&value, &low, &high], at, cx)
+            }
+            Self::InList { negated, value, list } => {
+                let value = value.eval(batch, rows, cx);
+                let list: Vec<_> = list.iter().map(|member| member.eval(batch, rows, cx)).collect();
+                compare::in_list(*negated, &value, &list, at, cx)
+            }
+            Self::InArray {
+                negated,
+                value,
+                array,
+            } => {
+                let (value, array) = (value.eval(batch, rows, cx), array.eval(batch, rows, cx));
+                compare::in_array(*negated, &value, &array, at, cx)
+            }
+            Self::IsNull { negated, value } => is_null(*negated, &value.eval(batch, rows, cx), at),
+            Self::Path(base, steps) => path::path(&base.eval(batch, rows, cx), steps, batch, rows, cx),
+            Self::Case {
+                value,
+                arms,
+                otherwise,
+            } => {
+                let case = Case {
+                    value: value.as_deref(),
+                    arms,
+                    otherwise: otherwise.as_deref(),
+                };
+                logic::case(&case, batch, rows, cx)
+            }
+            Self::Call {
+                function,
+                args,
+                call_id,
+            } => {
+                let args: Vec<_> = args.iter().map(|arg| arg.eval(batch, rows, cx)).collect();
+                match function {
+                    FunctionRef::Builtin(function) => builtin(function, &args, at, cx),
+                    FunctionRef::Remote(function) => remote(&**function, &args, *call_id, at, cx),
+                }
+            }
+            Self::Context(context) => surroundings(*context, batch, cx),
+            Self::Object(slots) => object(slots, batch, rows),
+        }
+    }
+
+    /// The rows for which this condition is true. Null and false drop a row; any other kind fails it.
+    pub fn filter(&self, batch: &Batch, rows: &Selection, cx: &mut EvalCx<'_>) -> Filtered {
+        let column = self.eval(batch, rows, cx);
+        let mut filtered = Filtered::default();
+        if column.column().seen().only(Tag::Bool) && !column.is_constant() {
+            let words = column.column().words();
+            filtered
+                .passed
+                .extend(rows.iter().filter(|row| words[*row] != 0).map(|row| row as u32));
+            return filtered;
+        }
+        for row in rows {
+            match column.cell(row) {
+                Cell::Bool(true) => filtered.passed.push(row as u32),
+                Cell::Bool(false) | Cell::Null | Cell::Missing => {}
+                Cell::Error(error) => filtered.failed.push((row as u32, error.clone())),
+                other => filtered.failed.push((row as u32, not_a_condition(&other))),
+            }
+        }
+        filtered
+    }
+}
+
+/// A binary operator that looks at both sides.
+pub(crate) fn binary(
+    op: BinaryOp,
+    left: &ColumnRef<'_>,
+    right: &ColumnRef<'_>,
+    (rows, n_rows): (&Selection, usize),
+    cx: &EvalCx<'_>,
+) -> ColumnRef<'static> {
+    match op {
+        BinaryOp::Eq | BinaryOp::NotEq | BinaryOp::Lt | BinaryOp::LtEq | BinaryOp::Gt | BinaryOp::GtEq => {
+            compare::compare(op, left, right, (rows, n_rows), cx)
+        }
+        BinaryOp::Like | BinaryOp::NotLike => like::like(op == BinaryOp::NotLike, left, right, rows, n_rows),
+        _ => arith::binary(op, left, right, (rows, n_rows), cx),
+    }
+}
+
+fn is_null(negated: bool, value: &ColumnRef<'_>, (rows, n_rows): (&Selection, usize)) -> ColumnRef<'static> {
+    kernel::per_row(value.is_constant(), rows, n_rows, |row, out| {
+        match value.cell(row) {
+            Cell::Error(error) => out.push_error(error.clone()),
+            cell => out.push_bool(cell.is_nothing() != negated),
+        }
+    })
+}
+
+fn builtin(
+    function: &Function,
+    args: &[ColumnRef<'_>],
+    (rows, n_rows): (&Selection, usize),
+    cx: &mut EvalCx<'_>,
+) -> ColumnRef<'static> {
+    match function.kind {
+        FunctionKind::Row(call) => lifted(function, call, args, (rows, n_rows), cx),
+        FunctionKind::Columns(call) => ColumnRef::owned(call(args, rows, n_rows, cx)),
+        _ => {
+            // The planner turns these into operators; one that is left over is a fault of the plan.
+            let text = format!("function {} cannot be called here", function.name);
+            let error = RowError::text(text);
+            kernel::constant(Cell::Error(&error))
+        }
+    }
+}
+
+/// A row function over columns. The first failed argument is the row's error.
+fn lifted(
+    function: &Function,
+    call: RowFn,
+    args: &[ColumnRef<'_>],
+    (rows, n_rows): (&Selection, usize),
+    cx: &mut EvalCx<'_>,
+) -> ColumnRef<'static> {
+    let constant = function.is_pure() && args.iter().all(ColumnRef::is_constant);
+    let mut values: Vec<Value> = Vec::with_capacity(args.len());
+    kernel::per_row(constant, rows, n_rows, |row, out| {
+        values.clear();
+        for arg in args {
+            match arg.cell(row) {
+                Cell::Error(error) => return out.push_error(error.clone()),
+                cell => values.push(cell.to_value()),
+            }
+        }
+        match call_row(function.nulls, call, &values, cx) {
+            Ok(value) => out.push_value(&value),
+            Err(error) => out.push_error(error),
+        }
+    })
+}
+
+/// Calls a row function behind its null rule (functions.md 1.3).
+pub(crate) fn call_row(
+    nulls: Nulls,
+    call: RowFn,
+    args: &[Value],
+    cx: &mut EvalCx<'_>,
+) -> Result<Value, RowError> {
+    let answer = match nulls {
+        Nulls::Own => return call(args, cx),
+        Nulls::Null => Value::Null,
+        Nulls::False => Value::Bool(false),
+        Nulls::Zero => Value::Int(0),
+        Nulls::MinusOne => Value::Int(-1),
+    };
+    if args.iter().any(is_empty) {
+        Ok(answer)
+    } else {
+        call(args, cx)
+    }
+}
+
+/// Null, `[]` and `{}` (S5).
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::List(items) => items.is_empty(),
+        Value::Map(fields) => fields.is_empty(),
+        _ => false,
+    }
+}
+
+fn remote(
+    function: &dyn RemoteFunction,
+    args: &[ColumnRef<'_>],
+    call_id: u32,
+    (rows, n_rows): (&Selection, usize),
+    cx: &mut EvalCx<'_>,
+) -> ColumnRef<'static> {
+    // Rows with a failed argument are not sent.
+    let sound = |row: &usize| args.iter().all(|arg| !matches!(arg.cell(*row), Cell::Error(_)));
+    let failing = args.iter().any(|arg| arg.column().seen().contains(Tag::Error));
+    let kept;
+    let called = if failing {
+        kept = Selection::rows(rows.iter().filter(sound).map(|row| row as u32).collect());
+        &kept
+    } else {
+        rows
+    };
+    let mut results = Column::new();
+    if !called.is_empty() {
+        let call_cx = CallCx {
+            rule: cx.rule,
+            node: cx.node,
+            call_id,
+        };
+        function.call(
+            &Frame {
+                args,
+                rows: called,
+                groups: None,
+            },
+            &mut results,
+            &call_cx,
+        );
+    }
+    if !failing && results.len() == called.len() {
+        return ColumnRef::owned(results.spread(called, n_rows));
+    }
+    let mut answers = 0..results.len();
+    kernel::per_row(false, rows, n_rows, |row, out| {
+        let failed = args.iter().find_map(|arg| match arg.cell(row) {
+            Cell::Error(error) => Some(error.clone()),
+            _ => None,
+        });
+        match failed {
+            Some(error) => out.push_error(error),
+            None => match answers.next() {
+                Some(answer) => out.push_cell(results.cell(answer)),
+                None => out.push_error(RowError::text(format!(
+                    "function {} gave no result",
+                    function.name()
+                ))),
+            },
+        }
+    })
+}
+
+/// What the row's surroundings know (W-7).
+fn surroundings(context: Context, batch: &Batch, cx: &EvalCx<'_>) -> ColumnRef<'static> {
+    let window = batch.window.or(cx.window);
+    let instant = |time: Option<thalweg_core::Timestamp>| match time {
+        Some(time) => kernel::constant(Cell::Int(time.0)),
+        None => kernel::constant(Cell::Null),
+    };
+    match context {
+        Context::WindowStart => instant(window.map(|window| window.start)),
+        Context::WindowEnd => instant(window.map(|window| window.end)),
+        Context::WindowTrigger => instant(window.map(|window| window.trigger)),
+        Context::EventTime { of_window: true } if window.is_some() => {
+            instant(window.map(|window| window.trigger))
+        }
+        Context::EventTime { .. } => {
+            ColumnRef::owned(Column::from_ints(batch.times.iter().map(|time| time.0)))
+        }
+        Context::RuleId => kernel::constant(Cell::Str(cx.rule)),
+        Context::RuleStart => kernel::constant(Cell::Int(cx.rule_start.0)),
+    }
+}
+
+/// One object a row; a slot called `*` spreads its members, earlier slots win (J-6).
+fn object(slots: &[(Arc<str>, Slot)], batch: &Batch, rows: &Selection) -> ColumnRef<'static> {
+    kernel::per_row(false, rows, batch.n_rows, |row, out| {
+        let mut fields = thalweg_core::Fields::new();
+        for (name, slot) in slots {
+            let Some(column) = batch.columns.get(slot.index()) else {
+                continue;
+            };
+            match column.cell(row) {
+                Cell::Missing => {}
+                Cell::Error(error) => return out.push_error(error.clone()),
+                cell if **name == *"*" => {
+                    if let Value::Map(members) = cell.to_value() {
+                        for (name, value) in members.iter() {
+                            fields.entry(Arc::clone(name)).or_insert_with(|| value.clone());
+                        }
+                    }
+                }
+                cell => _ = fields.entry(Arc::clone(name)).or_insert_with(|| cell.to_value()),
+            }
+        }
+        out.push_value(&Value::map(fields));
+    })
+}
+
+#[cfg(test)]
+mod tests;
