@@ -4,7 +4,7 @@
 //! future ([`Inbox::run`]) hands parked messages over as room appears, in order; nothing overtakes them.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -68,13 +68,21 @@ pub(crate) struct Inbox {
     parked: Mutex<VecDeque<Parcel>>,
     /// The length of `parked`, so that the usual case takes no lock.
     n_parked: AtomicUsize,
+    /// Nothing more comes: [`Inbox::run`] ends as soon as nothing is parked.
+    is_finished: AtomicBool,
     wake: Notify,
 }
 
 impl Inbox {
     /// An inbox before this port.
     pub(crate) fn new(port: Arc<dyn SourcePort>) -> Self {
-        Self { port, parked: Mutex::default(), n_parked: AtomicUsize::new(0), wake: Notify::new() }
+        Self {
+            port,
+            parked: Mutex::default(),
+            n_parked: AtomicUsize::new(0),
+            is_finished: AtomicBool::new(false),
+            wake: Notify::new(),
+        }
     }
 
     /// The port behind it.
@@ -108,14 +116,20 @@ impl Inbox {
         self.wake.notify_one();
     }
 
-    /// Hands parked messages over until the port stops.
+    /// The input has ended; what is parked is still handed over.
+    pub(crate) fn finish(&self) {
+        self.is_finished.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// Hands parked messages over until the port stops or the input has ended.
     pub(crate) async fn run(&self) {
         loop {
             tokio::select! {
                 () = self.port.stopped() => return,
                 () = self.wake.notified() => {}
             }
-            if !self.hand_over().await {
+            if !self.hand_over().await || self.is_finished.load(Ordering::Acquire) {
                 return;
             }
         }

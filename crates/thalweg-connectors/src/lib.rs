@@ -7,19 +7,21 @@ pub mod format;
 mod inbox;
 mod log;
 mod memory;
+mod mqtt;
 mod nop;
 pub mod pipeline;
 mod property;
 mod simulator;
 #[cfg(test)]
 mod testing;
+mod tls;
 
 use thalweg_core::connector::Connector;
 use thalweg_core::format::Format;
 
 /// All connectors.
 pub static CONNECTORS: &[Connector] =
-    &[log::CONNECTOR, memory::CONNECTOR, nop::CONNECTOR, simulator::CONNECTOR];
+    &[log::CONNECTOR, memory::CONNECTOR, mqtt::CONNECTOR, nop::CONNECTOR, simulator::CONNECTOR];
 
 /// All formats.
 pub static FORMATS: &[&dyn Format] = &[&format::json::FORMAT];

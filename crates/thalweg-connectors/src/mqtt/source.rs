@@ -1,0 +1,74 @@
+//! The MQTT source (S1): listens at a client until the rule ends.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use thalweg_core::connector::{BuildCx, Built, Source, SourceKind, SourcePort};
+use thalweg_core::error::IoError;
+use thalweg_core::spec::{Roles, check};
+
+use super::client::{Held, Receiver, client_for};
+use crate::inbox::Inbox;
+use crate::memory::topic::is_filter;
+use crate::property::{refused, required, text};
+
+const OWNER: &str = "mqtt source";
+
+pub(super) fn build(cx: &BuildCx) -> Built<SourceKind> {
+    check(OWNER, super::PROPS, Roles::SOURCE, &cx.props)?;
+    let datasource = required(OWNER, &cx.props, "datasource")?;
+    let filters: Vec<String> = datasource.split(',').map(|filter| filter.trim().to_owned()).collect();
+    if let Some(wrong) = filters.iter().find(|filter| !is_filter(filter)) {
+        return Err(refused(format!(
+            "{OWNER}: \"{wrong}\" is no topic filter, + must be a level of its own and # the last one"
+        )));
+    }
+    let qos = cx.props.int("qos")?.unwrap_or(0) as u8;
+    let end = match text(&cx.props, "eofMessage")? {
+        "" => None,
+        encoded => {
+            let decoded = STANDARD.decode(encoded);
+            let wrong = |error| refused(format!("{OWNER}: property \"eofMessage\" is not base64: {error}"));
+            Some(Bytes::from(decoded.map_err(wrong)?))
+        }
+    };
+    let client = client_for(OWNER, cx)?;
+    Ok(SourceKind::Push(Box::new(MqttSource { filters, qos, end, client })))
+}
+
+struct MqttSource {
+    filters: Vec<String>,
+    qos: u8,
+    end: Option<Bytes>,
+    client: Held,
+}
+
+#[async_trait]
+impl Source for MqttSource {
+    async fn run(self: Box<Self>, port: Arc<dyn SourcePort>) -> Result<(), IoError> {
+        let inbox = Arc::new(Inbox::new(port));
+        let shared = &self.client.shared;
+        let id = shared.new_id();
+        for filter in &self.filters {
+            let receiver = Receiver { id, inbox: Arc::clone(&inbox), end: self.end.clone() };
+            shared.listen(filter, self.qos, receiver);
+        }
+        self.client.start();
+        inbox.run().await;
+        shared.leave(id);
+        let unwanted = inbox.abandon();
+        if !self.client.is_own() {
+            // The others go on; without our answer the broker would stop sending to them. On a connection of our
+            // own nothing is acknowledged that the rule has not got: a kept session brings it again.
+            unwanted
+                .iter()
+                .filter_map(|parcel| parcel.receipt.as_ref())
+                .for_each(|receipt| receipt.accepted());
+        }
+        self.client.close().await;
+        Ok(())
+    }
+}
