@@ -471,6 +471,24 @@ impl Column {
         self
     }
 
+    /// Makes every null missing: what is left out of results (P-3).
+    pub fn nulls_to_missing(&mut self) {
+        self.retag(Tag::Null, Tag::Missing);
+    }
+
+    /// Makes every missing cell null (`sendNilField`, R-6).
+    pub fn missing_to_null(&mut self) {
+        self.retag(Tag::Missing, Tag::Null);
+    }
+
+    /// Only for tags whose word means nothing.
+    fn retag(&mut self, from: Tag, to: Tag) {
+        if self.seen.contains(from) {
+            self.tags.iter_mut().filter(|tag| **tag == from as u8).for_each(|tag| *tag = to as u8);
+            self.seen = TagSet(self.seen.0 & !TagSet::of(from).0).with(to);
+        }
+    }
+
     /// Shortens the column to `rows`. Heap space of the rows cut off stays in use until [`Column::clear`].
     pub fn truncate(&mut self, rows: usize) {
         self.words.truncate(rows);

@@ -4,4 +4,6 @@
 
 pub mod logical;
 
+pub use thalweg_sql::ast::{JoinKind, TimeUnit};
+
 pub use logical::{Kind, Node, Plan, PlanOptions, Resolver, StreamDef};

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::state::{StateError, StateReader, StateWriter};
-use thalweg_core::{Batch, Fault, Selection, Timestamp};
+use thalweg_core::{Batch, Fault, Selection, Timestamp, WindowRange};
+use thalweg_expr::EvalCx;
 
 /// In band and in order, so an operator never has to guess what is before or after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +58,19 @@ pub struct RuleInfo {
     pub send_error: bool,
 }
 
-impl OpCx<'_> {
+impl<'a> OpCx<'a> {
+    /// What expressions may look at, for a batch of this window.
+    pub fn eval(&self, window: Option<WindowRange>) -> EvalCx<'a> {
+        EvalCx {
+            now: self.now,
+            zone: self.rule.zone,
+            rule: &self.rule.id,
+            node: self.node,
+            rule_start: self.rule.started,
+            window,
+        }
+    }
+
     /// Counts an error on this node (R5.8) and gives the fault to forward, if the rule wants it at the sinks.
     /// `message` is the whole text: `run Where error: …` (Z-3).
     pub fn fail(&self, row: usize, message: &str) -> Option<Fault> {

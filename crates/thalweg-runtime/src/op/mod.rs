@@ -1,1 +1,56 @@
 //! Operators, one file a kind. This file holds the table from plan nodes to operators and nothing else.
+
+use thalweg_plan::{Kind, Node};
+
+use crate::operator::{Operator, RuleInfo};
+
+mod agg_func;
+mod aggregate;
+mod analytic;
+mod calls;
+mod compute;
+mod condition;
+mod faults;
+mod filter;
+mod having;
+mod keys;
+mod limit;
+mod order;
+mod pass;
+mod project;
+mod project_set;
+mod reorder;
+mod reshape;
+mod row_number;
+mod signals;
+mod sort;
+mod text;
+mod union;
+mod watermark;
+mod window;
+
+/// The operator of a plan node. A Scan's rows come from its source, so its operator hands everything on.
+pub fn build(node: &Node, _rule: &RuleInfo) -> Box<dyn Operator> {
+    let schema = &node.schema;
+    match &node.kind {
+        Kind::Scan(_) => Box::new(pass::Pass),
+        Kind::Watermark { late_tolerance } => Box::new(watermark::Watermark::new(node, *late_tolerance)),
+        Kind::Analytic(calls) => Box::new(analytic::Analytic::new(calls, schema)),
+        Kind::WindowFilter(condition) | Kind::Filter(condition) => Box::new(filter::Filter::new(condition)),
+        Kind::Window(window) => Box::new(window::Window::new(node, window)),
+        Kind::Compute(exprs) => Box::new(compute::Compute::new(exprs, schema)),
+        Kind::AggFunc(calls) => Box::new(agg_func::AggFunc::new(calls, schema)),
+        Kind::Aggregate { keys, calls } => Box::new(aggregate::Aggregate::new(keys, calls, schema)),
+        Kind::Having { condition, grouped } => Box::new(having::Having::new(condition, *grouped, schema)),
+        Kind::RowNumber { partition_by, order_by } => {
+            Box::new(row_number::RowNumber::new(partition_by, order_by, schema))
+        }
+        Kind::Sort(keys) => Box::new(sort::Sort::new(keys)),
+        Kind::Limit(rows) => Box::new(limit::Limit::new(*rows)),
+        Kind::Project(columns) => Box::new(project::Project::new(columns, &node.inputs[0].schema, schema)),
+        Kind::ProjectSet { set, function, limit } => {
+            Box::new(project_set::ProjectSet::new(*set, function, *limit))
+        }
+        Kind::Union => Box::new(union::Union::new(node.inputs.len())),
+    }
+}

@@ -1,0 +1,48 @@
+//! Failed rows and failed collections on their way (Z-1, Z-2).
+//!
+//! The unit of failure is the row, or with a collection the whole message. Faults that have no batch to travel with go
+//! in a batch without rows whose unit is [`Unit::Rows`], which makes no message of its own.
+
+use std::sync::Arc;
+
+use thalweg_core::{Batch, Fault, Live, Schema, Selection, Unit};
+
+use crate::operator::{Emit, OpCx};
+
+/// Both lists in row order; at the same row the older ones come first.
+pub(crate) fn merge(older: &[Fault], newer: Vec<Fault>) -> Vec<Fault> {
+    let mut faults = older.to_vec();
+    if !newer.is_empty() {
+        faults.extend(newer);
+        faults.sort_by_key(|fault| fault.row);
+    }
+    faults
+}
+
+/// Sends faults on without rows.
+pub(crate) fn send(faults: Vec<Fault>, port: usize, schema: &Arc<Schema>, out: &mut dyn Emit) {
+    if !faults.is_empty() {
+        let faults = faults.into_iter().map(|fault| Fault { row: 0, ..fault }).collect();
+        let batch = Batch::empty(Arc::clone(schema), Unit::Rows);
+        out.batch(port, &batch, &Selection { live: Live::All(0), faults });
+    }
+}
+
+/// Counts the failure of a whole collection and sends it on with the faults that came before.
+pub(crate) fn fail_all(
+    message: &str,
+    rows: &Selection,
+    schema: &Arc<Schema>,
+    out: &mut dyn Emit,
+    cx: &OpCx<'_>,
+) {
+    let mut faults = rows.faults.clone();
+    faults.extend(cx.fail(0, message));
+    send(faults, 0, schema, out);
+}
+
+/// Counts failed rows of a batch of single rows; the faults among those that came before.
+pub(crate) fn fail_rows(bad: &[(usize, String)], rows: &Selection, cx: &OpCx<'_>) -> Vec<Fault> {
+    let newer = bad.iter().filter_map(|(row, message)| cx.fail(*row, message)).collect();
+    merge(&rows.faults, newer)
+}

@@ -1,0 +1,60 @@
+//! HAVING: keeps groups, or without groups the collection as a whole. Unlike WHERE, null is an error.
+
+use std::sync::Arc;
+
+use thalweg_core::{Batch, Schema, Selection, Unit};
+use thalweg_expr::Expr;
+
+use crate::op::condition::{Nulls, Picked, verdict};
+use crate::op::faults;
+use crate::operator::{Emit, OpCx, Operator};
+
+/// Keeps groups.
+pub(crate) struct Having {
+    condition: Expr,
+    grouped: bool,
+    schema: Arc<Schema>,
+    picked: Picked,
+}
+
+impl Having {
+    pub(crate) fn new(condition: &Expr, grouped: bool, schema: &Arc<Schema>) -> Self {
+        Self { condition: condition.clone(), grouped, schema: Arc::clone(schema), picked: Picked::default() }
+    }
+
+    /// Single rows have no groups: an error for each.
+    fn refuse(&self, rows: &Selection, out: &mut dyn Emit, cx: &OpCx<'_>) {
+        let bad: Vec<_> = rows.iter().map(|row| (row, "run Having error: invalid input".to_owned())).collect();
+        faults::send(faults::fail_rows(&bad, rows, cx), 0, &self.schema, out);
+    }
+}
+
+impl Operator for Having {
+    fn on_batch(&mut self, _input: usize, batch: &Batch, rows: &Selection, out: &mut dyn Emit, cx: &mut OpCx<'_>) {
+        if batch.unit == Unit::Rows {
+            return self.refuse(rows, out, cx);
+        }
+        let column = self.condition.eval(batch, rows, &mut cx.eval(batch.window));
+        if !self.grouped {
+            let first = rows.iter().next().map(|row| verdict(&column.cell(row), Nulls::Error));
+            return match first {
+                Some(Ok(true)) => out.batch(0, batch, rows),
+                Some(Err(error)) => {
+                    faults::fail_all(&format!("run Having error: {error}"), rows, &self.schema, out, cx);
+                }
+                Some(Ok(false)) | None => faults::send(rows.faults.clone(), 0, &self.schema, out),
+            };
+        }
+        self.picked.pick(&column, rows, batch.n_rows, Nulls::Error);
+        if let Some((_, error)) = self.picked.bad.first() {
+            return faults::fail_all(&format!("run Having error: {error}"), rows, &self.schema, out, cx);
+        }
+        if self.picked.count == 0 {
+            return faults::send(rows.faults.clone(), 0, &self.schema, out);
+        }
+        let mut kept = self.picked.selection();
+        kept.faults.clone_from(&rows.faults);
+        out.batch(0, batch, &kept);
+        self.picked.put_back(kept);
+    }
+}

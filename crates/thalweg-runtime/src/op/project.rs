@@ -1,0 +1,148 @@
+//! The SELECT list: one output column each, or one column named `*` whose members the encoder spreads.
+//!
+//! Columns that are passed on untouched are shared, not copied. What `*` brings yields to named columns (P-15); that
+//! is the reader's rule, so raw JSON can be passed on without being looked at.
+
+use std::sync::Arc;
+
+use thalweg_core::{Batch, Cell, Column, Fields, Schema, Selection, Slot, Tag, Unit, Value};
+use thalweg_expr::{EvalCx, Expr};
+use thalweg_plan::{Empty, OutputColumn};
+
+use crate::op::{faults, reshape, text};
+use crate::operator::{Emit, OpCx, Operator};
+
+/// Computes the output columns.
+pub(crate) struct Project {
+    columns: Vec<OutputColumn>,
+    /// `alias: x expr: <sql>` of each column, as errors name it.
+    labels: Vec<String>,
+    schema: Arc<Schema>,
+    bad: Vec<(usize, String)>,
+}
+
+impl Project {
+    pub(crate) fn new(columns: &[OutputColumn], input: &Schema, schema: &Arc<Schema>) -> Self {
+        let labels = columns.iter().map(|column| label(column, input)).collect();
+        Self { columns: columns.to_vec(), labels, schema: Arc::clone(schema), bad: Vec::new() }
+    }
+}
+
+impl Operator for Project {
+    fn on_batch(&mut self, _input: usize, batch: &Batch, rows: &Selection, out: &mut dyn Emit, cx: &mut OpCx<'_>) {
+        self.bad.clear();
+        let mut columns = Vec::with_capacity(self.columns.len());
+        let mut eval = cx.eval(batch.window);
+        for (column, label) in self.columns.iter().zip(&self.labels) {
+            let column = compute(column, batch, rows, &mut eval);
+            if column.seen().contains(Tag::Error) {
+                note_errors(&column, label, rows, &mut self.bad);
+            }
+            columns.push(column);
+        }
+        let batch = reshape::with_columns(batch, &self.schema, columns);
+        if self.bad.is_empty() {
+            return out.batch(0, &batch, rows);
+        }
+        if batch.unit == Unit::Collection {
+            return faults::fail_all(&self.bad[0].1, rows, &self.schema, out, cx);
+        }
+        // A row fails once, with the first column's error.
+        self.bad.sort_by_key(|(row, _)| *row);
+        self.bad.dedup_by_key(|(row, _)| *row);
+        let good = rows.iter().filter(|row| self.bad.binary_search_by_key(row, |(bad, _)| *bad).is_err());
+        let mut kept = Selection::rows(good.map(|row| row as u32).collect());
+        kept.faults = faults::fail_rows(&self.bad, rows, cx);
+        if !kept.is_void() {
+            out.batch(0, &batch, &kept);
+        }
+    }
+}
+
+fn note_errors(column: &Column, label: &str, rows: &Selection, bad: &mut Vec<(usize, String)>) {
+    for row in rows {
+        if let Cell::Error(error) = column.cell(row) {
+            bad.push((row, format!("run Select error: {label} meet error, err:{error}")));
+        }
+    }
+}
+
+fn compute(column: &OutputColumn, batch: &Batch, rows: &Selection, cx: &mut EvalCx<'_>) -> Arc<Column> {
+    match column {
+        OutputColumn::One { expr, empty, .. } => one(expr, *empty, batch, rows, cx),
+        OutputColumn::Spread { slots, except } => spread(slots, except, batch, rows),
+        OutputColumn::Keyed { expr, .. } => one(expr, Empty::Omit, batch, rows, cx),
+    }
+}
+
+fn one(expr: &Expr, empty: Empty, batch: &Batch, rows: &Selection, cx: &mut EvalCx<'_>) -> Arc<Column> {
+    let unwanted = match empty {
+        Empty::KeepNull => None,
+        Empty::Omit => Some(Tag::Null),
+        Empty::Null => Some(Tag::Missing),
+    };
+    if let Expr::Column(slot) = expr {
+        let column = &batch.columns[slot.index()];
+        if unwanted.is_none_or(|tag| !column.seen().contains(tag)) {
+            return Arc::clone(column);
+        }
+    }
+    let mut column = expr.eval(batch, rows, cx).into_column(batch.n_rows);
+    match empty {
+        Empty::KeepNull => {}
+        Empty::Omit => column.nulls_to_missing(),
+        Empty::Null => column.missing_to_null(),
+    }
+    Arc::new(column)
+}
+
+/// `*`: one column of objects. The common case, a single slot that holds everything, is passed on as it is.
+fn spread(slots: &[(Arc<str>, Slot)], except: &[Arc<str>], batch: &Batch, rows: &Selection) -> Arc<Column> {
+    if let ([(name, slot)], []) = (slots, except)
+        && &**name == "*"
+    {
+        return Arc::clone(&batch.columns[slot.index()]);
+    }
+    let mut out = Column::new();
+    for row in rows {
+        (out.len()..row).for_each(|_| out.push_missing());
+        let mut fields = Fields::new();
+        for (name, slot) in slots {
+            add_members(name, batch.column(*slot).cell(row), except, &mut fields);
+        }
+        out.push_value(&Value::map(fields));
+    }
+    (out.len()..batch.n_rows).for_each(|_| out.push_missing());
+    Arc::new(out)
+}
+
+/// What is there already stays: the first slot that has a name wins (J-6).
+fn add_members(name: &Arc<str>, cell: Cell<'_>, except: &[Arc<str>], fields: &mut Fields) {
+    if &**name != "*" {
+        if !except.contains(name) && !matches!(cell, Cell::Missing | Cell::Error(_)) {
+            fields.entry(Arc::clone(name)).or_insert_with(|| cell.to_value());
+        }
+        return;
+    }
+    if let Value::Map(members) = cell.to_value() {
+        for (name, value) in members.iter().filter(|(name, _)| !except.contains(name)) {
+            fields.entry(Arc::clone(name)).or_insert_with(|| value.clone());
+        }
+    }
+}
+
+fn label(column: &OutputColumn, input: &Schema) -> String {
+    match column {
+        OutputColumn::One { name, expr, .. } => {
+            let unnamed = match expr {
+                Expr::Call { function, .. } => function.name() == &**name,
+                Expr::Column(slot) => input.fields.get(slot.index()).is_some_and(|field| field.name == *name),
+                _ => name.starts_with("kuiper_field_"),
+            };
+            let text = text::sql(expr, input);
+            if unnamed { format!("expr: {text}") } else { format!("alias: {name} expr: {text}") }
+        }
+        OutputColumn::Spread { .. } => "expr: *".to_owned(),
+        OutputColumn::Keyed { expr, .. } => format!("expr: {}", text::sql(expr, input)),
+    }
+}

@@ -1,0 +1,117 @@
+//! unnest and extract: several rows from one (F-1 to F-3).
+//!
+//! Elements that are objects spread into columns and override selected ones; others become the set's own column.
+
+use std::sync::Arc;
+
+use thalweg_core::{Batch, Cell, Column, Fields, Schema, Selection, Slot, Unit, Value};
+use thalweg_expr::{FunctionKind, FunctionRef};
+
+use crate::op::{faults, reshape};
+use crate::operator::{Emit, OpCx, Operator};
+
+/// Takes one column apart.
+pub(crate) struct ProjectSet {
+    set: Slot,
+    function: FunctionRef,
+    limit: usize,
+    /// The rows to make: the row they come from and their element.
+    rows: Vec<u32>,
+    items: Vec<Value>,
+}
+
+impl ProjectSet {
+    pub(crate) fn new(set: Slot, function: &FunctionRef, limit: Option<u64>) -> Self {
+        let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        Self { set, function: function.clone(), limit, rows: Vec::new(), items: Vec::new() }
+    }
+
+    /// The elements of one row. Null and missing have none (F-3).
+    fn elements(&self, cell: Cell<'_>) -> Result<Vec<Value>, String> {
+        let FunctionRef::Builtin(function) = &self.function else {
+            return Err(format!("{} cannot make rows", self.function.name()));
+        };
+        match (function.kind, cell) {
+            (_, Cell::Missing | Cell::Null) => Ok(Vec::new()),
+            (_, Cell::Error(error)) => Err(error.to_string()),
+            (FunctionKind::Multi(apply), cell) => apply(&cell.to_value()).map_err(|error| error.to_string()),
+            _ => Err(format!("{} cannot make rows", function.name)),
+        }
+    }
+
+    /// The new rows, with the objects among the elements spread.
+    fn result(&self, batch: &Batch) -> Batch {
+        let has_objects = self.items.iter().any(|item| matches!(item, Value::Map(_)));
+        let gathered = reshape::gather_rows(batch, &self.rows);
+        if has_objects {
+            return self.spread(&gathered);
+        }
+        let mut result = gathered;
+        result.columns[self.set.index()] = Arc::new(Column::from_values(&self.items));
+        result
+    }
+
+    /// Whole rows as objects in one column `*`.
+    fn spread(&self, rows: &Batch) -> Batch {
+        let mut column = Column::new();
+        for (row, item) in self.items.iter().enumerate() {
+            let mut fields = members(rows, row, self.set);
+            match item {
+                Value::Map(members) => fields.extend(members.iter().map(|(name, value)| (Arc::clone(name), value.clone()))),
+                other => {
+                    let name = &rows.schema.fields[self.set.index()].name;
+                    fields.insert(Arc::clone(name), other.clone());
+                }
+            }
+            column.push_value(&Value::map(fields));
+        }
+        let schema = Arc::new(Schema::computed(["*"]));
+        reshape::with_columns(rows, &schema, vec![Arc::new(column)])
+    }
+}
+
+/// The members of a row: what `*` brings yields to named columns (P-15).
+fn members(batch: &Batch, row: usize, without: Slot) -> Fields {
+    let (mut spread, mut named) = (Fields::new(), Fields::new());
+    for (slot, field) in batch.schema.fields.iter().enumerate() {
+        match batch.columns[slot].cell(row) {
+            _ if slot == without.index() => {}
+            Cell::Missing | Cell::Error(_) => {}
+            cell if &*field.name == "*" => {
+                if let Value::Map(members) = cell.to_value() {
+                    spread.extend(members.iter().map(|(name, value)| (Arc::clone(name), value.clone())));
+                }
+            }
+            cell => {
+                named.insert(Arc::clone(&field.name), cell.to_value());
+            }
+        }
+    }
+    spread.extend(named);
+    spread
+}
+
+impl Operator for ProjectSet {
+    fn on_batch(&mut self, _input: usize, batch: &Batch, rows: &Selection, out: &mut dyn Emit, cx: &mut OpCx<'_>) {
+        self.rows.clear();
+        self.items.clear();
+        let mut bad = Vec::new();
+        for row in rows {
+            match self.elements(batch.column(self.set).cell(row)) {
+                Ok(items) => {
+                    // LIMIT cuts each message: a single row's, or the collection's.
+                    let used = if batch.unit == Unit::Rows { 0 } else { self.items.len() };
+                    let items = items.into_iter().take(self.limit.saturating_sub(used));
+                    self.items.extend(items);
+                    self.rows.resize(self.items.len(), row as u32);
+                }
+                Err(message) if batch.unit == Unit::Rows => bad.push((row, message)),
+                Err(message) => return faults::fail_all(&message, rows, &batch.schema, out, cx),
+            }
+        }
+        faults::send(faults::fail_rows(&bad, rows, cx), 0, &batch.schema, out);
+        if !self.items.is_empty() || batch.unit == Unit::Collection && self.limit > 0 {
+            out.batch(0, &self.result(batch), &Selection::all(self.items.len()));
+        }
+    }
+}

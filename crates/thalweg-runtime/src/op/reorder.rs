@@ -1,0 +1,129 @@
+//! Rows that wait for their time to be passed by the watermark, sorted by time, arrival order among equals (E-4).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use thalweg_core::state::{StateError, StateReader, StateWriter};
+use thalweg_core::{Batch, Schema, Selection, Timestamp};
+
+use crate::op::reshape;
+use crate::op::window::buffer::RowBuffer;
+
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    time: Timestamp,
+    input: u32,
+    row: u32,
+}
+
+/// The waiting rows of all inputs.
+#[derive(Debug)]
+pub(crate) struct Reorder {
+    inputs: Vec<RowBuffer>,
+    /// Sorted.
+    waiting: VecDeque<Waiting>,
+    /// Rows of each input that still wait.
+    live: Vec<usize>,
+}
+
+impl Reorder {
+    pub(crate) fn new<'a>(schemas: impl Iterator<Item = &'a Arc<Schema>>) -> Self {
+        let inputs: Vec<RowBuffer> = schemas.map(RowBuffer::of_rows).collect();
+        Self { live: vec![0; inputs.len()], inputs, waiting: VecDeque::new() }
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Takes rows. They may have any times that are not before what was released.
+    pub(crate) fn push(&mut self, input: usize, batch: &Batch, rows: &[u32]) {
+        let first = self.inputs[input].batch().n_rows as u32;
+        self.inputs[input].push_unordered(batch, rows.iter().map(|row| *row as usize));
+        self.live[input] += rows.len();
+        for (row, from) in (first..).zip(rows) {
+            let time = batch.times[*from as usize];
+            let waiting = Waiting { time, input: input as u32, row };
+            if self.waiting.back().is_none_or(|last| last.time <= time) {
+                self.waiting.push_back(waiting);
+            } else {
+                let at = self.waiting.partition_point(|have| have.time <= time);
+                self.waiting.insert(at, waiting);
+            }
+        }
+    }
+
+    /// Hands on all rows up to and including `to`, in order, in runs of one input.
+    pub(crate) fn release(&mut self, to: Timestamp, mut give: impl FnMut(usize, &Batch, &Selection)) {
+        let due = self.waiting.partition_point(|have| have.time <= to);
+        let mut run = Vec::with_capacity(due);
+        let mut input = 0;
+        for at in 0..due {
+            let waiting = self.waiting[at];
+            if waiting.input != input {
+                self.give_run(input as usize, &mut run, &mut give);
+                input = waiting.input;
+            }
+            run.push(waiting.row);
+        }
+        self.give_run(input as usize, &mut run, &mut give);
+        self.waiting.drain(..due);
+        (0..self.inputs.len()).for_each(|input| self.compact(input));
+    }
+
+    fn give_run(&mut self, input: usize, run: &mut Vec<u32>, give: &mut impl FnMut(usize, &Batch, &Selection)) {
+        if run.is_empty() {
+            return;
+        }
+        self.live[input] -= run.len();
+        let batch = self.inputs[input].batch();
+        if run.is_sorted() {
+            give(input, batch, &Selection::rows(std::mem::take(run)));
+        } else {
+            let sorted = reshape::gather_rows(batch, run);
+            give(input, &sorted, &Selection::all(run.len()));
+            run.clear();
+        }
+    }
+
+    /// Removes released rows when they are most of what is kept.
+    fn compact(&mut self, input: usize) {
+        let buffer = &mut self.inputs[input];
+        if self.live[input] > 0 && buffer.batch().n_rows < 2 * self.live[input] + 1_024 {
+            return;
+        }
+        let mine = |waiting: &&mut Waiting| waiting.input as usize == input;
+        let mut kept = Vec::with_capacity(self.live[input]);
+        for (row, waiting) in self.waiting.iter_mut().filter(mine).enumerate() {
+            kept.push(std::mem::replace(&mut waiting.row, row as u32));
+        }
+        buffer.keep(&kept);
+    }
+
+    /// Writes the waiting rows.
+    pub(crate) fn save(&self, out: &mut StateWriter) {
+        out.u64(self.waiting.len() as u64);
+        for waiting in &self.waiting {
+            out.time(waiting.time);
+            out.u64(u64::from(waiting.input));
+            out.u64(u64::from(waiting.row));
+        }
+        self.inputs.iter().for_each(|buffer| buffer.save(out));
+    }
+
+    /// Reads what [`Reorder::save`] wrote.
+    pub(crate) fn load(&mut self, from: &mut StateReader<'_>) -> Result<(), StateError> {
+        self.waiting.clear();
+        self.live.fill(0);
+        for _ in 0..from.len()? {
+            let waiting = Waiting { time: from.time()?, input: from.u64()? as u32, row: from.u64()? as u32 };
+            let live = self.live.get_mut(waiting.input as usize);
+            *live.ok_or_else(|| StateError("a row of an unknown input".to_owned()))? += 1;
+            self.waiting.push_back(waiting);
+        }
+        self.inputs.iter_mut().try_for_each(|buffer| buffer.load(from))?;
+        let there = |waiting: &Waiting| (waiting.row as usize) < self.inputs[waiting.input as usize].batch().n_rows;
+        if self.waiting.iter().all(there) { Ok(()) } else { Err(StateError("a waiting row is lost".to_owned())) }
+    }
+}

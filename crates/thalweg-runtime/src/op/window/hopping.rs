@@ -1,0 +1,73 @@
+//! Hopping windows: fixed length, one at each multiple of the hop, `[end - length, end)` (W-2, W-8).
+//!
+//! With a hop longer than the length there are gaps, whose rows no window holds (W-9).
+
+use thalweg_core::state::{StateError, StateReader, StateWriter};
+use thalweg_core::{Timestamp, WindowRange};
+use thalweg_plan::TimeUnit;
+
+use super::align::boundary_after;
+use super::{Assigner, Held, Incoming, load_time, save_time};
+use crate::operator::{Emit, OpCx};
+
+pub(super) struct Hopping {
+    unit: TimeUnit,
+    length: i64,
+    hop: i64,
+    /// Absent until the first window is known.
+    end: Option<Timestamp>,
+}
+
+impl Hopping {
+    pub(super) fn new(unit: TimeUnit, length: i64, hop: i64) -> Self {
+        Self { unit, length: length.max(1), hop: hop.max(1), end: None }
+    }
+
+    fn open(&mut self, at: Timestamp, cx: &OpCx<'_>) {
+        let first = || boundary_after(at, self.unit, self.hop, cx.rule.zone);
+        self.end = Some(self.end.unwrap_or_else(first));
+    }
+}
+
+impl Assigner for Hopping {
+    fn start(&mut self, cx: &OpCx<'_>) {
+        self.open(cx.now, cx);
+    }
+
+    fn rows(&mut self, rows: Incoming<'_>, held: &mut Held, out: &mut dyn Emit, cx: &OpCx<'_>) {
+        self.open(held.time_of(rows.batch, rows.rows[0]), cx);
+        let last = held.push(rows);
+        if !held.event_time {
+            self.advance(last, held, out, cx);
+        }
+    }
+
+    fn advance(&mut self, to: Timestamp, held: &mut Held, out: &mut dyn Emit, cx: &OpCx<'_>) {
+        let Some(mut end) = self.end else { return };
+        while end <= to {
+            let start = end.plus(-self.length);
+            held.emit(WindowRange { start, end, trigger: end }, out, |_, buffer| (buffer.at(start), buffer.at(end)));
+            held.latest = held.latest.max(end);
+            end = end.plus(self.hop);
+            // E-8: only what no later window can hold.
+            held.drop_before(end.plus(-self.length));
+            end = held.skip_to(end, to, self.hop, cx);
+        }
+        self.end = Some(end);
+    }
+
+    fn due(&self) -> Option<Timestamp> {
+        self.end
+    }
+
+    fn save(&self, out: &mut StateWriter) {
+        out.section("hopping", 1);
+        save_time(self.end, out);
+    }
+
+    fn load(&mut self, from: &mut StateReader<'_>) -> Result<(), StateError> {
+        from.section("hopping", 1)?;
+        self.end = load_time(from)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,257 @@
+//! Windows: which rows belong together, and when they do. What is computed from them is `op/aggregate.rs`.
+//!
+//! Rows are kept in one buffer an input ([`buffer::RowBuffer`]); one small file a kind decides which of them a window
+//! holds and when it closes ([`Assigner`]). A window closes on time whether or not a row follows, and a row is counted
+//! by its own time, so neither batch borders nor a late timer change a result. In processing time a row that arrives
+//! after its window has closed belongs to the next one; nothing is lost.
+
+use std::sync::Arc;
+
+use thalweg_core::state::{StateError, StateReader, StateWriter};
+use thalweg_core::{Batch, Schema, Selection, Timestamp, WindowRange};
+use thalweg_plan::Node;
+use thalweg_plan::logical::{Window as Plan, WindowKind};
+
+use crate::op::faults;
+use crate::op::reorder::Reorder;
+use crate::op::signals::Merge;
+use crate::operator::{Emit, OpCx, Operator, Signal};
+
+pub(crate) mod align;
+pub(crate) mod buffer;
+mod count;
+mod hopping;
+mod session;
+mod sliding;
+mod state;
+#[cfg(test)]
+mod tests;
+mod tumbling;
+
+use buffer::RowBuffer;
+
+/// After a jump of time at most so many empty windows are emitted one by one; a clock that was set by years must not
+/// stop the engine.
+const MAX_EMPTY: i64 = 10_000;
+
+/// Decides which rows a window holds and when it closes. Times never go back from call to call.
+trait Assigner: Send {
+    /// The rule starts (W-5); also called after [`Assigner::load`].
+    fn start(&mut self, cx: &OpCx<'_>) {
+        let _ = cx;
+    }
+
+    /// Takes rows of one input, in order, and closes what they close.
+    fn rows(&mut self, rows: Incoming<'_>, held: &mut Held, out: &mut dyn Emit, cx: &OpCx<'_>);
+
+    /// Nothing before `to` follows: closes what is due.
+    fn advance(&mut self, to: Timestamp, held: &mut Held, out: &mut dyn Emit, cx: &OpCx<'_>) {
+        let _ = (to, held, out, cx);
+    }
+
+    /// When something closes by time alone.
+    fn due(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// Writes what is not in [`Held`].
+    fn save(&self, out: &mut StateWriter);
+
+    /// Reads what [`Assigner::save`] wrote.
+    fn load(&mut self, from: &mut StateReader<'_>) -> Result<(), StateError>;
+}
+
+/// Rows that arrive at a window; never none.
+#[derive(Clone, Copy)]
+struct Incoming<'a> {
+    input: usize,
+    batch: &'a Batch,
+    rows: &'a [u32],
+}
+
+/// The rows that a window holds.
+struct Held {
+    buffers: Vec<RowBuffer>,
+    event_time: bool,
+    /// No row counts as earlier than this: the latest time seen, so that times ascend over all inputs.
+    latest: Timestamp,
+}
+
+impl Held {
+    /// Keeps rows; gives the time of the last one.
+    fn push(&mut self, incoming: Incoming<'_>) -> Timestamp {
+        let buffer = &mut self.buffers[incoming.input];
+        buffer.push(incoming.batch, incoming.rows, self.latest);
+        self.latest = buffer.times().last().copied().unwrap_or(self.latest);
+        self.latest
+    }
+
+    /// The time that a row counts for.
+    fn time_of(&self, batch: &Batch, row: u32) -> Timestamp {
+        batch.times[row as usize].max(self.latest)
+    }
+
+    /// Emits one collection an input: the positions that `range` gives.
+    fn emit(&mut self, window: WindowRange, out: &mut dyn Emit, range: impl Fn(usize, &RowBuffer) -> (u64, u64)) {
+        for (port, buffer) in self.buffers.iter_mut().enumerate() {
+            let (from, to) = range(port, buffer);
+            let (batch, rows) = buffer.range(from, to, window);
+            out.batch(port, batch, &rows);
+        }
+    }
+
+    /// Emits everything and forgets it.
+    fn emit_all(&mut self, window: WindowRange, out: &mut dyn Emit) {
+        self.emit(window, out, |_, buffer| (buffer.first(), buffer.end()));
+        self.buffers.iter_mut().for_each(|buffer| buffer.drop_before(buffer.end()));
+    }
+
+    /// Drops rows before a time.
+    fn drop_before(&mut self, time: Timestamp) {
+        self.buffers.iter_mut().for_each(|buffer| buffer.drop_before(buffer.at(time)));
+    }
+
+    fn is_empty(&self) -> bool {
+        self.buffers.iter().all(|buffer| buffer.len() == 0)
+    }
+
+    /// The boundary to go on with when nothing is held and `to` is further away than [`MAX_EMPTY`] intervals.
+    fn skip_to(&self, next: Timestamp, to: Timestamp, interval: i64, cx: &OpCx<'_>) -> Timestamp {
+        let missed = to.0.saturating_sub(next.0) / interval;
+        if missed <= MAX_EMPTY || !self.is_empty() {
+            return next;
+        }
+        let skipped = missed - MAX_EMPTY;
+        let message = format!("time jumped: {skipped} empty windows were not emitted");
+        cx.metrics.exception(&message, cx.now);
+        next.plus(skipped.saturating_mul(interval))
+    }
+}
+
+/// The operator.
+pub(crate) struct Window {
+    assigner: Box<dyn Assigner>,
+    held: Held,
+    schemas: Vec<Arc<Schema>>,
+    merge: Merge,
+    /// Event time over several inputs: rows wait here until the common watermark has passed them.
+    reorder: Option<Reorder>,
+    rows: Vec<u32>,
+}
+
+impl Window {
+    pub(crate) fn new(node: &Node, plan: &Plan) -> Self {
+        let schemas: Vec<_> = node.inputs.iter().map(|input| Arc::clone(&input.schema)).collect();
+        let held = Held {
+            buffers: schemas.iter().map(RowBuffer::new).collect(),
+            event_time: plan.event_time,
+            latest: Timestamp(i64::MIN),
+        };
+        let reorder = (plan.event_time && schemas.len() > 1).then(|| Reorder::new(schemas.iter()));
+        let merge = Merge::new(schemas.len());
+        Self { assigner: assigner(plan, &schemas), held, schemas, merge, reorder, rows: Vec::new() }
+    }
+
+    fn watermark(&mut self, mark: Timestamp, out: &mut dyn Emit, cx: &OpCx<'_>) {
+        let Self { assigner, held, reorder, rows, .. } = self;
+        if let Some(reorder) = reorder {
+            reorder.release(mark, |input, batch, selection| {
+                rows.clear();
+                rows.extend(selection.iter().map(|row| row as u32));
+                assigner.rows(Incoming { input, batch, rows }, held, out, cx);
+            });
+        }
+        assigner.advance(mark, held, out, cx);
+        out.signal(Signal::Watermark(mark));
+    }
+}
+
+fn assigner(plan: &Plan, schemas: &[Arc<Schema>]) -> Box<dyn Assigner> {
+    match &plan.kind {
+        WindowKind::Tumbling { unit, length } => Box::new(tumbling::Tumbling::new(*unit, *length)),
+        WindowKind::Hopping { unit, length, hop } => Box::new(hopping::Hopping::new(*unit, *length, *hop)),
+        WindowKind::Sliding { length, delay } => Box::new(sliding::Sliding::new(*length, *delay, plan.trigger.clone())),
+        WindowKind::Session { unit, max_duration, timeout } => {
+            Box::new(session::Session::new(*unit, *max_duration, *timeout))
+        }
+        WindowKind::Count { length, step } => Box::new(count::Count::new(*length, *step)),
+        WindowKind::State { begin, emit } => {
+            Box::new(state::State::new(begin, emit.as_ref(), &plan.partition_by, &schemas[0]))
+        }
+    }
+}
+
+impl Operator for Window {
+    fn on_batch(&mut self, input: usize, batch: &Batch, rows: &Selection, out: &mut dyn Emit, cx: &mut OpCx<'_>) {
+        // W-23: errors do not wait for a window.
+        faults::send(rows.faults.clone(), input, &self.schemas[input], out);
+        self.rows.clear();
+        self.rows.extend(rows.iter().map(|row| row as u32));
+        if self.rows.is_empty() {
+            return;
+        }
+        match &mut self.reorder {
+            Some(reorder) => reorder.push(input, batch, &self.rows),
+            None => self.assigner.rows(Incoming { input, batch, rows: &self.rows }, &mut self.held, out, cx),
+        }
+    }
+
+    fn on_signal(&mut self, input: usize, signal: Signal, out: &mut dyn Emit, cx: &mut OpCx<'_>) {
+        match self.merge.take(input, signal) {
+            Some(Signal::Watermark(mark)) if self.held.event_time => self.watermark(mark, out, cx),
+            Some(signal) => out.signal(signal),
+            None => {}
+        }
+    }
+
+    fn next_timer(&self) -> Option<Timestamp> {
+        if self.held.event_time { None } else { self.assigner.due() }
+    }
+
+    fn on_timer(&mut self, out: &mut dyn Emit, cx: &mut OpCx<'_>) {
+        if !self.held.event_time {
+            self.assigner.advance(cx.now, &mut self.held, out, cx);
+        }
+    }
+
+    fn start(&mut self, cx: &mut OpCx<'_>) {
+        if !self.held.event_time {
+            self.assigner.start(cx);
+        }
+    }
+
+    fn save(&self, out: &mut StateWriter) {
+        out.section("window", 1);
+        out.time(self.held.latest);
+        self.held.buffers.iter().for_each(|buffer| buffer.save(out));
+        self.merge.save(out);
+        if let Some(reorder) = &self.reorder {
+            reorder.save(out);
+        }
+        self.assigner.save(out);
+    }
+
+    fn load(&mut self, from: &mut StateReader<'_>) -> Result<(), StateError> {
+        from.section("window", 1)?;
+        self.held.latest = from.time()?;
+        self.held.buffers.iter_mut().try_for_each(|buffer| buffer.load(from))?;
+        self.merge.load(from)?;
+        if let Some(reorder) = &mut self.reorder {
+            reorder.load(from)?;
+        }
+        self.assigner.load(from)
+    }
+}
+
+/// Writes an instant that may be absent.
+fn save_time(time: Option<Timestamp>, out: &mut StateWriter) {
+    out.bool(time.is_some());
+    out.time(time.unwrap_or_default());
+}
+
+/// Reads what [`save_time`] wrote.
+fn load_time(from: &mut StateReader<'_>) -> Result<Option<Timestamp>, StateError> {
+    let there = from.bool()?;
+    let time = from.time()?;
+    Ok(there.then_some(time))
+}
