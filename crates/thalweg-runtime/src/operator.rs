@@ -84,7 +84,14 @@ impl<'a> OpCx<'a> {
 pub trait Operator: Send {
     /// Takes rows. `rows.faults` must be handed on with the output (or at once, when the rows are kept: Z-1, W-23).
     /// The batch is only borrowed: what is kept is copied, column by column.
-    fn on_batch(&mut self, input: usize, batch: &Batch, rows: &Selection, out: &mut dyn Emit, cx: &mut OpCx<'_>);
+    fn on_batch(
+        &mut self,
+        input: usize,
+        batch: &Batch,
+        rows: &Selection,
+        out: &mut dyn Emit,
+        cx: &mut OpCx<'_>,
+    );
 
     /// Takes a signal; by default hands it on. An operator with several inputs merges: watermarks by minimum, `End`
     /// once all inputs have ended, barriers as told.

@@ -24,7 +24,14 @@ impl AggFunc {
 }
 
 impl Operator for AggFunc {
-    fn on_batch(&mut self, _input: usize, batch: &Batch, rows: &Selection, out: &mut dyn Emit, cx: &mut OpCx<'_>) {
+    fn on_batch(
+        &mut self,
+        _input: usize,
+        batch: &Batch,
+        rows: &Selection,
+        out: &mut dyn Emit,
+        cx: &mut OpCx<'_>,
+    ) {
         let columns = if batch.unit == Unit::Rows {
             aggregate::alone(&mut self.calls, &mut self.groups, batch, rows, cx)
         } else {

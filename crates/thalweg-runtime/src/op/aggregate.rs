@@ -90,7 +90,14 @@ impl Aggregate {
 }
 
 impl Operator for Aggregate {
-    fn on_batch(&mut self, _input: usize, batch: &Batch, rows: &Selection, out: &mut dyn Emit, cx: &mut OpCx<'_>) {
+    fn on_batch(
+        &mut self,
+        _input: usize,
+        batch: &Batch,
+        rows: &Selection,
+        out: &mut dyn Emit,
+        cx: &mut OpCx<'_>,
+    ) {
         if batch.unit == Unit::Collection {
             return self.collection(batch, rows, out, cx);
         }

@@ -40,7 +40,14 @@ impl Analytic {
 }
 
 impl Operator for Analytic {
-    fn on_batch(&mut self, _input: usize, batch: &Batch, rows: &Selection, out: &mut dyn Emit, cx: &mut OpCx<'_>) {
+    fn on_batch(
+        &mut self,
+        _input: usize,
+        batch: &Batch,
+        rows: &Selection,
+        out: &mut dyn Emit,
+        cx: &mut OpCx<'_>,
+    ) {
         self.bad.clear();
         let mut wider = reshape::append(batch, &self.schema, []);
         let mut good = Selection { live: rows.live.clone(), faults: Vec::new() };
@@ -81,7 +88,8 @@ impl Operator for Analytic {
             call.keys.load(from)?;
             call.partitions.clear();
             for _ in 0..call.keys.len() {
-                let mut partition = call.fresh().ok_or_else(|| StateError("no analytic function".to_owned()))?;
+                let mut partition =
+                    call.fresh().ok_or_else(|| StateError("no analytic function".to_owned()))?;
                 partition.load(from)?;
                 call.partitions.push(partition);
             }
@@ -101,7 +109,13 @@ impl Call {
         }
     }
 
-    fn compute(&mut self, batch: &Batch, rows: &Selection, bad: &mut Vec<(usize, String)>, cx: &OpCx<'_>) -> Column {
+    fn compute(
+        &mut self,
+        batch: &Batch,
+        rows: &Selection,
+        bad: &mut Vec<(usize, String)>,
+        cx: &OpCx<'_>,
+    ) -> Column {
         let mut eval = cx.eval(batch.window);
         let plan = self.plan.clone();
         let args: Vec<_> = plan.args.iter().map(|arg| arg.eval(batch, rows, &mut eval)).collect();
@@ -146,7 +160,8 @@ fn is_valid(when: &Cell<'_>, cx: &OpCx<'_>) -> bool {
             false
         }
         other => {
-            cx.metrics.exception(&format!("WHEN is no boolean: {}", thalweg_core::cast::described(other)), cx.now);
+            cx.metrics
+                .exception(&format!("WHEN is no boolean: {}", thalweg_core::cast::described(other)), cx.now);
             false
         }
     }

@@ -122,7 +122,9 @@ impl Call {
         for (row, group) in input.rows.iter().zip(input.groups) {
             let passes = condition.as_ref().is_none_or(|column| column.cell(row) == Cell::Bool(true));
             match error_at(args, row).filter(|_| passes) {
-                Some(error) => cx.metrics.exception(&format!("run Select error: {}: {error}", self.name), cx.now),
+                Some(error) => {
+                    cx.metrics.exception(&format!("run Select error: {}: {error}", self.name), cx.now)
+                }
                 None if passes => {
                     self.rows.push(row as u32);
                     self.groups.push(*group);

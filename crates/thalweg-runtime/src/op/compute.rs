@@ -22,7 +22,14 @@ impl Compute {
 }
 
 impl Operator for Compute {
-    fn on_batch(&mut self, _input: usize, batch: &Batch, rows: &Selection, out: &mut dyn Emit, cx: &mut OpCx<'_>) {
+    fn on_batch(
+        &mut self,
+        _input: usize,
+        batch: &Batch,
+        rows: &Selection,
+        out: &mut dyn Emit,
+        cx: &mut OpCx<'_>,
+    ) {
         let mut eval = cx.eval(batch.window);
         let mut wider = reshape::append(batch, &self.schema, []);
         // One after the other: a later expression may read an earlier one's slot.

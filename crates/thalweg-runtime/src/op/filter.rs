@@ -22,7 +22,14 @@ impl Filter {
 }
 
 impl Operator for Filter {
-    fn on_batch(&mut self, _input: usize, batch: &Batch, rows: &Selection, out: &mut dyn Emit, cx: &mut OpCx<'_>) {
+    fn on_batch(
+        &mut self,
+        _input: usize,
+        batch: &Batch,
+        rows: &Selection,
+        out: &mut dyn Emit,
+        cx: &mut OpCx<'_>,
+    ) {
         let column = self.condition.eval(batch, rows, &mut cx.eval(batch.window));
         self.picked.pick(&column, rows, batch.n_rows, Nulls::False);
         for (_, message) in &mut self.picked.bad {

@@ -24,13 +24,21 @@ impl Having {
 
     /// Single rows have no groups: an error for each.
     fn refuse(&self, rows: &Selection, out: &mut dyn Emit, cx: &OpCx<'_>) {
-        let bad: Vec<_> = rows.iter().map(|row| (row, "run Having error: invalid input".to_owned())).collect();
+        let bad: Vec<_> =
+            rows.iter().map(|row| (row, "run Having error: invalid input".to_owned())).collect();
         faults::send(faults::fail_rows(&bad, rows, cx), 0, &self.schema, out);
     }
 }
 
 impl Operator for Having {
-    fn on_batch(&mut self, _input: usize, batch: &Batch, rows: &Selection, out: &mut dyn Emit, cx: &mut OpCx<'_>) {
+    fn on_batch(
+        &mut self,
+        _input: usize,
+        batch: &Batch,
+        rows: &Selection,
+        out: &mut dyn Emit,
+        cx: &mut OpCx<'_>,
+    ) {
         if batch.unit == Unit::Rows {
             return self.refuse(rows, out, cx);
         }

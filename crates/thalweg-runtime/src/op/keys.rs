@@ -81,7 +81,7 @@ impl Keys {
     /// Reads what [`Keys::save`] wrote.
     pub(crate) fn load(&mut self, from: &mut StateReader<'_>) -> Result<(), StateError> {
         self.clear();
-        for expected in 0..from.len()? {
+        for expected in 0..from.read_len()? {
             self.scratch.clear();
             self.scratch.extend_from_slice(from.bytes()?);
             if self.intern() as usize != expected {

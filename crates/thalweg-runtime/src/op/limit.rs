@@ -17,7 +17,14 @@ impl Limit {
 }
 
 impl Operator for Limit {
-    fn on_batch(&mut self, _input: usize, batch: &Batch, rows: &Selection, out: &mut dyn Emit, _cx: &mut OpCx<'_>) {
+    fn on_batch(
+        &mut self,
+        _input: usize,
+        batch: &Batch,
+        rows: &Selection,
+        out: &mut dyn Emit,
+        _cx: &mut OpCx<'_>,
+    ) {
         if self.rows == 0 {
             return faults::send(rows.faults.clone(), 0, &batch.schema, out);
         }

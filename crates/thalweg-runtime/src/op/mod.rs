@@ -19,6 +19,7 @@ mod order;
 mod pass;
 mod project;
 mod project_set;
+mod refuse;
 mod reorder;
 mod reshape;
 mod row_number;
@@ -50,6 +51,9 @@ pub fn build(node: &Node, _rule: &RuleInfo) -> Box<dyn Operator> {
         Kind::Project(columns) => Box::new(project::Project::new(columns, &node.inputs[0].schema, schema)),
         Kind::ProjectSet { set, function, limit } => {
             Box::new(project_set::ProjectSet::new(*set, function, *limit))
+        }
+        Kind::Join(_) | Kind::LookupJoin(_) => {
+            Box::new(refuse::Refuse::new("run Join error: not yet supported", schema))
         }
         Kind::Union => Box::new(union::Union::new(node.inputs.len())),
     }

@@ -8,7 +8,14 @@ use crate::operator::{Emit, OpCx, Operator};
 pub(crate) struct Pass;
 
 impl Operator for Pass {
-    fn on_batch(&mut self, _input: usize, batch: &Batch, rows: &Selection, out: &mut dyn Emit, _cx: &mut OpCx<'_>) {
+    fn on_batch(
+        &mut self,
+        _input: usize,
+        batch: &Batch,
+        rows: &Selection,
+        out: &mut dyn Emit,
+        _cx: &mut OpCx<'_>,
+    ) {
         out.batch(0, batch, rows);
     }
 }

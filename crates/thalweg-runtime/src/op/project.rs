@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use thalweg_core::{Batch, Cell, Column, Fields, Schema, Selection, Slot, Tag, Unit, Value};
 use thalweg_expr::{EvalCx, Expr};
-use thalweg_plan::{Empty, OutputColumn};
+use thalweg_plan::logical::{Empty, OutputColumn};
 
 use crate::op::{faults, reshape, text};
 use crate::operator::{Emit, OpCx, Operator};
@@ -29,7 +29,14 @@ impl Project {
 }
 
 impl Operator for Project {
-    fn on_batch(&mut self, _input: usize, batch: &Batch, rows: &Selection, out: &mut dyn Emit, cx: &mut OpCx<'_>) {
+    fn on_batch(
+        &mut self,
+        _input: usize,
+        batch: &Batch,
+        rows: &Selection,
+        out: &mut dyn Emit,
+        cx: &mut OpCx<'_>,
+    ) {
         self.bad.clear();
         let mut columns = Vec::with_capacity(self.columns.len());
         let mut eval = cx.eval(batch.window);

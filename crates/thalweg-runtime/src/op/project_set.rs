@@ -57,7 +57,9 @@ impl ProjectSet {
         for (row, item) in self.items.iter().enumerate() {
             let mut fields = members(rows, row, self.set);
             match item {
-                Value::Map(members) => fields.extend(members.iter().map(|(name, value)| (Arc::clone(name), value.clone()))),
+                Value::Map(members) => {
+                    fields.extend(members.iter().map(|(name, value)| (Arc::clone(name), value.clone())))
+                }
                 other => {
                     let name = &rows.schema.fields[self.set.index()].name;
                     fields.insert(Arc::clone(name), other.clone());
@@ -92,7 +94,14 @@ fn members(batch: &Batch, row: usize, without: Slot) -> Fields {
 }
 
 impl Operator for ProjectSet {
-    fn on_batch(&mut self, _input: usize, batch: &Batch, rows: &Selection, out: &mut dyn Emit, cx: &mut OpCx<'_>) {
+    fn on_batch(
+        &mut self,
+        _input: usize,
+        batch: &Batch,
+        rows: &Selection,
+        out: &mut dyn Emit,
+        cx: &mut OpCx<'_>,
+    ) {
         self.rows.clear();
         self.items.clear();
         let mut bad = Vec::new();

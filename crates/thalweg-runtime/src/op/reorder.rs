@@ -72,7 +72,12 @@ impl Reorder {
         (0..self.inputs.len()).for_each(|input| self.compact(input));
     }
 
-    fn give_run(&mut self, input: usize, run: &mut Vec<u32>, give: &mut impl FnMut(usize, &Batch, &Selection)) {
+    fn give_run(
+        &mut self,
+        input: usize,
+        run: &mut Vec<u32>,
+        give: &mut impl FnMut(usize, &Batch, &Selection),
+    ) {
         if run.is_empty() {
             return;
         }
@@ -116,14 +121,19 @@ impl Reorder {
     pub(crate) fn load(&mut self, from: &mut StateReader<'_>) -> Result<(), StateError> {
         self.waiting.clear();
         self.live.fill(0);
-        for _ in 0..from.len()? {
+        for _ in 0..from.read_len()? {
             let waiting = Waiting { time: from.time()?, input: from.u64()? as u32, row: from.u64()? as u32 };
             let live = self.live.get_mut(waiting.input as usize);
             *live.ok_or_else(|| StateError("a row of an unknown input".to_owned()))? += 1;
             self.waiting.push_back(waiting);
         }
         self.inputs.iter_mut().try_for_each(|buffer| buffer.load(from))?;
-        let there = |waiting: &Waiting| (waiting.row as usize) < self.inputs[waiting.input as usize].batch().n_rows;
-        if self.waiting.iter().all(there) { Ok(()) } else { Err(StateError("a waiting row is lost".to_owned())) }
+        let there =
+            |waiting: &Waiting| (waiting.row as usize) < self.inputs[waiting.input as usize].batch().n_rows;
+        if self.waiting.iter().all(there) {
+            Ok(())
+        } else {
+            Err(StateError("a waiting row is lost".to_owned()))
+        }
     }
 }

@@ -55,7 +55,14 @@ impl RowNumber {
 }
 
 impl Operator for RowNumber {
-    fn on_batch(&mut self, _input: usize, batch: &Batch, rows: &Selection, out: &mut dyn Emit, cx: &mut OpCx<'_>) {
+    fn on_batch(
+        &mut self,
+        _input: usize,
+        batch: &Batch,
+        rows: &Selection,
+        out: &mut dyn Emit,
+        cx: &mut OpCx<'_>,
+    ) {
         match self.number(batch, rows, cx) {
             Ok(numbers) => out.batch(0, &reshape::append(batch, &self.schema, [numbers]), rows),
             Err(error) => {

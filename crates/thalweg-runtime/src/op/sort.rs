@@ -18,7 +18,14 @@ impl Sort {
 }
 
 impl Operator for Sort {
-    fn on_batch(&mut self, _input: usize, batch: &Batch, rows: &Selection, out: &mut dyn Emit, cx: &mut OpCx<'_>) {
+    fn on_batch(
+        &mut self,
+        _input: usize,
+        batch: &Batch,
+        rows: &Selection,
+        out: &mut dyn Emit,
+        cx: &mut OpCx<'_>,
+    ) {
         if batch.unit == Unit::Rows {
             return out.batch(0, batch, rows);
         }

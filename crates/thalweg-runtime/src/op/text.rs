@@ -53,7 +53,9 @@ fn write(expr: &Expr, schema: &Schema, out: &mut String) {
             nested(value, schema, out);
             steps.iter().for_each(|one| step(one, schema, out));
         }
-        Expr::Case { value, arms, otherwise } => case(value.as_deref(), arms, otherwise.as_deref(), schema, out),
+        Expr::Case { value, arms, otherwise } => {
+            case(value.as_deref(), arms, otherwise.as_deref(), schema, out)
+        }
         Expr::Call { function, args, .. } => {
             let _ = write!(out, "{}(", function.name());
             list(args, schema, out);
@@ -73,7 +75,12 @@ fn name(slot: Slot, schema: &Schema) -> &str {
 fn nested(expr: &Expr, schema: &Schema, out: &mut String) {
     let plain = matches!(
         expr,
-        Expr::Column(_) | Expr::Literal(_) | Expr::Path(..) | Expr::Call { .. } | Expr::Context(_) | Expr::Object(_)
+        Expr::Column(_)
+            | Expr::Literal(_)
+            | Expr::Path(..)
+            | Expr::Call { .. }
+            | Expr::Context(_)
+            | Expr::Object(_)
     );
     if plain {
         return write(expr, schema, out);
@@ -110,7 +117,13 @@ fn step(step: &Step, schema: &Schema, out: &mut String) {
     }
 }
 
-fn case(value: Option<&Expr>, arms: &[(Expr, Expr)], otherwise: Option<&Expr>, schema: &Schema, out: &mut String) {
+fn case(
+    value: Option<&Expr>,
+    arms: &[(Expr, Expr)],
+    otherwise: Option<&Expr>,
+    schema: &Schema,
+    out: &mut String,
+) {
     out.push_str("CASE");
     if let Some(value) = value {
         out.push(' ');

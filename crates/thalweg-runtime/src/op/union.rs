@@ -18,7 +18,14 @@ impl Union {
 }
 
 impl Operator for Union {
-    fn on_batch(&mut self, _input: usize, batch: &Batch, rows: &Selection, out: &mut dyn Emit, _cx: &mut OpCx<'_>) {
+    fn on_batch(
+        &mut self,
+        _input: usize,
+        batch: &Batch,
+        rows: &Selection,
+        out: &mut dyn Emit,
+        _cx: &mut OpCx<'_>,
+    ) {
         out.batch(0, batch, rows);
     }
 

@@ -56,7 +56,14 @@ impl Watermark {
 }
 
 impl Operator for Watermark {
-    fn on_batch(&mut self, input: usize, batch: &Batch, rows: &Selection, out: &mut dyn Emit, cx: &mut OpCx<'_>) {
+    fn on_batch(
+        &mut self,
+        input: usize,
+        batch: &Batch,
+        rows: &Selection,
+        out: &mut dyn Emit,
+        cx: &mut OpCx<'_>,
+    ) {
         faults::send(rows.faults.clone(), input, &self.schemas[input], out);
         let advanced = self.judge(input, batch, rows, cx);
         let in_order = self.schemas.len() == 1 && self.tolerance == 0 && self.reorder.is_empty();

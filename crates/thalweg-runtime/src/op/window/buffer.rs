@@ -153,7 +153,7 @@ impl RowBuffer {
     pub(crate) fn load(&mut self, from: &mut StateReader<'_>) -> Result<(), StateError> {
         self.removed = from.u64()?;
         self.start = 0;
-        let rows = from.len()?;
+        let rows = from.read_len()?;
         self.batch.times = (0..rows).map(|_| from.time()).collect::<Result<_, _>>()?;
         for column in &mut self.batch.columns {
             let read = from.column()?;

@@ -75,7 +75,7 @@ impl Assigner for Count {
     fn load(&mut self, from: &mut StateReader<'_>) -> Result<(), StateError> {
         from.section("count", 1)?;
         self.since = from.u64()? as usize;
-        let len = from.len()?;
+        let len = from.read_len()?;
         self.origins = (0..len).map(|_| from.u64().map(|origin| origin as u32)).collect::<Result<_, _>>()?;
         Ok(())
     }

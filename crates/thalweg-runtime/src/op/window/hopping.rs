@@ -46,7 +46,9 @@ impl Assigner for Hopping {
         let Some(mut end) = self.end else { return };
         while end <= to {
             let start = end.plus(-self.length);
-            held.emit(WindowRange { start, end, trigger: end }, out, |_, buffer| (buffer.at(start), buffer.at(end)));
+            held.emit(WindowRange { start, end, trigger: end }, out, |_, buffer| {
+                (buffer.at(start), buffer.at(end))
+            });
             held.latest = held.latest.max(end);
             end = end.plus(self.hop);
             // E-8: only what no later window can hold.

@@ -24,8 +24,6 @@ mod hopping;
 mod session;
 mod sliding;
 mod state;
-#[cfg(test)]
-mod tests;
 mod tumbling;
 
 use buffer::RowBuffer;
@@ -92,7 +90,12 @@ impl Held {
     }
 
     /// Emits one collection an input: the positions that `range` gives.
-    fn emit(&mut self, window: WindowRange, out: &mut dyn Emit, range: impl Fn(usize, &RowBuffer) -> (u64, u64)) {
+    fn emit(
+        &mut self,
+        window: WindowRange,
+        out: &mut dyn Emit,
+        range: impl Fn(usize, &RowBuffer) -> (u64, u64),
+    ) {
         for (port, buffer) in self.buffers.iter_mut().enumerate() {
             let (from, to) = range(port, buffer);
             let (batch, rows) = buffer.range(from, to, window);
@@ -170,7 +173,9 @@ fn assigner(plan: &Plan, schemas: &[Arc<Schema>]) -> Box<dyn Assigner> {
     match &plan.kind {
         WindowKind::Tumbling { unit, length } => Box::new(tumbling::Tumbling::new(*unit, *length)),
         WindowKind::Hopping { unit, length, hop } => Box::new(hopping::Hopping::new(*unit, *length, *hop)),
-        WindowKind::Sliding { length, delay } => Box::new(sliding::Sliding::new(*length, *delay, plan.trigger.clone())),
+        WindowKind::Sliding { length, delay } => {
+            Box::new(sliding::Sliding::new(*length, *delay, plan.trigger.clone()))
+        }
         WindowKind::Session { unit, max_duration, timeout } => {
             Box::new(session::Session::new(*unit, *max_duration, *timeout))
         }
@@ -182,7 +187,14 @@ fn assigner(plan: &Plan, schemas: &[Arc<Schema>]) -> Box<dyn Assigner> {
 }
 
 impl Operator for Window {
-    fn on_batch(&mut self, input: usize, batch: &Batch, rows: &Selection, out: &mut dyn Emit, cx: &mut OpCx<'_>) {
+    fn on_batch(
+        &mut self,
+        input: usize,
+        batch: &Batch,
+        rows: &Selection,
+        out: &mut dyn Emit,
+        cx: &mut OpCx<'_>,
+    ) {
         // W-23: errors do not wait for a window.
         faults::send(rows.faults.clone(), input, &self.schemas[input], out);
         self.rows.clear();

@@ -93,7 +93,9 @@ impl Assigner for Sliding {
     }
 
     fn advance(&mut self, to: Timestamp, held: &mut Held, out: &mut dyn Emit, _cx: &OpCx<'_>) {
-        while let Some(trigger) = self.pending.front().copied().filter(|next| next.time.plus(self.delay) <= to) {
+        while let Some(trigger) =
+            self.pending.front().copied().filter(|next| next.time.plus(self.delay) <= to)
+        {
             self.pending.pop_front();
             self.emit(trigger, held, out);
         }
@@ -120,7 +122,7 @@ impl Assigner for Sliding {
     fn load(&mut self, from: &mut StateReader<'_>) -> Result<(), StateError> {
         from.section("sliding", 1)?;
         self.pending.clear();
-        for _ in 0..from.len()? {
+        for _ in 0..from.read_len()? {
             let (time, input, position) = (from.time()?, from.u64()? as usize, from.u64()?);
             self.pending.push_back(Trigger { time, input, position });
         }

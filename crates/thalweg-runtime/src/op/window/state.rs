@@ -51,7 +51,12 @@ impl Partition {
 }
 
 impl State {
-    pub(super) fn new(begin: &Expr, emit: Option<&Expr>, partition_by: &[Expr], schema: &Arc<Schema>) -> Self {
+    pub(super) fn new(
+        begin: &Expr,
+        emit: Option<&Expr>,
+        partition_by: &[Expr],
+        schema: &Arc<Schema>,
+    ) -> Self {
         Self {
             begin: begin.clone(),
             emit: emit.cloned(),
