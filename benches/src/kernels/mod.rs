@@ -1,10 +1,12 @@
 //! Kernels of the data plane, each beside the plain way of doing the same.
 
 mod decode;
+mod filter;
 
 use crate::report::Report;
 
 /// All kernels.
 pub(crate) fn run(report: &Report) {
     decode::run(report);
+    filter::run(report);
 }
