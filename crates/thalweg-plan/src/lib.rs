@@ -1,9 +1,33 @@
 //! Names become slots, a SELECT becomes a plan: bind, validate, optimise, name, explain.
 //!
 //! Pure functions: no I/O, no clock, no connector's name. The outside is seen through [`Resolver`] only.
+//!
+//! Mistakes that upstream's parser finds (unknown functions, wrong arguments) have the code
+//! [`thalweg_core::ErrorCode::SqlParse`]: whoever prints them puts `Parse SQL <sql> error: ` before and a dot behind.
 
+mod ast_walk;
+mod bind;
+pub mod explain;
+mod fingerprint;
 pub mod logical;
+mod naming;
+mod optimize;
+mod rewrite;
+mod validate;
+
+use thalweg_core::Diagnostic;
+use thalweg_sql::ast;
 
 pub use thalweg_sql::ast::{JoinKind, TimeUnit};
 
 pub use logical::{Kind, Node, Plan, PlanOptions, Resolver, StreamDef};
+
+/// Plans a query.
+///
+/// # Errors
+/// All mistakes that were found, in the order of the clauses.
+pub fn plan(query: &ast::Query, options: &PlanOptions, world: &dyn Resolver) -> Result<Plan, Vec<Diagnostic>> {
+    let plan = bind::bind(query, options, world)?;
+    let plan = optimize::optimize(plan, &options.disabled_passes);
+    Ok(fingerprint::stamp(naming::name(plan)))
+}

@@ -1,0 +1,231 @@
+//! Calls: scalar ones stay, the others become columns of operators.
+
+use std::sync::Arc;
+
+use thalweg_core::{Diagnostic, Slot, Span, Value};
+use thalweg_expr::{Expr, FunctionRef};
+use thalweg_sql::ast::{self, ExprKind};
+
+use super::function::{CallKind, in_parsing};
+use super::scope::Role;
+use super::{Binder, Clause, Place};
+use crate::logical::{AggregateCall, AnalyticCall, SortKey};
+
+/// A call of an analytic function and where its value will stand.
+#[derive(Debug)]
+pub(super) struct AnalyticSite {
+    site: usize,
+    pub slot: Slot,
+    pub call: AnalyticCall,
+    /// The source whose events it sees.
+    pub source: usize,
+}
+
+/// A call of an aggregate and where its value will stand. Equal calls share one.
+#[derive(Debug)]
+pub(super) struct AggregateSite {
+    key: String,
+    pub slot: Slot,
+    pub call: AggregateCall,
+}
+
+/// A `row_number()`.
+#[derive(Debug)]
+pub(super) struct RowNumberSite {
+    site: usize,
+    pub slot: Slot,
+    pub partition_by: Vec<Expr>,
+    pub order_by: Vec<SortKey>,
+}
+
+/// Tells calls apart: the place of the node in memory, which no other node has while the tree is borrowed.
+pub(super) fn site(call: &ast::Call) -> usize {
+    std::ptr::from_ref(call).addr()
+}
+
+impl<'q> Binder<'q, '_> {
+    pub(super) fn call(&mut self, call: &'q ast::Call, span: Span, place: Place<'q>) -> Option<Expr> {
+        let function = self.function(&call.name)?;
+        let kind = self.call_kind(&function, &call.name)?;
+        let takes_over = kind == CallKind::Analytic || function.name() == "row_number";
+        if call.has_over && !takes_over {
+            let mistake = in_parsing(format!("Found OVER after non analytic function {}", call.name.text));
+            return self.fail(mistake.at(call.name.span));
+        }
+        match kind {
+            CallKind::Scalar => self.scalar(function, call, place),
+            CallKind::Aggregate => self.aggregate(function, call, span, place),
+            CallKind::Analytic => self.analytic(function, call, place),
+            CallKind::Set => {
+                let message = match place.clause {
+                    Clause::Select => "select clause shouldn't has nested set-returning-functions",
+                    _ => "select statement shouldn't has srf except fields",
+                };
+                self.fail(in_parsing(message).at(span))
+            }
+            CallKind::Planned => self.planned(function, call, span, place),
+        }
+    }
+
+    /// The number of a call: the same wherever an alias brings it.
+    pub(super) fn call_id(&mut self, call: &ast::Call) -> u32 {
+        let next = self.call_ids.len() as u32;
+        *self.call_ids.entry(site(call)).or_insert(next)
+    }
+
+    fn scalar(&mut self, function: FunctionRef, call: &'q ast::Call, place: Place<'q>) -> Option<Expr> {
+        let call_id = self.call_id(call);
+        let checked = self.check_args(&function, call);
+        let args = self.exprs(&call.args, place)?;
+        checked?;
+        Some(Expr::Call { function, args, call_id })
+    }
+
+    /// Arguments of a function that takes `*`: it counts rows, or gets them whole.
+    fn args_with_rows(&mut self, function: &FunctionRef, call: &'q ast::Call, place: Place<'q>) -> Option<Vec<Expr>> {
+        let counts = matches!(function.name(), "count" | "acc_count" | "inc_count");
+        let bind = |binder: &mut Self, arg: &'q ast::Expr| match &arg.kind {
+            ExprKind::Wildcard { qualifier, .. } if counts && qualifier.is_none() => Some(Expr::Literal(Value::Int(1))),
+            ExprKind::Wildcard { qualifier, .. } => binder.whole_row(qualifier.as_ref(), place.only),
+            _ => binder.expr(arg, place),
+        };
+        let bound: Vec<Option<Expr>> = call.args.iter().map(|arg| bind(self, arg)).collect();
+        let mut args = bound.into_iter().collect::<Option<Vec<_>>>()?;
+        // deduplicate(key, all) gives whole rows, which it gets as a first argument of its own.
+        if function.name() == "deduplicate" {
+            args.insert(0, self.whole_row(None, place.only)?);
+        }
+        Some(args)
+    }
+
+    /// All columns of a row as one object.
+    pub(super) fn whole_row(&mut self, qualifier: Option<&ast::Name>, only: Option<usize>) -> Option<Expr> {
+        let sources = self.wildcard_sources(qualifier)?;
+        let sources = sources.into_iter().filter(|source| only.is_none_or(|only| only == *source));
+        let members: Vec<(Arc<str>, Slot)> = sources.flat_map(|source| self.all_columns(source)).collect();
+        Some(Expr::Object(members))
+    }
+
+    fn aggregate(&mut self, function: FunctionRef, call: &'q ast::Call, span: Span, place: Place<'q>) -> Option<Expr> {
+        self.allow_aggregate(call, span, place)?;
+        let call_id = self.call_id(call);
+        let checked = self.check_args(&function, call);
+        let inner = Place { aggregate: Some(&call.name.text), ..place };
+        let args = self.args_with_rows(&function, call, inner);
+        checked?;
+        let args = args?;
+        let key = match &function {
+            FunctionRef::Builtin(function) => format!("{} {args:?}", function.name),
+            FunctionRef::Remote(_) => format!("{call_id}"),
+        };
+        let in_where = place.clause == Clause::Where;
+        let sites = if in_where { &self.where_aggregates } else { &self.aggregates };
+        if let Some(site) = sites.iter().find(|site| site.key == key) {
+            return Some(Expr::Column(site.slot));
+        }
+        let slot = self.new_named_slot(&call.name.text);
+        let site = AggregateSite { key, slot, call: AggregateCall { function, args, filter: None, call_id } };
+        let sites = if in_where { &mut self.where_aggregates } else { &mut self.aggregates };
+        sites.push(site);
+        Some(Expr::Column(slot))
+    }
+
+    /// where aggregates may stand.
+    fn allow_aggregate(&mut self, call: &ast::Call, span: Span, place: Place<'q>) -> Option<()> {
+        let name = &call.name.text;
+        if let Some(outer) = place.aggregate {
+            let message = format!("invalid argument for func {outer}: aggregate argument is not allowed");
+            return self.fail(Diagnostic::plain(message).at(span));
+        }
+        if let Some(outer) = place.analytic {
+            let message = format!("invalid argument for func {outer}: aggregate argument is not allowed");
+            let help = format!("{outer} looks at single events, before the window that {name} needs");
+            return self.fail(Diagnostic::plain(message).at(span).help(help));
+        }
+        let message = match place.clause {
+            Clause::Select | Clause::Where | Clause::Having | Clause::Order => return Some(()),
+            Clause::Group => format!("Not allowed to call aggregate functions in GROUP BY clause: {name}."),
+            Clause::WindowFilter => format!("Not allowed to call aggregate functions in window FILTER: {name}."),
+            Clause::Window => format!("Not allowed to call aggregate functions in a window condition: {name}."),
+            Clause::On => format!("Not allowed to call aggregate functions in ON: {name}."),
+        };
+        self.fail(in_parsing(message).at(span))
+    }
+
+    fn analytic(&mut self, function: FunctionRef, call: &'q ast::Call, place: Place<'q>) -> Option<Expr> {
+        let name = &call.name.text;
+        if place.clause == Clause::Having && place.aggregate.is_none() {
+            let mistake = Diagnostic::plain(format!("analytic function {name} is not allowed in HAVING"));
+            return self.fail(mistake.at(call.name.span).help("it has a value for each event, not for a group"));
+        }
+        if let Some(known) = self.analytic.iter().find(|known| known.site == site(call)) {
+            return Some(Expr::Column(known.slot));
+        }
+        let checked = self.check_args(&function, call);
+        let inner = Place { analytic: Some(name), aggregate: None, only: None, ..place };
+        let args = self.args_with_rows(&function, call, inner);
+        let partition_by = self.exprs(&call.partition_by, inner);
+        let when = call.when.as_deref().map(|when| self.expr(when, inner));
+        checked?;
+        let (args, partition_by) = (args?, partition_by?);
+        let when = match when {
+            None => None,
+            Some(when) => Some(when?),
+        };
+        let source = self.analytic_source(call, args.iter().chain(&partition_by).chain(&when))?;
+        let slot = self.new_named_slot(name);
+        self.slot_sources[slot.index()] = Some(source);
+        let analytic = AnalyticCall { function, args, partition_by, when };
+        self.analytic.push(AnalyticSite { site: site(call), slot, call: analytic, source });
+        Some(Expr::Column(slot))
+    }
+
+    /// The source whose events an analytic call sees: before a join there are only events of one source.
+    fn analytic_source<'e>(&mut self, call: &ast::Call, parts: impl Iterator<Item = &'e Expr>) -> Option<usize> {
+        if self.sources.len() == 1 {
+            return Some(0);
+        }
+        let sources = self.sources_of(parts);
+        let mut sources = sources.into_iter();
+        match (sources.next(), sources.next()) {
+            (Some(source), None) if self.sources[source].role != Role::Lookup => Some(source),
+            _ => {
+                let mistake = Diagnostic::plain(format!("{} must look at one stream of the join", call.name.text));
+                self.fail(mistake.at(call.name.span).help("it is evaluated before the join; qualify its columns"))
+            }
+        }
+    }
+
+    /// `row_number()`: numbers the rows of a result; a plain row is number 1 (F-4).
+    pub(super) fn row_number(&mut self, call: &'q ast::Call, place: Place<'q>) -> Option<Expr> {
+        let is_allowed = match place.clause {
+            Clause::Select => true,
+            Clause::Order => place.field.is_some(),
+            _ => false,
+        };
+        if !is_allowed || place.aggregate.is_some() || place.analytic.is_some() {
+            let mistake = in_parsing("window functions can only be in select fields").at(call.name.span);
+            return self.fail(mistake);
+        }
+        if let Some(known) = self.row_numbers.iter().find(|known| known.site == site(call)) {
+            return Some(Expr::Column(known.slot));
+        }
+        let partition_by = self.exprs(&call.partition_by, place);
+        let order_by = self.sort_keys(&call.order_by, place);
+        let (partition_by, order_by) = (partition_by?, order_by?);
+        if !self.is_collection {
+            return Some(Expr::Literal(Value::Int(1)));
+        }
+        let slot = self.new_named_slot("row_number");
+        self.row_numbers.push(RowNumberSite { site: site(call), slot, partition_by, order_by });
+        Some(Expr::Column(slot))
+    }
+
+    pub(super) fn sort_keys(&mut self, keys: &'q [ast::OrderKey], place: Place<'q>) -> Option<Vec<SortKey>> {
+        let bind = |binder: &mut Self, key: &'q ast::OrderKey| {
+            Some(SortKey { expr: binder.expr(&key.expr, place)?, descending: key.descending })
+        };
+        let bound: Vec<Option<SortKey>> = keys.iter().map(|key| bind(self, key)).collect();
+        bound.into_iter().collect()
+    }
+}

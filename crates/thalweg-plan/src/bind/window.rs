@@ -1,0 +1,117 @@
+//! Windows: lengths in milliseconds, conditions bound (chapter 9).
+
+use thalweg_core::{Diagnostic, Span};
+use thalweg_expr::Expr;
+use thalweg_sql::ast::{self, TimeUnit};
+
+use super::function::in_parsing;
+use super::{Binder, Clause, Place};
+use crate::logical::{Window, WindowKind};
+
+/// A bound window and the filter before it, once for each stream.
+#[derive(Debug)]
+pub(super) struct BoundWindow {
+    pub window: Window,
+    /// The source and its condition.
+    pub filters: Vec<(usize, Expr)>,
+}
+
+impl<'q> Binder<'q, '_> {
+    pub(super) fn window(&mut self) -> Option<BoundWindow> {
+        let written = self.select.window.as_ref()?;
+        let place = Place::of(Clause::Window);
+        let kind = self.window_kind(written, place);
+        let trigger = written.when.as_ref().map(|when| self.expr(when, place));
+        let partition_by = self.exprs(&written.partition_by, place);
+        let filters = self.window_filters(written);
+        let (kind, partition_by, filters) = (kind?, partition_by?, filters?);
+        let trigger = match trigger {
+            Some(trigger) => Some(trigger?),
+            None => None,
+        };
+        // W-11a: accepted anywhere, of use here only.
+        let trigger = trigger.filter(|_| matches!(kind, WindowKind::Sliding { .. }));
+        let partition_by = if matches!(kind, WindowKind::State { .. }) { partition_by } else { Vec::new() };
+        let has_conditions = trigger.is_some() || matches!(kind, WindowKind::State { .. });
+        if has_conditions && self.streams().len() > 1 {
+            let mistake = Diagnostic::plain("a window with conditions over several streams is not supported yet");
+            return self.fail(mistake.at(written.span));
+        }
+        let window = Window { kind, trigger, partition_by, event_time: self.options.event_time };
+        Some(BoundWindow { window, filters })
+    }
+
+    /// W-10: FILTER looks at single events, of each stream for itself.
+    fn window_filters(&mut self, written: &'q ast::Window) -> Option<Vec<(usize, Expr)>> {
+        let Some(filter) = &written.filter else { return Some(Vec::new()) };
+        let streams = self.streams();
+        let is_joined = self.sources.len() > 1;
+        let mut filters = Vec::new();
+        for source in streams {
+            let only = is_joined.then_some(source);
+            filters.push((source, self.expr(filter, Place { only, ..Place::of(Clause::WindowFilter) })?));
+        }
+        Some(filters)
+    }
+
+    fn window_kind(&mut self, written: &'q ast::Window, place: Place<'q>) -> Option<WindowKind> {
+        let span = written.span;
+        Some(match &written.kind {
+            &ast::WindowKind::Tumbling { unit, length } => {
+                WindowKind::Tumbling { unit, length: self.length("tumblingwindow", "length", unit, length, 1, span)? }
+            }
+            &ast::WindowKind::Hopping { unit, length, hop } => {
+                let length = self.length("hoppingwindow", "length", unit, length, 1, span);
+                let hop = self.length("hoppingwindow", "hop", unit, hop, 1, span);
+                WindowKind::Hopping { unit, length: length?, hop: hop? }
+            }
+            &ast::WindowKind::Sliding { unit, length, delay } => {
+                let length = self.length("slidingwindow", "length", unit, length, 0, span);
+                let delay = self.length("slidingwindow", "delay", unit, delay.unwrap_or(0), 0, span);
+                WindowKind::Sliding { length: length?, delay: delay? }
+            }
+            &ast::WindowKind::Session { unit, max_duration, timeout } => {
+                let max_duration = self.length("sessionwindow", "maximum duration", unit, max_duration, 1, span);
+                let timeout = self.length("sessionwindow", "timeout", unit, timeout, 1, span);
+                WindowKind::Session { unit, max_duration: max_duration?, timeout: timeout? }
+            }
+            &ast::WindowKind::Count { length, step } => self.count(length, step, span)?,
+            ast::WindowKind::State { begin, emit } => {
+                let begin = self.expr(begin, place);
+                let emit = emit.as_ref().map(|emit| self.expr(emit, place));
+                let emit = match emit {
+                    Some(emit) => Some(emit?),
+                    None => None,
+                };
+                WindowKind::State { begin: begin?, emit }
+            }
+        })
+    }
+
+    /// A length in milliseconds (W-21).
+    fn length(&mut self, window: &str, what: &str, unit: TimeUnit, n_units: i64, least: i64, span: Span) -> Option<i64> {
+        if n_units < least {
+            let message = format!("the {what} of {window} must be at least {least}, not {n_units}");
+            return self.fail(in_parsing(message).at(span));
+        }
+        match n_units.checked_mul(unit.millis()) {
+            Some(millis) => Some(millis),
+            None => self.fail(in_parsing(format!("the {what} of {window} is too long")).at(span)),
+        }
+    }
+
+    /// W-14: step 0 means the length.
+    fn count(&mut self, length: i64, step: Option<i64>, span: Span) -> Option<WindowKind> {
+        let step = step.filter(|step| *step != 0).unwrap_or(length);
+        if length < 1 || step < 1 {
+            let wrong = if length < 1 { length } else { step };
+            return self.fail(in_parsing(format!("Invalid parameter value {wrong}.")).at(span));
+        }
+        if step > length {
+            let message =
+                format!("The second parameter value {step} should be less than the first parameter {length}.");
+            return self.fail(in_parsing(message).at(span));
+        }
+        Some(WindowKind::Count { length: length.unsigned_abs(), step: step.unsigned_abs() })
+    }
+}

@@ -1,0 +1,187 @@
+//! One node as a line of text.
+
+use thalweg_core::Schema;
+use thalweg_core::projection::{Want, Wanted};
+
+use super::expr;
+use crate::logical::{Empty, JoinStep, Kind, Lookup, Node, OutputColumn, Scan, Window, WindowKind};
+
+/// Our line: name, kind, and what it does.
+pub(super) fn line(node: &Node) -> String {
+    let name = if node.name.is_empty() { "-" } else { &node.name };
+    let kind = match &node.kind {
+        Kind::Scan(_) => "Scan",
+        Kind::Watermark { .. } => "Watermark",
+        Kind::Analytic(_) => "Analytic",
+        Kind::WindowFilter(_) => "WindowFilter",
+        Kind::Window(_) => "Window",
+        Kind::Join(_) => "Join",
+        Kind::LookupJoin(_) => "LookupJoin",
+        Kind::Filter(_) => "Filter",
+        Kind::Compute(_) => "Compute",
+        Kind::AggFunc(_) => "AggFunc",
+        Kind::Aggregate { .. } => "Aggregate",
+        Kind::Having { .. } => "Having",
+        Kind::RowNumber { .. } => "RowNumber",
+        Kind::Sort(_) => "Sort",
+        Kind::Limit(_) => "Limit",
+        Kind::Project(_) => "Project",
+        Kind::ProjectSet { .. } => "ProjectSet",
+        Kind::Union => "Union",
+    };
+    let info = match &node.kind {
+        Kind::Scan(scan) => self::scan(scan),
+        _ => info(node),
+    };
+    let line = format!("{name} {kind} {info}");
+    line.trim_end().to_owned()
+}
+
+/// What the node does, for explain.
+pub(super) fn info(node: &Node) -> String {
+    let all = joined_schema(node);
+    let condition = |condition: &thalweg_expr::Expr| format!("Condition:{{ {} }}", expr::expr(condition, &all));
+    match &node.kind {
+        Kind::Scan(scan) => {
+            let columns: Vec<String> = scan.projection.slots.iter().map(|wanted| want(&wanted.want)).collect();
+            format!("StreamName: {}, StreamFields:[ {} ]", scan.stream.name, columns.join(", "))
+        }
+        Kind::Watermark { late_tolerance } => format!("LateTolerance: {late_tolerance}"),
+        Kind::Analytic(calls) => {
+            // Later calls may read earlier ones, which only the output names.
+            let calls: Vec<String> = calls.iter().map(|call| expr::analytic(call, &node.schema)).collect();
+            format!("Funcs:[ {} ]", calls.join(", "))
+        }
+        Kind::WindowFilter(filter) | Kind::Filter(filter) => condition(filter),
+        Kind::Window(window) => self::window(window, &all),
+        Kind::Join(steps) => steps.iter().map(|step| join(step, &node.schema)).collect::<Vec<_>>().join("; "),
+        Kind::LookupJoin(lookup) => self::lookup(lookup, &all, &node.schema),
+        Kind::Compute(values) => expr::exprs(values, &all),
+        Kind::AggFunc(calls) => {
+            let calls: Vec<String> = calls.iter().map(|call| expr::aggregate(call, &all)).collect();
+            calls.join(", ")
+        }
+        Kind::Aggregate { keys, calls } => {
+            let calls: Vec<String> = calls.iter().map(|call| expr::aggregate(call, &all)).collect();
+            format!("Dimension:{{ {} }}, Calls:[ {} ]", expr::exprs(keys, &all), calls.join(", "))
+        }
+        Kind::Having { condition: having, grouped } => {
+            let whole = if *grouped { "" } else { ", of the whole" };
+            condition(having) + whole
+        }
+        Kind::RowNumber { partition_by, order_by } => {
+            let (partition_by, order_by) = (expr::exprs(partition_by, &all), expr::keys(order_by, &all));
+            format!("row_number PARTITION BY [ {partition_by} ] ORDER BY [ {order_by} ]")
+        }
+        Kind::Sort(keys) => format!("SortFields:[ {} ]", expr::keys(keys, &all)),
+        Kind::Limit(limit) => limit.to_string(),
+        Kind::Project(columns) => {
+            let columns: Vec<String> = columns.iter().map(|column| output(column, &all)).collect();
+            format!("Fields:[ {} ]", columns.join(", "))
+        }
+        Kind::ProjectSet { set, function, limit } => {
+            let limit = limit.map_or_else(String::new, |limit| format!(", limit: {limit}"));
+            format!("{} of field {}{limit}", function.name(), set.0)
+        }
+        Kind::Union => String::new(),
+    }
+}
+
+/// The slots that a node's expressions read: those of its inputs, one after the other.
+fn joined_schema(node: &Node) -> Schema {
+    Schema { fields: node.inputs.iter().flat_map(|input| input.schema.fields.iter().cloned()).collect() }
+}
+
+fn want(want: &Want) -> String {
+    match want {
+        Want::Column { path, .. } => path.join("."),
+        Want::Everything => "*".to_owned(),
+        Want::Meta => "$meta".to_owned(),
+    }
+}
+
+fn wanted(wanted: &Wanted) -> String {
+    let declared = match &wanted.want {
+        Want::Column { data_type: Some(data_type), .. } => format!(" {data_type:?}"),
+        _ => String::new(),
+    };
+    let strict = if wanted.strict.is_some() { " strict" } else { "" };
+    format!("{}{declared}{strict}", want(&wanted.want))
+}
+
+fn scan(scan: &Scan) -> String {
+    let columns: Vec<String> = scan.projection.slots.iter().map(wanted).collect();
+    let mut text = format!("[{}]", columns.join(", "));
+    if scan.alias != scan.stream.name {
+        text = format!("AS {} {text}", scan.alias);
+    }
+    if let Some((slot, _)) = &scan.event_time {
+        text.push_str(&format!(" time {}", slot.0));
+    }
+    if let Some(retain) = scan.retain {
+        text.push_str(&format!(" retain {retain}"));
+    }
+    text
+}
+
+fn window(window: &Window, schema: &Schema) -> String {
+    let mut text = match &window.kind {
+        WindowKind::Tumbling { unit, length } => format!("windowType:TUMBLING_WINDOW, unit:{unit:?}, length:{length}"),
+        WindowKind::Hopping { unit, length, hop } => {
+            format!("windowType:HOPPING_WINDOW, unit:{unit:?}, length:{length}, interval:{hop}")
+        }
+        WindowKind::Sliding { length, delay } => format!("windowType:SLIDING_WINDOW, length:{length}, delay:{delay}"),
+        WindowKind::Session { unit, max_duration, timeout } => {
+            format!("windowType:SESSION_WINDOW, unit:{unit:?}, length:{max_duration}, timeout:{timeout}")
+        }
+        WindowKind::Count { length, step } => format!("windowType:COUNT_WINDOW, length:{length}, interval:{step}"),
+        WindowKind::State { begin, emit } => {
+            let emit = emit.as_ref().map(|emit| format!(", emit:{}", expr::expr(emit, schema)));
+            format!("windowType:STATE_WINDOW, begin:{}{}", expr::expr(begin, schema), emit.unwrap_or_default())
+        }
+    };
+    if let Some(trigger) = &window.trigger {
+        text.push_str(&format!(", when:{}", expr::expr(trigger, schema)));
+    }
+    if !window.partition_by.is_empty() {
+        text.push_str(&format!(", partition:[ {} ]", expr::exprs(&window.partition_by, schema)));
+    }
+    if window.event_time {
+        text.push_str(", event time");
+    }
+    format!("{{ {text} }}")
+}
+
+fn join(step: &JoinStep, schema: &Schema) -> String {
+    let on = step.on.as_ref().map_or_else(String::new, |on| format!(" ON {}", expr::expr(on, schema)));
+    let hash = if step.equi.is_empty() { String::new() } else { format!(", {} equal", step.equi.len()) };
+    format!("{:?} side {}{on}{hash}", step.kind, step.side)
+}
+
+fn lookup(lookup: &Lookup, input: &Schema, both: &Schema) -> String {
+    let key = |(name, value): &(_, _)| format!("{name} = {}", expr::expr(value, input));
+    let keys: Vec<String> = lookup.keys.iter().map(key).collect();
+    let on = lookup.on.as_ref().map_or_else(String::new, |on| format!(", ON {}", expr::expr(on, both)));
+    let columns: Vec<String> = lookup.projection.slots.iter().map(wanted).collect();
+    format!("{:?} {} [{}] KEYS [ {} ]{on}", lookup.kind, lookup.alias, columns.join(", "), keys.join(", "))
+}
+
+fn output(column: &OutputColumn, schema: &Schema) -> String {
+    match column {
+        OutputColumn::One { name, expr: value, empty } => {
+            let value = expr::expr(value, schema);
+            let mark = match empty {
+                Empty::KeepNull => "",
+                Empty::Omit => "?",
+                Empty::Null => "!",
+            };
+            if value == **name { format!("{name}{mark}") } else { format!("{value} AS {name}{mark}") }
+        }
+        OutputColumn::Spread { slots, except } => {
+            let members: Vec<String> = slots.iter().map(|(name, slot)| expr::member(name, *slot, schema)).collect();
+            let except = if except.is_empty() { String::new() } else { format!(" EXCEPT({})", except.join(", ")) };
+            format!("{{{}}}{except}", members.join(", "))
+        }
+        OutputColumn::Keyed { expr: value } => format!("{{{}}}", expr::expr(value, schema)),
+    }
+}

@@ -1,0 +1,61 @@
+//! Names of nodes as upstream gives them (R3.2, R3.4): `3_filter`, by a running index.
+//!
+//! The index counts the source side too: the connector, its decoder if it has one, its preprocessor if there is
+//! one (C2.5). Nodes that upstream does not have stay without name and number.
+
+use std::sync::Arc;
+
+use crate::logical::{Kind, Node, Plan, Scan};
+
+/// Gives every node its name.
+pub(crate) fn name(mut plan: Plan) -> Plan {
+    let mut index = 0;
+    name_node(&mut plan.root, &mut index);
+    plan
+}
+
+fn name_node(node: &mut Node, index: &mut usize) {
+    node.inputs.iter_mut().for_each(|input| name_node(input, index));
+    if let Kind::Scan(scan) = &node.kind {
+        *index += n_source_nodes(scan);
+        node.name = Arc::clone(&scan.stream.name);
+        return;
+    }
+    let Some(suffix) = suffix(&node.kind) else { return };
+    // Upstream aligns tables in a node of its own before the join.
+    *index += 1 + usize::from(matches!(node.kind, Kind::Join(_)) && aligns_tables(node));
+    node.name = match &node.kind {
+        Kind::LookupJoin(lookup) => Arc::clone(&lookup.alias),
+        _ => Arc::from(format!("{index}_{suffix}")),
+    };
+}
+
+fn n_source_nodes(scan: &Scan) -> usize {
+    let is_preprocessed = scan.event_time.is_some() || scan.stream.strict && scan.stream.columns.is_some();
+    1 + usize::from(scan.stream.has_decoder) + usize::from(is_preprocessed)
+}
+
+fn aligns_tables(join: &Node) -> bool {
+    join.inputs.iter().any(|input| matches!(&input.kind, Kind::Scan(scan) if scan.retain.is_some()))
+}
+
+/// The name without its number; none for nodes that upstream does not have.
+pub(crate) fn suffix(kind: &Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Watermark { .. } => Some("watermark"),
+        Kind::Analytic(_) => Some("analytic"),
+        Kind::WindowFilter(_) => Some("windowFilter"),
+        Kind::Window(_) => Some("window"),
+        Kind::Join(_) => Some("join"),
+        Kind::LookupJoin(_) => Some("lookup"),
+        Kind::Filter(_) => Some("filter"),
+        Kind::AggFunc(_) => Some("agg_func"),
+        Kind::Aggregate { .. } => Some("aggregate"),
+        Kind::Having { .. } => Some("having"),
+        Kind::RowNumber { .. } => Some("windowFunc"),
+        Kind::Sort(_) => Some("order"),
+        Kind::Project(_) => Some("project"),
+        Kind::ProjectSet { .. } => Some("projectset"),
+        Kind::Scan(_) | Kind::Compute(_) | Kind::Limit(_) | Kind::Union => None,
+    }
+}

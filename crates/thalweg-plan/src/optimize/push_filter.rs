@@ -1,0 +1,177 @@
+//! Moves WHERE towards the sources, part by part, where the result stays the same (J-8, J-14).
+//!
+//! Below a window only in processing time, and only one whose windows do not depend on how many events there are:
+//! not count, not sliding. That is more than an optimization for session and state windows: it is where upstream
+//! evaluates WHERE. Never below analytic functions, aggregates in WHERE or a watermark, never
+//! into tables.
+
+use thalweg_core::Slot;
+use thalweg_expr::Expr;
+use thalweg_sql::ast::JoinKind;
+
+use crate::logical::{JoinStep, Kind, Node, Plan, WindowKind};
+use crate::rewrite;
+
+/// Runs the pass.
+pub(super) fn run(mut plan: Plan) -> Plan {
+    plan.root = push_node(plan.root);
+    plan
+}
+
+fn push_node(mut node: Node) -> Node {
+    node.inputs = node.inputs.into_iter().map(push_node).collect();
+    let Kind::Filter(condition) = &node.kind else { return node };
+    let mut parts: Vec<Option<Expr>> = rewrite::conjuncts(condition.clone()).into_iter().map(Some).collect();
+    let Some(input) = node.inputs.pop() else { return node };
+    let input = sink(input, &mut parts);
+    filter(input, parts.into_iter().flatten().collect())
+}
+
+/// Puts the parts on top of a node.
+fn filter(input: Node, parts: Vec<Expr>) -> Node {
+    let Some(condition) = rewrite::all_of(parts) else { return input };
+    let schema = std::sync::Arc::clone(&input.schema);
+    Node { name: std::sync::Arc::from(""), kind: Kind::Filter(condition), inputs: vec![input], schema }
+}
+
+/// Moves what it can below `node`; the parts that were taken are gone from `parts`.
+fn sink(mut node: Node, parts: &mut [Option<Expr>]) -> Node {
+    match &node.kind {
+        Kind::Window(window) => {
+            let does_not_count = matches!(
+                window.kind,
+                WindowKind::Tumbling { .. }
+                    | WindowKind::Hopping { .. }
+                    | WindowKind::Session { .. }
+                    | WindowKind::State { .. }
+            );
+            if does_not_count && !window.event_time {
+                node.inputs = sink_sides(node.inputs, parts, |_| true);
+            }
+            node
+        }
+        Kind::Join(steps) => sink_join(steps.clone(), node, parts),
+        Kind::Compute(_) | Kind::LookupJoin(_) | Kind::WindowFilter(_) => {
+            let n_slots = node.inputs[0].schema.len();
+            node.inputs = sink_sides(node.inputs, parts, |slot| slot.index() < n_slots);
+            node
+        }
+        _ => node,
+    }
+}
+
+/// Sinks each part that reads slots of one input alone into that input. Inputs' slots follow each other.
+fn sink_sides(inputs: Vec<Node>, parts: &mut [Option<Expr>], may: impl Fn(Slot) -> bool) -> Vec<Node> {
+    let (mut first, is_single) = (0, inputs.len() == 1);
+    let mut sunk = Vec::new();
+    for input in inputs {
+        let range = first..first + input.schema.len();
+        let is_own = |slot: &Slot| may(*slot) && range.contains(&slot.index());
+        first = range.end;
+        sunk.push(sink_into(input, range.start, parts, |part| {
+            let slots = rewrite::slots(part);
+            (is_single || !slots.is_empty()) && slots.iter().all(is_own)
+        }));
+    }
+    sunk
+}
+
+/// Takes the parts that `takes` picks, renumbers them for `input`, whose slots start at `first`, and sinks them on.
+fn sink_into(input: Node, first: usize, parts: &mut [Option<Expr>], takes: impl Fn(&Expr) -> bool) -> Node {
+    let taken: Vec<Expr> = parts.iter_mut().filter_map(|part| part.take_if(|part| takes(part))).collect();
+    let down = |slot: Slot| Slot(slot.0 - first as u32);
+    let mut taken: Vec<Option<Expr>> = taken.into_iter().map(|part| Some(rewrite::renumber(part, &down))).collect();
+    let input = sink(input, &mut taken);
+    filter(input, taken.into_iter().flatten().collect())
+}
+
+/// A part may go below a join into a stream whose rows are not made up for others (J-8): no row may appear or
+/// disappear but those that the part itself is about.
+fn sink_join(steps: Vec<JoinStep>, mut node: Node, parts: &mut [Option<Expr>]) -> Node {
+    let sides = sides(&node);
+    let n_sides = sides.len();
+    let from = (0..n_sides).find(|side| steps.iter().all(|step| step.side != *side)).unwrap_or(0);
+    let order: Vec<usize> = std::iter::once(from).chain(steps.iter().map(|step| step.side)).collect();
+    // The first output slot of each side, and how many it has.
+    let mut starts = vec![0; n_sides];
+    let mut next = 0;
+    for side in &order {
+        starts[*side] = next;
+        next += sides[*side].n_slots;
+    }
+    // The parts, renumbered to the sides' own order, as windows and the loop below see them.
+    let mut own_starts = vec![0; n_sides];
+    for side in 1..n_sides {
+        own_starts[side] = own_starts[side - 1] + sides[side - 1].n_slots;
+    }
+    for (position, side) in order.iter().enumerate() {
+        if sides[*side].is_table || !is_preserved(position, &steps) {
+            continue;
+        }
+        let range = starts[*side]..starts[*side] + sides[*side].n_slots;
+        let (input, shift) = (sides[*side].input, own_starts[*side]);
+        let base: usize = (0..input).map(|before| node.inputs[before].schema.len()).sum();
+        let own = std::mem::replace(&mut node.inputs[input], placeholder());
+        let to_input = |slot: Slot| Slot((slot.index() - range.start + shift - base) as u32);
+        let mut taken = Vec::new();
+        for part in parts.iter_mut() {
+            let is_own = |part: &mut Expr| {
+                let slots = rewrite::slots(part);
+                !slots.is_empty() && slots.iter().all(|slot| range.contains(&slot.index()))
+            };
+            taken.extend(part.take_if(is_own));
+        }
+        let (own, left) = sink_or_return(own, taken, &to_input);
+        node.inputs[input] = own;
+        let back = |slot: Slot| Slot((slot.index() + base - shift + range.start) as u32);
+        // What cannot pass the window goes back on top of the join.
+        let mut left = left.into_iter().map(|part| rewrite::renumber(part, &back));
+        for part in parts.iter_mut().filter(|part| part.is_none()) {
+            let Some(back_again) = left.next() else { break };
+            *part = Some(back_again);
+        }
+    }
+    node
+}
+
+/// Sinks the parts into a join's input: below its window, or on top of it if it is a stream by itself.
+fn sink_or_return(input: Node, taken: Vec<Expr>, down: &dyn Fn(Slot) -> Slot) -> (Node, Vec<Expr>) {
+    let mut parts: Vec<Option<Expr>> = taken.into_iter().map(|part| Some(rewrite::renumber(part, down))).collect();
+    let is_window = matches!(input.kind, Kind::Window(_));
+    let input = sink(input, &mut parts);
+    let left: Vec<Expr> = parts.into_iter().flatten().collect();
+    if is_window { (input, left) } else { (filter(input, left), Vec::new()) }
+}
+
+struct Side {
+    input: usize,
+    n_slots: usize,
+    is_table: bool,
+}
+
+fn sides(join: &Node) -> Vec<Side> {
+    let mut sides = Vec::new();
+    for (index, input) in join.inputs.iter().enumerate() {
+        let is_table = matches!(&input.kind, Kind::Scan(scan) if scan.retain.is_some());
+        match &input.kind {
+            Kind::Window(_) if index == 0 => sides.extend(
+                input.inputs.iter().map(|stream| Side { input: index, n_slots: stream.schema.len(), is_table: false }),
+            ),
+            _ => sides.push(Side { input: index, n_slots: input.schema.len(), is_table }),
+        }
+    }
+    sides
+}
+
+/// Whether dropping rows of the side in this position drops exactly the joined rows that they are part of.
+fn is_preserved(position: usize, steps: &[JoinStep]) -> bool {
+    let (own, later) = (position.checked_sub(1), &steps[position..]);
+    let enters = own.is_none_or(|own| matches!(steps[own].kind, JoinKind::Inner | JoinKind::Cross | JoinKind::Right));
+    enters && later.iter().all(|step| matches!(step.kind, JoinKind::Inner | JoinKind::Cross | JoinKind::Left))
+}
+
+/// Stands in while an input is taken out and put back.
+fn placeholder() -> Node {
+    let schema = std::sync::Arc::new(thalweg_core::Schema::default());
+    Node { name: std::sync::Arc::from(""), kind: Kind::Union, inputs: Vec::new(), schema }
+}
