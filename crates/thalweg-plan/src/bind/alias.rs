@@ -50,9 +50,6 @@ pub(super) struct Computed {
 /// An alias with more nodes than this is worth a slot when it is used twice.
 const DEAR: usize = 40;
 
-/// Built-ins that give another value when asked again.
-const UNSTEADY: [&str; 6] = ["rand", "newuuid", "tstamp", "delay", "get_keyed_state", "props"];
-
 impl<'q> Binder<'q, '_> {
     /// Collects the aliases and refuses duplicates (P-9).
     pub(super) fn collect_aliases(&mut self) {
@@ -168,11 +165,11 @@ impl<'q> Binder<'q, '_> {
 
     fn is_worth_a_slot(&self, value: &Expr) -> bool {
         let mut is_unsteady = false;
-        rewrite::walk(value, &mut |expr| {
+        value.walk(&mut |expr| {
             if let Expr::Call { function, .. } = expr {
                 is_unsteady |= match function {
                     FunctionRef::Remote(_) => true,
-                    FunctionRef::Builtin(function) => UNSTEADY.contains(&function.name),
+                    FunctionRef::Builtin(function) => !function.is_pure(),
                 };
             }
         });

@@ -398,7 +398,7 @@ impl Builder<'_, '_, '_> {
     /// An expression for a node whose input has this layout.
     fn place(&self, expr: Expr, layout: &[Slot]) -> Expr {
         let expr = rewrite::substitute(expr, &self.inlined);
-        rewrite::renumber(expr, &|slot| match layout.iter().position(|have| *have == slot) {
+        expr.map_slots(&|slot| match layout.iter().position(|have| *have == slot) {
             Some(position) => Slot(position as u32),
             None => {
                 self.is_lost.set(true);

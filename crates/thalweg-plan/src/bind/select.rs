@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use thalweg_core::{Diagnostic, Slot, Span};
+use thalweg_core::{Diagnostic, Slot};
 use thalweg_expr::{Expr, FunctionRef};
 use thalweg_sql::ast::{self, ExprKind};
 
@@ -170,11 +170,9 @@ impl Output {
             return Arc::clone(&alias.text);
         }
         let named = match &field.expr.kind {
-            // In parentheses it is an expression: then the node is wider than the name.
-            ExprKind::Name(parts) if parts.len() <= 2 && starts_with(field.expr.span, parts.first()) => {
-                parts.last().map(|part| Arc::clone(&part.text))
-            }
-            ExprKind::Call(call) if starts_with(field.expr.span, Some(&call.name)) => Some(call_name(call)),
+            _ if field.expr.is_parenthesized() => None,
+            ExprKind::Name(parts) if parts.len() <= 2 => parts.last().map(|part| Arc::clone(&part.text)),
+            ExprKind::Call(call) => Some(call_name(call)),
             ExprKind::Wildcard { .. } => Some(Arc::from("*")),
             _ => None,
         };
@@ -183,10 +181,6 @@ impl Output {
             Arc::from(format!("kuiper_field_{}", self.n_unnamed - 1))
         })
     }
-}
-
-fn starts_with(span: Span, name: Option<&ast::Name>) -> bool {
-    name.is_some_and(|name| name.span.start == span.start)
 }
 
 /// Built-ins are known in any case and named in lower case; other names are as they are.

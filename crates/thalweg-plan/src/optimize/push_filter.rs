@@ -80,7 +80,7 @@ fn sink_sides(inputs: Vec<Node>, parts: &mut [Option<Expr>], may: impl Fn(Slot) 
 fn sink_into(input: Node, first: usize, parts: &mut [Option<Expr>], takes: impl Fn(&Expr) -> bool) -> Node {
     let taken: Vec<Expr> = parts.iter_mut().filter_map(|part| part.take_if(|part| takes(part))).collect();
     let down = |slot: Slot| Slot(slot.0 - first as u32);
-    let mut taken: Vec<Option<Expr>> = taken.into_iter().map(|part| Some(rewrite::renumber(part, &down))).collect();
+    let mut taken: Vec<Option<Expr>> = taken.into_iter().map(|part| Some(part.map_slots(&down))).collect();
     let input = sink(input, &mut taken);
     filter(input, taken.into_iter().flatten().collect())
 }
@@ -125,7 +125,7 @@ fn sink_join(steps: Vec<JoinStep>, mut node: Node, parts: &mut [Option<Expr>]) -
         node.inputs[input] = own;
         let back = |slot: Slot| Slot((slot.index() + base - shift + range.start) as u32);
         // What cannot pass the window goes back on top of the join.
-        let mut left = left.into_iter().map(|part| rewrite::renumber(part, &back));
+        let mut left = left.into_iter().map(|part| part.map_slots(&back));
         for part in parts.iter_mut().filter(|part| part.is_none()) {
             let Some(back_again) = left.next() else { break };
             *part = Some(back_again);
@@ -136,7 +136,7 @@ fn sink_join(steps: Vec<JoinStep>, mut node: Node, parts: &mut [Option<Expr>]) -
 
 /// Sinks the parts into a join's input: below its window, or on top of it if it is a stream by itself.
 fn sink_or_return(input: Node, taken: Vec<Expr>, down: &dyn Fn(Slot) -> Slot) -> (Node, Vec<Expr>) {
-    let mut parts: Vec<Option<Expr>> = taken.into_iter().map(|part| Some(rewrite::renumber(part, down))).collect();
+    let mut parts: Vec<Option<Expr>> = taken.into_iter().map(|part| Some(part.map_slots(down))).collect();
     let is_window = matches!(input.kind, Kind::Window(_));
     let input = sink(input, &mut parts);
     let left: Vec<Expr> = parts.into_iter().flatten().collect();
