@@ -32,6 +32,10 @@ pub fn kind_name(cell: &Cell<'_>) -> &'static str {
 
 /// The error of an operator whose operands do not go together (O-2, O-6).
 pub fn invalid_operation(left: &Cell<'_>, op: BinaryOp, right: &Cell<'_>) -> RowError {
+    if matches!(left, Cell::Json(_) | Cell::Value(_)) {
+        // Upstream refuses lists and maps on the left before it looks at the right.
+        return RowError::text(format!("{} is an invalid operation for {}", op.symbol(), kind_name(left)));
+    }
     let text = format!("{} {} {}", described(left), op.symbol(), described(right));
     RowError::InvalidOperation(text.into())
 }

@@ -99,9 +99,7 @@ fn push(
         (Cell::Bool(a), Cell::Bool(b)) if op == BinaryOp::BitOr => out.push_bool(a | b),
         (Cell::Bool(a), Cell::Bool(b)) if op == BinaryOp::BitXor => out.push_bool(a ^ b),
         (a, b) => {
-            let result = cast::number(&a)
-                .zip(cast::number(&b))
-                .and_then(|(x, y)| floats(op, x, y));
+            let result = cast::number(&a).zip(cast::number(&b)).and_then(|(x, y)| floats(op, x, y));
             out.push_float(result.unwrap_or_else(|| Err(invalid_operation(&a, op, &b)))?);
         }
     }
@@ -138,15 +136,11 @@ fn floats(op: BinaryOp, a: f64, b: f64) -> Option<Result<f64, RowError>> {
 
 /// `-x`.
 pub(crate) fn negate(value: &ColumnRef<'_>, rows: &Selection, n_rows: usize) -> ColumnRef<'static> {
-    kernel::per_row(value.is_constant(), rows, n_rows, |row, out| {
-        match value.cell(row) {
-            Cell::Missing | Cell::Null => out.push_null(),
-            Cell::Int(value) => out.push_int(value.wrapping_neg()),
-            Cell::Float(value) => out.push_float(-value),
-            Cell::Error(error) => out.push_error(error.clone()),
-            other => out.push_error(RowError::InvalidOperation(
-                format!("- {}", described(&other)).into(),
-            )),
-        }
+    kernel::per_row(value.is_constant(), rows, n_rows, |row, out| match value.cell(row) {
+        Cell::Missing | Cell::Null => out.push_null(),
+        Cell::Int(value) => out.push_int(value.wrapping_neg()),
+        Cell::Float(value) => out.push_float(-value),
+        Cell::Error(error) => out.push_error(error.clone()),
+        other => out.push_error(RowError::InvalidOperation(format!("- {}", described(&other)).into())),
     })
 }

@@ -112,8 +112,19 @@ pub(crate) fn between(
     let constant = value.is_constant() && low.is_constant() && high.is_constant();
     kernel::per_row(constant, rows, n_rows, |row, out| {
         let (value, low, high) = (value.cell(row), low.cell(row), high.cell(row));
-        let above = checked(BinaryOp::GtEq, value, low, cx);
-        let inside = above.and_then(|above| Ok(checked(BinaryOp::LtEq, value, high, cx)? && above));
+        let holds = |op, bound: Cell<'_>| match checked(op, value, bound, cx) {
+            Err(RowError::InvalidOperation(_)) => {
+                let text = format!(
+                    "between operator cannot compare {} and {}",
+                    described(&value),
+                    described(&bound)
+                );
+                Err(RowError::text(text))
+            }
+            other => other,
+        };
+        let above = holds(BinaryOp::GtEq, low);
+        let inside = above.and_then(|above| Ok(holds(BinaryOp::LtEq, high)? && above));
         let nothing = [value, low, high].iter().any(Cell::is_nothing);
         push_bool(out, inside.map(|inside| !nothing && inside != negated));
     })
@@ -180,11 +191,8 @@ fn in_cell(negated: bool, value: Cell<'_>, array: Cell<'_>, cx: &EvalCx<'_>) -> 
         Value::List(items) => contains(negated, value, items.iter().map(Cell::of), cx),
         _ => {
             let op = if negated { "NOT IN" } else { "IN" };
-            let text = format!(
-                "{} {op} {}: the right side is not an array",
-                described(&value),
-                described(&array)
-            );
+            let text =
+                format!("{} {op} {}: the right side is not an array", described(&value), described(&array));
             Err(RowError::InvalidOperation(text.into()))
         }
     }
@@ -193,8 +201,5 @@ fn in_cell(negated: bool, value: Cell<'_>, array: Cell<'_>, cx: &EvalCx<'_>) -> 
 /// The error of a condition that is not a boolean.
 pub(crate) fn not_a_condition(cell: &Cell<'_>) -> RowError {
     let value = thalweg_core::cast::go_text(&cell.to_value());
-    RowError::text(format!(
-        "invalid condition that returns non-bool value {}({value})",
-        kind_name(cell)
-    ))
+    RowError::text(format!("invalid condition that returns non-bool value {}({value})", kind_name(cell)))
 }

@@ -52,33 +52,17 @@ impl Expr {
                 let list: Vec<_> = list.iter().map(|member| member.eval(batch, rows, cx)).collect();
                 compare::in_list(*negated, &value, &list, at, cx)
             }
-            Self::InArray {
-                negated,
-                value,
-                array,
-            } => {
+            Self::InArray { negated, value, array } => {
                 let (value, array) = (value.eval(batch, rows, cx), array.eval(batch, rows, cx));
                 compare::in_array(*negated, &value, &array, at, cx)
             }
             Self::IsNull { negated, value } => is_null(*negated, &value.eval(batch, rows, cx), at),
             Self::Path(base, steps) => path::path(&base.eval(batch, rows, cx), steps, batch, rows, cx),
-            Self::Case {
-                value,
-                arms,
-                otherwise,
-            } => {
-                let case = Case {
-                    value: value.as_deref(),
-                    arms,
-                    otherwise: otherwise.as_deref(),
-                };
+            Self::Case { value, arms, otherwise } => {
+                let case = Case { value: value.as_deref(), arms, otherwise: otherwise.as_deref() };
                 logic::case(&case, batch, rows, cx)
             }
-            Self::Call {
-                function,
-                args,
-                call_id,
-            } => {
+            Self::Call { function, args, call_id } => {
                 let args: Vec<_> = args.iter().map(|arg| arg.eval(batch, rows, cx)).collect();
                 match function {
                     FunctionRef::Builtin(function) => builtin(function, &args, at, cx),
@@ -96,9 +80,7 @@ impl Expr {
         let mut filtered = Filtered::default();
         if column.column().seen().only(Tag::Bool) && !column.is_constant() {
             let words = column.column().words();
-            filtered
-                .passed
-                .extend(rows.iter().filter(|row| words[*row] != 0).map(|row| row as u32));
+            filtered.passed.extend(rows.iter().filter(|row| words[*row] != 0).map(|row| row as u32));
             return filtered;
         }
         for row in rows {
@@ -131,11 +113,9 @@ pub(crate) fn binary(
 }
 
 fn is_null(negated: bool, value: &ColumnRef<'_>, (rows, n_rows): (&Selection, usize)) -> ColumnRef<'static> {
-    kernel::per_row(value.is_constant(), rows, n_rows, |row, out| {
-        match value.cell(row) {
-            Cell::Error(error) => out.push_error(error.clone()),
-            cell => out.push_bool(cell.is_nothing() != negated),
-        }
+    kernel::per_row(value.is_constant(), rows, n_rows, |row, out| match value.cell(row) {
+        Cell::Error(error) => out.push_error(error.clone()),
+        cell => out.push_bool(cell.is_nothing() != negated),
     })
 }
 
@@ -196,11 +176,7 @@ pub(crate) fn call_row(
         Nulls::Zero => Value::Int(0),
         Nulls::MinusOne => Value::Int(-1),
     };
-    if args.iter().any(is_empty) {
-        Ok(answer)
-    } else {
-        call(args, cx)
-    }
+    if args.iter().any(is_empty) { Ok(answer) } else { call(args, cx) }
 }
 
 /// Null, `[]` and `{}` (S5).
@@ -232,20 +208,8 @@ fn remote(
     };
     let mut results = Column::new();
     if !called.is_empty() {
-        let call_cx = CallCx {
-            rule: cx.rule,
-            node: cx.node,
-            call_id,
-        };
-        function.call(
-            &Frame {
-                args,
-                rows: called,
-                groups: None,
-            },
-            &mut results,
-            &call_cx,
-        );
+        let call_cx = CallCx { rule: cx.rule, node: cx.node, call_id };
+        function.call(&Frame { args, rows: called, groups: None }, &mut results, &call_cx);
     }
     if !failing && results.len() == called.len() {
         return ColumnRef::owned(results.spread(called, n_rows));
@@ -260,10 +224,9 @@ fn remote(
             Some(error) => out.push_error(error),
             None => match answers.next() {
                 Some(answer) => out.push_cell(results.cell(answer)),
-                None => out.push_error(RowError::text(format!(
-                    "function {} gave no result",
-                    function.name()
-                ))),
+                None => {
+                    out.push_error(RowError::text(format!("function {} gave no result", function.name())))
+                }
             },
         }
     })

@@ -96,12 +96,7 @@ pub enum ArgKind {
 impl Arg {
     /// A required argument.
     pub const fn new(name: &'static str, kind: ArgKind) -> Self {
-        Self {
-            name,
-            kind,
-            optional: false,
-            repeated: false,
-        }
+        Self { name, kind, optional: false, repeated: false }
     }
 
     /// The same, optional.

@@ -55,22 +55,13 @@ fn ints<'a>(column: &'a ColumnRef<'_>) -> Option<Lane<'a, i64>> {
 fn floats<'a>(column: &'a ColumnRef<'_>) -> Option<Lane<'a, f64>> {
     let values = match column.column().floats() {
         Some(values) => Cow::Borrowed(values),
-        None => column
-            .column()
-            .ints()?
-            .iter()
-            .map(|value| *value as f64)
-            .collect(),
+        None => column.column().ints()?.iter().map(|value| *value as f64).collect(),
     };
     lane(column, values)
 }
 
 fn lane<'a, T: Copy>(column: &ColumnRef<'_>, values: Cow<'a, [T]>) -> Option<Lane<'a, T>> {
-    if column.is_constant() {
-        values.first().copied().map(Lane::One)
-    } else {
-        Some(Lane::Many(values))
-    }
+    if column.is_constant() { values.first().copied().map(Lane::One) } else { Some(Lane::Many(values)) }
 }
 
 /// Applies `op` to each pair: the whole column at once, selected or not.

@@ -1,8 +1,8 @@
 //! LIKE (O-10): `%` is any run, `_` one character, neither matches a line break; `\%` and `\_` are meant literally;
 //! everything else stands for itself.
 
-use thalweg_core::cast::invalid_operation;
-use thalweg_core::{BinaryOp, Cell, ColumnRef, RowError, Selection};
+use thalweg_core::cast::go_text;
+use thalweg_core::{Cell, ColumnRef, RowError, Selection};
 
 use crate::compare::push_bool;
 use crate::kernel;
@@ -15,11 +15,6 @@ pub(crate) fn like(
     rows: &Selection,
     n_rows: usize,
 ) -> ColumnRef<'static> {
-    let op = if negated {
-        BinaryOp::NotLike
-    } else {
-        BinaryOp::Like
-    };
     let compiled = match pattern.cell(0) {
         Cell::Str(pattern_text) if pattern.is_constant() => Some(compile(pattern_text)),
         _ => None,
@@ -33,10 +28,16 @@ pub(crate) fn like(
                 Some(compiled) => matches(compiled, text) != negated,
                 None => matches(&compile(pattern), text) != negated,
             }),
-            (text, pattern) => Err::<bool, RowError>(invalid_operation(&text, op, &pattern)),
+            (Cell::Str(_), pattern) => Err(refused("right", &pattern)),
+            (text, _) => Err(refused("left", &text)),
         };
         push_bool(out, result);
     })
+}
+
+fn refused(side: &str, found: &Cell<'_>) -> RowError {
+    let found = go_text(&found.to_value());
+    RowError::text(format!("LIKE operator {side} operand expects string, but found {found}"))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -117,11 +118,7 @@ mod tests {
             ("ABC", "abc", false),
             ("aaab", "%a%b", true),
         ] {
-            assert_eq!(
-                matches(&compile(pattern), text),
-                expected,
-                "{text} LIKE {pattern}"
-            );
+            assert_eq!(matches(&compile(pattern), text), expected, "{text} LIKE {pattern}");
         }
     }
 }

@@ -18,11 +18,8 @@ pub(crate) fn and_or(
     // The value of the left side that decides alone.
     let decisive = op == BinaryOp::Or;
     let left = left.eval(batch, rows, cx);
-    let undecided: Vec<u32> = rows
-        .iter()
-        .filter(|row| needs_right(left.cell(*row), decisive))
-        .map(|row| row as u32)
-        .collect();
+    let undecided: Vec<u32> =
+        rows.iter().filter(|row| needs_right(left.cell(*row), decisive)).map(|row| row as u32).collect();
     if undecided.is_empty() && left.column().seen().only(Tag::Bool) {
         return match left.is_constant() {
             true => kernel::constant(left.cell(0)),
@@ -59,15 +56,11 @@ fn both(op: BinaryOp, left: Cell<'_>, right: Cell<'_>) -> Result<bool, RowError>
 
 /// NOT; of null it is null.
 pub(crate) fn not(value: &ColumnRef<'_>, rows: &Selection, n_rows: usize) -> ColumnRef<'static> {
-    kernel::per_row(value.is_constant(), rows, n_rows, |row, out| {
-        match value.cell(row) {
-            Cell::Bool(value) => out.push_bool(!value),
-            Cell::Missing | Cell::Null => out.push_null(),
-            Cell::Error(error) => out.push_error(error.clone()),
-            other => out.push_error(RowError::InvalidOperation(
-                format!("NOT {}", described(&other)).into(),
-            )),
-        }
+    kernel::per_row(value.is_constant(), rows, n_rows, |row, out| match value.cell(row) {
+        Cell::Bool(value) => out.push_bool(!value),
+        Cell::Missing | Cell::Null => out.push_null(),
+        Cell::Error(error) => out.push_error(error.clone()),
+        other => out.push_error(RowError::InvalidOperation(format!("NOT {}", described(&other)).into())),
     })
 }
 
@@ -98,11 +91,7 @@ pub(crate) fn case<'a>(
         let condition = when.eval(batch, &reached, cx);
         let (mut taken, mut next) = (Vec::new(), Vec::new());
         for row in reached.iter() {
-            match is_taken(
-                value.as_ref().map(|value| value.cell(row)),
-                condition.cell(row),
-                cx,
-            ) {
+            match is_taken(value.as_ref().map(|value| value.cell(row)), condition.cell(row), cx) {
                 Ok(true) => taken.push(row as u32),
                 Ok(false) => next.push(row as u32),
                 Err(error) => {
@@ -111,15 +100,12 @@ pub(crate) fn case<'a>(
                 }
             }
         }
-        taken
-            .iter()
-            .for_each(|row| choice[*row as usize] = results.len() as u32);
+        taken.iter().for_each(|row| choice[*row as usize] = results.len() as u32);
         results.push(then.eval(batch, &Selection::rows(taken), cx));
         left = next;
     }
     if let Some(otherwise) = case.otherwise.filter(|_| !left.is_empty()) {
-        left.iter()
-            .for_each(|row| choice[*row as usize] = results.len() as u32);
+        left.iter().for_each(|row| choice[*row as usize] = results.len() as u32);
         results.push(otherwise.eval(batch, &Selection::rows(left), cx));
     }
     failed.sort_unstable_by_key(|(row, _)| *row);

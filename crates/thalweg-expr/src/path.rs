@@ -66,10 +66,7 @@ impl Index {
                 Cell::Int(index) => Ok(index),
                 Cell::Float(index) => Ok(index as i64),
                 Cell::Error(error) => Err(error.clone()),
-                other => Err(RowError::text(format!(
-                    "index {} is not int",
-                    go_text(&other.to_value())
-                ))),
+                other => Err(RowError::text(format!("index {} is not int", go_text(&other.to_value())))),
             },
         }
     }
@@ -116,9 +113,7 @@ impl<'a> Node<'a> {
             Node::Owned(Value::Map(fields)) => Ok(fields.get(name).cloned().map_or(NOTHING, Node::Owned)),
             Node::Cell(Cell::Json(_) | Cell::Value(_)) | Node::Owned(Value::List(_)) => {
                 let text = go_text(&self.to_value());
-                Err(RowError::text(format!(
-                    "the result {text} is not a type of map[string]interface{{}}"
-                )))
+                Err(RowError::text(format!("the result {text} is not a type of map[string]interface{{}}")))
             }
             _ => Ok(NOTHING),
         }
@@ -155,24 +150,18 @@ impl<'a> Node<'a> {
         let len = items.len();
         let start = match start.map(|index| index.at(row)).transpose()?.unwrap_or(0) {
             start if start >= 0 && start as usize >= len => {
-                return Err(RowError::text(format!(
-                    "start value is out of index: {start} of {len}"
-                )));
+                return Err(RowError::text(format!("start value is out of index: {start} of {len}")));
             }
             start => position(start, len)?,
         };
         let end = match end.map(|index| index.at(row)).transpose()?.unwrap_or(len as i64) {
             end if end >= 0 && end as usize <= len => end as usize,
             end if end >= 0 => {
-                return Err(RowError::text(format!(
-                    "end value is out of index: {end} of {len}"
-                )));
+                return Err(RowError::text(format!("end value is out of index: {end} of {len}")));
             }
             end => position(end, len)?,
         };
-        Ok(Node::Owned(Value::list(
-            items.get(start..end).unwrap_or_default().to_vec(),
-        )))
+        Ok(Node::Owned(Value::list(items.get(start..end).unwrap_or_default().to_vec())))
     }
 
     fn no_list(&self) -> RowError {
@@ -209,11 +198,7 @@ const NOTHING: Node<'static> = Node::Cell(Cell::Null);
 
 /// O-12: negative indices count from the end.
 fn position(index: i64, len: usize) -> Result<usize, RowError> {
-    let at = if index < 0 {
-        index.checked_add(len as i64)
-    } else {
-        Some(index)
-    };
+    let at = if index < 0 { index.checked_add(len as i64) } else { Some(index) };
     match at.and_then(|at| usize::try_from(at).ok()) {
         Some(at) if at < len => Ok(at),
         _ => Err(RowError::OutOfIndex { index, len }),
@@ -229,11 +214,7 @@ fn raw_member<'a>(raw: &'a [u8], name: &str) -> Result<Option<&'a [u8]>, FormatE
     let (mut first, mut found) = (true, None);
     while let Some(key) = scanner.next_key(first)? {
         first = false;
-        let wanted = if key.escaped {
-            key.decode(raw) == name
-        } else {
-            key.raw(raw) == name.as_bytes()
-        };
+        let wanted = if key.escaped { key.decode(raw) == name } else { key.raw(raw) == name.as_bytes() };
         let (start, end) = scanner.skip()?;
         if wanted {
             found = Some(&raw[start..end]);

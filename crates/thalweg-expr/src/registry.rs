@@ -49,15 +49,9 @@ impl FunctionRegistry {
 
     /// All names, for hints.
     pub fn names(&self) -> Vec<String> {
-        let builtin = builtin::TABLES
-            .iter()
-            .copied()
-            .flatten()
-            .flat_map(|f| f.aliases.iter().copied().chain([f.name]));
-        builtin
-            .map(str::to_owned)
-            .chain(self.remote.iter().flat_map(|remote| remote.names()))
-            .collect()
+        let builtin =
+            builtin::TABLES.iter().copied().flatten().flat_map(|f| f.aliases.iter().copied().chain([f.name]));
+        builtin.map(str::to_owned).chain(self.remote.iter().flat_map(|remote| remote.names())).collect()
     }
 }
 
@@ -65,9 +59,6 @@ impl FunctionRegistry {
 pub fn builtin(name: &str) -> Option<&'static Function> {
     builtin::TABLES.iter().copied().flatten().find(|function| {
         function.name.eq_ignore_ascii_case(name)
-            || function
-                .aliases
-                .iter()
-                .any(|alias| alias.eq_ignore_ascii_case(name))
+            || function.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name))
     })
 }

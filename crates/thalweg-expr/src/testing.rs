@@ -123,10 +123,7 @@ impl Parser<'_> {
                     let low = self.binary(4);
                     self.expect("and");
                     let high = self.binary(4);
-                    left = Expr::Between {
-                        negated,
-                        parts: Box::new([left, low, high]),
-                    };
+                    left = Expr::Between { negated, parts: Box::new([left, low, high]) };
                     continue;
                 }
                 if self.eat("in") {
@@ -136,10 +133,7 @@ impl Parser<'_> {
                 if self.eat("is") {
                     let negated = self.eat("not");
                     self.expect("null");
-                    left = Expr::IsNull {
-                        negated,
-                        value: Box::new(left),
-                    };
+                    left = Expr::IsNull { negated, value: Box::new(left) };
                     continue;
                 }
             }
@@ -157,17 +151,9 @@ impl Parser<'_> {
     fn membership(&mut self, negated: bool, value: Expr) -> Expr {
         let value = Box::new(value);
         if self.eat("(") {
-            return Expr::InList {
-                negated,
-                value,
-                list: self.list(")"),
-            };
+            return Expr::InList { negated, value, list: self.list(")") };
         }
-        Expr::InArray {
-            negated,
-            value,
-            array: Box::new(self.postfix()),
-        }
+        Expr::InArray { negated, value, array: Box::new(self.postfix()) }
     }
 
     fn list(&mut self, close: &str) -> Vec<Expr> {
@@ -195,21 +181,14 @@ impl Parser<'_> {
                 }
                 self.expect("]");
             } else {
-                return if steps.is_empty() {
-                    base
-                } else {
-                    Expr::Path(Box::new(base), steps)
-                };
+                return if steps.is_empty() { base } else { Expr::Path(Box::new(base), steps) };
             }
         }
     }
 
     fn word(&mut self) -> &str {
         self.blanks();
-        let end = self
-            .rest
-            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-            .unwrap_or(self.rest.len());
+        let end = self.rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(self.rest.len());
         let (word, rest) = self.rest.split_at(end);
         self.rest = rest;
         word
@@ -261,16 +240,10 @@ impl Parser<'_> {
         if self.eat("(") {
             let function =
                 FunctionRef::Builtin(builtin(&name).unwrap_or_else(|| panic!("no function {name}")));
-            return Expr::Call {
-                function,
-                args: self.list(")"),
-                call_id: 0,
-            };
+            return Expr::Call { function, args: self.list(")"), call_id: 0 };
         }
         let slot = self.schema.fields.iter().position(|field| *field.name == *name);
-        Expr::Column(Slot(
-            slot.unwrap_or_else(|| panic!("no column {name} at {}", self.rest)) as u32,
-        ))
+        Expr::Column(Slot(slot.unwrap_or_else(|| panic!("no column {name} at {}", self.rest)) as u32))
     }
 
     fn case(&mut self) -> Expr {
@@ -283,10 +256,6 @@ impl Parser<'_> {
         }
         let otherwise = self.eat("else").then(|| Box::new(self.binary(0)));
         self.expect("end");
-        Expr::Case {
-            value,
-            arms,
-            otherwise,
-        }
+        Expr::Case { value, arms, otherwise }
     }
 }

@@ -22,21 +22,12 @@ impl Expr {
             Self::Between { parts, .. } => parts.iter().collect(),
             Self::InList { value, list, .. } => std::iter::once(&**value).chain(list).collect(),
             Self::InArray { value, array, .. } => vec![value, array],
-            Self::Path(base, steps) => std::iter::once(&**base)
-                .chain(steps.iter().flat_map(Step::exprs))
-                .collect(),
-            Self::Case {
-                value,
-                arms,
-                otherwise,
-            } => {
+            Self::Path(base, steps) => {
+                std::iter::once(&**base).chain(steps.iter().flat_map(Step::exprs)).collect()
+            }
+            Self::Case { value, arms, otherwise } => {
                 let arms = arms.iter().flat_map(|(when, then)| [when, then]);
-                value
-                    .as_deref()
-                    .into_iter()
-                    .chain(arms)
-                    .chain(otherwise.as_deref())
-                    .collect()
+                value.as_deref().into_iter().chain(arms).chain(otherwise.as_deref()).collect()
             }
             Self::Call { args, .. } => args.iter().collect(),
         }
@@ -61,10 +52,7 @@ impl Expr {
     pub fn hosts(&self) -> Vec<&str> {
         let mut hosts = Vec::new();
         self.walk(&mut |expr| {
-            if let Self::Call {
-                function: FunctionRef::Remote(function),
-                ..
-            } = expr
+            if let Self::Call { function: FunctionRef::Remote(function), .. } = expr
                 && !hosts.contains(&function.host())
             {
                 hosts.push(function.host());
@@ -77,15 +65,8 @@ impl Expr {
     pub fn is_pure(&self) -> bool {
         let mut pure = true;
         self.walk(&mut |expr| match expr {
-            Self::Call {
-                function: FunctionRef::Builtin(function),
-                ..
-            } => pure &= function.is_pure(),
-            Self::Call {
-                function: FunctionRef::Remote(_),
-                ..
-            }
-            | Self::Context(_) => pure = false,
+            Self::Call { function: FunctionRef::Builtin(function), .. } => pure &= function.is_pure(),
+            Self::Call { function: FunctionRef::Remote(_), .. } | Self::Context(_) => pure = false,
             _ => {}
         });
         pure
@@ -129,15 +110,9 @@ impl Expr {
                 visit(base);
                 steps.iter_mut().flat_map(Step::exprs_mut).for_each(visit);
             }
-            Self::Case {
-                value,
-                arms,
-                otherwise,
-            } => {
+            Self::Case { value, arms, otherwise } => {
                 value.iter_mut().for_each(|value| visit(value));
-                arms.iter_mut()
-                    .flat_map(|(when, then)| [when, then])
-                    .for_each(&mut *visit);
+                arms.iter_mut().flat_map(|(when, then)| [when, then]).for_each(&mut *visit);
                 otherwise.iter_mut().for_each(|otherwise| visit(otherwise));
             }
             Self::Call { args, .. } => args.iter_mut().for_each(visit),
@@ -184,18 +159,8 @@ fn write_key(key: &mut String, expr: &Expr) {
         Expr::InArray { negated, .. } => write!(key, "in array {negated}"),
         Expr::IsNull { negated, .. } => write!(key, "null {negated}"),
         Expr::Path(_, steps) => write!(key, "path {}", steps.iter().map(step_key).collect::<String>()),
-        Expr::Case {
-            value,
-            arms,
-            otherwise,
-        } => {
-            write!(
-                key,
-                "case {} {} {}",
-                value.is_some(),
-                arms.len(),
-                otherwise.is_some()
-            )
+        Expr::Case { value, arms, otherwise } => {
+            write!(key, "case {} {} {}", value.is_some(), arms.len(), otherwise.is_some())
         }
         Expr::Call { function, .. } => write!(key, "call {:?}", function.name()),
         Expr::Context(context) => write!(key, "{context:?}"),

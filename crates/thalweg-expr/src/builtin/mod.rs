@@ -2,5 +2,10 @@
 
 use crate::function::Function;
 
+mod aggregate;
+
 /// Every family's table.
-pub const TABLES: &[&[Function]] = &[];
+pub const TABLES: &[&[Function]] = &[aggregate::TABLE];
+
+#[cfg(test)]
+mod tests;

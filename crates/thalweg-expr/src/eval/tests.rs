@@ -28,11 +28,7 @@ fn check(cases: &[(&str, &str)]) {
     let batch = golden();
     for (text, expected) in cases {
         let got = run(text, &batch).remove(0);
-        let matches = if *expected == "ERR" {
-            got.starts_with("ERR ")
-        } else {
-            got == *expected
-        };
+        let matches = if *expected == "ERR" { got.starts_with("ERR ") } else { got == *expected };
         assert!(matches, "{text}: expected {expected}, got {got}");
     }
 }
@@ -107,10 +103,7 @@ fn golden_vectors_of_chapter_4_as_decided() {
         ("o.p.q", "7"),
         ("o->p->q", "7"),
         ("o->zz->q", "-"),
-        (
-            "arr->x",
-            "ERR the result [1 2 3] is not a type of map[string]interface{}",
-        ),
+        ("arr->x", "ERR the result [1 2 3] is not a type of map[string]interface{}"),
         ("o=o", "ERR"),
         ("arr=arr", "ERR"),
         ("o+1", "ERR"),
@@ -155,17 +148,16 @@ fn operators_beyond_the_golden_vectors() {
         ("n like 'x'", "false"),
         ("n not like 'x'", "false"),
         ("s like n", "false"),
-        ("a like 'x'", "ERR"),
+        ("a like 'x'", "ERR LIKE operator left operand expects string, but found 3"),
+        ("a between 1 and s", "ERR between operator cannot compare float64(3) and string(x)"),
+        ("arr + 1", "ERR + is an invalid operation for []interface {}"),
         // O-11
         (
             "case a when s then 1 end",
             "ERR evaluate case expression error: invalid operation float64(3) = string(x)",
         ),
         ("case a when 3 then 'three' when s then 1 end", "\"three\""),
-        (
-            "case when a/0 > 1 then 1 end",
-            "ERR evaluate case expression error: divided by zero",
-        ),
+        ("case when a/0 > 1 then 1 end", "ERR evaluate case expression error: divided by zero"),
         ("case when t then a/0 end", "ERR divided by zero"),
         ("case when a then 1 else 2 end", "2"),
         // O-12, O-13
@@ -203,13 +195,7 @@ fn raw_json_paths_find_escaped_keys_and_the_last_of_equal_ones() {
 
 #[test]
 fn filters_keep_true_drop_null_and_refuse_other_kinds() {
-    let mixed = [
-        Value::Bool(true),
-        Value::Null,
-        Value::Bool(false),
-        Value::Float(1.0),
-        Value::Bool(true),
-    ];
+    let mixed = [Value::Bool(true), Value::Null, Value::Bool(false), Value::Float(1.0), Value::Bool(true)];
     let batch = batch(vec![("c", Column::from_values(&mixed))]);
     let filtered = parse("c", &batch.schema).filter(&batch, &Selection::all(5), &mut cx());
     assert_eq!(filtered.passed, [0, 4]);
@@ -222,18 +208,9 @@ fn filters_keep_true_drop_null_and_refuse_other_kinds() {
 #[test]
 fn lazy_sides_and_branches_are_not_evaluated_for_rows_that_do_not_reach_them() {
     let batch = batch(vec![("a", Column::from_ints([0, 2, 0, 4]))]);
-    assert_eq!(
-        run("a != 0 and 8 / a > 2", &batch),
-        ["false", "true", "false", "false"]
-    );
-    assert_eq!(
-        run("case when a = 0 then -1 else 8 / a end", &batch),
-        ["-1", "4", "-1", "2"]
-    );
-    assert_eq!(
-        run("8 / a", &batch),
-        ["ERR divided by zero", "4", "ERR divided by zero", "2"]
-    );
+    assert_eq!(run("a != 0 and 8 / a > 2", &batch), ["false", "true", "false", "false"]);
+    assert_eq!(run("case when a = 0 then -1 else 8 / a end", &batch), ["-1", "4", "-1", "2"]);
+    assert_eq!(run("8 / a", &batch), ["ERR divided by zero", "4", "ERR divided by zero", "2"]);
 }
 
 #[test]
@@ -251,14 +228,7 @@ fn fast_and_plain_paths_agree_on_uniform_columns() {
     sides.extend([0.0, 1.5].map(|value| kernel::constant(Cell::Float(value))));
     sides.extend([0, 7].map(|value| kernel::constant(Cell::Int(value))));
     let arithmetic = "+-*/%&|^".chars();
-    let ops = [
-        BinaryOp::Eq,
-        BinaryOp::NotEq,
-        BinaryOp::Lt,
-        BinaryOp::LtEq,
-        BinaryOp::Gt,
-        BinaryOp::GtEq,
-    ];
+    let ops = [BinaryOp::Eq, BinaryOp::NotEq, BinaryOp::Lt, BinaryOp::LtEq, BinaryOp::Gt, BinaryOp::GtEq];
     let named = arithmetic.map(|symbol| match symbol {
         '+' => BinaryOp::Plus,
         '-' => BinaryOp::Minus,
@@ -301,11 +271,7 @@ fn text_columns_compare_alike_selected_or_not() {
 fn objects_keep_earlier_slots_and_spread_the_star() {
     let mut star = Column::new();
     star.push_json(br#"{"a":9,"z":1}"#);
-    let batch = batch(vec![
-        ("a", Column::from_ints([1])),
-        ("*", star),
-        ("m", Column::missing(1)),
-    ]);
+    let batch = batch(vec![("a", Column::from_ints([1])), ("*", star), ("m", Column::missing(1))]);
     let slots = [("a", 0), ("*", 1), ("m", 2)].map(|(name, slot)| (Arc::from(name), Slot(slot)));
     let expr = Expr::Object(slots.to_vec());
     let column = expr.eval(&batch, &Selection::all(1), &mut cx());
@@ -322,11 +288,7 @@ fn surroundings_are_null_outside_windows_and_times_are_the_rows_own() {
     };
     assert_eq!(value(Context::WindowStart, &batch), "-");
     assert_eq!(value(Context::EventTime { of_window: false }, &batch), "10");
-    batch.window = Some(WindowRange {
-        start: Timestamp(1),
-        end: Timestamp(2),
-        trigger: Timestamp(3),
-    });
+    batch.window = Some(WindowRange { start: Timestamp(1), end: Timestamp(2), trigger: Timestamp(3) });
     assert_eq!(value(Context::WindowEnd, &batch), "2");
     assert_eq!(value(Context::EventTime { of_window: true }, &batch), "3");
     assert_eq!(value(Context::RuleId, &batch), "\"rule1\"");

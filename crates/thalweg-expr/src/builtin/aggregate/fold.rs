@@ -1,0 +1,169 @@
+//! One aggregate = one [`Fold`]: the state of one group. [`Groups`] turns it into an accumulator for many.
+
+use std::fmt;
+
+use thalweg_core::state::{StateError, StateReader, StateWriter};
+use thalweg_core::{Cell, Column, ColumnRef, Selection};
+
+use crate::aggregate::{Accumulator, GroupId};
+use crate::expr::EvalCx;
+
+/// More arguments no built-in aggregate has.
+const MAX_ARGS: usize = 4;
+
+/// The state of one group.
+pub(crate) trait Fold: Default + Clone + fmt::Debug + Send + 'static {
+    /// Names the section in snapshots.
+    const NAME: &'static str;
+
+    /// Takes one row's arguments in.
+    fn add(&mut self, args: &[Cell<'_>], cx: &EvalCx<'_>);
+
+    /// The same for one float, when that is the only argument.
+    #[inline]
+    fn add_float(&mut self, value: f64, cx: &EvalCx<'_>) {
+        self.add(&[Cell::Float(value)], cx);
+    }
+
+    /// The same for one integer.
+    #[inline]
+    fn add_int(&mut self, value: i64, cx: &EvalCx<'_>) {
+        self.add(&[Cell::Int(value)], cx);
+    }
+
+    /// Takes in what came later.
+    fn merge(&mut self, later: &Self);
+
+    /// Pushes exactly one cell.
+    fn finish(&self, out: &mut Column, cx: &EvalCx<'_>);
+
+    /// Whether this row can be taken out again exactly.
+    fn can_retract(&self, _args: &[Cell<'_>]) -> bool {
+        false
+    }
+
+    /// Takes a row out for which [`Fold::can_retract`] holds.
+    fn retract(&mut self, _args: &[Cell<'_>]) {}
+
+    /// Writes the state.
+    fn save(&self, out: &mut StateWriter);
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Damage.
+    fn load(from: &mut StateReader<'_>) -> Result<Self, StateError>;
+}
+
+/// The states of all groups.
+#[derive(Debug)]
+pub(crate) struct Groups<F> {
+    states: Vec<F>,
+}
+
+/// For the function table.
+pub(crate) fn accumulator<F: Fold>() -> Box<dyn Accumulator> {
+    Box::new(Groups::<F> { states: Vec::new() })
+}
+
+impl<F: Fold> Groups<F> {
+    fn grow(&mut self, groups: &[GroupId]) {
+        let needed = groups.iter().max().map_or(0, |group| *group as usize + 1);
+        if needed > self.states.len() {
+            self.states.resize_with(needed, F::default);
+        }
+    }
+}
+
+fn cells<'a>(args: &'a [ColumnRef<'_>], row: usize, into: &mut [Cell<'a>; MAX_ARGS]) -> usize {
+    for (cell, arg) in into.iter_mut().zip(args) {
+        *cell = arg.cell(row);
+    }
+    args.len().min(MAX_ARGS)
+}
+
+impl<F: Fold> Accumulator for Groups<F> {
+    fn update(&mut self, groups: &[GroupId], args: &[ColumnRef<'_>], rows: &Selection, cx: &mut EvalCx<'_>) {
+        self.grow(groups);
+        let states = &mut self.states;
+        let pairs = groups.iter().zip(rows);
+        if let [ColumnRef::Rows(column)] = args {
+            if let Some(values) = column.floats() {
+                pairs.for_each(|(group, row)| states[*group as usize].add_float(values[row], cx));
+                return;
+            }
+            if let Some(values) = column.ints() {
+                pairs.for_each(|(group, row)| states[*group as usize].add_int(values[row], cx));
+                return;
+            }
+        }
+        let mut row_args = [Cell::Missing; MAX_ARGS];
+        for (group, row) in pairs {
+            let n_args = cells(args, row, &mut row_args);
+            states[*group as usize].add(&row_args[..n_args], cx);
+        }
+    }
+
+    fn merge(&mut self, other: &dyn Accumulator, map: &[GroupId], _cx: &mut EvalCx<'_>) {
+        // Accumulators of one call are of one type: both came from the same row of the function table.
+        let Some(other) = other.as_any().downcast_ref::<Self>() else { return };
+        self.grow(&map[..other.states.len().min(map.len())]);
+        for (state, group) in other.states.iter().zip(map) {
+            self.states[*group as usize].merge(state);
+        }
+    }
+
+    fn retract(&mut self, groups: &[GroupId], args: &[ColumnRef<'_>], rows: &Selection) -> bool {
+        let mut row_args = [Cell::Missing; MAX_ARGS];
+        let exact = groups.iter().zip(rows).all(|(group, row)| {
+            let n_args = cells(args, row, &mut row_args);
+            self.states.get(*group as usize).is_some_and(|state| state.can_retract(&row_args[..n_args]))
+        });
+        if !exact {
+            return false;
+        }
+        for (group, row) in groups.iter().zip(rows) {
+            let n_args = cells(args, row, &mut row_args);
+            self.states[*group as usize].retract(&row_args[..n_args]);
+        }
+        true
+    }
+
+    fn finish(&mut self, groups: &[GroupId], out: &mut Column, cx: &mut EvalCx<'_>) {
+        let nothing = F::default();
+        for group in groups {
+            self.states.get(*group as usize).unwrap_or(&nothing).finish(out, cx);
+        }
+    }
+
+    fn forget(&mut self, group: GroupId) {
+        if let Some(state) = self.states.get_mut(group as usize) {
+            *state = F::default();
+        }
+    }
+
+    fn reset(&mut self) {
+        self.states.clear();
+    }
+
+    fn save(&self, out: &mut StateWriter) {
+        out.section(F::NAME, 1);
+        out.u64(self.states.len() as u64);
+        self.states.iter().for_each(|state| state.save(out));
+    }
+
+    fn load(&mut self, from: &mut StateReader<'_>) -> Result<(), StateError> {
+        from.section(F::NAME, 1)?;
+        let len = from.u64()?;
+        // No state is reserved ahead: a damaged length ends with the bytes.
+        self.states.clear();
+        for _ in 0..len {
+            self.states.push(F::load(from)?);
+        }
+        Ok(())
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}

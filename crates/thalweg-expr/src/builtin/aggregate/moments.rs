@@ -1,0 +1,294 @@
+//! count, sum, avg and the variances: what a few running numbers can hold.
+//!
+//! Integers are summed exactly in 128 bits and leave as such; a sum beyond 64 bits, or one with floats, is a float
+//! (S12, S13). Null and missing are skipped (O-16).
+
+use thalweg_core::cast::described;
+use thalweg_core::state::{StateError, StateReader, StateWriter};
+use thalweg_core::{Cell, Column, RowError};
+
+use super::fold::Fold;
+use crate::expr::EvalCx;
+
+/// `count(x)`, `count(*)`: rows whose argument is not null; without an argument, or with whole rows, all rows.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Count(u64);
+
+impl Fold for Count {
+    const NAME: &'static str = "count";
+
+    #[inline]
+    fn add(&mut self, args: &[Cell<'_>], _cx: &EvalCx<'_>) {
+        self.0 += u64::from(!args.first().is_some_and(Cell::is_nothing));
+    }
+
+    fn merge(&mut self, later: &Self) {
+        self.0 += later.0;
+    }
+
+    fn finish(&self, out: &mut Column, _cx: &EvalCx<'_>) {
+        out.push_int(self.0 as i64);
+    }
+
+    fn can_retract(&self, _args: &[Cell<'_>]) -> bool {
+        true
+    }
+
+    fn retract(&mut self, args: &[Cell<'_>]) {
+        self.0 = self.0.saturating_sub(u64::from(!args.first().is_some_and(Cell::is_nothing)));
+    }
+
+    fn save(&self, out: &mut StateWriter) {
+        out.u64(self.0);
+    }
+
+    fn load(from: &mut StateReader<'_>) -> Result<Self, StateError> {
+        from.u64().map(Self)
+    }
+}
+
+/// The running numbers of sum and avg.
+#[derive(Debug, Clone, Default)]
+struct Total {
+    ints: i128,
+    n_ints: u64,
+    floats: f64,
+    n_floats: u64,
+    failure: Option<Box<RowError>>,
+}
+
+impl Total {
+    fn add(&mut self, args: &[Cell<'_>]) {
+        match args.first().unwrap_or(&Cell::Missing) {
+            Cell::Missing | Cell::Null => {}
+            Cell::Int(value) => self.add_int(*value),
+            Cell::Float(value) => self.add_float(*value),
+            other => {
+                let kind = if self.n_ints > 0 && self.n_floats == 0 { "int64" } else { "float64" };
+                let text = format!("requires {kind} but found {}", described(other));
+                self.failure.get_or_insert_with(|| Box::new(RowError::text(text)));
+            }
+        }
+    }
+
+    #[inline]
+    fn add_int(&mut self, value: i64) {
+        self.ints += i128::from(value);
+        self.n_ints += 1;
+    }
+
+    #[inline]
+    fn add_float(&mut self, value: f64) {
+        self.floats += value;
+        self.n_floats += 1;
+    }
+
+    fn merge(&mut self, later: &Self) {
+        self.ints += later.ints;
+        self.n_ints += later.n_ints;
+        self.floats += later.floats;
+        self.n_floats += later.n_floats;
+        self.failure = self.failure.take().or_else(|| later.failure.clone());
+    }
+
+    fn can_retract(&self, args: &[Cell<'_>]) -> bool {
+        let exact = matches!(args.first(), Some(Cell::Int(_) | Cell::Null | Cell::Missing));
+        exact && self.n_floats == 0 && self.failure.is_none()
+    }
+
+    fn retract(&mut self, args: &[Cell<'_>]) {
+        if let Some(Cell::Int(value)) = args.first() {
+            self.ints -= i128::from(*value);
+            self.n_ints = self.n_ints.saturating_sub(1);
+        }
+    }
+
+    fn all(&self) -> f64 {
+        self.floats + self.ints as f64
+    }
+
+    fn save(&self, out: &mut StateWriter) {
+        out.bytes(&self.ints.to_le_bytes());
+        out.u64(self.n_ints);
+        out.f64(self.floats);
+        out.u64(self.n_floats);
+        save_failure(self.failure.as_deref(), out);
+    }
+
+    fn load(from: &mut StateReader<'_>) -> Result<Self, StateError> {
+        let ints = from.bytes()?.try_into().map_err(|_| StateError("a sum has 16 bytes".to_owned()))?;
+        Ok(Self {
+            ints: i128::from_le_bytes(ints),
+            n_ints: from.u64()?,
+            floats: from.f64()?,
+            n_floats: from.u64()?,
+            failure: load_failure(from)?,
+        })
+    }
+}
+
+/// Writes the error that a group has met.
+pub(super) fn save_failure(failure: Option<&RowError>, out: &mut StateWriter) {
+    out.bool(failure.is_some());
+    if let Some(failure) = failure {
+        out.text(&failure.to_string());
+    }
+}
+
+/// Reads it.
+pub(super) fn load_failure(from: &mut StateReader<'_>) -> Result<Option<Box<RowError>>, StateError> {
+    Ok(if from.bool()? { Some(Box::new(RowError::text(from.text()?))) } else { None })
+}
+
+/// Makes a [`Fold`] of a type with a `Total` inside.
+macro_rules! total_fold {
+    ($type:ident, $name:literal, $finish:expr) => {
+        impl Fold for $type {
+            const NAME: &'static str = $name;
+
+            fn add(&mut self, args: &[Cell<'_>], _cx: &EvalCx<'_>) {
+                self.0.add(args);
+            }
+
+            #[inline]
+            fn add_float(&mut self, value: f64, _cx: &EvalCx<'_>) {
+                self.0.add_float(value);
+            }
+
+            #[inline]
+            fn add_int(&mut self, value: i64, _cx: &EvalCx<'_>) {
+                self.0.add_int(value);
+            }
+
+            fn merge(&mut self, later: &Self) {
+                self.0.merge(&later.0);
+            }
+
+            fn finish(&self, out: &mut Column, _cx: &EvalCx<'_>) {
+                match &self.0 {
+                    Total { failure: Some(error), .. } => out.push_error(super::named($name, error)),
+                    Total { n_ints: 0, n_floats: 0, .. } => out.push_null(),
+                    total => $finish(total, out),
+                }
+            }
+
+            fn can_retract(&self, args: &[Cell<'_>]) -> bool {
+                self.0.can_retract(args)
+            }
+
+            fn retract(&mut self, args: &[Cell<'_>]) {
+                self.0.retract(args);
+            }
+
+            fn save(&self, out: &mut StateWriter) {
+                self.0.save(out);
+            }
+
+            fn load(from: &mut StateReader<'_>) -> Result<Self, StateError> {
+                Total::load(from).map(Self)
+            }
+        }
+    };
+}
+
+/// `sum(x)`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sum(Total);
+
+total_fold!(Sum, "sum", |total: &Total, out: &mut Column| match i64::try_from(total.ints) {
+    Ok(sum) if total.n_floats == 0 => out.push_int(sum),
+    _ => out.push_float(total.all()),
+});
+
+/// `avg(x)`: of integers an integer, cut off towards zero (S11).
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Avg(Total);
+
+total_fold!(Avg, "avg", |total: &Total, out: &mut Column| {
+    if total.n_floats == 0 {
+        // An average lies between values of 64 bits.
+        out.push_int((total.ints / i128::from(total.n_ints)) as i64);
+    } else {
+        out.push_float(total.all() / (total.n_ints + total.n_floats) as f64);
+    }
+});
+
+/// Count, mean and the sum of squared distances from it (Welford).
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Spread<const SAMPLE: bool, const ROOT: bool> {
+    n: u64,
+    mean: f64,
+    squares: f64,
+    failure: Option<Box<RowError>>,
+}
+
+impl<const SAMPLE: bool, const ROOT: bool> Spread<SAMPLE, ROOT> {
+    const fn function() -> &'static str {
+        match (SAMPLE, ROOT) {
+            (false, true) => "stddev",
+            (true, true) => "stddevs",
+            (false, false) => "var",
+            (true, false) => "vars",
+        }
+    }
+}
+
+impl<const SAMPLE: bool, const ROOT: bool> Fold for Spread<SAMPLE, ROOT> {
+    const NAME: &'static str = Self::function();
+
+    fn add(&mut self, args: &[Cell<'_>], cx: &EvalCx<'_>) {
+        match args.first().unwrap_or(&Cell::Missing) {
+            Cell::Missing | Cell::Null => {}
+            Cell::Int(value) => self.add_float(*value as f64, cx),
+            Cell::Float(value) => self.add_float(*value, cx),
+            other => {
+                let text = format!("requires float64 slice but found {}", described(other));
+                self.failure.get_or_insert_with(|| Box::new(RowError::text(text)));
+            }
+        }
+    }
+
+    #[inline]
+    fn add_float(&mut self, value: f64, _cx: &EvalCx<'_>) {
+        self.n += 1;
+        let distance = value - self.mean;
+        self.mean += distance / self.n as f64;
+        self.squares += distance * (value - self.mean);
+    }
+
+    fn merge(&mut self, later: &Self) {
+        self.failure = self.failure.take().or_else(|| later.failure.clone());
+        if later.n == 0 {
+            return;
+        }
+        let (n, m) = (self.n as f64, later.n as f64);
+        let distance = later.mean - self.mean;
+        self.mean += distance * m / (n + m);
+        self.squares += later.squares + distance * distance * n * m / (n + m);
+        self.n += later.n;
+    }
+
+    fn finish(&self, out: &mut Column, _cx: &EvalCx<'_>) {
+        if let Some(error) = &self.failure {
+            return out.push_error(super::named(Self::NAME, error));
+        }
+        // S16: the sample forms of one value are null.
+        let divisor = if SAMPLE { self.n.saturating_sub(1) } else { self.n };
+        match divisor {
+            0 => out.push_null(),
+            divisor if ROOT => out.push_float((self.squares / divisor as f64).sqrt()),
+            divisor => out.push_float(self.squares / divisor as f64),
+        }
+    }
+
+    fn save(&self, out: &mut StateWriter) {
+        out.u64(self.n);
+        out.f64(self.mean);
+        out.f64(self.squares);
+        save_failure(self.failure.as_deref(), out);
+    }
+
+    fn load(from: &mut StateReader<'_>) -> Result<Self, StateError> {
+        Ok(Self { n: from.u64()?, mean: from.f64()?, squares: from.f64()?, failure: load_failure(from)? })
+    }
+}
