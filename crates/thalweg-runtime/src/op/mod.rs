@@ -1,5 +1,6 @@
 //! Operators, one file a kind. This file holds the table from plan nodes to operators and nothing else.
 
+use thalweg_plan::logical::Lookup;
 use thalweg_plan::{Kind, Node};
 
 use crate::operator::{Operator, RuleInfo};
@@ -13,9 +14,12 @@ mod condition;
 mod faults;
 mod filter;
 mod having;
+mod join;
 mod keys;
 mod limit;
+mod lookup_join;
 mod order;
+mod pairs;
 mod pass;
 mod project;
 mod project_set;
@@ -30,7 +34,14 @@ mod union;
 mod watermark;
 mod window;
 
-/// The operator of a plan node. A Scan's rows come from its source, so its operator hands everything on.
+pub use lookup_join::LookupRows;
+
+/// The operator of a lookup join, with the table to ask. It blocks.
+pub fn build_lookup(node: &Node, lookup: &Lookup, table: Box<dyn LookupRows>) -> Box<dyn Operator> {
+    Box::new(lookup_join::LookupJoin::new(node, lookup, table))
+}
+
+/// The operator of a plan node; lookup joins are built by [`build_lookup`]. A Scan's rows come from its source, so its operator hands everything on.
 pub fn build(node: &Node, _rule: &RuleInfo) -> Box<dyn Operator> {
     let schema = &node.schema;
     match &node.kind {
@@ -52,8 +63,10 @@ pub fn build(node: &Node, _rule: &RuleInfo) -> Box<dyn Operator> {
         Kind::ProjectSet { set, function, limit } => {
             Box::new(project_set::ProjectSet::new(*set, function, *limit))
         }
-        Kind::Join(_) | Kind::LookupJoin(_) => {
-            Box::new(refuse::Refuse::new("run Join error: not yet supported", schema))
+        Kind::Join(steps) => Box::new(join::Join::new(node, steps)),
+        Kind::LookupJoin(lookup) => {
+            let reason = format!("run Join error: lookup table {} is not connected", lookup.alias);
+            Box::new(refuse::Refuse::new(&reason, schema))
         }
         Kind::Union => Box::new(union::Union::new(node.inputs.len())),
     }

@@ -1,0 +1,230 @@
+//! One step of a join: candidate pairs, ON, and what each kind of join makes of them (J-2, J-3).
+
+use std::sync::Arc;
+
+use thalweg_core::{Batch, Column, ColumnRef, Schema, Selection, Tag, TagSet};
+use thalweg_expr::Expr;
+use thalweg_plan::JoinKind;
+use thalweg_plan::logical::JoinStep;
+
+use crate::op::condition::{Nulls, Picked};
+use crate::op::join::{Failed, Joined, time_of};
+use crate::op::keys::Keys;
+use crate::op::reshape::{self, NONE};
+use crate::operator::OpCx;
+
+/// Left and right row; [`NONE`] where a side is missing.
+type Pair = (u32, u32);
+
+/// Pairs judged at a time.
+const CHUNK: usize = 8_192;
+/// Fewer pairs than this are faster found by the loop.
+const SMALL: usize = 64;
+
+/// Joins what is there with one more side.
+pub(crate) fn join(
+    left: &Joined,
+    right: &Batch,
+    right_rows: &Selection,
+    step: &JoinStep,
+    schema: &Arc<Schema>,
+    failed: &mut Failed,
+    cx: &OpCx<'_>,
+) -> Joined {
+    let rights: Vec<u32> = right_rows.iter().map(|row| row as u32).collect();
+    let mut matching =
+        Matching { left, right, step, schema, matched: Vec::new(), pending: Vec::new(), failed, cx };
+    match Index::build(left, right, right_rows, step, cx) {
+        Some(mut index) => {
+            for row in 0..left.batch.n_rows {
+                for candidate in index.candidates(row) {
+                    matching.add((row as u32, *candidate));
+                }
+            }
+        }
+        None => {
+            for row in 0..left.batch.n_rows as u32 {
+                rights.iter().for_each(|candidate| matching.add((row, *candidate)));
+            }
+        }
+    }
+    matching.judge();
+    let matched = matching.matched;
+    let pairs = arrange(matched, left.batch.n_rows as u32, &rights, step.kind);
+    materialize(left, right, &pairs, schema)
+}
+
+/// Collects candidates and keeps those that ON accepts, in order.
+struct Matching<'a, 'c> {
+    left: &'a Joined,
+    right: &'a Batch,
+    step: &'a JoinStep,
+    schema: &'a Arc<Schema>,
+    matched: Vec<Pair>,
+    pending: Vec<Pair>,
+    failed: &'a mut Failed,
+    cx: &'a OpCx<'c>,
+}
+
+impl Matching<'_, '_> {
+    fn add(&mut self, pair: Pair) {
+        self.pending.push(pair);
+        if self.pending.len() == CHUNK {
+            self.judge();
+        }
+    }
+
+    fn judge(&mut self) {
+        let Some(on) = &self.step.on else {
+            return self.matched.append(&mut self.pending);
+        };
+        if self.pending.is_empty() {
+            return;
+        }
+        let batch = self.candidates(on);
+        let rows = Selection::all(self.pending.len());
+        let column = on.eval(&batch, &rows, &mut self.cx.eval(self.left.batch.window));
+        let mut picked = Picked::default();
+        picked.pick(&column, &rows, self.pending.len(), Nulls::Error);
+        for (row, message) in picked.bad.drain(..) {
+            let left = self.pending[row].0 as usize;
+            self.failed.entry(self.left.origin[left]).or_insert(message);
+        }
+        self.matched.extend(
+            self.pending.drain(..).enumerate().filter(|(row, _)| picked.has(*row)).map(|(_, pair)| pair),
+        );
+    }
+}
+
+impl Matching<'_, '_> {
+    /// The pending pairs as a batch that has only the columns which ON reads.
+    fn candidates(&self, on: &Expr) -> Batch {
+        let (left, right) = (&self.left.batch, self.right);
+        let (lefts, rights): (Vec<u32>, Vec<u32>) = self.pending.iter().copied().unzip();
+        let none = Arc::new(Column::new());
+        let mut columns = vec![none; self.schema.len()];
+        on.slots(&mut |slot| {
+            let slot = slot.index();
+            let column = match slot.checked_sub(left.columns.len()) {
+                None => reshape::gather(&left.columns[slot], &lefts),
+                Some(slot) => reshape::gather(&right.columns[slot], &rights),
+            };
+            columns[slot] = Arc::new(column);
+        });
+        let times = self.pending.iter().map(|pair| time_of(left, right, *pair)).collect();
+        reshape::collection(self.schema, columns, times, left.window)
+    }
+}
+
+/// The joined rows in the order of J-2.
+fn arrange(mut matched: Vec<Pair>, lefts: u32, rights: &[u32], kind: JoinKind) -> Vec<Pair> {
+    match kind {
+        JoinKind::Inner | JoinKind::Cross => matched,
+        JoinKind::Left => with_lefts(&matched, lefts),
+        JoinKind::Full => {
+            let mut seen: Vec<u32> = matched.iter().map(|(_, right)| *right).collect();
+            seen.sort_unstable();
+            let mut pairs = with_lefts(&matched, lefts);
+            let lonely = rights.iter().filter(|right| seen.binary_search(right).is_err());
+            pairs.extend(lonely.map(|right| (NONE, *right)));
+            pairs
+        }
+        JoinKind::Right => {
+            matched.sort_by_key(|(left, right)| (*right, *left));
+            let mut pairs = Vec::with_capacity(matched.len());
+            let mut matched = matched.into_iter().peekable();
+            for right in rights {
+                let before = pairs.len();
+                while let Some(pair) = matched.next_if(|(_, matched)| matched == right) {
+                    pairs.push(pair);
+                }
+                if pairs.len() == before {
+                    pairs.push((NONE, *right));
+                }
+            }
+            pairs
+        }
+    }
+}
+
+/// The matched pairs, and every left row without one in its place.
+fn with_lefts(matched: &[Pair], lefts: u32) -> Vec<Pair> {
+    let mut pairs = Vec::with_capacity(matched.len());
+    let mut next = 0;
+    for pair in matched {
+        pairs.extend((next..pair.0).map(|left| (left, NONE)));
+        pairs.push(*pair);
+        next = pair.0 + 1;
+    }
+    pairs.extend((next..lefts).map(|left| (left, NONE)));
+    pairs
+}
+
+fn materialize(left: &Joined, right: &Batch, pairs: &[Pair], schema: &Arc<Schema>) -> Joined {
+    let (lefts, rights): (Vec<u32>, Vec<u32>) = pairs.iter().copied().unzip();
+    let mut columns = Vec::with_capacity(schema.len());
+    let gathered = |column: &Arc<Column>, rows: &[u32]| Arc::new(reshape::gather(column, rows));
+    columns.extend(left.batch.columns.iter().map(|column| gathered(column, &lefts)));
+    columns.extend(right.columns.iter().map(|column| gathered(column, &rights)));
+    let times = pairs.iter().map(|pair| time_of(&left.batch, right, *pair)).collect();
+    // Without a left row there is but one event (`Join::run_events`).
+    let origin = lefts.iter().map(|row| left.origin.get(*row as usize).copied().unwrap_or(0)).collect();
+    Joined { batch: reshape::collection(schema, columns, times, left.batch.window), origin }
+}
+
+/// Right rows by key.
+struct Index<'a> {
+    keys: Keys,
+    rows: Vec<Vec<u32>>,
+    lefts: Vec<ColumnRef<'a>>,
+}
+
+impl<'a> Index<'a> {
+    /// `None` where the loop must do: no equalities, few pairs, or keys of kinds that ON would have to judge (J-3).
+    fn build(
+        left: &'a Joined,
+        right: &Batch,
+        right_rows: &Selection,
+        step: &'a JoinStep,
+        cx: &OpCx<'_>,
+    ) -> Option<Self> {
+        if step.equi.is_empty() || left.batch.n_rows * right_rows.len() <= SMALL {
+            return None;
+        }
+        let mut eval = cx.eval(left.batch.window);
+        let all = Selection::all(left.batch.n_rows);
+        let lefts: Vec<_> = step.equi.iter().map(|(key, _)| key.eval(&left.batch, &all, &mut eval)).collect();
+        let rights: Vec<_> =
+            step.equi.iter().map(|(_, key)| key.eval(right, right_rows, &mut eval)).collect();
+        if !lefts.iter().zip(&rights).all(|(left, right)| are_of_one_kind(left, right)) {
+            return None;
+        }
+        let mut index = Self { keys: Keys::default(), rows: Vec::new(), lefts };
+        for row in right_rows.iter().filter(|row| rights.iter().all(|key| !key.cell(*row).is_nothing())) {
+            let number = index.keys.number(&rights, row) as usize;
+            if number == index.rows.len() {
+                index.rows.push(Vec::new());
+            }
+            index.rows[number].push(row as u32);
+        }
+        Some(index)
+    }
+
+    /// Right rows, ascending, whose key equals that of a left row.
+    fn candidates(&mut self, left: usize) -> &[u32] {
+        self.keys.find(&self.lefts, left).map_or(&[], |number| &self.rows[number as usize])
+    }
+}
+
+fn are_of_one_kind(left: &ColumnRef<'_>, right: &ColumnRef<'_>) -> bool {
+    const NOTHING: TagSet = TagSet::of(Tag::Missing).with(Tag::Null);
+    let mut seen = left.column().seen();
+    seen.extend(right.column().seen());
+    let kinds = [
+        NOTHING.with(Tag::Int).with(Tag::Float),
+        NOTHING.with(Tag::Str),
+        NOTHING.with(Tag::Bool),
+        NOTHING.with(Tag::Time),
+    ];
+    kinds.into_iter().any(|kind| seen.within(kind))
+}
