@@ -1,9 +1,27 @@
 //! Runs plans: shards, queues, operators, shared streams, checkpoints, metrics (`contracts.md`).
 //!
-//! Nothing here knows HTTP, SQL text, the catalog, the store or any connector by name.
+//! Nothing here knows HTTP, SQL text, the catalog, the store or any connector by name. A rule is compiled
+//! ([`Runtime::compile`]: everything that can fail), launched onto a shard ([`Runtime::launch`]) and from then on
+//! seen through its [`RunningRule`].
 
+mod attach;
+mod chain;
+mod compile;
+mod egress;
+mod ingest;
+mod launch;
+mod metrics;
 pub mod op;
 pub mod operator;
+pub mod queue;
 pub mod rule;
+mod ruleset;
+mod running;
+mod runtime;
+mod shard;
+mod topology;
 
+pub use compile::CompiledRule;
 pub use rule::{ActionSpec, NodeSnapshot, Outcome, RuleSpec, RunOptions, Snapshot, SourceSpec, Topology};
+pub use running::RunningRule;
+pub use runtime::{RunError, Runtime, RuntimeConfig, SnapshotStore};

@@ -1,0 +1,234 @@
+//! Brings the scans of a rule to streams: inlets of its own, or one that all rules of a shared stream read.
+//!
+//! Used alike by the runtime, which then starts sources, and by the rig, which feeds the inlets by hand.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hashbrown::HashMap;
+use thalweg_core::metrics::NodeMetrics;
+use thalweg_core::{Clock, Diagnostic, Projection, Value};
+
+use crate::compile::{CompiledRule, CompiledScan};
+use crate::ingest::port::Inlet;
+use crate::queue::{Bounds, Queue};
+use crate::ruleset::View;
+use crate::shard::inbox::{Control, Inbox, Key, Ready};
+use crate::shard::stream::{Place, Reader, RuleInlet, StreamRun};
+
+/// The streams of one runtime.
+pub(crate) struct Streams {
+    clock: Arc<dyn Clock>,
+    keys: AtomicU64,
+    shared: Mutex<HashMap<Arc<str>, Arc<SharedStream>>>,
+}
+
+/// A stream that several rules read.
+pub(crate) struct SharedStream {
+    name: Arc<str>,
+    key: Key,
+    inbox: Arc<Inbox>,
+    inlet: Arc<Inlet>,
+    decoder: Arc<NodeMetrics>,
+    state: Mutex<SharedState>,
+}
+
+struct SharedState {
+    /// The union of what its rules want.
+    projection: Projection,
+    n_readers: usize,
+}
+
+/// Where a rule lives and what its scans need to know about it.
+pub(crate) struct Home<'a> {
+    pub rule: Key,
+    pub inbox: &'a Arc<Inbox>,
+    /// Where a shared stream is made that does not run yet: never on a worker that may block.
+    pub shared_at: &'a Arc<Inbox>,
+    /// Set when any of its streams may live elsewhere.
+    pub inlet: Option<&'a Arc<RuleInlet>>,
+    /// Messages that may wait in an inlet.
+    pub capacity: usize,
+}
+
+impl Home<'_> {
+    /// Where the rule is, seen from a stream on the shard of `inbox`.
+    fn place(&self, inbox: &Arc<Inbox>) -> Place {
+        match self.inlet {
+            Some(inlet) if !Arc::ptr_eq(self.inbox, inbox) => Place::There(Arc::clone(inlet)),
+            _ => Place::Here,
+        }
+    }
+}
+
+/// A scan that has found its stream.
+pub(crate) struct Attached {
+    pub key: Key,
+    pub inbox: Arc<Inbox>,
+    pub inlet: Arc<Inlet>,
+    /// Metrics of the decoder's node.
+    pub decoder: Arc<NodeMetrics>,
+    /// Whether the stream was made for this rule, so that its source is to be started now.
+    pub is_new: bool,
+    pub shared: Option<Arc<SharedStream>>,
+    join: Control,
+}
+
+impl Attached {
+    /// Lets the rule, which its shard has taken over by now, read the stream.
+    pub(crate) fn join(self) -> (Arc<Inlet>, Option<Arc<SharedStream>>) {
+        self.inbox.send(self.join);
+        (self.inlet, self.shared)
+    }
+}
+
+impl Streams {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, keys: AtomicU64::new(1), shared: Mutex::default() }
+    }
+
+    /// A name for a new stream or rule run.
+    pub(crate) fn key(&self) -> Key {
+        Key(self.keys.fetch_add(1, Relaxed))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<SharedStream>>> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where a shared stream lives, if it runs.
+    pub(crate) fn home_of(&self, name: &str) -> Option<Arc<Inbox>> {
+        self.lock().get(name).map(|stream| Arc::clone(&stream.inbox))
+    }
+
+    /// An inlet for a rule whose streams live elsewhere.
+    pub(crate) fn rule_inlet(
+        &self,
+        rule: Key,
+        inbox: &Arc<Inbox>,
+        capacity: usize,
+        metrics: Arc<NodeMetrics>,
+        pushes_back: bool,
+    ) -> Arc<RuleInlet> {
+        let bounds = Bounds::messages(capacity);
+        metrics.buffer_capacity.store(bounds.messages as u64, Relaxed);
+        let queue = Queue::new(bounds, inbox.waker(Ready::Rule(rule)));
+        Arc::new(RuleInlet { queue, metrics, pushes_back })
+    }
+
+    /// Brings one scan to its stream. Call [`Attached::join`] once the rule is on its shard.
+    pub(crate) fn attach(
+        &self,
+        scan: &CompiledScan,
+        input: usize,
+        resume: Option<Value>,
+        home: &Home<'_>,
+    ) -> Result<Attached, Diagnostic> {
+        if !scan.scan.stream.shared {
+            let mut projection = Projection::default();
+            let view = View::join(&mut projection, &scan.scan.projection);
+            let projection = scan.scan.projection.clone();
+            return self.create(scan, projection, resume, (view, input), (home, home.inbox));
+        }
+        let mut streams = self.lock();
+        if let Some(stream) = streams.get(&scan.scan.stream.name) {
+            let stream = Arc::clone(stream);
+            drop(streams);
+            return self.enter(stream, scan, input, home);
+        }
+        let projection = scan.scan.projection.clone();
+        let view = View::join(&mut projection.clone(), &scan.scan.projection);
+        let mut attached =
+            self.create(scan, projection.clone(), None, (view, input), (home, home.shared_at))?;
+        let stream = Arc::new(SharedStream {
+            name: Arc::clone(&scan.scan.stream.name),
+            key: attached.key,
+            inbox: Arc::clone(&attached.inbox),
+            inlet: Arc::clone(&attached.inlet),
+            decoder: Arc::clone(&attached.decoder),
+            state: Mutex::new(SharedState { projection, n_readers: 1 }),
+        });
+        streams.insert(Arc::clone(&stream.name), Arc::clone(&stream));
+        attached.shared = Some(stream);
+        Ok(attached)
+    }
+
+    /// A new stream on the shard of `inbox`.
+    fn create(
+        &self,
+        scan: &CompiledScan,
+        projection: Projection,
+        resume: Option<Value>,
+        (view, input): (View, usize),
+        (home, inbox): (&Home<'_>, &Arc<Inbox>),
+    ) -> Result<Attached, Diagnostic> {
+        let key = self.key();
+        let waker = inbox.waker(Ready::Stream(key));
+        let decoder = Arc::new(NodeMetrics::default());
+        let decode =
+            scan.format.decode(&Arc::new(projection), Arc::clone(&decoder), Arc::clone(&self.clock))?;
+        // A shared stream may be joined later by a rule that asks for metadata.
+        let wants_meta = scan.scan.stream.shared || CompiledRule::wants_meta(&scan.scan);
+        let clock = Arc::clone(&self.clock);
+        let inlet = Inlet::new(home.capacity, Arc::clone(&waker), clock, wants_meta, resume);
+        let stream = StreamRun {
+            key,
+            inlet: Arc::clone(&inlet),
+            decode,
+            readers: Vec::new(),
+            waker,
+            has_ended: false,
+        };
+        inbox.send(Control::AddStream(Box::new(stream)));
+        let reader = Reader { rule: home.rule, input, view, place: home.place(inbox) };
+        let join = Control::Join { stream: key, reader, decode: None };
+        let inbox = Arc::clone(inbox);
+        Ok(Attached { key, inbox, inlet, decoder, is_new: true, shared: None, join })
+    }
+
+    /// One more reader of a stream that runs: its slots are appended and the stream decodes them from now on.
+    fn enter(
+        &self,
+        stream: Arc<SharedStream>,
+        scan: &CompiledScan,
+        input: usize,
+        home: &Home<'_>,
+    ) -> Result<Attached, Diagnostic> {
+        let mut state = stream.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut projection = state.projection.clone();
+        let view = View::join(&mut projection, &scan.scan.projection);
+        let decode = if projection.slots.len() == state.projection.slots.len() {
+            None
+        } else {
+            let want = Arc::new(projection.clone());
+            Some(Box::new(scan.format.decode(&want, Arc::clone(&stream.decoder), Arc::clone(&self.clock))?))
+        };
+        let place = home.place(&stream.inbox);
+        state.projection = projection;
+        state.n_readers += 1;
+        drop(state);
+        let reader = Reader { rule: home.rule, input, view, place };
+        Ok(Attached {
+            key: stream.key,
+            inbox: Arc::clone(&stream.inbox),
+            inlet: Arc::clone(&stream.inlet),
+            decoder: Arc::clone(&stream.decoder),
+            is_new: false,
+            join: Control::Join { stream: stream.key, reader, decode },
+            shared: Some(stream),
+        })
+    }
+
+    /// A rule leaves a shared stream; the last one ends it (R8.3).
+    pub(crate) fn leave(&self, stream: &Arc<SharedStream>, rule: Key) {
+        let mut streams = self.lock();
+        let mut state = stream.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.n_readers -= 1;
+        stream.inbox.send(Control::Leave { stream: stream.key, rule });
+        if state.n_readers == 0 {
+            streams.remove(&stream.name);
+            stream.inlet.queue.stop();
+            stream.inbox.send(Control::DropStream(stream.key));
+        }
+    }
+}

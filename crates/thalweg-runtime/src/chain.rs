@@ -1,0 +1,285 @@
+//! A rule's operators in a row: handing a batch on is a function call.
+//!
+//! The chain counts what goes through each node (R8.7: the result of a window is one item), times each batch once
+//! per node, and asks every operator for its next timer after each call. It knows neither queues nor threads.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use thalweg_core::metrics::NodeMetrics;
+use thalweg_core::{Batch, Clock, Selection, Timestamp, Unit};
+use thalweg_plan::{Kind, Node};
+
+use crate::operator::{Emit, OpCx, Operator, RuleInfo, Signal};
+
+/// Builds the operator of a plan node; [`Kind::Scan`] never comes here.
+pub(crate) type Build<'a> = dyn Fn(&Node) -> Box<dyn Operator> + 'a;
+
+/// Operators in topological order: every node stands behind its inputs.
+pub(crate) struct Chain {
+    nodes: Vec<ChainNode>,
+    /// Where the rows of each scan enter, in the order of the scans.
+    inlets: Vec<Link>,
+}
+
+/// One operator and where its results go.
+pub(crate) struct ChainNode {
+    operator: Box<dyn Operator>,
+    name: Arc<str>,
+    metrics: Arc<NodeMetrics>,
+    next: Link,
+    timer: Option<Timestamp>,
+}
+
+/// Where rows go next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Link {
+    /// To an operator: its position and the input.
+    Node { at: usize, input: usize },
+    /// To the operator with one input that tells ports apart (a join behind a window): the port is the input.
+    Ports { at: usize },
+    /// To the sinks.
+    Out,
+}
+
+/// Where an input of a node comes from.
+enum Source {
+    Operator(usize),
+    Inlet(usize),
+}
+
+/// What a chain needs while it runs.
+pub(crate) struct Drive<'a> {
+    /// The rule.
+    pub rule: &'a RuleInfo,
+    /// Now.
+    pub now: Timestamp,
+    /// For latencies.
+    pub clock: &'a dyn Clock,
+    /// Behind the last operator.
+    pub out: &'a mut dyn Emit,
+}
+
+/// The scans of a plan in the order in which they feed the chain.
+pub(crate) fn scans(root: &Node) -> Vec<&Node> {
+    match root.kind {
+        Kind::Scan(_) => vec![root],
+        _ => root.inputs.iter().flat_map(scans).collect(),
+    }
+}
+
+impl Chain {
+    /// Lays the operators of a plan in a row.
+    pub(crate) fn new(root: &Node, build: &Build<'_>) -> Self {
+        let mut chain = Self { nodes: Vec::new(), inlets: Vec::new() };
+        match chain.add(root, build) {
+            None => chain.inlets.push(Link::Out),
+            Some(last) => chain.nodes[last].next = Link::Out,
+        }
+        chain
+    }
+
+    /// Adds a node behind its inputs; the position, or `None` for a scan.
+    fn add(&mut self, node: &Node, build: &Build<'_>) -> Option<usize> {
+        if matches!(node.kind, Kind::Scan(_)) {
+            return None;
+        }
+        let mut sources = Vec::with_capacity(node.inputs.len());
+        for input in &node.inputs {
+            sources.push(match self.add(input, build) {
+                Some(before) => Source::Operator(before),
+                None => {
+                    self.inlets.push(Link::Out);
+                    Source::Inlet(self.inlets.len() - 1)
+                }
+            });
+        }
+        let at = self.nodes.len();
+        // The ports of a window are the first sides of the join behind it; its scan tables follow (`Kind::Join`).
+        let ports = match &node.inputs[..] {
+            [first, ..] if matches!(first.kind, Kind::Window(_)) => first.inputs.len(),
+            [_] => 1,
+            _ => 0,
+        };
+        for (input, source) in sources.iter().enumerate() {
+            let link = match (input, ports) {
+                (0, 1..) => Link::Ports { at },
+                (_, 0) => Link::Node { at, input },
+                _ => Link::Node { at, input: ports + input - 1 },
+            };
+            match *source {
+                Source::Operator(before) => self.nodes[before].next = link,
+                Source::Inlet(inlet) => self.inlets[inlet] = link,
+            }
+        }
+        self.nodes.push(ChainNode {
+            operator: build(node),
+            name: Arc::clone(&node.name),
+            metrics: Arc::new(NodeMetrics::default()),
+            next: Link::Out,
+            timer: None,
+        });
+        Some(at)
+    }
+
+    /// Name and metrics of every operator, in order.
+    pub(crate) fn metrics(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<NodeMetrics>)> {
+        self.nodes.iter().map(|node| (&node.name, &node.metrics))
+    }
+
+    /// Every operator with a name for its state, in order. Nodes that upstream does not have are numbered.
+    pub(crate) fn operators(&mut self) -> impl Iterator<Item = (String, &mut Box<dyn Operator>)> {
+        self.nodes.iter_mut().enumerate().map(|(at, node)| {
+            let name = if node.name.is_empty() { format!("#{at}") } else { node.name.to_string() };
+            (name, &mut node.operator)
+        })
+    }
+
+    /// The number of scans that feed it.
+    pub(crate) fn n_inlets(&self) -> usize {
+        self.inlets.len()
+    }
+
+    /// Tells every operator that the rule starts.
+    pub(crate) fn start(&mut self, drive: &mut Drive<'_>) {
+        for node in &mut self.nodes {
+            let mut cx = OpCx { now: drive.now, rule: drive.rule, metrics: &node.metrics, node: &node.name };
+            node.operator.start(&mut cx);
+            node.timer = node.operator.next_timer();
+        }
+    }
+
+    /// Rows of a scan.
+    pub(crate) fn batch(&mut self, scan: usize, batch: &Batch, rows: &Selection, drive: &mut Drive<'_>) {
+        hand_on(Rest { nodes: &mut self.nodes, base: 0 }, self.inlets[scan], 0, batch, rows, drive);
+    }
+
+    /// A signal of a scan.
+    pub(crate) fn signal(&mut self, scan: usize, signal: Signal, drive: &mut Drive<'_>) {
+        pass_on(Rest { nodes: &mut self.nodes, base: 0 }, self.inlets[scan], signal, drive);
+    }
+
+    /// The earliest moment that an operator waits for.
+    pub(crate) fn next_timer(&self) -> Option<Timestamp> {
+        self.nodes.iter().filter_map(|node| node.timer).min()
+    }
+
+    /// Calls the operators whose moment has come, the earliest first and, of one moment, the one nearest to the
+    /// sources first.
+    pub(crate) fn fire(&mut self, drive: &mut Drive<'_>) {
+        while let Some(due) = self.next_timer().filter(|due| *due <= drive.now) {
+            let Some(at) = self.nodes.iter().position(|node| node.timer == Some(due)) else { return };
+            let (node, rest) = Rest { nodes: &mut self.nodes, base: 0 }.split(at);
+            node.timer = None;
+            let began = drive.clock.monotonic_micros();
+            let mut link = Outlet { rest, next: node.next, drive, emitted: 0, inner: 0 };
+            let mut cx =
+                OpCx { now: link.drive.now, rule: link.drive.rule, metrics: &node.metrics, node: &node.name };
+            node.operator.on_timer(&mut link, &mut cx);
+            let (emitted, inner) = (link.emitted, link.inner);
+            count(node, 0, emitted, drive.now, drive.clock.monotonic_micros().saturating_sub(began + inner));
+            // An operator that asks again for a moment that was just given would keep the shard for ever.
+            node.timer = node.operator.next_timer().filter(|again| *again > due || emitted > 0);
+        }
+    }
+}
+
+/// The nodes from position `base` on.
+struct Rest<'a> {
+    nodes: &'a mut [ChainNode],
+    base: usize,
+}
+
+impl<'a> Rest<'a> {
+    /// The node at position `at` and those behind it.
+    fn split(self, at: usize) -> (&'a mut ChainNode, Rest<'a>) {
+        let (head, nodes) = self.nodes[at - self.base..].split_at_mut(1);
+        (&mut head[0], Rest { nodes, base: at + 1 })
+    }
+
+    fn reborrow(&mut self) -> Rest<'_> {
+        Rest { nodes: self.nodes, base: self.base }
+    }
+}
+
+/// The behind-end of one operator while it is called.
+struct Outlet<'a, 'd> {
+    rest: Rest<'a>,
+    next: Link,
+    drive: &'a mut Drive<'d>,
+    emitted: u64,
+    /// Microseconds spent further on.
+    inner: u64,
+}
+
+impl Emit for Outlet<'_, '_> {
+    fn batch(&mut self, port: usize, batch: &Batch, rows: &Selection) {
+        let began = self.drive.clock.monotonic_micros();
+        self.emitted += weight(port, batch, rows);
+        hand_on(self.rest.reborrow(), self.next, port, batch, rows, self.drive);
+        self.inner += self.drive.clock.monotonic_micros().saturating_sub(began);
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        pass_on(self.rest.reborrow(), self.next, signal, self.drive);
+    }
+}
+
+/// Items that a batch counts for: its rows, or one for a collection (R8.7), of which every port has a part.
+fn weight(port: usize, batch: &Batch, rows: &Selection) -> u64 {
+    match batch.unit {
+        Unit::Rows => rows.len() as u64,
+        Unit::Collection => u64::from(port == 0),
+    }
+}
+
+fn hand_on(rest: Rest<'_>, link: Link, port: usize, batch: &Batch, rows: &Selection, drive: &mut Drive<'_>) {
+    if batch.unit == Unit::Rows && rows.is_void() {
+        return;
+    }
+    let (at, input) = match link {
+        Link::Node { at, input } => (at, input),
+        Link::Ports { at } => (at, port),
+        Link::Out => return drive.out.batch(port, batch, rows),
+    };
+    let (node, rest) = rest.split(at);
+    let began = drive.clock.monotonic_micros();
+    let mut outlet = Outlet { rest, next: node.next, drive, emitted: 0, inner: 0 };
+    let mut cx =
+        OpCx { now: outlet.drive.now, rule: outlet.drive.rule, metrics: &node.metrics, node: &node.name };
+    node.operator.on_batch(input, batch, rows, &mut outlet, &mut cx);
+    let (emitted, inner) = (outlet.emitted, outlet.inner);
+    let spent = drive.clock.monotonic_micros().saturating_sub(began + inner);
+    count(node, weight(port, batch, rows), emitted, drive.now, spent);
+    node.timer = node.operator.next_timer();
+}
+
+fn pass_on(rest: Rest<'_>, link: Link, signal: Signal, drive: &mut Drive<'_>) {
+    let (at, input) = match link {
+        Link::Node { at, input } => (at, input),
+        Link::Ports { at } => (at, 0),
+        Link::Out => return drive.out.signal(signal),
+    };
+    let (node, rest) = rest.split(at);
+    let mut outlet = Outlet { rest, next: node.next, drive, emitted: 0, inner: 0 };
+    let mut cx =
+        OpCx { now: outlet.drive.now, rule: outlet.drive.rule, metrics: &node.metrics, node: &node.name };
+    node.operator.on_signal(input, signal, &mut outlet, &mut cx);
+    let emitted = outlet.emitted;
+    count(node, 0, emitted, drive.now, 0);
+    node.timer = node.operator.next_timer();
+}
+
+fn count(node: &ChainNode, taken: u64, emitted: u64, now: Timestamp, micros: u64) {
+    let metrics = &node.metrics;
+    if taken > 0 {
+        NodeMetrics::add(&metrics.records_in, taken);
+        NodeMetrics::add(&metrics.processed, taken);
+        metrics.last_invocation.store(now.0, Relaxed);
+        metrics.latency_us.store(micros, Relaxed);
+    }
+    if emitted > 0 {
+        NodeMetrics::add(&metrics.records_out, emitted);
+        metrics.last_row.store(now.0, Relaxed);
+    }
+}

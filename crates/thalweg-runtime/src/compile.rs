@@ -1,0 +1,252 @@
+//! From a [`RuleSpec`] to everything that can fail, built but not started.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use thalweg_core::connector::{BuildCx, Sink, SourceKind, Spawner};
+use thalweg_core::format::Format;
+use thalweg_core::metrics::NodeMetrics;
+use thalweg_core::registry::{Registry, Shared};
+use thalweg_core::{Clock, Diagnostic, ErrorCode, Projection, Props, Want};
+use thalweg_plan::logical::Scan;
+use thalweg_plan::{Kind, Node};
+
+use crate::chain::{Build, Chain, scans};
+use crate::egress::Output;
+use crate::egress::options::SinkOptions;
+use crate::ingest::Decode;
+use crate::ingest::event_time::EventTime;
+use crate::ingest::supervise::SourceFactory;
+use crate::operator::RuleInfo;
+use crate::rule::{ActionSpec, RuleSpec, SourceSpec, Topology};
+use crate::topology;
+
+/// What compiling may look at.
+pub(crate) struct CompileCx<'a> {
+    pub registry: &'a Registry,
+    pub shared: &'a Arc<Shared>,
+    pub clock: &'a Arc<dyn Clock>,
+    pub home: &'a Path,
+    pub spawner: Arc<dyn Spawner>,
+}
+
+/// A rule that can be started.
+pub struct CompiledRule {
+    pub(crate) spec: RuleSpec,
+    pub(crate) info: RuleInfo,
+    pub(crate) chain: Chain,
+    pub(crate) scans: Vec<CompiledScan>,
+    pub(crate) actions: Vec<CompiledAction>,
+    pub(crate) topology: Topology,
+}
+
+/// One scan of the plan with its source.
+pub(crate) struct CompiledScan {
+    pub scan: Scan,
+    /// `source_demo`.
+    pub node: Arc<str>,
+    /// Decoder and preprocessor, with prefix.
+    pub steps: Vec<Arc<str>>,
+    pub format: Arc<FormatRef>,
+    pub event_time: Option<EventTime>,
+    /// Absent in the rig, which feeds streams by hand.
+    pub source: Option<(SourceFactory, SourceKind)>,
+}
+
+/// The format of a stream with its properties.
+pub(crate) struct FormatRef {
+    format: &'static dyn Format,
+    props: Props,
+}
+
+impl FormatRef {
+    /// A decoder for `want`.
+    pub(crate) fn decode(
+        &self,
+        want: &Arc<Projection>,
+        metrics: Arc<NodeMetrics>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Decode, Diagnostic> {
+        Ok(Decode::new(self.format.decoder(want, &self.props)?, want, metrics, clock))
+    }
+}
+
+/// One action with its sink.
+pub(crate) struct CompiledAction {
+    /// `mqtt_0`.
+    pub node: Arc<str>,
+    pub options: SinkOptions,
+    pub output: Output,
+    /// Absent in the rig, which collects messages by hand.
+    pub sink: Option<Box<dyn Sink>>,
+}
+
+impl CompiledRule {
+    /// The printable graph.
+    pub fn topology(&self) -> Topology {
+        self.topology.clone()
+    }
+
+    /// Whether a slot of the plan asks for metadata.
+    pub(crate) fn wants_meta(scan: &Scan) -> bool {
+        scan.projection.slots.iter().any(|wanted| wanted.want == Want::Meta)
+    }
+
+    /// Whether the rule calls things that block: plugins, lookups.
+    pub(crate) fn is_blocking(&self) -> bool {
+        !self.spec.plan.hosts.is_empty() || has_lookup(&self.spec.plan.root)
+    }
+}
+
+fn has_lookup(node: &Node) -> bool {
+    matches!(node.kind, Kind::LookupJoin(_)) || node.inputs.iter().any(has_lookup)
+}
+
+/// Builds a rule with its sources and sinks.
+pub(crate) fn compile(
+    spec: RuleSpec,
+    build: &Build<'_>,
+    info: RuleInfo,
+    cx: &CompileCx<'_>,
+) -> Result<CompiledRule, Diagnostic> {
+    let mut rule = assemble(spec, build, info, cx.registry)?;
+    for scan in &mut rule.scans {
+        let source = source_spec(&rule.spec, &scan.scan)?;
+        scan.source = Some(build_source(&rule.info.id, source, cx)?);
+    }
+    for (action, spec) in rule.actions.iter_mut().zip(&rule.spec.actions) {
+        let (sink, takes_rows) = build_sink(&rule.info.id, &action.node, spec, cx)?;
+        if takes_rows {
+            action.output = Output::Rows;
+        }
+        action.sink = Some(sink);
+    }
+    rule.topology = topology::of(&rule);
+    Ok(rule)
+}
+
+/// Builds everything of a rule but sources and sinks.
+pub(crate) fn assemble(
+    spec: RuleSpec,
+    build: &Build<'_>,
+    info: RuleInfo,
+    registry: &Registry,
+) -> Result<CompiledRule, Diagnostic> {
+    let chain = Chain::new(&spec.plan.root, build);
+    let mut compiled = Vec::new();
+    for (node, index) in scans(&spec.plan.root).into_iter().zip(topology::scan_indices(&spec.plan.root)) {
+        let Kind::Scan(scan) = &node.kind else { continue };
+        let source = source_spec(&spec, scan)?;
+        let format = format(registry, &scan.stream.format)?;
+        let format = Arc::new(FormatRef { format, props: format_props(source) });
+        // What the format refuses is told now and not when the rule starts.
+        format.decode(
+            &Arc::new(scan.projection.clone()),
+            Arc::default(),
+            Arc::new(thalweg_core::SystemClock::default()),
+        )?;
+        let event_time = scan.event_time.clone().filter(|_| spec.options.event_time);
+        let event_time = event_time.map(|(slot, pattern)| EventTime { slot, pattern, zone: info.zone });
+        let node = Arc::from(format!("source_{}", scan.stream.name));
+        let steps = topology::scan_steps(scan, index);
+        compiled.push(CompiledScan { scan: scan.clone(), node, steps, format, event_time, source: None });
+    }
+    let actions = spec.actions.iter().map(|action| action_of(action, registry)).collect::<Result<_, _>>()?;
+    let mut rule =
+        CompiledRule { spec, info, chain, scans: compiled, actions, topology: Topology::default() };
+    rule.topology = topology::of(&rule);
+    Ok(rule)
+}
+
+fn source_spec<'a>(spec: &'a RuleSpec, scan: &Scan) -> Result<&'a SourceSpec, Diagnostic> {
+    spec.sources.get(&scan.stream.name).ok_or_else(|| {
+        Diagnostic::new(ErrorCode::Executor, format!("stream {} has no source properties", scan.stream.name))
+    })
+}
+
+fn format(registry: &Registry, name: &str) -> Result<&'static dyn Format, Diagnostic> {
+    let name = if name.is_empty() { "json" } else { name };
+    registry
+        .format(name)
+        .ok_or_else(|| Diagnostic::new(ErrorCode::Executor, format!("format {name} is not supported")))
+}
+
+/// What a decoder may look at: the source's properties, and the stream's options that belong to the format.
+fn format_props(source: &SourceSpec) -> Props {
+    let mut props = source.props.clone();
+    for (name, value) in &source.stream.options {
+        if name.eq_ignore_ascii_case("DELIMITER") || name.eq_ignore_ascii_case("SCHEMAID") {
+            props.set(name, value.to_string());
+        }
+    }
+    props
+}
+
+fn action_of(action: &ActionSpec, registry: &Registry) -> Result<CompiledAction, Diagnostic> {
+    let node: Arc<str> = Arc::from(format!("{}_{}", action.kind, action.index));
+    let options = SinkOptions::read(&action.props)
+        .map_err(|why| Diagnostic { message: format!("{} sink: {}", action.kind, why.message), ..why })?;
+    let output = if &*options.format == "json" {
+        Output::Json
+    } else {
+        Output::Encoder(format(registry, &options.format)?.encoder(&action.props)?)
+    };
+    Ok(CompiledAction { node, options, output, sink: None })
+}
+
+fn build_source(
+    rule: &Arc<str>,
+    source: &SourceSpec,
+    cx: &CompileCx<'_>,
+) -> Result<(SourceFactory, SourceKind), Diagnostic> {
+    let stream = &source.stream;
+    let connector = cx.registry.source(&stream.source_type).ok_or_else(|| {
+        Diagnostic::new(ErrorCode::Executor, format!("source type {} is not supported", stream.source_type))
+    })?;
+    let rule = if stream.shared { Arc::from(format!("$$subtopo_{}", stream.name)) } else { Arc::clone(rule) };
+    let mut props = source.props.clone();
+    if props.get("datasource").is_none() {
+        props.set("datasource", stream.datasource.to_string());
+    }
+    let connection = source.connection.as_ref().map(|(_, connection)| Arc::clone(connection));
+    let factory =
+        SourceFactory { connector, cx: build_cx(rule, Arc::clone(&stream.name), props, connection, cx) };
+    let kind = factory.build()?;
+    Ok((factory, kind))
+}
+
+fn build_sink(
+    rule: &Arc<str>,
+    node: &Arc<str>,
+    action: &ActionSpec,
+    cx: &CompileCx<'_>,
+) -> Result<(Box<dyn Sink>, bool), Diagnostic> {
+    let connector = cx.registry.sink(&action.kind).ok_or_else(|| {
+        Diagnostic::new(ErrorCode::Executor, format!("sink type {} is not supported", action.kind))
+    })?;
+    let connection = action.connection.as_ref().map(|(_, connection)| Arc::clone(connection));
+    let build = build_cx(Arc::clone(rule), Arc::clone(node), action.props.clone(), connection, cx);
+    let sink = connector
+        .sink(&build)
+        .unwrap_or_else(|| Err(Diagnostic::plain(format!("{} is no sink", action.kind))))?;
+    Ok((sink, connector.takes_rows()))
+}
+
+fn build_cx(
+    rule: Arc<str>,
+    node: Arc<str>,
+    props: Props,
+    connection: Option<Arc<dyn thalweg_core::connector::Connection>>,
+    cx: &CompileCx<'_>,
+) -> BuildCx {
+    BuildCx {
+        props,
+        rule,
+        node,
+        connection,
+        shared: Arc::clone(cx.shared),
+        clock: Arc::clone(cx.clock),
+        home: cx.home.to_path_buf(),
+        spawner: Arc::clone(&cx.spawner),
+    }
+}

@@ -1,0 +1,254 @@
+//! Between a rule and its sink: the bounded queue, and the task that writes until everything is out.
+//!
+//! While the sink is down the queue is its cache: the oldest messages go when it is full, counted (`cache_full`).
+//! While it is merely slow, a full queue pushes back to the source, or drops the oldest of a rule that reads a shared
+//! stream, counted (`queue_full`; `contracts.md` 4).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use thalweg_core::connector::{ConnectionStatus, Sink, SinkPayload, SinkPort};
+use thalweg_core::metrics::NodeMetrics;
+use thalweg_core::{Clock, IoError, Retry, Timestamp};
+use tokio::sync::Notify;
+
+use super::options::SinkOptions;
+use crate::queue::{Bounds, Bucket, Entries, Entry, Queue, Taken, Wake};
+
+impl Entry for SinkPayload {
+    fn weight(&self) -> usize {
+        1
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Bytes { payload, .. } => payload.len(),
+            Self::Rows { rows, .. } => rows.iter().map(|row| 64 * row.len().max(1)).sum(),
+        }
+    }
+}
+
+/// The queue of one sink.
+pub(crate) struct Delivery {
+    queue: Queue<Entries<SinkPayload>>,
+    ready: Arc<Notify>,
+    metrics: Arc<NodeMetrics>,
+    /// Drop the oldest instead of pushing back.
+    may_drop: bool,
+    is_down: AtomicBool,
+    cache_length: usize,
+    retry: bool,
+    resend_interval: i64,
+    /// Messages handed in and messages settled (out, or given up), for checkpoints.
+    pushed: AtomicU64,
+    settled: AtomicU64,
+}
+
+impl Delivery {
+    pub(crate) fn new(options: &SinkOptions, may_drop: bool) -> Arc<Self> {
+        let ready = Arc::new(Notify::new());
+        let metrics = Arc::new(NodeMetrics::default());
+        let bounds = Bounds::messages(options.buffer_length);
+        metrics.buffer_capacity.store(bounds.messages as u64, Relaxed);
+        let queue = Queue::new(bounds, Arc::clone(&ready) as Arc<dyn Wake>);
+        Arc::new(Self {
+            queue,
+            ready,
+            metrics,
+            may_drop,
+            is_down: AtomicBool::new(false),
+            cache_length: options.cache_length.max(1),
+            retry: options.retry,
+            resend_interval: options.resend_interval,
+            pushed: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn metrics(&self) -> &Arc<NodeMetrics> {
+        &self.metrics
+    }
+
+    /// Hands messages over. Never waits.
+    pub(crate) fn push(&self, payloads: impl Iterator<Item = SinkPayload>, now: Timestamp) {
+        let (bound, cause) = match (self.is_down.load(Relaxed), self.may_drop) {
+            (true, _) => (self.cache_length, "cache_full"),
+            (false, true) => (self.queue.bounds().messages, "queue_full"),
+            (false, false) => (usize::MAX, ""),
+        };
+        let (mut pushed, mut dropped) = (0, 0);
+        self.queue.force(|bucket| {
+            for payload in payloads {
+                bucket.push(payload);
+                pushed += 1;
+            }
+            while bucket.n_messages() > bound {
+                dropped += bucket.drop_oldest() as u64;
+            }
+        });
+        self.pushed.fetch_add(pushed, Relaxed);
+        self.metrics.buffer.store(self.queue.waiting() as u64, Relaxed);
+        if dropped > 0 {
+            self.settled.fetch_add(dropped, Relaxed);
+            self.metrics.dropped(cause, dropped);
+            self.metrics.exception(&format!("buffer full, {dropped} oldest messages dropped"), now);
+        }
+    }
+
+    /// Whether the rule's streams have to pause; `producer` is woken when they need no longer.
+    pub(crate) fn pushes_back(&self, producer: &Arc<dyn Wake>) -> bool {
+        !self.may_drop && !self.is_down.load(Relaxed) && self.queue.is_full_for(producer)
+    }
+
+    /// No more messages will come; the task ends when all are out.
+    pub(crate) fn close(&self) {
+        self.queue.close();
+    }
+
+    /// How many messages were handed in so far.
+    pub(crate) fn position(&self) -> u64 {
+        self.pushed.load(Relaxed)
+    }
+
+    /// Whether everything up to `position` has left.
+    pub(crate) fn is_settled(&self, position: u64) -> bool {
+        self.settled.load(Relaxed) >= position
+    }
+
+    /// Takes everything, as a sink that is never slow would.
+    pub(crate) fn drain(&self, now: Timestamp) -> Vec<SinkPayload> {
+        let Taken::Bucket(entries) = self.queue.take() else { return Vec::new() };
+        let list: Vec<SinkPayload> = entries.list.into();
+        self.taken(list.len() as u64, now);
+        self.settle(list.len() as u64, list.len() as u64, now);
+        list
+    }
+
+    fn taken(&self, count: u64, now: Timestamp) {
+        NodeMetrics::add(&self.metrics.records_in, count);
+        self.metrics.buffer.store(self.queue.waiting() as u64, Relaxed);
+        self.metrics.last_invocation.store(now.0, Relaxed);
+    }
+
+    fn settle(&self, count: u64, sent: u64, now: Timestamp) {
+        NodeMetrics::add(&self.metrics.processed, count);
+        self.settled.fetch_add(count, Relaxed);
+        if sent > 0 {
+            NodeMetrics::add(&self.metrics.records_out, sent);
+            self.metrics.last_row.store(now.0, Relaxed);
+        }
+    }
+
+    /// Runs a sink until the queue is closed and empty.
+    ///
+    /// # Errors
+    /// The sink cannot be opened and never will be (R5.12).
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        mut sink: Box<dyn Sink>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(), IoError> {
+        let port = Arc::new(Port { metrics: Arc::clone(&self.metrics), clock: Arc::clone(&clock) });
+        let mut pause = Backoff::new(self.resend_interval);
+        while let Err(error) = sink.open(Arc::clone(&port) as Arc<dyn SinkPort>).await {
+            self.metrics.exception(&error.message, clock.now());
+            if error.retry == Retry::Permanent {
+                self.queue.stop();
+                return Err(error);
+            }
+            self.is_down.store(self.retry, Relaxed);
+            pause.sleep().await;
+        }
+        self.is_down.store(false, Relaxed);
+        loop {
+            match self.queue.take() {
+                Taken::Bucket(entries) => {
+                    let list: Vec<SinkPayload> = entries.list.into();
+                    self.taken(list.len() as u64, clock.now());
+                    self.write_all(sink.as_mut(), &list, clock.as_ref()).await;
+                }
+                Taken::Empty => self.ready.notified().await,
+                Taken::Closed => break,
+            }
+        }
+        if let Err(error) = sink.close().await {
+            tracing::warn!(error = %error, "sink did not close");
+        }
+        Ok(())
+    }
+
+    async fn write_all(&self, sink: &mut dyn Sink, list: &[SinkPayload], clock: &dyn Clock) {
+        let mut pause = Backoff::new(self.resend_interval);
+        let mut at = 0;
+        while at < list.len() {
+            let began = clock.monotonic_micros();
+            let written = sink.write(&list[at..]).await;
+            self.metrics.latency_us.store(clock.monotonic_micros().saturating_sub(began), Relaxed);
+            let accepted = written.accepted.min(list.len() - at);
+            at += accepted;
+            self.settle(accepted as u64, accepted as u64, clock.now());
+            let Some(error) = written.error else {
+                self.is_down.store(false, Relaxed);
+                if accepted == 0 {
+                    // A sink that neither takes nor fails must not spin.
+                    pause.sleep().await;
+                }
+                continue;
+            };
+            self.metrics.exception(&error.message, clock.now());
+            if error.retry == Retry::Transient && self.retry {
+                self.is_down.store(true, Relaxed);
+                self.queue.release();
+                if accepted > 0 {
+                    pause = Backoff::new(self.resend_interval);
+                }
+                pause.sleep().await;
+            } else if at < list.len() {
+                at += 1;
+                self.metrics.dropped("send", 1);
+                self.settle(1, 0, clock.now());
+            }
+        }
+    }
+}
+
+/// Growing pauses between tries.
+pub(crate) struct Backoff {
+    next: Duration,
+    is_fixed: bool,
+}
+
+impl Backoff {
+    const LONGEST: Duration = Duration::from_secs(10);
+
+    /// Pauses of `fixed` milliseconds, or growing ones from 100 ms (K5.1) when that is 0.
+    pub(crate) fn new(fixed: i64) -> Self {
+        let millis = if fixed > 0 { fixed as u64 } else { 100 };
+        Self { next: Duration::from_millis(millis), is_fixed: fixed > 0 }
+    }
+
+    /// The next pause.
+    pub(crate) fn step(&mut self) -> Duration {
+        let pause = self.next;
+        if !self.is_fixed {
+            self.next = (pause * 2).min(Self::LONGEST);
+        }
+        pause
+    }
+
+    pub(crate) async fn sleep(&mut self) {
+        tokio::time::sleep(self.step()).await;
+    }
+}
+
+struct Port {
+    metrics: Arc<NodeMetrics>,
+    clock: Arc<dyn Clock>,
+}
+
+impl SinkPort for Port {
+    fn status(&self, status: ConnectionStatus) {
+        self.metrics.connection(status, self.clock.now());
+    }
+}

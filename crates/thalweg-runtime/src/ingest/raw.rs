@@ -1,0 +1,218 @@
+//! What waits in front of a decoder: payloads back to back in one arena, or rows of structured sources.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use thalweg_core::Timestamp;
+use thalweg_core::connector::{Payload, RawMessage};
+use thalweg_core::format::RawBatch;
+use thalweg_core::value::{Fields, Value};
+
+use crate::queue::Bucket;
+
+/// Dead bytes (of dropped messages) from which on an arena is tidied up.
+const TIDY_FROM: usize = 1 << 20;
+
+/// The bucket of a source's queue. Bytes and rows may alternate; each stretch of one kind is a run.
+#[derive(Debug, Default)]
+pub(crate) struct RawBucket {
+    runs: VecDeque<Run>,
+    n_messages: usize,
+    n_bytes: usize,
+}
+
+/// Messages of one kind.
+#[derive(Debug, Default)]
+struct Run {
+    arena: Vec<u8>,
+    spans: Vec<(u32, u32)>,
+    rows: Vec<Vec<Arc<Fields>>>,
+    times: Vec<Timestamp>,
+    meta: Vec<Option<Arc<Fields>>>,
+    offset: Option<Value>,
+    is_rows: bool,
+    /// Messages at the front that were dropped.
+    head: usize,
+    /// Bytes of the arena that belong to them.
+    dead: usize,
+}
+
+/// The bytes that a payload counts for.
+pub(crate) fn size_of(payload: &Payload<'_>) -> usize {
+    match payload {
+        Payload::Bytes(bytes) => bytes.len(),
+        Payload::Rows(rows) => rows.iter().map(size_of_row).sum(),
+    }
+}
+
+fn size_of_row(row: &Arc<Fields>) -> usize {
+    64 * row.len().max(1)
+}
+
+impl RawBucket {
+    /// Adds a message, copying its bytes.
+    pub(crate) fn push(&mut self, message: RawMessage<'_>) {
+        let size = size_of(&message.payload);
+        self.n_messages += 1;
+        self.n_bytes += size;
+        let is_rows = matches!(message.payload, Payload::Rows(_));
+        let fits =
+            self.runs.back().is_some_and(|run| run.is_rows == is_rows && run.arena.len() + size < 1 << 31);
+        if !fits {
+            self.runs.push_back(Run { is_rows, ..Run::default() });
+        }
+        let Some(run) = self.runs.back_mut() else { return };
+        match message.payload {
+            Payload::Bytes(bytes) => {
+                run.spans.push((run.arena.len() as u32, bytes.len() as u32));
+                run.arena.extend_from_slice(bytes);
+            }
+            Payload::Rows(rows) => run.rows.push(rows),
+        }
+        if message.meta.is_some() || !run.meta.is_empty() {
+            run.meta.resize(run.times.len(), None);
+            run.meta.push(message.meta);
+        }
+        run.times.push(message.time);
+        if message.offset.is_some() {
+            run.offset = message.offset;
+        }
+    }
+
+    /// What arrived, in order, ready for the decoder.
+    pub(crate) fn into_batches(self) -> impl Iterator<Item = RawBatch> {
+        self.runs.into_iter().map(Run::into_batch)
+    }
+}
+
+impl Run {
+    fn drop_oldest(&mut self) -> usize {
+        let size = if self.is_rows {
+            std::mem::take(&mut self.rows[self.head]).iter().map(size_of_row).sum()
+        } else {
+            let size = self.spans[self.head].1 as usize;
+            self.dead += size;
+            size
+        };
+        self.head += 1;
+        let live = self.arena.len() - self.dead;
+        if self.dead > TIDY_FROM && self.dead > live {
+            self.tidy();
+        }
+        size
+    }
+
+    /// Forgets the dropped messages.
+    fn tidy(&mut self) {
+        let head = std::mem::take(&mut self.head);
+        let dead = std::mem::take(&mut self.dead);
+        self.times.drain(..head);
+        self.meta.drain(..head.min(self.meta.len()));
+        if self.is_rows {
+            self.rows.drain(..head);
+        } else {
+            self.spans.drain(..head);
+            self.arena.drain(..dead);
+            self.spans.iter_mut().for_each(|span| span.0 -= dead as u32);
+        }
+    }
+
+    fn into_batch(mut self) -> RawBatch {
+        if self.head > 0 {
+            self.tidy();
+        }
+        RawBatch {
+            arena: Arc::new(self.arena),
+            spans: self.spans,
+            rows: self.rows,
+            times: self.times,
+            meta: self.meta,
+            offset: self.offset,
+        }
+    }
+}
+
+impl Bucket for RawBucket {
+    fn n_messages(&self) -> usize {
+        self.n_messages
+    }
+
+    fn n_bytes(&self) -> usize {
+        self.n_bytes
+    }
+
+    fn is_empty(&self) -> bool {
+        self.n_messages == 0
+    }
+
+    fn drop_oldest(&mut self) -> usize {
+        let Some(run) = self.runs.front_mut() else { return 0 };
+        self.n_bytes -= run.drop_oldest();
+        self.n_messages -= 1;
+        if run.head == run.times.len() {
+            self.runs.pop_front();
+        }
+        1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &str) -> RawMessage<'_> {
+        RawMessage { payload: Payload::Bytes(text.as_bytes()), time: Timestamp(1), meta: None, offset: None }
+    }
+
+    fn texts(bucket: RawBucket) -> Vec<String> {
+        let text = |raw: &RawBatch, i| String::from_utf8(raw.payload(i).to_vec()).unwrap();
+        bucket
+            .into_batches()
+            .flat_map(|raw| (0..raw.len()).map(|i| text(&raw, i)).collect::<Vec<_>>())
+            .collect()
+    }
+
+    #[test]
+    fn payloads_stand_back_to_back_and_the_oldest_can_go() {
+        let mut bucket = RawBucket::default();
+        ["a", "bb", "ccc"].iter().for_each(|text| bucket.push(message(text)));
+        assert_eq!((bucket.n_messages(), bucket.n_bytes()), (3, 6));
+        assert_eq!(bucket.drop_oldest(), 1);
+        assert_eq!((bucket.n_messages(), bucket.n_bytes()), (2, 5));
+        bucket.push(message("d"));
+        assert_eq!(texts(bucket), ["bb", "ccc", "d"]);
+    }
+
+    #[test]
+    fn an_arena_under_dropping_does_not_grow_for_ever() {
+        let mut bucket = RawBucket::default();
+        let text = "x".repeat(1 << 16);
+        for _ in 0..200 {
+            bucket.push(message(&text));
+            while bucket.n_messages() > 4 {
+                bucket.drop_oldest();
+            }
+        }
+        assert!(bucket.runs[0].arena.len() < 4 * TIDY_FROM, "{}", bucket.runs[0].arena.len());
+        assert_eq!(texts(bucket), vec![text; 4]);
+    }
+
+    #[test]
+    fn rows_and_bytes_keep_their_order_and_metadata_its_message() {
+        let mut bucket = RawBucket::default();
+        let row = Arc::new(Fields::from([(Arc::from("a"), Value::Int(1))]));
+        bucket.push(message("a"));
+        bucket.push(RawMessage { meta: Some(Arc::clone(&row)), ..message("b") });
+        let rows = Payload::Rows(vec![Arc::clone(&row)]);
+        bucket.push(RawMessage {
+            payload: rows,
+            time: Timestamp(2),
+            meta: None,
+            offset: Some(Value::Int(7)),
+        });
+        let batches: Vec<RawBatch> = bucket.into_batches().collect();
+        assert_eq!(batches.len(), 2);
+        assert_eq!(batches[0].meta, [None, Some(row)]);
+        assert_eq!((batches[1].rows.len(), &batches[1].offset), (1, &Some(Value::Int(7))));
+    }
+}

@@ -1,0 +1,213 @@
+//! Puts a compiled rule together on its shard: operators restored, actions with queues, scans attached to streams.
+//!
+//! Used by the runtime, which adds tasks for sources and sinks, and by the rig, which does their work by hand.
+
+use std::sync::Arc;
+
+use thalweg_core::connector::{Sink, SourceKind};
+use thalweg_core::state::StateReader;
+use thalweg_core::{Diagnostic, Timestamp, Value};
+use tokio::sync::watch;
+
+use crate::attach::{Attached, Home, SharedStream, Streams};
+use crate::compile::{CompiledAction, CompiledRule};
+use crate::egress::Egress;
+use crate::egress::delivery::Delivery;
+use crate::ingest::port::Inlet;
+use crate::ingest::supervise::SourceFactory;
+use crate::metrics::NodeView;
+use crate::rule::{Outcome, Snapshot, Topology};
+use crate::shard::inbox::{Control, Inbox, Key};
+use crate::shard::rule::{Input, RuleRun};
+use crate::topology;
+
+/// A rule that is on its shard.
+pub(crate) struct Launched {
+    pub key: Key,
+    pub home: Arc<Inbox>,
+    pub nodes: Vec<NodeView>,
+    pub topology: Topology,
+    pub outcome: Arc<watch::Sender<Outcome>>,
+    /// New streams whose sources are to be started.
+    pub sources: Vec<NewSource>,
+    pub sinks: Vec<NewSink>,
+    /// Inlets that only this rule reads.
+    pub own: Vec<Arc<Inlet>>,
+    pub shared: Vec<Arc<SharedStream>>,
+}
+
+/// A source to be started.
+pub(crate) struct NewSource {
+    pub stream: Key,
+    pub name: Arc<str>,
+    pub inbox: Arc<Inbox>,
+    pub inlet: Arc<Inlet>,
+    pub is_shared: bool,
+    pub source: Option<(SourceFactory, SourceKind)>,
+}
+
+/// A sink to be started.
+pub(crate) struct NewSink {
+    pub delivery: Arc<Delivery>,
+    pub sink: Option<Box<dyn Sink>>,
+}
+
+/// Puts `rule` on the shard of `home`; shared streams that do not run yet are made on `shared_at`. A snapshot of another plan is ignored, and that is said.
+///
+/// # Errors
+/// The snapshot does not fit the operators (R5.12), or the union of a shared stream cannot be decoded.
+pub(crate) fn launch(
+    mut rule: CompiledRule,
+    restore: Option<Snapshot>,
+    (home, shared_at): (&Arc<Inbox>, &Arc<Inbox>),
+    streams: &Streams,
+    now: Timestamp,
+) -> Result<Launched, Diagnostic> {
+    let key = streams.key();
+    let restore = restore.filter(|snapshot| fits(snapshot, &rule));
+    let options = rule.spec.options.clone();
+    let is_shared = rule.scans.iter().any(|scan| scan.scan.stream.shared);
+    let may_drop = options.disable_discard.map_or(is_shared, |disabled| !disabled);
+    let topology = rule.topology.clone();
+    let first = rule.chain.metrics().next().map(|(_, metrics)| Arc::clone(metrics)).unwrap_or_default();
+    let inlet = is_shared.then(|| streams.rule_inlet(key, home, options.buffer_length, first, !may_drop));
+    let place =
+        Home { rule: key, inbox: home, shared_at, inlet: inlet.as_ref(), capacity: options.buffer_length };
+    let mut attached: Vec<Attached> = Vec::new();
+    for (input, scan) in rule.scans.iter().enumerate() {
+        match streams.attach(scan, input, resume(restore.as_ref(), &scan.node), &place) {
+            Ok(scan) => attached.push(scan),
+            Err(diagnostic) => {
+                leave_all(streams, attached, key);
+                return Err(diagnostic);
+            }
+        }
+    }
+    let preprocessors: Vec<_> = rule.scans.iter().map(|_| Arc::default()).collect();
+    let mut nodes = source_views(&rule, &attached, &preprocessors);
+    nodes.extend(rule.chain.metrics().filter(|(name, _)| !name.is_empty()).map(NodeView::operator));
+    let (egress, sinks) = actions(std::mem::take(&mut rule.actions), may_drop, rule.info.zone, &mut nodes);
+    rule.info.started = now;
+    let outcome = Arc::new(watch::Sender::new(Outcome::Running));
+    let own =
+        attached.iter().filter(|scan| scan.shared.is_none()).map(|scan| (scan.key, Arc::clone(&scan.inlet)));
+    let mut run = RuleRun {
+        key,
+        info: Arc::new(rule.info),
+        chain: rule.chain,
+        egress,
+        inputs: rule.scans.iter().zip(preprocessors).map(input_of).collect(),
+        own: own.collect(),
+        inlet,
+        fingerprint: rule.spec.plan.fingerprint,
+        outcome: Arc::clone(&outcome),
+        timer: None,
+    };
+    let restored = restore.as_ref().map_or(Ok(()), |snapshot| run.restore(snapshot));
+    if let Err(error) = restored {
+        leave_all(streams, attached, key);
+        return Err(Diagnostic::plain(error.to_string()));
+    }
+    home.send(Control::AddRule(Box::new(run)));
+    let (mut sources, mut own, mut shared) = (Vec::new(), Vec::new(), Vec::new());
+    for (scan, attached) in rule.scans.into_iter().zip(attached) {
+        let (stream, inbox, is_new) = (attached.key, Arc::clone(&attached.inbox), attached.is_new);
+        let (inlet, sharing) = attached.join();
+        if is_new {
+            let (name, is_shared) = (Arc::clone(&scan.scan.stream.name), sharing.is_some());
+            let source =
+                NewSource { stream, name, inbox, inlet: Arc::clone(&inlet), is_shared, source: scan.source };
+            sources.push(source);
+        }
+        match sharing {
+            Some(sharing) => shared.push(sharing),
+            None => own.push(inlet),
+        }
+    }
+    Ok(Launched { key, home: Arc::clone(home), nodes, topology, outcome, sources, sinks, own, shared })
+}
+
+/// R7.6: a snapshot of another plan is not used.
+fn fits(snapshot: &Snapshot, rule: &CompiledRule) -> bool {
+    let fits = snapshot.fingerprint == rule.spec.plan.fingerprint;
+    if !fits {
+        tracing::warn!(rule = %rule.info.id, epoch = snapshot.epoch, "checkpoint belongs to another plan, starting fresh");
+    }
+    fits
+}
+
+fn resume(snapshot: Option<&Snapshot>, node: &Arc<str>) -> Option<Value> {
+    let bytes = snapshot?.offsets.get(&**node)?;
+    StateReader::new(bytes).value().ok()
+}
+
+fn leave_all(streams: &Streams, attached: Vec<Attached>, rule: Key) {
+    for scan in attached {
+        match scan.shared {
+            Some(stream) => streams.leave(&stream, rule),
+            None => {
+                scan.inlet.queue.stop();
+                scan.inbox.send(Control::DropStream(scan.key));
+            }
+        }
+    }
+}
+
+fn input_of(
+    (scan, preprocessor): (&crate::compile::CompiledScan, Arc<thalweg_core::metrics::NodeMetrics>),
+) -> Input {
+    Input {
+        node: Arc::clone(&scan.node),
+        event_time: scan.event_time.clone(),
+        preprocessor,
+        is_table: scan.scan.retain.is_some(),
+        has_ended: false,
+        offset: None,
+    }
+}
+
+/// Sources with their decoders and preprocessors. Shared ones count from now on for this rule (`contracts.md` 10).
+fn source_views(
+    rule: &CompiledRule,
+    attached: &[Attached],
+    preprocessors: &[Arc<thalweg_core::metrics::NodeMetrics>],
+) -> Vec<NodeView> {
+    let mut nodes: Vec<NodeView> = Vec::new();
+    for ((scan, attached), preprocessor) in rule.scans.iter().zip(attached).zip(preprocessors) {
+        let view =
+            |name: &Arc<str>, metrics| NodeView::new(Arc::clone(name), metrics, attached.shared.is_some());
+        nodes.push(view(&scan.node, Arc::clone(&attached.inlet.metrics)));
+        for step in &scan.steps {
+            let is_decoder = step.ends_with("_decoder");
+            nodes.push(match is_decoder {
+                true => view(step, Arc::clone(&attached.decoder)),
+                false => NodeView::new(Arc::clone(step), Arc::clone(preprocessor), false),
+            });
+        }
+    }
+    nodes
+}
+
+fn actions(
+    actions: Vec<CompiledAction>,
+    may_drop: bool,
+    zone: chrono_tz::Tz,
+    nodes: &mut Vec<NodeView>,
+) -> (Vec<Egress>, Vec<NewSink>) {
+    let (mut egress, mut sinks) = (Vec::new(), Vec::new());
+    for action in actions {
+        let (batch, steps) = topology::action_steps(&action);
+        let delivery = Delivery::new(&action.options, may_drop);
+        let sink_name = Arc::from(format!("sink_{}", action.node));
+        let made = Egress::new(action.options, action.output, zone, Arc::clone(&delivery));
+        let (transform, encode) = made.metrics();
+        let metrics = batch.iter().map(|_| transform).chain([transform]).chain(encode);
+        for (name, metrics) in batch.iter().chain(&steps).zip(metrics) {
+            nodes.push(NodeView::new(Arc::clone(name), Arc::clone(metrics), false));
+        }
+        nodes.push(NodeView::new(sink_name, Arc::clone(delivery.metrics()), false));
+        egress.push(made);
+        sinks.push(NewSink { delivery, sink: action.sink });
+    }
+    (egress, sinks)
+}

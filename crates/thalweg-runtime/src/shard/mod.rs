@@ -1,0 +1,335 @@
+//! A shard: streams and rules of one thread, run to completion. One of the few loops of the engine.
+//!
+//! The shard takes its clock and its mail as parameters and never sleeps by itself: a thread turns it whenever there
+//! is mail or a timer is due, tests turn it by hand with a manual clock. Within a turn: orders, then whatever has
+//! arrived on ready streams, then timers. A shard never waits: when a sink cannot follow, it stops reading the
+//! streams concerned until there is room (`contracts.md` 4).
+
+pub(crate) mod inbox;
+pub(crate) mod rule;
+pub(crate) mod stream;
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use hashbrown::HashMap;
+use thalweg_core::format::RawBatch;
+use thalweg_core::{Batch, Clock, Selection, Timestamp, Value};
+
+use crate::ingest::Decode;
+use crate::queue::Taken;
+use crate::rule::{Outcome, Snapshot};
+use inbox::{Control, Inbox, Key, Ready};
+use rule::{Panicked, RuleRun};
+use stream::{Content, Parcel, Place, Reader, StreamRun};
+
+/// The streams and rules of one thread.
+pub(crate) struct Shard {
+    clock: Arc<dyn Clock>,
+    inbox: Arc<Inbox>,
+    streams: HashMap<Key, StreamRun>,
+    rules: HashMap<Key, RuleRun>,
+    timers: BTreeSet<(Timestamp, Key)>,
+    is_over: bool,
+}
+
+impl Shard {
+    pub(crate) fn new(clock: Arc<dyn Clock>, inbox: Arc<Inbox>) -> Self {
+        let (streams, rules, timers) = (HashMap::new(), HashMap::new(), BTreeSet::new());
+        Self { clock, inbox, streams, rules, timers, is_over: false }
+    }
+
+    /// Turns until it is told to end. The loop of a shard's thread.
+    pub(crate) fn run(mut self) {
+        while self.turn() {
+            let wait = self.next_timer().map(|due| self.clock.until(due));
+            self.inbox.wait(wait.flatten());
+        }
+    }
+
+    /// The earliest timer.
+    pub(crate) fn next_timer(&self) -> Option<Timestamp> {
+        self.timers.first().map(|(due, _)| *due)
+    }
+
+    /// Does everything there is to do now; false when the thread is to end.
+    pub(crate) fn turn(&mut self) -> bool {
+        let mail = self.inbox.take();
+        for control in mail.controls {
+            self.control(control);
+        }
+        for ready in mail.ready {
+            match ready {
+                Ready::Stream(key) => self.read_stream(key),
+                Ready::Rule(key) => self.read_rule(key),
+            }
+        }
+        self.fire();
+        !self.is_over
+    }
+
+    fn control(&mut self, control: Control) {
+        match control {
+            Control::AddStream(stream) => {
+                stream.waker.wake();
+                self.streams.insert(stream.key, *stream);
+            }
+            Control::AddRule(rule) => self.add_rule(*rule),
+            Control::Join { stream, reader, decode } => {
+                self.join(stream, reader, decode.map(|decode| *decode))
+            }
+            Control::Leave { stream, rule } => {
+                if let Some(stream) = self.streams.get_mut(&stream) {
+                    stream.readers.retain(|reader| reader.rule != rule);
+                    stream.waker.wake();
+                }
+            }
+            Control::DropStream(stream) => drop(self.streams.remove(&stream)),
+            Control::FailStream { stream, why } => self.fail_stream(stream, &why),
+            Control::FailRule { rule, why } => self.close_rule(rule, Outcome::Failed(why)),
+            Control::StopRule { rule, save, done } => {
+                // An answer that nobody waits for any more is dropped.
+                let _ = done.send(self.stop_rule(rule, save));
+            }
+            Control::Checkpoint { rule, reply } => {
+                let now = self.clock.now();
+                if let Some(rule) = self.rules.get_mut(&rule) {
+                    let _ = reply.send(rule.checkpoint(now));
+                }
+            }
+            Control::Shutdown => self.is_over = true,
+        }
+    }
+
+    fn add_rule(&mut self, mut rule: RuleRun) {
+        let key = rule.key;
+        let started = rule.start(self.clock.now(), self.clock.as_ref());
+        self.rules.insert(key, rule);
+        self.settle(key, started);
+    }
+
+    fn join(&mut self, stream: Key, reader: Reader, decode: Option<Decode>) {
+        let Some(stream) = self.streams.get_mut(&stream) else { return };
+        if let Some(decode) = decode {
+            stream.decode = decode;
+        }
+        let (rule, input, has_ended) = (reader.rule, reader.input, stream.has_ended);
+        if !has_ended {
+            return stream.readers.push(reader);
+        }
+        match reader.place {
+            Place::Here => self.end_input(rule, input),
+            Place::There(inlet) => inlet.push(Parcel { input, content: Content::End }, self.clock.now()),
+        }
+    }
+
+    /// Takes what has arrived on a stream, unless a sink behind it cannot follow.
+    fn read_stream(&mut self, key: Key) {
+        if self.streams.get(&key).is_none_or(|stream| self.is_blocked(stream)) {
+            return;
+        }
+        let Some(mut stream) = self.streams.remove(&key) else { return };
+        match stream.inlet.queue.take() {
+            Taken::Bucket(bucket) => bucket.into_batches().for_each(|raw| self.pass(&mut stream, &raw)),
+            Taken::Empty => {}
+            Taken::Closed => self.end_stream(&mut stream),
+        }
+        if !stream.inlet.queue.is_stopped() {
+            self.streams.insert(key, stream);
+        }
+    }
+
+    fn is_blocked(&self, stream: &StreamRun) -> bool {
+        stream.readers.iter().any(|reader| match &reader.place {
+            Place::Here => self.rules.get(&reader.rule).is_some_and(|rule| rule.pushes_back(&stream.waker)),
+            Place::There(inlet) => inlet.pushes_back && inlet.queue.is_full_for(&stream.waker),
+        })
+    }
+
+    /// One hand-over through the decoder and all rules of the stream.
+    fn pass(&mut self, stream: &mut StreamRun, raw: &RawBatch) {
+        let now = self.clock.now();
+        let decoded = catch_unwind(AssertUnwindSafe(|| stream.decode(raw, now)));
+        let Ok((batch, rows)) = decoded else {
+            stream.inlet.metrics.exception("internal error: the decoder panicked, a batch was lost", now);
+            stream.inlet.metrics.dropped("decode", raw.len() as u64);
+            return;
+        };
+        for reader in &stream.readers {
+            self.pass_to(reader, &batch, &rows, raw.offset.as_ref(), now);
+        }
+        let rules = &self.rules;
+        stream.readers.retain(|reader| match reader.place {
+            Place::Here => rules.contains_key(&reader.rule),
+            Place::There(_) => true,
+        });
+        stream.decode.recycle(batch);
+    }
+
+    fn pass_to(
+        &mut self,
+        reader: &Reader,
+        batch: &Batch,
+        rows: &Selection,
+        offset: Option<&Value>,
+        now: Timestamp,
+    ) {
+        let own;
+        let seen = if reader.view.is_whole(batch) {
+            batch
+        } else {
+            own = reader.view.of(batch);
+            &own
+        };
+        match &reader.place {
+            Place::Here => self.feed(reader.rule, reader.input, (seen, rows), offset),
+            Place::There(inlet) => {
+                let (batch, rows, offset) = (Arc::new(seen.clone()), rows.clone(), offset.cloned());
+                inlet.push(
+                    Parcel { input: reader.input, content: Content::Rows { batch, rows, offset } },
+                    now,
+                );
+            }
+        }
+    }
+
+    fn feed(&mut self, key: Key, input: usize, rows: (&Batch, &Selection), offset: Option<&Value>) {
+        let (now, clock) = (self.clock.now(), Arc::clone(&self.clock));
+        let Some(rule) = self.rules.get_mut(&key) else { return };
+        let fed = rule.feed(input, rows, offset, now, clock.as_ref());
+        self.settle(key, fed);
+    }
+
+    /// Takes what other shards have sent to a rule.
+    fn read_rule(&mut self, key: Key) {
+        let waker = self.inbox.waker(Ready::Rule(key));
+        let Some(rule) = self.rules.get(&key) else { return };
+        let Some(inlet) = rule.inlet.clone() else { return };
+        if !rule.pushes_back(&waker) {
+            self.drain_rule(key, &inlet);
+        }
+    }
+
+    fn drain_rule(&mut self, key: Key, inlet: &stream::RuleInlet) {
+        let Taken::Bucket(parcels) = inlet.queue.take() else { return };
+        for parcel in parcels.list {
+            match parcel.content {
+                Content::Rows { batch, rows, offset } => {
+                    self.feed(key, parcel.input, (&batch, &rows), offset.as_ref());
+                }
+                Content::End => self.end_input(key, parcel.input),
+                Content::Failed(why) => self.close_rule(key, Outcome::Failed(why)),
+            }
+        }
+        inlet.metrics.buffer.store(inlet.queue.waiting() as u64, Relaxed);
+    }
+
+    fn end_stream(&mut self, stream: &mut StreamRun) {
+        if std::mem::replace(&mut stream.has_ended, true) {
+            return;
+        }
+        let now = self.clock.now();
+        for reader in stream.readers.drain(..) {
+            match &reader.place {
+                Place::Here => self.end_input(reader.rule, reader.input),
+                Place::There(inlet) => inlet.push(Parcel { input: reader.input, content: Content::End }, now),
+            }
+        }
+    }
+
+    fn end_input(&mut self, key: Key, input: usize) {
+        let (now, clock) = (self.clock.now(), Arc::clone(&self.clock));
+        let Some(rule) = self.rules.get_mut(&key) else { return };
+        match rule.end(input, now, clock.as_ref()) {
+            Ok(true) => self.close_rule(key, Outcome::Done),
+            Ok(false) => self.settle(key, Ok(())),
+            Err(panicked) => self.settle(key, Err(panicked)),
+        }
+    }
+
+    /// Fires every timer that is due.
+    fn fire(&mut self) {
+        let (now, clock) = (self.clock.now(), Arc::clone(&self.clock));
+        while let Some((_, key)) = self.timers.first().copied().filter(|(due, _)| *due <= now) {
+            self.timers.pop_first();
+            let Some(rule) = self.rules.get_mut(&key) else { continue };
+            rule.timer = None;
+            let fired = rule.fire(now, clock.as_ref());
+            self.settle(key, fired);
+        }
+    }
+
+    /// After a call into a rule: its timer is noted, or it is let go because it panicked.
+    fn settle(&mut self, key: Key, result: Result<(), Panicked>) {
+        if let Err(Panicked(why)) = result {
+            if let Some(rule) = self.rules.get(&key) {
+                tracing::error!(rule = %rule.info.id, error = %why, "rule stopped");
+            }
+            return self.close_rule(key, Outcome::Failed(why));
+        }
+        let Some(rule) = self.rules.get_mut(&key) else { return };
+        let due = rule.next_timer();
+        if due != rule.timer {
+            if let Some(before) = rule.timer {
+                self.timers.remove(&(before, key));
+            }
+            if let Some(due) = due {
+                self.timers.insert((due, key));
+            }
+            rule.timer = due;
+        }
+    }
+
+    fn fail_stream(&mut self, key: Key, why: &Arc<str>) {
+        let Some(stream) = self.streams.get_mut(&key) else { return };
+        let now = self.clock.now();
+        stream.inlet.metrics.exception(why, now);
+        for Reader { rule, input, place, .. } in std::mem::take(&mut stream.readers) {
+            match place {
+                Place::Here => self.close_rule(rule, Outcome::Failed(Arc::clone(why))),
+                Place::There(inlet) => {
+                    inlet.push(Parcel { input, content: Content::Failed(Arc::clone(why)) }, now)
+                }
+            }
+        }
+    }
+
+    /// Lets a rule go that ends by itself.
+    fn close_rule(&mut self, key: Key, outcome: Outcome) {
+        let Some(mut rule) = self.rules.remove(&key) else { return };
+        if let Some(due) = rule.timer {
+            self.timers.remove(&(due, key));
+        }
+        // A rule that panicked may hold a half-written batch; what was finished before still goes out.
+        let now = self.clock.now();
+        let _ = catch_unwind(AssertUnwindSafe(|| rule.finish(now)));
+        for (stream, inlet) in &rule.own {
+            inlet.queue.stop();
+            self.streams.remove(stream);
+        }
+        if let Some(inlet) = &rule.inlet {
+            inlet.queue.stop();
+        }
+        rule.outcome.send_replace(outcome);
+    }
+
+    /// Processes what has arrived for a rule, then lets it go.
+    fn stop_rule(&mut self, key: Key, save: bool) -> Option<Snapshot> {
+        let own: Vec<Key> = self.rules.get(&key)?.own.iter().map(|(stream, _)| *stream).collect();
+        for stream_key in own {
+            let Some(mut stream) = self.streams.remove(&stream_key) else { continue };
+            if let Taken::Bucket(bucket) = stream.inlet.queue.take() {
+                bucket.into_batches().for_each(|raw| self.pass(&mut stream, &raw));
+            }
+        }
+        if let Some(inlet) = self.rules.get(&key).and_then(|rule| rule.inlet.clone()) {
+            self.drain_rule(key, &inlet);
+        }
+        let now = self.clock.now();
+        let snapshot = self.rules.get_mut(&key).filter(|_| save).map(|rule| rule.checkpoint(now).snapshot);
+        self.close_rule(key, Outcome::Stopped);
+        snapshot
+    }
+}

@@ -1,0 +1,219 @@
+//! A rule on its shard: the chain of its operators and the inline half of its actions.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use thalweg_core::metrics::NodeMetrics;
+use thalweg_core::state::{StateError, StateReader, StateWriter};
+use thalweg_core::{Batch, Clock, Fault, Selection, Timestamp, Value};
+use tokio::sync::watch;
+
+use super::inbox::{Checkpoint, Key};
+use super::stream::RuleInlet;
+use crate::chain::{Chain, Drive};
+use crate::egress::Egress;
+use crate::ingest::event_time::EventTime;
+use crate::ingest::port::Inlet;
+use crate::operator::{Emit, RuleInfo, Signal};
+use crate::queue::Wake;
+use crate::rule::{Outcome, Snapshot};
+
+/// A rule as its shard runs it.
+pub(crate) struct RuleRun {
+    pub key: Key,
+    pub info: Arc<RuleInfo>,
+    pub chain: Chain,
+    pub egress: Vec<Egress>,
+    pub inputs: Vec<Input>,
+    /// The streams that nobody else reads.
+    pub own: Vec<(Key, Arc<Inlet>)>,
+    /// Set when streams of other shards feed it.
+    pub inlet: Option<Arc<RuleInlet>>,
+    pub fingerprint: u64,
+    pub outcome: Arc<watch::Sender<Outcome>>,
+    /// As the shard's set of timers knows it.
+    pub timer: Option<Timestamp>,
+}
+
+/// One scan of the rule.
+pub(crate) struct Input {
+    /// The source's node: `source_demo`.
+    pub node: Arc<str>,
+    pub event_time: Option<EventTime>,
+    /// The metrics of the preprocessor's node.
+    pub preprocessor: Arc<NodeMetrics>,
+    /// A scan table, whose end does not end the rule.
+    pub is_table: bool,
+    pub has_ended: bool,
+    /// Where the source stands behind the last batch taken.
+    pub offset: Option<Value>,
+}
+
+impl Input {
+    /// Counts rows that got their time, and those that have none.
+    fn count(&self, rows: usize, faults: &[Fault], now: Timestamp) {
+        let metrics = &self.preprocessor;
+        NodeMetrics::add(&metrics.records_in, rows as u64);
+        NodeMetrics::add(&metrics.processed, rows as u64);
+        NodeMetrics::add(&metrics.records_out, rows.saturating_sub(faults.len()) as u64);
+        metrics.last_invocation.store(now.0, Relaxed);
+        for fault in faults {
+            metrics.exception(&fault.message, now);
+            metrics.dropped("decode", 1);
+        }
+    }
+}
+
+/// The text of a panic.
+pub(crate) struct Panicked(pub Arc<str>);
+
+impl RuleRun {
+    /// Calls into operators; a panic ends the rule, and only the rule.
+    fn guarded<T>(&mut self, call: impl FnOnce(&mut Self) -> T) -> Result<T, Panicked> {
+        catch_unwind(AssertUnwindSafe(|| call(self))).map_err(|panic| {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+            Panicked(Arc::from(format!("internal error: {}", text.as_deref().unwrap_or("unknown panic"))))
+        })
+    }
+
+    /// Before the first row.
+    pub(crate) fn start(&mut self, now: Timestamp, clock: &dyn Clock) -> Result<(), Panicked> {
+        self.guarded(|rule| {
+            rule.drive(now, clock, |chain, drive| chain.start(drive));
+            rule.egress.iter_mut().for_each(|egress| egress.start(now));
+        })
+    }
+
+    /// Takes rows of an input. Timers that were due before the rows arrived are fired first.
+    pub(crate) fn feed(
+        &mut self,
+        input: usize,
+        (batch, rows): (&Batch, &Selection),
+        offset: Option<&Value>,
+        now: Timestamp,
+        clock: &dyn Clock,
+    ) -> Result<(), Panicked> {
+        let arrived = batch.times.first().copied().filter(|first| *first <= now);
+        if let Some(first) = arrived.filter(|first| self.next_timer().is_some_and(|due| due <= *first)) {
+            self.fire(first, clock)?;
+        }
+        if offset.is_some() {
+            self.inputs[input].offset = offset.cloned();
+        }
+        self.guarded(|rule| {
+            let stripped;
+            let mut rows = rows;
+            if !rows.faults.is_empty() && !rule.info.send_error {
+                stripped = Selection { live: rows.live.clone(), faults: Vec::new() };
+                rows = &stripped;
+            }
+            let Some(event_time) = rule.inputs[input].event_time.clone() else {
+                return rule.drive(now, clock, |chain, drive| chain.batch(input, batch, rows, drive));
+            };
+            let mut timed = batch.clone();
+            let (mut rows, bad) = event_time.apply(&mut timed, rows, now);
+            rule.inputs[input].count(timed.n_rows, &bad, now);
+            if rule.info.send_error {
+                rows.faults.extend(bad);
+                rows.faults.sort_by_key(|fault| fault.row);
+            }
+            rule.drive(now, clock, |chain, drive| chain.batch(input, &timed, &rows, drive));
+        })
+    }
+
+    /// An input has ended; true when the rule has nothing more to wait for (R4.6).
+    pub(crate) fn end(&mut self, input: usize, now: Timestamp, clock: &dyn Clock) -> Result<bool, Panicked> {
+        if std::mem::replace(&mut self.inputs[input].has_ended, true) {
+            return Ok(false);
+        }
+        self.guarded(|rule| {
+            rule.drive(now, clock, |chain, drive| chain.signal(input, Signal::End, drive));
+        })?;
+        let mut streams = self.inputs.iter().filter(|input| !input.is_table).peekable();
+        Ok(streams.peek().is_some() && streams.all(|input| input.has_ended))
+    }
+
+    /// Fires the timers that are due.
+    pub(crate) fn fire(&mut self, now: Timestamp, clock: &dyn Clock) -> Result<(), Panicked> {
+        self.guarded(|rule| {
+            rule.drive(now, clock, |chain, drive| chain.fire(drive));
+            rule.egress.iter_mut().for_each(|egress| egress.fire(now));
+        })
+    }
+
+    /// The earliest moment that anything in the rule waits for.
+    pub(crate) fn next_timer(&self) -> Option<Timestamp> {
+        self.egress.iter().filter_map(Egress::next_timer).chain(self.chain.next_timer()).min()
+    }
+
+    /// Whether the streams that feed it have to pause; `producer` is woken when they need no longer.
+    pub(crate) fn pushes_back(&self, producer: &Arc<dyn Wake>) -> bool {
+        self.egress.iter().any(|egress| egress.delivery().pushes_back(producer))
+    }
+
+    /// Sends what the actions have collected and tells the sinks that nothing follows.
+    pub(crate) fn finish(&mut self, now: Timestamp) {
+        for egress in &mut self.egress {
+            egress.flush(now);
+            egress.delivery().close();
+        }
+    }
+
+    /// The state between two batches (`contracts.md` 7): the operators', and the position behind the last batch.
+    pub(crate) fn checkpoint(&mut self, epoch: Timestamp) -> Checkpoint {
+        let mut snapshot = Snapshot { fingerprint: self.fingerprint, epoch: epoch.0, ..Snapshot::default() };
+        for (key, operator) in self.chain.operators() {
+            let mut writer = StateWriter::new();
+            operator.save(&mut writer);
+            let bytes = writer.finish();
+            if !bytes.is_empty() {
+                snapshot.nodes.insert(key, bytes);
+            }
+        }
+        for input in &self.inputs {
+            if let Some(offset) = &input.offset {
+                let mut writer = StateWriter::new();
+                writer.value(offset);
+                snapshot.offsets.insert(input.node.to_string(), writer.finish());
+            }
+        }
+        let positions = self.egress.iter().map(|egress| egress.delivery().position()).collect();
+        Checkpoint { snapshot, positions }
+    }
+
+    /// Takes the operators back to a snapshot. Called before [`RuleRun::start`].
+    pub(crate) fn restore(&mut self, snapshot: &Snapshot) -> Result<(), StateError> {
+        for (key, operator) in self.chain.operators() {
+            if let Some(bytes) = snapshot.nodes.get(&key) {
+                operator.load(&mut StateReader::new(bytes))?;
+            }
+        }
+        for input in &mut self.inputs {
+            if let Some(bytes) = snapshot.offsets.get(&*input.node) {
+                input.offset = Some(StateReader::new(bytes).value()?);
+            }
+        }
+        Ok(())
+    }
+
+    fn drive(&mut self, now: Timestamp, clock: &dyn Clock, call: impl FnOnce(&mut Chain, &mut Drive<'_>)) {
+        let mut out = Actions { egress: &mut self.egress, now };
+        call(&mut self.chain, &mut Drive { rule: &self.info, now, clock, out: &mut out });
+    }
+}
+
+/// Behind the last operator: all actions.
+struct Actions<'a> {
+    egress: &'a mut [Egress],
+    now: Timestamp,
+}
+
+impl Emit for Actions<'_> {
+    fn batch(&mut self, _port: usize, batch: &Batch, rows: &Selection) {
+        self.egress.iter_mut().for_each(|egress| egress.write(batch, rows, self.now));
+    }
+
+    fn signal(&mut self, _signal: Signal) {}
+}

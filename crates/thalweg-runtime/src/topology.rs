@@ -1,0 +1,133 @@
+//! The printable graph of a rule, with upstream's node names (R3.1 to R3.6).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use thalweg_plan::logical::Scan;
+use thalweg_plan::{Kind, Node};
+
+use crate::compile::{CompiledAction, CompiledRule};
+use crate::egress::Output;
+use crate::rule::Topology;
+
+/// The graph of a rule.
+pub(crate) fn of(rule: &CompiledRule) -> Topology {
+    let mut draw = Draw::default();
+    let last = draw.node(&rule.spec.plan.root, &mut 0);
+    for action in &rule.actions {
+        let mut from = last.clone();
+        for name in action_nodes(action) {
+            draw.edge(&from, &name);
+            from = vec![name];
+        }
+    }
+    draw.topology
+}
+
+/// The nodes of an action, from the rule to the sink, with prefix.
+pub(crate) fn action_nodes(action: &CompiledAction) -> Vec<Arc<str>> {
+    let (before, behind) = action_steps(action);
+    let steps = before.into_iter().chain(behind);
+    steps.chain([Arc::from(format!("sink_{}", action.node))]).collect()
+}
+
+/// The steps of an action: those before the transform step and from it on.
+pub(crate) fn action_steps(action: &CompiledAction) -> (Option<Arc<str>>, Vec<Arc<str>>) {
+    let is_batching = action.options.batch_size > 0 || action.options.linger > 0;
+    let name = |at: usize, kind: &str| Arc::<str>::from(format!("op_{}_{at}_{kind}", action.node));
+    let before = is_batching.then(|| name(0, "batch"));
+    let at = usize::from(is_batching);
+    let mut behind = vec![name(at, "transform")];
+    if !matches!(action.output, Output::Rows) {
+        behind.push(name(at + 1, if is_batching { "batchWriter" } else { "encode" }));
+    }
+    (before, behind)
+}
+
+/// The nodes between a source, which has number `index`, and the rule: decoder and preprocessor (R3.1, C2.5).
+pub(crate) fn scan_steps(scan: &Scan, index: usize) -> Vec<Arc<str>> {
+    let stream = &scan.stream;
+    let is_preprocessed = scan.event_time.is_some() || stream.strict && stream.columns.is_some();
+    let kinds =
+        stream.has_decoder.then_some("decoder").into_iter().chain(is_preprocessed.then_some("preprocessor"));
+    let name = |(at, kind): (usize, &str)| {
+        let number = index + 1 + at;
+        if stream.shared {
+            format!("op_{}_{number}_{kind}", stream.name)
+        } else {
+            format!("op_{number}_{kind}")
+        }
+    };
+    kinds.enumerate().map(name).map(Arc::from).collect()
+}
+
+/// The number of each scan's source, as the planner has counted it.
+pub(crate) fn scan_indices(root: &Node) -> Vec<usize> {
+    fn walk(node: &Node, index: &mut usize, found: &mut Vec<usize>) {
+        if let Kind::Scan(scan) = &node.kind {
+            *index += 1;
+            found.push(*index);
+            *index += scan_steps(scan, *index).len();
+            return;
+        }
+        node.inputs.iter().for_each(|input| walk(input, index, found));
+        if !node.name.is_empty() {
+            *index += 1 + usize::from(aligns_tables(node));
+        }
+    }
+    let mut found = Vec::new();
+    walk(root, &mut 0, &mut found);
+    found
+}
+
+/// Upstream aligns tables in a node of its own before the join.
+fn aligns_tables(node: &Node) -> bool {
+    let is_table = |input: &Node| matches!(&input.kind, Kind::Scan(scan) if scan.retain.is_some());
+    matches!(node.kind, Kind::Join(_)) && node.inputs.iter().any(is_table)
+}
+
+#[derive(Default)]
+struct Draw {
+    topology: Topology,
+}
+
+impl Draw {
+    /// Draws a node behind its inputs; the names that the next node hangs on (several behind a nameless node).
+    fn node(&mut self, node: &Node, index: &mut usize) -> Vec<Arc<str>> {
+        if let Kind::Scan(scan) = &node.kind {
+            *index += 1;
+            let source: Arc<str> = Arc::from(format!("source_{}", scan.stream.name));
+            if !self.topology.sources.contains(&source) {
+                self.topology.sources.push(Arc::clone(&source));
+            }
+            let mut from = vec![source];
+            for name in scan_steps(scan, *index) {
+                *index += 1;
+                self.edge(&from, &name);
+                from = vec![name];
+            }
+            return from;
+        }
+        let mut from = Vec::new();
+        for input in &node.inputs {
+            from.extend(self.node(input, index));
+        }
+        if node.name.is_empty() {
+            return from;
+        }
+        *index += 1 + usize::from(aligns_tables(node));
+        let name: Arc<str> = Arc::from(format!("op_{}", node.name));
+        self.edge(&from, &name);
+        vec![name]
+    }
+
+    fn edge(&mut self, from: &[Arc<str>], to: &Arc<str>) {
+        let edges: &mut BTreeMap<Arc<str>, Vec<Arc<str>>> = &mut self.topology.edges;
+        for from in from {
+            let next = edges.entry(Arc::clone(from)).or_default();
+            if !next.contains(to) {
+                next.push(Arc::clone(to));
+            }
+        }
+    }
+}
