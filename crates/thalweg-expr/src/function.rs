@@ -23,7 +23,7 @@ pub struct Function {
     /// What happens when an argument is null.
     pub nulls: Nulls,
     /// For people.
-    pub doc: &'static Doc,
+    pub doc: Doc,
 }
 
 /// The answer of a row function when an argument is null, `[]` or `{}` (functions.md 1.3, S5).

@@ -3,9 +3,10 @@
 use crate::function::Function;
 
 mod aggregate;
+mod analytic;
 
 /// Every family's table.
-pub const TABLES: &[&[Function]] = &[aggregate::TABLE];
+pub const TABLES: &[&[Function]] = &[aggregate::TABLE, analytic::TABLE];
 
 #[cfg(test)]
 mod tests;

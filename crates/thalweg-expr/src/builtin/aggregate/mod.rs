@@ -25,7 +25,7 @@ pub(super) const TABLE: &[Function] = &[
         "avg",
         NUMBER,
         FunctionKind::Aggregate(accumulator::<Avg>),
-        &Doc {
+        Doc {
             family: Family::Aggregate,
             summary: "The mean of the numbers; of integers an integer.",
             examples: &[
@@ -42,7 +42,7 @@ pub(super) const TABLE: &[Function] = &[
         "sum",
         NUMBER,
         FunctionKind::Aggregate(accumulator::<Sum>),
-        &Doc {
+        Doc {
             family: Family::Aggregate,
             summary: "The sum of the numbers; integers stay integers as long as 64 bits hold them.",
             examples: &[
@@ -58,7 +58,7 @@ pub(super) const TABLE: &[Function] = &[
         "count",
         ANY,
         FunctionKind::Aggregate(accumulator::<Count>),
-        &Doc {
+        Doc {
             family: Family::Aggregate,
             summary: "The number of values that are not null; count(*) counts rows.",
             examples: &[("count([1, null, \"x\"])", "2"), ("count([null])", "0"), ("count([])", "0")],
@@ -68,7 +68,7 @@ pub(super) const TABLE: &[Function] = &[
         "max",
         NUMBER,
         FunctionKind::Aggregate(accumulator::<Extreme<true>>),
-        &Doc {
+        Doc {
             family: Family::Aggregate,
             summary: "The largest number or text.",
             examples: &[
@@ -84,7 +84,7 @@ pub(super) const TABLE: &[Function] = &[
         "min",
         NUMBER,
         FunctionKind::Aggregate(accumulator::<Extreme<false>>),
-        &Doc {
+        Doc {
             family: Family::Aggregate,
             summary: "The smallest number or text.",
             examples: &[
@@ -98,7 +98,7 @@ pub(super) const TABLE: &[Function] = &[
         "collect",
         ANY,
         FunctionKind::Aggregate(accumulator::<Collect>),
-        &Doc {
+        Doc {
             family: Family::Aggregate,
             summary: "All values as a list in order of arrival; collect(*) collects whole rows.",
             examples: &[("collect([1, null, \"x\"])", "[1,null,\"x\"]"), ("collect([])", "-")],
@@ -108,7 +108,7 @@ pub(super) const TABLE: &[Function] = &[
         "last_value",
         &[Arg::new("x", ArgKind::Any), Arg::new("ignore_null", ArgKind::Bool)],
         FunctionKind::Aggregate(accumulator::<LastValue>),
-        &Doc {
+        Doc {
             family: Family::Aggregate,
             summary: "The value of the last row, or the last that is not null.",
             examples: &[
@@ -122,7 +122,7 @@ pub(super) const TABLE: &[Function] = &[
         "merge_agg",
         ANY,
         FunctionKind::Aggregate(accumulator::<MergeAgg>),
-        &Doc {
+        Doc {
             family: Family::Aggregate,
             summary: "One object of all objects; members of later ones win.",
             examples: &[
@@ -136,7 +136,7 @@ pub(super) const TABLE: &[Function] = &[
         "deduplicate",
         &[Arg::new("key", ArgKind::Any), Arg::new("all", ArgKind::Bool)],
         FunctionKind::Aggregate(accumulator::<Deduplicate>),
-        &Doc {
+        Doc {
             family: Family::Aggregate,
             summary: "The first row of each key as a list; with all = false the last row, if its key is new. The planner puts \
                   the whole row in front of the arguments, as here.",
@@ -154,7 +154,7 @@ pub(super) const TABLE: &[Function] = &[
         "median",
         NUMBER,
         FunctionKind::Aggregate(accumulator::<Median>),
-        &Doc {
+        Doc {
             family: Family::Aggregate,
             summary: "The number in the middle, or the mean of the two in the middle.",
             examples: &[
@@ -169,7 +169,7 @@ pub(super) const TABLE: &[Function] = &[
         "stddev",
         NUMBER,
         FunctionKind::Aggregate(accumulator::<Spread<false, true>>),
-        &Doc {
+        Doc {
             family: Family::Aggregate,
             summary: "The standard deviation of the whole population.",
             examples: &[("stddev([3, 5, 5, 6, 6, 11])", "2.449489742783178"), ("stddev([10])", "0")],
@@ -179,7 +179,7 @@ pub(super) const TABLE: &[Function] = &[
         "stddevs",
         NUMBER,
         FunctionKind::Aggregate(accumulator::<Spread<true, true>>),
-        &Doc {
+        Doc {
             family: Family::Aggregate,
             summary: "The standard deviation of a sample; of one value null.",
             examples: &[("stddevs([3, 5, 5, 6, 6, 11])", "2.6832815729997477"), ("stddevs([10])", "-")],
@@ -189,7 +189,7 @@ pub(super) const TABLE: &[Function] = &[
         "var",
         NUMBER,
         FunctionKind::Aggregate(accumulator::<Spread<false, false>>),
-        &Doc {
+        Doc {
             family: Family::Aggregate,
             summary: "The variance of the whole population.",
             examples: &[("var([3, 5, 5, 6, 6, 11])", "6"), ("var([1, null, 3])", "1")],
@@ -199,7 +199,7 @@ pub(super) const TABLE: &[Function] = &[
         "vars",
         NUMBER,
         FunctionKind::Aggregate(accumulator::<Spread<true, false>>),
-        &Doc {
+        Doc {
             family: Family::Aggregate,
             summary: "The variance of a sample; of one value null.",
             examples: &[("vars([3, 5, 5, 6, 6, 11])", "7.2"), ("vars([10])", "-")],
@@ -209,7 +209,7 @@ pub(super) const TABLE: &[Function] = &[
         "percentile_cont",
         RANK,
         FunctionKind::Aggregate(accumulator::<Percentile<true>>),
-        &Doc {
+        Doc {
             family: Family::Aggregate,
             summary: "The value below which the share p of the numbers lies, interpolated linearly.",
             examples: &[
@@ -223,7 +223,7 @@ pub(super) const TABLE: &[Function] = &[
         "percentile_disc",
         RANK,
         FunctionKind::Aggregate(accumulator::<Percentile<false>>),
-        &Doc {
+        Doc {
             family: Family::Aggregate,
             summary: "The smallest number that at least the share p of the numbers does not exceed.",
             examples: &[
@@ -237,7 +237,7 @@ pub(super) const TABLE: &[Function] = &[
         "last_agg_hit_count",
         &[],
         FunctionKind::Planned,
-        &Doc {
+        Doc {
             family: Family::Aggregate,
             summary: "How many windows before this one passed HAVING.",
             examples: &[],
@@ -247,7 +247,7 @@ pub(super) const TABLE: &[Function] = &[
         "last_agg_hit_time",
         &[],
         FunctionKind::Planned,
-        &Doc {
+        Doc {
             family: Family::Aggregate,
             summary: "When the last window before this one passed HAVING, epoch ms; 0 at first.",
             examples: &[],
@@ -255,7 +255,7 @@ pub(super) const TABLE: &[Function] = &[
     ),
 ];
 
-const fn row(name: &'static str, args: &'static [Arg], kind: FunctionKind, doc: &'static Doc) -> Function {
+const fn row(name: &'static str, args: &'static [Arg], kind: FunctionKind, doc: Doc) -> Function {
     Function { name, aliases: &[], args, kind, nulls: Nulls::Own, doc }
 }
 

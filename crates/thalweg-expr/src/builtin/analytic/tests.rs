@@ -1,0 +1,81 @@
+use thalweg_core::Value;
+use thalweg_core::state::{StateReader, StateWriter};
+
+use super::*;
+use crate::registry::builtin;
+use crate::testing::cx;
+
+fn new(name: &str) -> Box<dyn Analytic> {
+    match builtin(name).map(|function| function.kind) {
+        Some(FunctionKind::Analytic(new)) => new(),
+        _ => panic!("{name} is not analytic"),
+    }
+}
+
+#[test]
+fn when_false_leaves_the_state_and_answers_as_a5_says() {
+    let one = [Value::Float(1.0)];
+    for (name, answers) in [
+        // lag(a) OVER (WHEN a > 1) over 1,2,1,3,0,5.
+        ("lag", ["null", "null", "2", "2", "3", "3"]),
+        ("latest", ["null", "2", "2", "3", "3", "5"]),
+        ("acc_sum", ["0", "2", "2", "5", "5", "10"]),
+        ("acc_count", ["0", "1", "1", "2", "2", "3"]),
+    ] {
+        let mut state = new(name);
+        for (value, answer) in [1.0, 2.0, 1.0, 3.0, 0.0, 5.0].into_iter().zip(answers) {
+            let got = state.next(&[Value::Float(value)], value > 1.0, &mut cx()).expect("numbers are fine");
+            let shown = if got.is_null() {
+                "null".to_owned()
+            } else {
+                crate::testing::show(thalweg_core::Cell::of(&got))
+            };
+            assert_eq!(shown, answer, "{name} of {value}");
+        }
+    }
+    let flagged = [Value::Bool(true), one[0].clone()];
+    assert_eq!(new("changed_col").next(&flagged, false, &mut cx()), Ok(Value::Null));
+    assert_eq!(new("had_changed").next(&flagged, false, &mut cx()), Ok(Value::Bool(false)));
+}
+
+#[test]
+fn arguments_that_do_not_fit_are_errors_and_leave_the_state() {
+    let mut sum = new("acc_sum");
+    assert!(sum.next(&[Value::text("x")], true, &mut cx()).is_err());
+    assert!(sum.next(&[Value::Int(1), Value::Int(1), Value::Bool(false)], true, &mut cx()).is_err());
+    assert_eq!(sum.next(&[Value::Int(2)], true, &mut cx()), Ok(Value::Float(2.0)));
+    assert!(new("changed_col").next(&[Value::Int(1), Value::Int(1)], true, &mut cx()).is_err());
+    assert!(new("lag").next(&[Value::Int(1), Value::Int(-1)], true, &mut cx()).is_err());
+}
+
+#[test]
+fn every_state_survives_a_snapshot() {
+    let rows: Vec<[Value; 3]> = [4.0, 12.0, 6.0, -2.0, 9.0, 20.0, 1.0]
+        .map(|value: f64| [Value::Float(value), Value::Bool(value > 10.0), Value::Bool(value < 0.0)])
+        .to_vec();
+    for function in TABLE {
+        let FunctionKind::Analytic(new) = function.kind else { continue };
+        let args = |row: &[Value; 3]| match function.name {
+            "lag" => vec![row[0].clone(), Value::Int(2)],
+            "latest" => vec![row[0].clone()],
+            "changed_col" | "had_changed" => vec![Value::Bool(true), row[0].clone()],
+            _ => row.to_vec(),
+        };
+        for cut in 0..rows.len() {
+            let (mut whole, mut before) = (new(), new());
+            for row in &rows[..cut] {
+                assert_eq!(whole.next(&args(row), true, &mut cx()), before.next(&args(row), true, &mut cx()));
+            }
+            let mut writer = StateWriter::new();
+            before.save(&mut writer);
+            let bytes = writer.finish();
+            let mut after = new();
+            after.load(&mut StateReader::new(&bytes)).expect("what was saved is read");
+            for row in &rows[cut..] {
+                let expected = whole.next(&args(row), true, &mut cx());
+                assert_eq!(expected, after.next(&args(row), true, &mut cx()), "{}", function.name);
+            }
+            assert!(new().load(&mut StateReader::new(&bytes[..bytes.len() - 1])).is_err());
+        }
+    }
+}
