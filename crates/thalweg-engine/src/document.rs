@@ -55,6 +55,18 @@ impl Document {
         }
     }
 
+    /// The same with the keys of its objects in alphabetical order.
+    pub fn sorted(self) -> Self {
+        match self {
+            Self::Plain(value) => Self::Plain(value),
+            Self::List(items) => Self::List(items.into_iter().map(Self::sorted).collect()),
+            Self::Object(mut members) => {
+                members.sort_by(|a, b| a.0.cmp(&b.0));
+                Self::Object(members.into_iter().map(|(name, value)| (name, value.sorted())).collect())
+            }
+        }
+    }
+
     /// As compact text.
     pub fn compact(&self) -> String {
         // A document holds only text, numbers and text keys, none of which can fail.

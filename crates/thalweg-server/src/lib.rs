@@ -1,1 +1,23 @@
 //! The thalweg binary: REST, configuration, command line, demo.
+//!
+//! The only crate that reads files and variables for configuration, speaks HTTP to clients, and prints.
+
+pub mod cli;
+pub mod config;
+pub mod environment;
+pub mod home;
+mod logging;
+mod machine;
+mod profiles;
+mod rest;
+mod server;
+mod wiring;
+pub mod yaml;
+
+pub use server::{RunningServer, ServeOptions, start};
+
+/// The version of eKuiper whose interface this is.
+pub const UPSTREAM_VERSION: &str = "2.4.0";
+
+#[cfg(test)]
+mod tests;

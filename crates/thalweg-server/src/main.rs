@@ -1,2 +1,80 @@
 //! The `thalweg` binary.
-fn main() {}
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use thalweg_server::cli::{Cli, Command, ServeArgs};
+use thalweg_server::{RunningServer, ServeOptions, UPSTREAM_VERSION, home, start};
+use tokio::signal::unix::{SignalKind, signal};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // The control runtime: REST, store, the life of rules. Data runs on threads of its own.
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(why) => return fail(&format!("cannot start threads: {why}")),
+    };
+    let done = match cli.command {
+        Command::Serve(args) => runtime.block_on(serve(args)),
+    };
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => fail(&why),
+    }
+}
+
+fn fail(why: &str) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "thalweg: {why}");
+    ExitCode::FAILURE
+}
+
+async fn serve(args: ServeArgs) -> Result<(), String> {
+    let current = std::env::current_dir().map_err(|why| format!("cannot see the current folder: {why}"))?;
+    // Set up first, so that a signal during the start is not lost.
+    let mut terminate = signal(SignalKind::terminate()).map_err(|why| why.to_string())?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|why| why.to_string())?;
+    let options = ServeOptions {
+        home: home::find(args.home, &current),
+        port: args.port,
+        data_port: args.data_port,
+        environment: std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect(),
+        log: true,
+    };
+    let server = tokio::select! {
+        started = start(options) => started?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    announce(&server);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = server.stop_requested() => {}
+    }
+    server.stop().await;
+    Ok(())
+}
+
+/// The start-up line that scripts look for (`rest-api.md` 1.1), then where things are.
+fn announce(server: &RunningServer) {
+    let (address, port) = (server.address(), server.port());
+    let reachable =
+        if address.ip().is_unspecified() { "127.0.0.1".to_owned() } else { address.ip().to_string() };
+    let lines = format!(
+        "Serving kuiper (version - {UPSTREAM_VERSION}) on port 20498, and restful api on http://{address}.\n\
+         (thalweg {version}; port 20498 is not served: every tool of ours speaks the REST API)\n\n  \
+         API   http://{reachable}:{port}\n  \
+         home  {home}  (definitions in data, logs in log)\n  \
+         stop  Ctrl-C\n",
+        version = env!("CARGO_PKG_VERSION"),
+        home = server.home().display(),
+    );
+    let _ = std::io::stdout().write_all(lines.as_bytes()).and_then(|()| std::io::stdout().flush());
+}

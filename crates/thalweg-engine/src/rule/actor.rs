@@ -49,7 +49,7 @@ pub(super) struct Control {
 }
 
 impl Control {
-    /// Starts the task. It ends when the last handle is gone.
+    /// Starts the task. It ends after [`Control::stop_all`], or when the last handle is gone.
     pub(super) fn start(means: Means) -> Self {
         let (commands, inbox) = mpsc::unbounded_channel();
         let patrol = means.patrol;
@@ -78,7 +78,7 @@ impl Control {
         self.ask(|done| Command::Remove(Arc::clone(id), done)).await;
     }
 
-    /// Stops all rules; their `triggered` stays. Resolves when none is alive.
+    /// Stops all rules and ends the task; their `triggered` stays. Resolves when none is alive.
     pub(super) async fn stop_all(&self) {
         self.ask(Command::StopAll).await;
     }
@@ -146,7 +146,15 @@ impl Actor {
                 }
                 _ = patrol.tick() => self.patrol(),
             }
-            self.answer_stop_all();
+            if self.has_stopped() {
+                // What the task holds (the store, say) is free before anybody hears that it has ended.
+                let waiting = std::mem::take(&mut self.stopping);
+                drop(self);
+                for done in waiting {
+                    let _ = done.send(());
+                }
+                return;
+            }
         }
     }
 
@@ -260,12 +268,9 @@ impl Actor {
         }
     }
 
-    fn answer_stop_all(&mut self) {
-        if !self.stopping.is_empty() && !self.rules.values().any(|slot| slot.state.phase.is_live()) {
-            for done in self.stopping.drain(..) {
-                let _ = done.send(());
-            }
-        }
+    /// Whether the end was asked for and every rule has come to rest.
+    fn has_stopped(&self) -> bool {
+        !self.stopping.is_empty() && !self.rules.values().any(|slot| slot.state.phase.is_live())
     }
 }
 

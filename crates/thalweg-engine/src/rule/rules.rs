@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use serde_json::{Map, Value as Json, json};
+use serde_json::Value as Json;
 use thalweg_core::{Clock, ErrorCode, Props};
 use tokio::sync::OwnedMutexGuard;
 use tracing::error;
@@ -274,13 +274,14 @@ impl Rules {
     ///
     /// # Errors
     /// There is none, or it was never started since boot.
-    pub fn topology(&self, id: &str) -> Result<Json, EngineError> {
+    pub fn topology(&self, id: &str) -> Result<Document, EngineError> {
         let never = || never_started(id, "topo");
         let topology = self.known(id)?.topology().ok_or_else(never)?;
         let names = |names: &[Arc<str>]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
-        let edges: Map<String, Json> =
-            topology.edges.iter().map(|(from, to)| (from.to_string(), Json::from(names(to)))).collect();
-        Ok(json!({"edges": edges, "sources": names(&topology.sources)}))
+        let edges = topology.edges.iter().map(|(from, to)| (from.to_string(), names(to).into())).collect();
+        Ok(Document::object()
+            .with("sources", names(&topology.sources))
+            .with("edges", Document::Object(edges)))
     }
 
     /// The named output columns of a running rule.

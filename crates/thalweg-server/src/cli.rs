@@ -1,0 +1,36 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A stream-processing engine with SQL rules; a drop-in replacement for LF Edge eKuiper.
+#[derive(Debug, Parser)]
+#[command(name = "thalweg", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run an engine until SIGTERM, SIGINT or POST /stop.
+    Serve(ServeArgs),
+}
+
+/// Flags of `thalweg serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// The folder with etc, data, log and plugins; missing ones are made. Default: the current folder (in a checkout of
+    /// thalweg: .thalweg).
+    #[arg(long, value_name = "DIR")]
+    pub home: Option<PathBuf>,
+    /// The port of the REST interface; 0: any free one. Default: basic.restPort (9081).
+    #[arg(long, value_name = "N")]
+    pub port: Option<u16>,
+    /// The port for sources that are pushed to over HTTP. Default: source.httpServerPort (10081).
+    #[arg(long, value_name = "N")]
+    pub data_port: Option<u16>,
+}

@@ -1,0 +1,235 @@
+//! The instance's configuration: built-in defaults ← `etc/kuiper.yaml` ← `etc/thalweg.yaml` ← environment ← flags.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Map, Value as Json};
+use thalweg_core::Props;
+use thalweg_core::time::parse_duration;
+
+use crate::environment::{self, Environment};
+use crate::yaml;
+
+/// The main file as shipped.
+const SHIPPED: &str = include_str!("../../../etc/kuiper.yaml");
+
+/// What the instance is told. One immutable value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// `basic.restIp`.
+    pub rest_ip: String,
+    /// `basic.restPort`.
+    pub rest_port: u16,
+    /// `source.httpServerIp`.
+    pub data_ip: String,
+    /// `source.httpServerPort`.
+    pub data_port: u16,
+    /// `basic.logLevel`, or debug with `basic.debug`.
+    pub log_level: String,
+    /// `basic.consoleLog`.
+    pub console_log: bool,
+    /// `basic.fileLog`.
+    pub file_log: bool,
+    /// `basic.timezone`, as an IANA name.
+    pub zone: String,
+    /// `basic.ignoreCase`.
+    pub ignore_case: bool,
+    /// `basic.rulePatrolInterval`; at least a second.
+    pub patrol: Duration,
+    /// `basic.gracefulShutdownTimeout`.
+    pub grace: Duration,
+    /// `basic.enableRestAuditLog`.
+    pub audit_log: bool,
+    /// `basic.allowExternalFileAccess`.
+    pub external_files: bool,
+    /// `rule:`.
+    pub rule: Props,
+    /// `sink:`.
+    pub sink: Props,
+    /// `portable:`.
+    pub portable: Props,
+}
+
+impl Config {
+    /// Reads the configuration of a home folder.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or a value of the wrong type; the message names file and key.
+    pub fn load(etc: &Path, environment: &Environment) -> Result<Self, String> {
+        let mut tree = yaml::parse(SHIPPED)?;
+        for file in ["kuiper", "thalweg"] {
+            if let Some(written) = yaml::read(&etc.join(format!("{file}.yaml")))? {
+                yaml::overlay(&mut tree, &written);
+            }
+        }
+        for file in ["kuiper", "thalweg"] {
+            yaml::overlay(&mut tree, &environment::tree(environment, file));
+        }
+        Self::of(&Tree(&tree), environment)
+    }
+
+    fn of(tree: &Tree<'_>, environment: &Environment) -> Result<Self, String> {
+        let level = tree.text("basic", "logLevel", "info")?;
+        let patrol = tree.duration("basic", "rulePatrolInterval", 10_000)?;
+        Ok(Self {
+            rest_ip: tree.text("basic", "restIp", "0.0.0.0")?,
+            rest_port: tree.port("basic", "restPort", 9081)?,
+            data_ip: tree.text("source", "httpServerIp", "0.0.0.0")?,
+            data_port: tree.port("source", "httpServerPort", 10081)?,
+            log_level: if tree.flag("basic", "debug", false)? { "debug".to_owned() } else { level },
+            console_log: tree.flag("basic", "consoleLog", false)?,
+            file_log: tree.flag("basic", "fileLog", false)?,
+            zone: zone(&tree.text("basic", "timezone", "Local")?, environment)?,
+            ignore_case: tree.flag("basic", "ignoreCase", false)?,
+            // R4.9: below a second it is ten.
+            patrol: if patrol < Duration::from_secs(1) { Duration::from_secs(10) } else { patrol },
+            grace: tree.duration("basic", "gracefulShutdownTimeout", 3_000)?,
+            audit_log: tree.flag("basic", "enableRestAuditLog", false)?,
+            external_files: tree.flag("basic", "allowExternalFileAccess", false)?,
+            rule: tree.section("rule")?,
+            sink: tree.section("sink")?,
+            portable: tree.section("portable")?,
+        })
+    }
+}
+
+/// `Local` is the machine's zone: `TZ`, else what `/etc/localtime` points to, else UTC.
+fn zone(name: &str, environment: &Environment) -> Result<String, String> {
+    let is_zone = |name: &str| name.parse::<chrono_tz::Tz>().is_ok();
+    if !name.eq_ignore_ascii_case("local") && !name.is_empty() {
+        let unknown =
+            || format!("basic.timezone: unknown time zone {name}; use an IANA name such as Europe/Berlin");
+        return is_zone(name).then(|| name.to_owned()).ok_or_else(unknown);
+    }
+    let from_link = || {
+        let target = std::fs::read_link("/etc/localtime").ok()?;
+        let target = target.to_str()?;
+        target.split_once("zoneinfo/").map(|(_, name)| name.to_owned())
+    };
+    let written = environment.get("TZ").map(|zone| zone.trim_start_matches(':').to_owned());
+    let local = written.filter(|zone| is_zone(zone)).or_else(from_link).filter(|zone| is_zone(zone));
+    Ok(local.unwrap_or_else(|| "UTC".to_owned()))
+}
+
+/// Typed look-ups that name the key when a value is wrong. Environment variables bring numbers for flags and the
+/// like (configuration.md 3, trap 2), so related types are accepted.
+struct Tree<'a>(&'a Json);
+
+impl Tree<'_> {
+    fn get(&self, section: &str, key: &str) -> Option<&Json> {
+        yaml::member(self.0, section)
+            .and_then(|section| yaml::member(section, key))
+            .filter(|value| !value.is_null())
+    }
+
+    fn wrong<T>(section: &str, key: &str, expected: &str, value: &Json) -> Result<T, String> {
+        Err(format!(
+            "configuration: {section}.{key} must be {expected}, not {value} (etc/kuiper.yaml, etc/thalweg.yaml or environment)"
+        ))
+    }
+
+    fn text(&self, section: &str, key: &str, default: &str) -> Result<String, String> {
+        match self.get(section, key) {
+            None => Ok(default.to_owned()),
+            Some(Json::String(text)) => Ok(text.clone()),
+            Some(value @ (Json::Number(_) | Json::Bool(_))) => Ok(value.to_string()),
+            Some(value) => Self::wrong(section, key, "a text", value),
+        }
+    }
+
+    fn flag(&self, section: &str, key: &str, default: bool) -> Result<bool, String> {
+        match self.get(section, key) {
+            None => Ok(default),
+            Some(Json::Bool(value)) => Ok(*value),
+            Some(Json::Number(number)) if number.as_i64().is_some_and(|n| n == 0 || n == 1) => {
+                Ok(number.as_i64() == Some(1))
+            }
+            Some(value) => Self::wrong(section, key, "true or false", value),
+        }
+    }
+
+    fn port(&self, section: &str, key: &str, default: u16) -> Result<u16, String> {
+        match self.get(section, key) {
+            None => Ok(default),
+            Some(value) => match value.as_u64().and_then(|port| u16::try_from(port).ok()) {
+                Some(port) => Ok(port),
+                None => Self::wrong(section, key, "a port number", value),
+            },
+        }
+    }
+
+    fn duration(&self, section: &str, key: &str, default: u64) -> Result<Duration, String> {
+        let millis = match self.get(section, key) {
+            None => return Ok(Duration::from_millis(default)),
+            Some(Json::String(text)) => parse_duration(text),
+            Some(value) => value.as_i64(),
+        };
+        match millis.and_then(|millis| u64::try_from(millis).ok()) {
+            Some(millis) => Ok(Duration::from_millis(millis)),
+            None => Self::wrong(
+                section,
+                key,
+                "a duration such as 10s",
+                self.get(section, key).unwrap_or(&Json::Null),
+            ),
+        }
+    }
+
+    fn section(&self, name: &str) -> Result<Props, String> {
+        match yaml::member(self.0, name) {
+            None | Some(Json::Null) => Ok(Props::from(Map::new())),
+            Some(Json::Object(members)) => Ok(Props::from(members.clone())),
+            Some(value) => Err(format!("configuration: {name} must be a section, not {value}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(written: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("kuiper.yaml"), written).expect("written");
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::load(folder.path(), &variables.collect())
+    }
+
+    #[test]
+    fn environment_wins_over_files_and_files_over_what_is_shipped() {
+        let config = load(
+            "basic: {restport: 1, timezone: Asia/Tokyo}\nrule: {qos: 1}",
+            &[("KUIPER__BASIC__RESTPORT", "2")],
+        );
+        let config = config.expect("it is right");
+        assert_eq!((config.rest_port, config.data_port, config.zone.as_str()), (2, 10081, "Asia/Tokyo"));
+        assert_eq!(config.rule.int("QOS"), Ok(Some(1)));
+        assert_eq!(config.rule.text("checkpointInterval"), Ok(Some("300s")));
+        let config = load(
+            "",
+            &[
+                ("KUIPER__BASIC__RESTPORT", "2"),
+                ("THALWEG__BASIC__RESTPORT", "3"),
+                ("TZ", "UTC"),
+                ("KUIPER__BASIC__DEBUG", "1"),
+            ],
+        );
+        let config = config.expect("it is right");
+        assert_eq!((config.rest_port, config.zone.as_str(), config.log_level.as_str()), (3, "UTC", "debug"));
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_is_named() {
+        for (written, part) in [
+            ("basic: {restPort: x}", "basic.restPort must be a port number"),
+            ("basic: {timezone: Mars/Base}", "unknown time zone Mars/Base"),
+            ("basic: {debug: maybe}", "basic.debug must be true or false"),
+            ("basic: {rulePatrolInterval: soon}", "a duration"),
+            ("rule: 5", "rule must be a section"),
+            ("basic: [", "kuiper.yaml"),
+        ] {
+            let error = load(written, &[]).expect_err(written);
+            assert!(error.contains(part), "{written}: {error}");
+        }
+    }
+}

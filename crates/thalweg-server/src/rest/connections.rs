@@ -1,0 +1,37 @@
+//! Named connections (`rest-api.md` 7).
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::routing::get;
+
+use super::body::Text;
+use super::{Answer, Failure, blocking};
+use crate::server::App;
+
+type Call = Result<Answer, Failure>;
+
+pub(super) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/connections", get(list).post(create))
+        .route("/connections/{id}", get(describe).delete(remove))
+}
+
+async fn list(State(app): State<Arc<App>>) -> Answer {
+    Answer::JsonAsText(super::answer::escape(&app.engine.list_connections().compact()))
+}
+
+async fn create(State(app): State<Arc<App>>, Text(text): Text) -> Call {
+    blocking(move || app.engine.create_connection(text.as_bytes())).await?;
+    Ok(Answer::created("success"))
+}
+
+async fn describe(State(app): State<Arc<App>>, Path(id): Path<String>) -> Call {
+    Ok(Answer::document(&app.engine.describe_connection(&id)?))
+}
+
+async fn remove(State(app): State<Arc<App>>, Path(id): Path<String>) -> Call {
+    app.engine.delete_connection(&id).await?;
+    Ok(Answer::ok("success"))
+}

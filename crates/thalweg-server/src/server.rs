@@ -1,0 +1,155 @@
+//! A running instance: started in process by tests and the demo, by `main` for `thalweg serve`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thalweg_core::Clock;
+use thalweg_engine::Engine;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::environment::Environment;
+use crate::{home, logging, rest, wiring};
+
+/// How `thalweg serve` is called.
+#[derive(Debug, Clone, Default)]
+pub struct ServeOptions {
+    /// The home folder; see [`home::find`].
+    pub home: PathBuf,
+    /// `--port`, over the configuration. 0: any free one.
+    pub port: Option<u16>,
+    /// `--data-port`, over the configuration.
+    pub data_port: Option<u16>,
+    /// The variables that may hold configuration.
+    pub environment: Environment,
+    /// Whether this instance sets up logging for the process.
+    pub log: bool,
+}
+
+/// What handlers share.
+pub(crate) struct App {
+    pub(crate) engine: Engine,
+    pub(crate) audit_log: bool,
+    clock: Arc<dyn Clock>,
+    started: u64,
+    stop: watch::Sender<bool>,
+}
+
+impl App {
+    /// How long the instance has been up.
+    pub(crate) fn uptime(&self) -> Duration {
+        Duration::from_micros(self.clock.monotonic_micros().saturating_sub(self.started))
+    }
+
+    /// Ends the instance a second from now, so that the answer gets out.
+    pub(crate) fn ask_to_stop_soon(&self) {
+        let stop = self.stop.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            stop.send_replace(true);
+        });
+    }
+}
+
+/// A running instance.
+pub struct RunningServer {
+    app: Arc<App>,
+    address: SocketAddr,
+    home: PathBuf,
+    config: Config,
+    rest: JoinHandle<()>,
+}
+
+/// Starts an instance: configuration, store, plugins, connections, rules, REST, in this order.
+///
+/// # Errors
+/// One line that says what is wrong and what to do.
+pub async fn start(options: ServeOptions) -> Result<RunningServer, String> {
+    let home = home::prepare(&options.home)?;
+    let mut config = Config::load(&home.join("etc"), &options.environment)?;
+    config.rest_port = options.port.unwrap_or(config.rest_port);
+    config.data_port = options.data_port.unwrap_or(config.data_port);
+    if options.log {
+        logging::start(&config, &home)?;
+    }
+    // The port is taken before anything runs, so that a second engine by mistake disturbs nothing.
+    let listener = listen(&config).await?;
+    let address = listener.local_addr().map_err(|why| why.to_string())?;
+    let parts = wiring::connect(&home, &config, &options.environment)?;
+    parts.engine.boot().await.map_err(|why| why.to_string())?;
+    let app = Arc::new(App {
+        engine: parts.engine,
+        audit_log: config.audit_log,
+        started: parts.clock.monotonic_micros(),
+        clock: parts.clock,
+        stop: watch::Sender::new(false),
+    });
+    let rest = tokio::spawn(serve(listener, Arc::clone(&app)));
+    info!(%address, home = %home.display(), "the management interface is up");
+    Ok(RunningServer { app, address, home, config, rest })
+}
+
+async fn listen(config: &Config) -> Result<TcpListener, String> {
+    let (ip, port) = (&config.rest_ip, config.rest_port);
+    TcpListener::bind((ip.as_str(), port)).await.map_err(|why| match why.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            format!("port {port} is in use; choose another with --port, or --port 0 for any free one")
+        }
+        _ => format!("cannot listen on {ip}:{port}: {why}; see --port and basic.restIp"),
+    })
+}
+
+async fn serve(listener: TcpListener, app: Arc<App>) {
+    let mut stop = app.stop.subscribe();
+    let router = rest::router(app);
+    let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
+    if let Err(why) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+        warn!(%why, "the management interface ended");
+    }
+}
+
+impl RunningServer {
+    /// The port of the management interface, as given by the system if 0 was asked for.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// The address it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The home folder.
+    pub fn home(&self) -> &std::path::Path {
+        &self.home
+    }
+
+    /// Its configuration, flags included.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Resolves when somebody asked for the end over REST.
+    pub async fn stop_requested(&self) {
+        let _ = self.app.stop.subscribe().wait_for(|stop| *stop).await;
+    }
+
+    /// Ends it: REST first, then rules within the configured grace, then what they used.
+    pub async fn stop(self) {
+        self.app.stop.send_replace(true);
+        // Idle connections end at once; a client that keeps one busy does not hold up the end.
+        let mut rest = self.rest;
+        if tokio::time::timeout(Duration::from_secs(1), &mut rest).await.is_err() {
+            rest.abort();
+        }
+        if tokio::time::timeout(self.config.grace, self.app.engine.shutdown()).await.is_err() {
+            warn!("rules did not end in time and are left behind");
+        }
+        info!("stopped");
+    }
+}

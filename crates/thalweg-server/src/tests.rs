@@ -1,0 +1,4 @@
+//! The REST interface over a real socket, against an engine in this process.
+
+mod client;
+mod streams;

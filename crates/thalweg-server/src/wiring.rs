@@ -1,0 +1,78 @@
+//! Puts the parts together: registry, store, runtime, plugins, engine. The only place that knows them all.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use thalweg_core::connector::Spawner;
+use thalweg_core::registry::{Registry, Shared};
+use thalweg_core::time::BoxFuture;
+use thalweg_core::{Clock, SystemClock};
+use thalweg_engine::store::{DiskStore, Store};
+use thalweg_engine::{Engine, EngineConfig, Surroundings};
+use thalweg_expr::FunctionRegistry;
+use tokio::runtime::Handle;
+
+use crate::config::Config;
+use crate::environment::Environment;
+use crate::profiles::FileProfiles;
+
+/// The parts that REST talks to.
+pub(crate) struct Parts {
+    pub(crate) engine: Engine,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// Builds everything; rules do not run yet.
+///
+/// # Errors
+/// The store cannot be opened or read.
+pub(crate) fn connect(home: &Path, config: &Config, environment: &Environment) -> Result<Parts, String> {
+    let store: Arc<dyn Store> =
+        Arc::new(DiskStore::open(&home.join("data/thalweg.redb")).map_err(|why| why.to_string())?);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let around = Surroundings {
+        registry: Arc::new(Registry::new(thalweg_connectors::CONNECTORS, thalweg_connectors::FORMATS)),
+        shared: Arc::new(Shared::default()),
+        clock: Arc::clone(&clock),
+        home: home.to_owned(),
+        spawner: Arc::new(OnTokio(Handle::current())),
+    };
+    let engine = Engine::open(EngineConfig {
+        store,
+        around,
+        functions: FunctionRegistry::new(Vec::new()),
+        profiles: Arc::new(FileProfiles::new(home, environment.clone())),
+        runner: Arc::new(NoRunner),
+        rule_defaults: config.rule.clone(),
+        sink_defaults: config.sink.clone(),
+        zone: config.zone.clone(),
+        ignore_case: config.ignore_case,
+        patrol: config.patrol,
+    })
+    .map_err(|why| why.to_string())?;
+    Ok(Parts { engine, clock })
+}
+
+/// Background tasks of connections.
+struct OnTokio(Handle);
+
+impl Spawner for OnTokio {
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        self.0.spawn(task);
+    }
+}
+
+/// Until the runtime is in the workspace: every rule is refused with this reason.
+struct NoRunner;
+
+#[async_trait::async_trait]
+impl thalweg_engine::rule::Runner for NoRunner {
+    fn compile(
+        &self,
+        _: thalweg_runtime::RuleSpec,
+    ) -> Result<Box<dyn thalweg_engine::rule::Ready>, thalweg_core::Diagnostic> {
+        Err(thalweg_core::Diagnostic::plain("rules cannot be run by this build yet"))
+    }
+
+    async fn shutdown(&self) {}
+}
