@@ -8,12 +8,16 @@ pub(crate) fn walk<'q>(expr: &'q Expr, visit: &mut dyn FnMut(&'q Expr)) {
     match &expr.kind {
         ExprKind::Literal(_) | ExprKind::Name(_) => {}
         ExprKind::Wildcard { replace, .. } => replace.iter().for_each(|field| walk(&field.expr, visit)),
-        ExprKind::Unary(_, value) | ExprKind::IsNull { value, .. } | ExprKind::Arrow(value, _) => walk(value, visit),
+        ExprKind::Unary(_, value) | ExprKind::IsNull { value, .. } | ExprKind::Arrow(value, _) => {
+            walk(value, visit)
+        }
         ExprKind::Binary(_, left, right) | ExprKind::Index(left, right) => {
             walk(left, visit);
             walk(right, visit);
         }
-        ExprKind::Between { value, low, high, .. } => [value, low, high].into_iter().for_each(|part| walk(part, visit)),
+        ExprKind::Between { value, low, high, .. } => {
+            [value, low, high].into_iter().for_each(|part| walk(part, visit))
+        }
         ExprKind::InList { value, list, .. } => {
             walk(value, visit);
             list.iter().for_each(|item| walk(item, visit));

@@ -26,7 +26,11 @@ pub use logical::{Kind, Node, Plan, PlanOptions, Resolver, StreamDef};
 ///
 /// # Errors
 /// All mistakes that were found, in the order of the clauses.
-pub fn plan(query: &ast::Query, options: &PlanOptions, world: &dyn Resolver) -> Result<Plan, Vec<Diagnostic>> {
+pub fn plan(
+    query: &ast::Query,
+    options: &PlanOptions,
+    world: &dyn Resolver,
+) -> Result<Plan, Vec<Diagnostic>> {
     let plan = bind::bind(query, options, world)?;
     let plan = optimize::optimize(plan, &options.disabled_passes);
     Ok(fingerprint::stamp(naming::name(plan)))

@@ -21,7 +21,9 @@ pub(crate) fn shape(select: &Select, counts: SourceCounts) -> Vec<Diagnostic> {
     if counts.n_streams > 1 && !has_window {
         let message = "a time window or count window is required to join multiple streams";
         let place = select.joins.first().map_or(select.span, |join| join.span);
-        mistakes.push(Diagnostic::plain(message).at(place).help("add one to GROUP BY, such as TUMBLINGWINDOW(ss, 10)"));
+        mistakes.push(
+            Diagnostic::plain(message).at(place).help("add one to GROUP BY, such as TUMBLINGWINDOW(ss, 10)"),
+        );
     }
     if counts.n_streams == 0
         && let Some(window) = &select.window
@@ -30,7 +32,8 @@ pub(crate) fn shape(select: &Select, counts: SourceCounts) -> Vec<Diagnostic> {
     }
     if let (Some(first), false) = (select.group_by.first(), has_window) {
         let message = "select stmt group by should be used with window";
-        mistakes.push(Diagnostic::plain(message).at(first.span).help("add one, such as TUMBLINGWINDOW(ss, 10)"));
+        mistakes
+            .push(Diagnostic::plain(message).at(first.span).help("add one, such as TUMBLINGWINDOW(ss, 10)"));
     }
     if counts.is_from_lookup {
         let message = "a lookup table can only be joined, it cannot stand in FROM";

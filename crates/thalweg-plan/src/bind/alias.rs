@@ -18,6 +18,7 @@ pub(super) struct Alias<'q> {
     pub name: &'q ast::Name,
     pub field: usize,
     pub expr: &'q ast::Expr,
+    pub is_aggregate: bool,
 }
 
 /// How far a row has come; a computed alias is added before the first stage that uses it.
@@ -58,7 +59,8 @@ impl<'q> Binder<'q, '_> {
             if self.aliases.iter().any(|alias| same(&alias.name.text, &name.text, true)) {
                 self.note(Diagnostic::plain(format!("duplicate alias {}", name.text)).at(name.span));
             } else {
-                self.aliases.push(Alias { name, field, expr: &written.expr });
+                let is_aggregate = self.has_aggregate(&written.expr);
+                self.aliases.push(Alias { name, field, expr: &written.expr, is_aggregate });
             }
         }
     }
@@ -78,7 +80,9 @@ impl<'q> Binder<'q, '_> {
             Some(field) if alias.field < field => true,
             Some(_) => !self.is_column(name, alias),
         };
-        is_visible.then_some(index)
+        // Where no aggregate may stand, the name of one means the column, if there is one: avg(a) AS a, max(a) AS b.
+        let is_refused = alias.is_aggregate && !allows_aggregate(place) && self.is_column(name, alias);
+        (is_visible && !is_refused).then_some(index)
     }
 
     /// P-11: whether a column of an alias's name exists. On a stream without schema it does if the alias's own
@@ -105,7 +109,7 @@ impl<'q> Binder<'q, '_> {
 
     /// Binds the alias's expression as if it stood here.
     pub(super) fn alias_body(&mut self, index: usize, span: Span, place: Place<'q>) -> Option<Expr> {
-        let Alias { name, field, expr } = self.aliases[index];
+        let Alias { name, field, expr, .. } = self.aliases[index];
         if self.expanding.contains(&index) {
             let mistake = Diagnostic::plain("select fields have cycled alias").at(span);
             return self.fail(mistake.help(format!("{} is defined by itself", name.text)));
@@ -159,7 +163,8 @@ impl<'q> Binder<'q, '_> {
 
     fn reads_analytic(&self, slots: &BTreeSet<Slot>) -> bool {
         let computed = self.computed.iter().filter(|computed| computed.reads_analytic);
-        let mut analytic = self.analytic.iter().map(|site| site.slot).chain(computed.map(|computed| computed.slot));
+        let mut analytic =
+            self.analytic.iter().map(|site| site.slot).chain(computed.map(|computed| computed.slot));
         analytic.any(|slot| slots.contains(&slot))
     }
 
@@ -181,7 +186,10 @@ impl<'q> Binder<'q, '_> {
         let aggregates = self.aggregates.iter().chain(&self.where_aggregates);
         let has_aggregates = aggregates.map(|site| site.slot).any(|slot| slots.contains(&slot));
         let has_aggregates = has_aggregates
-            || self.computed.iter().any(|computed| computed.aggregates.is_some() && slots.contains(&computed.slot));
+            || self
+                .computed
+                .iter()
+                .any(|computed| computed.aggregates.is_some() && slots.contains(&computed.slot));
         let reads_analytic = self.reads_analytic(&slots);
         let name = Arc::clone(&self.aliases[index].name.text);
         let slot = self.new_named_slot(&name);
@@ -202,7 +210,9 @@ impl<'q> Binder<'q, '_> {
     pub(super) fn settle_computed(&mut self) -> BTreeMap<Slot, Expr> {
         for later in (0..self.computed.len()).rev() {
             let (slots, stage) = (rewrite::slots(&self.computed[later].expr), self.computed[later].stage);
-            for earlier in self.computed.iter_mut().take(later).filter(|earlier| slots.contains(&earlier.slot)) {
+            for earlier in
+                self.computed.iter_mut().take(later).filter(|earlier| slots.contains(&earlier.slot))
+            {
                 earlier.stage = earlier.stage.min(stage);
             }
         }
@@ -223,6 +233,11 @@ impl<'q> Binder<'q, '_> {
         let index = self.aliases.iter().position(|alias| alias.field == field)?;
         Some((index, Arc::clone(&self.aliases[index].name.text)))
     }
+}
+
+fn allows_aggregate(place: Place<'_>) -> bool {
+    let is_free = place.aggregate.is_none() && place.analytic.is_none();
+    is_free && matches!(place.clause, Clause::Select | Clause::Where | Clause::Having | Clause::Order)
 }
 
 fn stage(place: Place<'_>) -> Stage {

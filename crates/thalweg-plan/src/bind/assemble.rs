@@ -16,7 +16,8 @@ use super::select::Output;
 use super::window::BoundWindow;
 use super::{Binder, Clause, Place};
 use crate::logical::{
-    AggregateCall, AnalyticCall, JoinStep, Kind, Lookup, Node, OutputColumn, Plan, Scan, SortKey, Window, WindowKind,
+    AggregateCall, AnalyticCall, JoinStep, Kind, Lookup, Node, OutputColumn, Plan, Scan, SortKey, Window,
+    WindowKind,
 };
 use crate::{rewrite, validate};
 
@@ -94,7 +95,8 @@ impl<'q> Binder<'q, '_> {
     fn clauses(&mut self) -> Option<Clauses> {
         let select = self.select;
         self.collect_aliases();
-        let calls_aggregate = select.fields.iter().filter(|field| self.has_aggregate(&field.expr)).count() > 0;
+        let calls_aggregate =
+            select.fields.iter().filter(|field| self.has_aggregate(&field.expr)).count() > 0;
         self.is_aggregate = calls_aggregate || !select.group_by.is_empty();
         let output = self.output();
         let filter = select.filter.as_ref().map(|filter| self.expr(filter, Place::of(Clause::Where)));
@@ -119,8 +121,11 @@ impl<'q> Binder<'q, '_> {
     fn having(&mut self, having: &'q thalweg_sql::ast::Expr) -> Option<Expr> {
         let bound = self.expr(having, Place::of(Clause::Having));
         if let Some(column) = self.having_column {
-            let message = format!("Not allowed to call non-aggregate functions in HAVING clause: {}.", column.text);
-            self.note(Diagnostic::plain(message).at(column.span).help("use WHERE, or an aggregate such as max"));
+            let message =
+                format!("Not allowed to call non-aggregate functions in HAVING clause: {}.", column.text);
+            self.note(
+                Diagnostic::plain(message).at(column.span).help("use WHERE, or an aggregate such as max"),
+            );
         }
         bound
     }
@@ -193,7 +198,8 @@ impl Builder<'_, '_, '_> {
         {
             branch = self.on_top(branch, Kind::Limit(limit), &[]);
         }
-        let columns: Vec<OutputColumn> = columns.into_iter().map(|column| self.place_output(column, &branch)).collect();
+        let columns: Vec<OutputColumn> =
+            columns.into_iter().map(|column| self.place_output(column, &branch)).collect();
         let names = columns.iter().map(|column| match column {
             OutputColumn::One { name, .. } => &**name,
             OutputColumn::Spread { .. } => "*",
@@ -213,7 +219,8 @@ impl Builder<'_, '_, '_> {
     /// Scans and what looks at single events, the window, the joins of streams and scan tables.
     fn sources(&self, window: Option<BoundWindow>, joins: Vec<BoundJoin>) -> Branch {
         let filters = window.as_ref().map_or(&[][..], |window| &window.filters);
-        let with_role = |role| (0..self.binder.sources.len()).filter(move |i| self.binder.sources[*i].role == role);
+        let with_role =
+            |role| (0..self.binder.sources.len()).filter(move |i| self.binder.sources[*i].role == role);
         let streams: Vec<usize> = with_role(Role::Stream).collect();
         let tables: Vec<usize> = with_role(Role::Table).collect();
         let events = streams.iter().map(|&source| self.events(source, filters)).collect();
@@ -295,7 +302,9 @@ impl Builder<'_, '_, '_> {
         let layout: Vec<Slot> = inputs.iter().flat_map(|input| input.layout.iter().copied()).collect();
         let place = |expr: Expr| self.place(expr, &layout);
         let kind = match window.kind {
-            WindowKind::State { begin, emit } => WindowKind::State { begin: place(begin), emit: emit.map(place) },
+            WindowKind::State { begin, emit } => {
+                WindowKind::State { begin: place(begin), emit: emit.map(place) }
+            }
             other => other,
         };
         let window = Window {
@@ -333,7 +342,8 @@ impl Builder<'_, '_, '_> {
 
     fn lookup(&self, branch: Branch, bound: BoundLookup) -> Branch {
         let source = &self.binder.sources[bound.source];
-        let keys = bound.keys.into_iter().map(|(name, value)| (name, self.place(value, &branch.layout))).collect();
+        let keys =
+            bound.keys.into_iter().map(|(name, value)| (name, self.place(value, &branch.layout))).collect();
         let both: Vec<Slot> = branch.layout.iter().chain(&source.slots).copied().collect();
         let lookup = Lookup {
             table: Arc::clone(&source.stream),
@@ -366,7 +376,9 @@ impl Builder<'_, '_, '_> {
 
     /// Adds the computed aliases of a stage, each of which may read the ones before it.
     fn compute(&self, mut branch: Branch, stage: Stage, which: impl Fn(&super::Computed) -> bool) -> Branch {
-        for computed in self.binder.computed.iter().filter(|computed| computed.stage == stage && which(computed)) {
+        for computed in
+            self.binder.computed.iter().filter(|computed| computed.stage == stage && which(computed))
+        {
             let value = self.place(computed.expr.clone(), &branch.layout);
             branch = self.on_top(branch, Kind::Compute(vec![value]), &[computed.slot]);
         }

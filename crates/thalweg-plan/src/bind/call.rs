@@ -82,10 +82,17 @@ impl<'q> Binder<'q, '_> {
     }
 
     /// Arguments of a function that takes `*`: it counts rows, or gets them whole.
-    fn args_with_rows(&mut self, function: &FunctionRef, call: &'q ast::Call, place: Place<'q>) -> Option<Vec<Expr>> {
+    fn args_with_rows(
+        &mut self,
+        function: &FunctionRef,
+        call: &'q ast::Call,
+        place: Place<'q>,
+    ) -> Option<Vec<Expr>> {
         let counts = matches!(function.name(), "count" | "acc_count" | "inc_count");
         let bind = |binder: &mut Self, arg: &'q ast::Expr| match &arg.kind {
-            ExprKind::Wildcard { qualifier, .. } if counts && qualifier.is_none() => Some(Expr::Literal(Value::Int(1))),
+            ExprKind::Wildcard { qualifier, .. } if counts && qualifier.is_none() => {
+                Some(Expr::Literal(Value::Int(1)))
+            }
             ExprKind::Wildcard { qualifier, .. } => binder.whole_row(qualifier.as_ref(), place.only),
             _ => binder.expr(arg, place),
         };
@@ -106,7 +113,13 @@ impl<'q> Binder<'q, '_> {
         Some(Expr::Object(members))
     }
 
-    fn aggregate(&mut self, function: FunctionRef, call: &'q ast::Call, span: Span, place: Place<'q>) -> Option<Expr> {
+    fn aggregate(
+        &mut self,
+        function: FunctionRef,
+        call: &'q ast::Call,
+        span: Span,
+        place: Place<'q>,
+    ) -> Option<Expr> {
         self.allow_aggregate(call, span, place)?;
         let call_id = self.call_id(call);
         let checked = self.check_args(&function, call);
@@ -145,8 +158,12 @@ impl<'q> Binder<'q, '_> {
         let message = match place.clause {
             Clause::Select | Clause::Where | Clause::Having | Clause::Order => return Some(()),
             Clause::Group => format!("Not allowed to call aggregate functions in GROUP BY clause: {name}."),
-            Clause::WindowFilter => format!("Not allowed to call aggregate functions in window FILTER: {name}."),
-            Clause::Window => format!("Not allowed to call aggregate functions in a window condition: {name}."),
+            Clause::WindowFilter => {
+                format!("Not allowed to call aggregate functions in window FILTER: {name}.")
+            }
+            Clause::Window => {
+                format!("Not allowed to call aggregate functions in a window condition: {name}.")
+            }
             Clause::On => format!("Not allowed to call aggregate functions in ON: {name}."),
         };
         self.fail(in_parsing(message).at(span))
@@ -156,7 +173,8 @@ impl<'q> Binder<'q, '_> {
         let name = &call.name.text;
         if place.clause == Clause::Having && place.aggregate.is_none() {
             let mistake = Diagnostic::plain(format!("analytic function {name} is not allowed in HAVING"));
-            return self.fail(mistake.at(call.name.span).help("it has a value for each event, not for a group"));
+            return self
+                .fail(mistake.at(call.name.span).help("it has a value for each event, not for a group"));
         }
         if let Some(known) = self.analytic.iter().find(|known| known.site == site(call)) {
             return Some(Expr::Column(known.slot));
@@ -181,7 +199,11 @@ impl<'q> Binder<'q, '_> {
     }
 
     /// The source whose events an analytic call sees: before a join there are only events of one source.
-    fn analytic_source<'e>(&mut self, call: &ast::Call, parts: impl Iterator<Item = &'e Expr>) -> Option<usize> {
+    fn analytic_source<'e>(
+        &mut self,
+        call: &ast::Call,
+        parts: impl Iterator<Item = &'e Expr>,
+    ) -> Option<usize> {
         if self.sources.len() == 1 {
             return Some(0);
         }
@@ -190,8 +212,11 @@ impl<'q> Binder<'q, '_> {
         match (sources.next(), sources.next()) {
             (Some(source), None) if self.sources[source].role != Role::Lookup => Some(source),
             _ => {
-                let mistake = Diagnostic::plain(format!("{} must look at one stream of the join", call.name.text));
-                self.fail(mistake.at(call.name.span).help("it is evaluated before the join; qualify its columns"))
+                let mistake =
+                    Diagnostic::plain(format!("{} must look at one stream of the join", call.name.text));
+                self.fail(
+                    mistake.at(call.name.span).help("it is evaluated before the join; qualify its columns"),
+                )
             }
         }
     }

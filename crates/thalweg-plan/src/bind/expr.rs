@@ -21,7 +21,11 @@ impl<'q> Binder<'q, '_> {
             ExprKind::Name(parts) => self.name(parts, place),
             ExprKind::Wildcard { .. } => {
                 let mistake = Diagnostic::plain("unexpected wildcard").at(expr.span);
-                self.fail(mistake.help("* may stand alone in SELECT or as the argument of count, collect and the like"))
+                self.fail(
+                    mistake.help(
+                        "* may stand alone in SELECT or as the argument of count, collect and the like",
+                    ),
+                )
             }
             ExprKind::Unary(op, value) => Some(Expr::Unary(*op, self.boxed(value, place)?)),
             ExprKind::Binary(op, left, right) => {
@@ -51,7 +55,9 @@ impl<'q> Binder<'q, '_> {
                 let (value, index) = (self.expr(value, place), self.expr(index, place));
                 Some(step(value?, Step::Index(index?)))
             }
-            ExprKind::Slice { value, start, end } => self.slice(expr, value, [start.as_deref(), end.as_deref()], place),
+            ExprKind::Slice { value, start, end } => {
+                self.slice(expr, value, [start.as_deref(), end.as_deref()], place)
+            }
             ExprKind::Case { value, arms, otherwise } => {
                 self.case(value.as_deref(), arms, otherwise.as_deref(), place)
             }
@@ -97,7 +103,8 @@ impl<'q> Binder<'q, '_> {
             && end >= 0
             && start >= end
         {
-            let mistake = Diagnostic::plain("colon start value can't be greater than end value").at(expr.span);
+            let mistake =
+                Diagnostic::plain("colon start value can't be greater than end value").at(expr.span);
             self.note(mistake.help("x[i:j] holds the elements i to j-1"));
         }
         let value = self.expr(value, place);
@@ -118,7 +125,8 @@ impl<'q> Binder<'q, '_> {
     ) -> Option<Expr> {
         let has_value = value.is_some();
         let value = value.and_then(|value| self.boxed(value, place));
-        let bound: Vec<_> = arms.iter().map(|(when, then)| (self.expr(when, place), self.expr(then, place))).collect();
+        let bound: Vec<_> =
+            arms.iter().map(|(when, then)| (self.expr(when, place), self.expr(then, place))).collect();
         let has_otherwise = otherwise.is_some();
         let otherwise = otherwise.and_then(|otherwise| self.boxed(otherwise, place));
         let arms = bound.into_iter().map(|(when, then)| Some((when?, then?))).collect::<Option<Vec<_>>>()?;

@@ -95,7 +95,11 @@ impl<'q> Binder<'q, '_> {
             FunctionRef::Builtin(function) => check_builtin(function, &shapes),
             FunctionRef::Remote(function) => check_remote(function.as_ref(), &shapes),
         };
-        checked.map_err(|mistake| self.note(if mistake.span.is_none() { mistake.at(call.name.span) } else { mistake })).ok()
+        checked
+            .map_err(|mistake| {
+                self.note(if mistake.span.is_none() { mistake.at(call.name.span) } else { mistake })
+            })
+            .ok()
     }
 
     fn shape(&self, arg: &ast::Expr) -> ArgShape {
@@ -121,9 +125,11 @@ fn check_remote(function: &dyn RemoteFunction, shapes: &[ArgShape]) -> Result<()
 }
 
 fn check_builtin(function: &Function, shapes: &[ArgShape]) -> Result<(), Diagnostic> {
-    let wrong = |cause: String| Err(in_parsing(format!("validate function {} error: {cause}", function.name)));
+    let wrong =
+        |cause: String| Err(in_parsing(format!("validate function {} error: {cause}", function.name)));
     let required = function.args.iter().filter(|arg| !arg.optional).count();
-    let most = if function.args.last().is_some_and(|arg| arg.repeated) { usize::MAX } else { function.args.len() };
+    let most =
+        if function.args.last().is_some_and(|arg| arg.repeated) { usize::MAX } else { function.args.len() };
     if shapes.len() < required || shapes.len() > most {
         let found = shapes.len();
         return wrong(match most {

@@ -105,7 +105,8 @@ impl<'q> Binder<'q, '_> {
         }
         if keys.is_empty() {
             let alias = Arc::clone(&self.sources[source].alias);
-            let message = format!("join condition of {alias} is invalid, at least one equi-join predicate is required");
+            let message =
+                format!("join condition of {alias} is invalid, at least one equi-join predicate is required");
             let help = format!("a lookup table needs ON stream.column = {alias}.column");
             return self.fail(Diagnostic::plain(message).at(join.span).help(help));
         }

@@ -28,7 +28,11 @@ use self::scope::{Role, Source};
 use crate::logical::{Plan, PlanOptions, Resolver};
 
 /// Plans a query without optimizing it. Node names are still missing.
-pub(crate) fn bind(query: &ast::Query, options: &PlanOptions, world: &dyn Resolver) -> Result<Plan, Vec<Diagnostic>> {
+pub(crate) fn bind(
+    query: &ast::Query,
+    options: &PlanOptions,
+    world: &dyn Resolver,
+) -> Result<Plan, Vec<Diagnostic>> {
     let unsupported = |what: &str| Err(vec![Diagnostic::plain(format!("{what} is not supported yet"))]);
     if !query.with.is_empty() {
         return unsupported("WITH");
@@ -40,7 +44,11 @@ pub(crate) fn bind(query: &ast::Query, options: &PlanOptions, world: &dyn Resolv
     }
 }
 
-fn bind_select(select: &ast::Select, options: &PlanOptions, world: &dyn Resolver) -> Result<Plan, Vec<Diagnostic>> {
+fn bind_select(
+    select: &ast::Select,
+    options: &PlanOptions,
+    world: &dyn Resolver,
+) -> Result<Plan, Vec<Diagnostic>> {
     let mut binder = Binder::new(select, options, world);
     let plan = binder.select();
     match plan {

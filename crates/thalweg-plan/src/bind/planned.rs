@@ -51,7 +51,8 @@ impl<'q> Binder<'q, '_> {
     /// `meta(k)`, `meta(s.k)`, `meta(k->m)`, `meta(*)`, `mqtt(topic)` (P-21). A plain name is a key, not a column.
     fn meta(&mut self, function: &FunctionRef, call: &'q ast::Call, place: Place<'q>) -> Option<Expr> {
         let name = function.name();
-        let wrong = |cause: String| in_parsing(format!("validate function {name} error: {cause}")).at(call.name.span);
+        let wrong =
+            |cause: String| in_parsing(format!("validate function {name} error: {cause}")).at(call.name.span);
         let [arg] = call.args.as_slice() else {
             return self.fail(wrong(format!("Expect 1 arguments but found {}.", call.args.len())));
         };
@@ -59,7 +60,9 @@ impl<'q> Binder<'q, '_> {
             return self.fail(wrong("Expect meta reference type for parameter 1".to_owned()));
         };
         let source = match &arg.kind {
-            ExprKind::Wildcard { qualifier, .. } => qualifier.as_ref().and_then(|name| self.source_named(&name.text)),
+            ExprKind::Wildcard { qualifier, .. } => {
+                qualifier.as_ref().and_then(|name| self.source_named(&name.text))
+            }
             _ if path.len() > 1 => self.source_named(&path[0]),
             _ => None,
         };

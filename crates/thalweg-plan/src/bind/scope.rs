@@ -43,7 +43,8 @@ impl Source {
             (ast::SourceKind::Table, true) => Role::Lookup,
         };
         let declared = stream.columns.as_ref();
-        let declared = declared.map(|columns| columns.iter().map(|c| (Arc::clone(&c.name), c.data_type.clone())).collect());
+        let declared = declared
+            .map(|columns| columns.iter().map(|c| (Arc::clone(&c.name), c.data_type.clone())).collect());
         let projection = Projection {
             source: Arc::clone(&stream.name),
             slots: Vec::new(),
@@ -79,8 +80,10 @@ impl<'q> Binder<'q, '_> {
         };
         let Some(stream) = self.world.stream(&name.text) else {
             let names = self.world.stream_names();
-            let mut mistake =
-                Diagnostic::plain(format!("fail to get stream {}, please check if stream is created", name.text));
+            let mut mistake = Diagnostic::plain(format!(
+                "fail to get stream {}, please check if stream is created",
+                name.text
+            ));
             if let Some(near) = nearest(&name.text, names.iter().map(String::as_str)) {
                 mistake = mistake.help(format!("did you mean {near}?"));
             }
@@ -120,11 +123,16 @@ impl<'q> Binder<'q, '_> {
     pub(super) fn column_slot(&mut self, source: usize, name: &Arc<str>) -> Option<Slot> {
         let stream = Arc::clone(&self.sources[source].stream);
         let Some(columns) = &stream.columns else {
-            return Some(self.want(source, Want::Column { path: vec![Arc::clone(name)], data_type: None }, None));
+            return Some(self.want(
+                source,
+                Want::Column { path: vec![Arc::clone(name)], data_type: None },
+                None,
+            ));
         };
         let ignore_case = self.options.ignore_case;
         let exact = columns.iter().rfind(|column| column.name == *name);
-        let column = exact.or_else(|| columns.iter().rfind(|column| same(&column.name, name, ignore_case)))?;
+        let column =
+            exact.or_else(|| columns.iter().rfind(|column| same(&column.name, name, ignore_case)))?;
         let strict = stream.strict.then(|| Strict {
             default: column.default.clone(),
             time_format: stream.timestamp_format.clone(),
@@ -201,7 +209,8 @@ impl<'q> Binder<'q, '_> {
                 return Some(Expr::Literal(Value::Null));
             }
         }
-        let slots: Vec<Slot> = candidates.into_iter().filter_map(|i| self.column_slot(i, &name.text)).collect();
+        let slots: Vec<Slot> =
+            candidates.into_iter().filter_map(|i| self.column_slot(i, &name.text)).collect();
         Some(first_value(slots.into_iter().map(Expr::Column).collect()))
     }
 

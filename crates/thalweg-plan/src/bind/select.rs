@@ -43,7 +43,8 @@ impl<'q> Binder<'q, '_> {
                 continue;
             }
             if !output.names.insert(Arc::clone(&name)) {
-                let mistake = Diagnostic::plain(format!("duplicate field definition {name}")).at(field.expr.span);
+                let mistake =
+                    Diagnostic::plain(format!("duplicate field definition {name}")).at(field.expr.span);
                 self.note(mistake.help("give one of them another name with AS"));
                 continue;
             }
@@ -98,6 +99,7 @@ impl<'q> Binder<'q, '_> {
 
     fn is_plain_column(&self, expr: &ast::Expr, place: Place<'q>) -> bool {
         match &expr.kind {
+            _ if expr.is_parenthesized() => false,
             ExprKind::Name(parts) => match parts.as_slice() {
                 [name] => self.alias_of(&name.text, place).is_none(),
                 [source, _] => self.source_named(&source.text).is_some(),
@@ -116,7 +118,8 @@ impl<'q> Binder<'q, '_> {
         place: Place<'q>,
     ) {
         let Some(sources) = self.wildcard_sources(qualifier) else { return };
-        let slots: Vec<(Arc<str>, Slot)> = sources.into_iter().flat_map(|source| self.all_columns(source)).collect();
+        let slots: Vec<(Arc<str>, Slot)> =
+            sources.into_iter().flat_map(|source| self.all_columns(source)).collect();
         let mut slots_by_name: Vec<(Arc<str>, Slot)> = Vec::new();
         for (name, slot) in slots {
             if &*name == "*" || !slots_by_name.iter().any(|(known, _)| *known == name) {
@@ -128,7 +131,9 @@ impl<'q> Binder<'q, '_> {
         for field in replace {
             let name = match (&field.alias, &field.expr.kind) {
                 (Some(alias), _) => Arc::clone(&alias.text),
-                (None, ExprKind::Name(parts)) => parts.last().map_or(Arc::from(""), |part| Arc::clone(&part.text)),
+                (None, ExprKind::Name(parts)) => {
+                    parts.last().map_or(Arc::from(""), |part| Arc::clone(&part.text))
+                }
                 _ => Arc::from(""),
             };
             // P-14: REPLACE sees column values, as if it stood left of all aliases.

@@ -34,7 +34,8 @@ impl<'q> Binder<'q, '_> {
         let partition_by = if matches!(kind, WindowKind::State { .. }) { partition_by } else { Vec::new() };
         let has_conditions = trigger.is_some() || matches!(kind, WindowKind::State { .. });
         if has_conditions && self.streams().len() > 1 {
-            let mistake = Diagnostic::plain("a window with conditions over several streams is not supported yet");
+            let mistake =
+                Diagnostic::plain("a window with conditions over several streams is not supported yet");
             return self.fail(mistake.at(written.span));
         }
         let window = Window { kind, trigger, partition_by, event_time: self.options.event_time };
@@ -57,9 +58,10 @@ impl<'q> Binder<'q, '_> {
     fn window_kind(&mut self, written: &'q ast::Window, place: Place<'q>) -> Option<WindowKind> {
         let span = written.span;
         Some(match &written.kind {
-            &ast::WindowKind::Tumbling { unit, length } => {
-                WindowKind::Tumbling { unit, length: self.length("tumblingwindow", "length", unit, length, 1, span)? }
-            }
+            &ast::WindowKind::Tumbling { unit, length } => WindowKind::Tumbling {
+                unit,
+                length: self.length("tumblingwindow", "length", unit, length, 1, span)?,
+            },
             &ast::WindowKind::Hopping { unit, length, hop } => {
                 let length = self.length("hoppingwindow", "length", unit, length, 1, span);
                 let hop = self.length("hoppingwindow", "hop", unit, hop, 1, span);
@@ -71,7 +73,8 @@ impl<'q> Binder<'q, '_> {
                 WindowKind::Sliding { length: length?, delay: delay? }
             }
             &ast::WindowKind::Session { unit, max_duration, timeout } => {
-                let max_duration = self.length("sessionwindow", "maximum duration", unit, max_duration, 1, span);
+                let max_duration =
+                    self.length("sessionwindow", "maximum duration", unit, max_duration, 1, span);
                 let timeout = self.length("sessionwindow", "timeout", unit, timeout, 1, span);
                 WindowKind::Session { unit, max_duration: max_duration?, timeout: timeout? }
             }
@@ -89,7 +92,15 @@ impl<'q> Binder<'q, '_> {
     }
 
     /// A length in milliseconds (W-21).
-    fn length(&mut self, window: &str, what: &str, unit: TimeUnit, n_units: i64, least: i64, span: Span) -> Option<i64> {
+    fn length(
+        &mut self,
+        window: &str,
+        what: &str,
+        unit: TimeUnit,
+        n_units: i64,
+        least: i64,
+        span: Span,
+    ) -> Option<i64> {
         if n_units < least {
             let message = format!("the {what} of {window} must be at least {least}, not {n_units}");
             return self.fail(in_parsing(message).at(span));
@@ -108,8 +119,9 @@ impl<'q> Binder<'q, '_> {
             return self.fail(in_parsing(format!("Invalid parameter value {wrong}.")).at(span));
         }
         if step > length {
-            let message =
-                format!("The second parameter value {step} should be less than the first parameter {length}.");
+            let message = format!(
+                "The second parameter value {step} should be less than the first parameter {length}."
+            );
             return self.fail(in_parsing(message).at(span));
         }
         Some(WindowKind::Count { length: length.unsigned_abs(), step: step.unsigned_abs() })

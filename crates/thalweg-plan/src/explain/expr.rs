@@ -26,7 +26,9 @@ pub(crate) fn expr(expr: &Expr, schema: &Schema) -> String {
         Expr::InList { negated, value, list: items } => {
             format!("({} {}IN ({}))", text(value), not(*negated), list(items))
         }
-        Expr::InArray { negated, value, array } => format!("({} {}IN {})", text(value), not(*negated), text(array)),
+        Expr::InArray { negated, value, array } => {
+            format!("({} {}IN {})", text(value), not(*negated), text(array))
+        }
         Expr::IsNull { negated, value } => format!("({} IS {}NULL)", text(value), not(*negated)),
         Expr::Path(value, steps) => steps.iter().fold(text(value), |path, next| path + &step(next, schema)),
         Expr::Case { value, arms, otherwise } => {
@@ -42,7 +44,8 @@ pub(crate) fn expr(expr: &Expr, schema: &Schema) -> String {
         Expr::Call { function, args, .. } => format!("{}({})", function.name(), list(args)),
         Expr::Context(context) => self::context(*context).to_owned(),
         Expr::Object(members) => {
-            let members: Vec<String> = members.iter().map(|(name, slot)| member(name, *slot, schema)).collect();
+            let members: Vec<String> =
+                members.iter().map(|(name, slot)| member(name, *slot, schema)).collect();
             format!("{{{}}}", members.join(", "))
         }
     }

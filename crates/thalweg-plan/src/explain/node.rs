@@ -40,10 +40,12 @@ pub(super) fn line(node: &Node) -> String {
 /// What the node does, for explain.
 pub(super) fn info(node: &Node) -> String {
     let all = joined_schema(node);
-    let condition = |condition: &thalweg_expr::Expr| format!("Condition:{{ {} }}", expr::expr(condition, &all));
+    let condition =
+        |condition: &thalweg_expr::Expr| format!("Condition:{{ {} }}", expr::expr(condition, &all));
     match &node.kind {
         Kind::Scan(scan) => {
-            let columns: Vec<String> = scan.projection.slots.iter().map(|wanted| want(&wanted.want)).collect();
+            let columns: Vec<String> =
+                scan.projection.slots.iter().map(|wanted| want(&wanted.want)).collect();
             format!("StreamName: {}, StreamFields:[ {} ]", scan.stream.name, columns.join(", "))
         }
         Kind::Watermark { late_tolerance } => format!("LateTolerance: {late_tolerance}"),
@@ -126,18 +128,28 @@ fn scan(scan: &Scan) -> String {
 
 fn window(window: &Window, schema: &Schema) -> String {
     let mut text = match &window.kind {
-        WindowKind::Tumbling { unit, length } => format!("windowType:TUMBLING_WINDOW, unit:{unit:?}, length:{length}"),
+        WindowKind::Tumbling { unit, length } => {
+            format!("windowType:TUMBLING_WINDOW, unit:{unit:?}, length:{length}")
+        }
         WindowKind::Hopping { unit, length, hop } => {
             format!("windowType:HOPPING_WINDOW, unit:{unit:?}, length:{length}, interval:{hop}")
         }
-        WindowKind::Sliding { length, delay } => format!("windowType:SLIDING_WINDOW, length:{length}, delay:{delay}"),
+        WindowKind::Sliding { length, delay } => {
+            format!("windowType:SLIDING_WINDOW, length:{length}, delay:{delay}")
+        }
         WindowKind::Session { unit, max_duration, timeout } => {
             format!("windowType:SESSION_WINDOW, unit:{unit:?}, length:{max_duration}, timeout:{timeout}")
         }
-        WindowKind::Count { length, step } => format!("windowType:COUNT_WINDOW, length:{length}, interval:{step}"),
+        WindowKind::Count { length, step } => {
+            format!("windowType:COUNT_WINDOW, length:{length}, interval:{step}")
+        }
         WindowKind::State { begin, emit } => {
             let emit = emit.as_ref().map(|emit| format!(", emit:{}", expr::expr(emit, schema)));
-            format!("windowType:STATE_WINDOW, begin:{}{}", expr::expr(begin, schema), emit.unwrap_or_default())
+            format!(
+                "windowType:STATE_WINDOW, begin:{}{}",
+                expr::expr(begin, schema),
+                emit.unwrap_or_default()
+            )
         }
     };
     if let Some(trigger) = &window.trigger {
@@ -178,8 +190,10 @@ fn output(column: &OutputColumn, schema: &Schema) -> String {
             if value == **name { format!("{name}{mark}") } else { format!("{value} AS {name}{mark}") }
         }
         OutputColumn::Spread { slots, except } => {
-            let members: Vec<String> = slots.iter().map(|(name, slot)| expr::member(name, *slot, schema)).collect();
-            let except = if except.is_empty() { String::new() } else { format!(" EXCEPT({})", except.join(", ")) };
+            let members: Vec<String> =
+                slots.iter().map(|(name, slot)| expr::member(name, *slot, schema)).collect();
+            let except =
+                if except.is_empty() { String::new() } else { format!(" EXCEPT({})", except.join(", ")) };
             format!("{{{}}}{except}", members.join(", "))
         }
         OutputColumn::Keyed { expr: value } => format!("{{{}}}", expr::expr(value, schema)),

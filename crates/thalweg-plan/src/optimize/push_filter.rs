@@ -154,9 +154,11 @@ fn sides(join: &Node) -> Vec<Side> {
     for (index, input) in join.inputs.iter().enumerate() {
         let is_table = matches!(&input.kind, Kind::Scan(scan) if scan.retain.is_some());
         match &input.kind {
-            Kind::Window(_) if index == 0 => sides.extend(
-                input.inputs.iter().map(|stream| Side { input: index, n_slots: stream.schema.len(), is_table: false }),
-            ),
+            Kind::Window(_) if index == 0 => sides.extend(input.inputs.iter().map(|stream| Side {
+                input: index,
+                n_slots: stream.schema.len(),
+                is_table: false,
+            })),
             _ => sides.push(Side { input: index, n_slots: input.schema.len(), is_table }),
         }
     }
@@ -166,7 +168,8 @@ fn sides(join: &Node) -> Vec<Side> {
 /// Whether dropping rows of the side in this position drops exactly the joined rows that they are part of.
 fn is_preserved(position: usize, steps: &[JoinStep]) -> bool {
     let (own, later) = (position.checked_sub(1), &steps[position..]);
-    let enters = own.is_none_or(|own| matches!(steps[own].kind, JoinKind::Inner | JoinKind::Cross | JoinKind::Right));
+    let enters =
+        own.is_none_or(|own| matches!(steps[own].kind, JoinKind::Inner | JoinKind::Cross | JoinKind::Right));
     enters && later.iter().all(|step| matches!(step.kind, JoinKind::Inner | JoinKind::Cross | JoinKind::Left))
 }
 

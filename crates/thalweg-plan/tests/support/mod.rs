@@ -2,11 +2,11 @@
 //! does not have them yet, from `functions.json` without a body.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value as Json;
 use thalweg_core::Diagnostic;
-use thalweg_expr::function::{Arg, ArgKind, Doc, Family, Function, FunctionKind};
+use thalweg_expr::function::{Arg, ArgKind, Doc, Family, Function, FunctionKind, Nulls};
 use thalweg_expr::{FunctionRef, FunctionRegistry};
 use thalweg_plan::logical::ColumnDef;
 use thalweg_plan::{Resolver, StreamDef};
@@ -14,28 +14,23 @@ use thalweg_sql::ast::{CreateSource, SourceKind};
 use thalweg_sql::{Statement, parse};
 
 /// Streams and functions.
-pub struct World {
+pub(crate) struct World {
     streams: BTreeMap<String, Arc<StreamDef>>,
     functions: BTreeMap<String, FunctionRef>,
 }
 
 impl World {
     /// A world without streams.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { streams: BTreeMap::new(), functions: functions() }
     }
 
     /// Adds what a CREATE statement defines.
-    pub fn create(&mut self, text: &str) -> Result<(), Vec<Diagnostic>> {
+    pub(crate) fn create(&mut self, text: &str) -> Result<(), Vec<Diagnostic>> {
         let Statement::Create(create) = parse(text)? else { panic!("{text} is no CREATE statement") };
         let def = define(&create);
         self.streams.insert(def.name.to_string(), Arc::new(def));
         Ok(())
-    }
-
-    /// Adds a function.
-    pub fn function(&mut self, function: FunctionRef) {
-        self.functions.insert(function.name().to_owned(), function);
     }
 }
 
@@ -50,7 +45,8 @@ impl Resolver for World {
 
     fn function(&self, name: &str) -> Result<Option<FunctionRef>, Diagnostic> {
         let known = FunctionRegistry::default().resolve(name)?;
-        let fallback = || self.functions.get(name).or_else(|| self.functions.get(&name.to_lowercase())).cloned();
+        let fallback =
+            || self.functions.get(name).or_else(|| self.functions.get(&name.to_lowercase())).cloned();
         Ok(known.or_else(fallback))
     }
 
@@ -94,6 +90,11 @@ fn define(create: &CreateSource) -> StreamDef {
 static DOC: Doc = Doc { family: Family::Other, summary: "", examples: &[] };
 
 fn functions() -> BTreeMap<String, FunctionRef> {
+    static FUNCTIONS: OnceLock<BTreeMap<String, FunctionRef>> = OnceLock::new();
+    FUNCTIONS.get_or_init(read_functions).clone()
+}
+
+fn read_functions() -> BTreeMap<String, FunctionRef> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/compat/functions.json");
     let text = std::fs::read_to_string(path).expect("the function list is part of the repository");
     let list: Vec<Json> = serde_json::from_str(&text).expect("the function list is JSON");
@@ -120,15 +121,24 @@ fn function(name: &str, row: &Json) -> &'static Function {
         args = args.into_iter().map(Arg::repeated).collect();
     }
     let kind = match row["category"].as_str().unwrap_or_default() {
-        _ if row["aggregate"] == true && !name.starts_with("last_agg") => FunctionKind::Aggregate(|| unreachable!()),
+        _ if row["aggregate"] == true && !name.starts_with("last_agg") => {
+            FunctionKind::Aggregate(|| unreachable!())
+        }
         "analytic" | "accumulate" => FunctionKind::Analytic(|| unreachable!()),
         "set_returning" => FunctionKind::Multi(|_| unreachable!()),
         "window" | "multi_column" => FunctionKind::Planned,
-        _ if name.starts_with("last_") => FunctionKind::Planned,
+        _ if name.contains("_hit_") => FunctionKind::Planned,
         _ if ["meta", "mqtt", "rule_id", "rule_start"].contains(&name) => FunctionKind::Planned,
         _ => FunctionKind::Row(|_, _| unreachable!()),
     };
     let name = Box::leak(name.to_owned().into_boxed_str());
-    let function = Function { name, aliases: &[], args: Box::leak(args.into_boxed_slice()), kind, doc: &DOC };
+    let function = Function {
+        name,
+        aliases: &[],
+        args: Box::leak(args.into_boxed_slice()),
+        kind,
+        nulls: Nulls::Own,
+        doc: &DOC,
+    };
     Box::leak(Box::new(function))
 }
