@@ -1,1 +1,33 @@
 //! Runs portable plugins in their own processes and presents them as functions, sources and sinks.
+//!
+//! [`PluginHost`] installs and removes packages, keeps one process per plugin alive and registers what each plugin
+//! declares, so that the rest of Thalweg cannot tell a plugin from a built-in. The protocol is that of
+//! `docs/compat/portable-plugins.md` 1 to 10; the wire below it is the crate `thalweg-sp`. Nothing here knows SQL,
+//! rules or REST.
+
+mod blocking;
+mod catalog;
+mod config;
+mod download;
+mod error;
+mod function;
+mod host;
+mod install;
+mod manifest;
+mod os;
+mod output;
+mod package;
+mod plugin;
+mod process;
+mod sdk;
+mod sink;
+mod source;
+mod status;
+mod symbol;
+mod wire;
+
+pub use config::HostConfig;
+pub use error::PluginError;
+pub use host::{InstallRequest, PluginHost};
+pub use manifest::PluginInfo;
+pub use status::{PluginStatus, SymbolStatus};

@@ -21,14 +21,14 @@ impl Push {
     /// Nobody listens, a stranger listens, or the greeting fails or is not done by the deadline.
     pub fn dial(path: &Path, options: &Options, deadline: Deadline) -> io::Result<Self> {
         let stream = UnixStream::connect(path)?;
-        if let Some(check) = &options.peer_check {
-            if !check(&peer_of(&stream)?) {
-                let text = format!(
-                    "{} is served by a process that is not the plugin's",
-                    path.display()
-                );
-                return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
-            }
+        if let Some(check) = &options.peer_check
+            && !check(&peer_of(&stream)?)
+        {
+            let text = format!(
+                "{} is served by a process that is not the plugin's",
+                path.display()
+            );
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
         }
         let mut conn = Conn::new(stream, Protocol::Push, options)?;
         while !conn.greet()? {

@@ -157,6 +157,11 @@ impl Rep {
         !matches!(self.inner.lock().slot, Slot::Empty)
     }
 
+    /// Whether [`Rep::close`] was called.
+    pub fn is_closed(&self) -> bool {
+        self.inner.lock().closed
+    }
+
     /// Callers that wait or are being served.
     pub fn n_callers(&self) -> usize {
         self.inner.lock().turns.len()
@@ -387,10 +392,10 @@ fn serve(inner: &Inner, mut listener: Listener, mut woken: UnixStream) {
         // The bytes only wake; how many there are does not matter.
         let _ = woken.read(&mut [0; 64]);
         let (own, rest) = watched[1..].split_at(n_listener);
-        if let (Some(fd), Some(seen)) = (idle, rest.first()) {
-            if seen.revents != 0 {
-                inner.read_idle(fd);
-            }
+        if let (Some(fd), Some(seen)) = (idle, rest.first())
+            && seen.revents != 0
+        {
+            inner.read_idle(fd);
         }
         for conn in listener.admit(own) {
             inner.install(conn);

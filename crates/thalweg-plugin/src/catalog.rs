@@ -1,0 +1,129 @@
+//! Which plugins there are, who owns which symbol, and the channels of functions.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::config::HostConfig;
+use crate::function::FunctionChannel;
+use crate::manifest::{Kind, Manifest};
+use crate::plugin::Plugin;
+
+/// Shared between the host and the functions that rules hold.
+pub(crate) struct Catalog {
+    pub(crate) config: Arc<HostConfig>,
+    entries: RwLock<Entries>,
+    channels: Mutex<BTreeMap<String, Arc<FunctionChannel>>>,
+}
+
+#[derive(Default)]
+pub(crate) struct Entries {
+    /// Also those that were deleted: their status stays readable.
+    pub(crate) plugins: BTreeMap<String, Arc<Plugin>>,
+    owners: BTreeMap<(Kind, String), String>,
+}
+
+impl Entries {
+    /// The symbols that another plugin owns already, each with that plugin.
+    pub(crate) fn taken(&self, manifest: &Manifest) -> Vec<(Kind, String, String)> {
+        let all = Kind::ALL
+            .iter()
+            .flat_map(|kind| manifest.symbols(*kind).iter().map(|name| (*kind, name.clone())));
+        let taken = all.filter_map(|key| {
+            let owner = self.owners.get(&key).filter(|owner| **owner != manifest.name)?;
+            Some((key.0, key.1, owner.clone()))
+        });
+        taken.collect()
+    }
+
+    /// Gives symbols to a plugin.
+    pub(crate) fn own(&mut self, kind: Kind, symbol: &str, plugin: &str) {
+        self.owners.insert((kind, symbol.to_owned()), plugin.to_owned());
+    }
+
+    /// Takes all symbols of a plugin away.
+    pub(crate) fn disown(&mut self, plugin: &str) -> Vec<(Kind, String)> {
+        let (gone, kept) = std::mem::take(&mut self.owners)
+            .into_iter()
+            .partition(|(_, owner)| owner == plugin);
+        self.owners = kept;
+        let gone: BTreeMap<(Kind, String), String> = gone;
+        gone.into_keys().collect()
+    }
+}
+
+impl Catalog {
+    pub(crate) fn new(config: Arc<HostConfig>) -> Arc<Self> {
+        Arc::new(Self {
+            config,
+            entries: RwLock::default(),
+            channels: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Entries> {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Entries> {
+        self.entries.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn channels(&self) -> MutexGuard<'_, BTreeMap<String, Arc<FunctionChannel>>> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The plugin that owns a function.
+    pub(crate) fn function_owner(&self, function: &str) -> Option<Arc<Plugin>> {
+        let entries = self.read();
+        let owner = entries.owners.get(&(Kind::Function, function.to_owned()))?;
+        entries.plugins.get(owner).cloned()
+    }
+
+    /// All functions.
+    pub(crate) fn function_names(&self) -> Vec<String> {
+        self.read()
+            .owners
+            .keys()
+            .filter(|(kind, _)| *kind == Kind::Function)
+            .map(|(_, name)| name.clone())
+            .collect()
+    }
+
+    /// The channel of a function, opened on first use.
+    pub(crate) fn channel(&self, function: &str) -> Result<Arc<FunctionChannel>, String> {
+        let owner = self.function_owner(function);
+        let Some(plugin) = owner else {
+            return Err(format!("no plugin offers function {function}"));
+        };
+        let mut channels = self.channels();
+        if let Some(channel) = channels.get(function) {
+            if Arc::ptr_eq(channel.plugin(), &plugin) {
+                return Ok(Arc::clone(channel));
+            }
+            // Another plugin has taken over the name.
+            channel.close();
+        }
+        let channel = Arc::new(FunctionChannel::open(function, plugin)?);
+        channels.insert(function.to_owned(), Arc::clone(&channel));
+        Ok(channel)
+    }
+
+    /// Forgets what was cached about the functions of a plugin whose package has changed.
+    pub(crate) fn refresh(&self, plugin: &Arc<Plugin>) {
+        self.channels()
+            .values()
+            .filter(|channel| Arc::ptr_eq(channel.plugin(), plugin))
+            .for_each(|c| c.refresh());
+    }
+
+    /// Closes the channels of a plugin (of all plugins when `None`).
+    pub(crate) fn close_channels(&self, plugin: Option<&Arc<Plugin>>) {
+        let mut channels = self.channels();
+        let (gone, kept): (BTreeMap<_, _>, _) = std::mem::take(&mut *channels)
+            .into_iter()
+            .partition(|(_, channel)| plugin.is_none_or(|plugin| Arc::ptr_eq(channel.plugin(), plugin)));
+        *channels = kept;
+        drop(channels);
+        gone.into_values().for_each(|channel| channel.close());
+    }
+}

@@ -1,0 +1,60 @@
+//! What the host needs to know about the machine and the configuration (`configuration.md` 2.6, `portable`).
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Folders, interpreter and patience.
+#[derive(Debug, Clone)]
+pub struct HostConfig {
+    /// One folder for each plugin: `<home>/plugins/portable`.
+    pub plugin_dir: PathBuf,
+    /// `<home>/data`: metadata of symbols, uploads, the bundled SDK.
+    pub data_dir: PathBuf,
+    /// `<home>/etc`: metadata and configuration of symbols.
+    pub etc_dir: PathBuf,
+    /// `portable.pythonBin`.
+    pub python_bin: String,
+    /// `portable.initTimeout`: from the start of a process to its handshake.
+    pub init_timeout: Duration,
+    /// `portable.sendTimeout`: until a call is handed over.
+    pub send_timeout: Duration,
+    /// `portable.recvTimeout`: until its answer.
+    pub recv_timeout: Duration,
+    /// For a command on the control channel.
+    pub control_timeout: Duration,
+    /// `portable.installTimeout`: for `install.sh`.
+    pub install_timeout: Duration,
+    /// How long a process may take to end after SIGTERM.
+    pub stop_timeout: Duration,
+    /// `portable.useBundledSdk`: put our `ekuiper` module first on PYTHONPATH.
+    pub use_bundled_sdk: bool,
+    /// The engine's own PYTHONPATH, which plugins find behind our module.
+    pub python_path: Option<OsString>,
+    /// `basic.allowExternalFileAccess`: `file://` urls outside of `data/uploads`.
+    pub allow_external_files: bool,
+    /// The largest message that a plugin may send.
+    pub max_message: usize,
+}
+
+impl HostConfig {
+    /// The defaults, for an engine in this folder.
+    pub fn in_home(home: &Path) -> Self {
+        Self {
+            plugin_dir: home.join("plugins").join("portable"),
+            data_dir: home.join("data"),
+            etc_dir: home.join("etc"),
+            python_bin: "python".to_owned(),
+            init_timeout: Duration::from_secs(60),
+            send_timeout: Duration::from_secs(5),
+            recv_timeout: Duration::from_secs(5),
+            control_timeout: Duration::from_secs(60),
+            install_timeout: Duration::from_secs(600),
+            stop_timeout: Duration::from_secs(2),
+            use_bundled_sdk: true,
+            python_path: None,
+            allow_external_files: true,
+            max_message: 256 << 20,
+        }
+    }
+}

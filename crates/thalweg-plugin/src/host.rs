@@ -1,0 +1,377 @@
+//! The host: installs, removes and lists plugins, and offers what they declare.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use thalweg_core::registry::Registry;
+use thalweg_core::{Diagnostic, ErrorCode};
+use thalweg_expr::function::RemoteFunction;
+use thalweg_expr::registry::RemoteFunctions;
+use tracing::{info, warn};
+
+use crate::catalog::Catalog;
+use crate::config::HostConfig;
+use crate::download::{download, is_package_url};
+use crate::error::PluginError;
+use crate::function::PluginFunction;
+use crate::install::{self, Installation};
+use crate::manifest::{Kind, Manifest, PluginInfo};
+use crate::package::Package;
+use crate::plugin::Plugin;
+use crate::sdk;
+use crate::sink::SinkConnector;
+use crate::source::SourceConnector;
+use crate::status::PluginStatus;
+
+/// The body of POST and PUT.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct InstallRequest {
+    /// The plugin's name.
+    pub name: String,
+    /// The url of the zip.
+    pub file: String,
+    /// Arguments of `install.sh`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shell_paras: Option<Vec<String>>,
+    /// Take over symbols that another plugin owns.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub replace: bool,
+}
+
+/// Runs all portable plugins of one engine. Its methods block: call them from where that is allowed.
+pub struct PluginHost {
+    catalog: Arc<Catalog>,
+    registry: Arc<Registry>,
+    /// Plugins that are being installed, updated or removed.
+    busy: Mutex<BTreeSet<String>>,
+}
+
+impl PluginHost {
+    /// A host without plugins; see [`PluginHost::start_all`].
+    pub fn new(config: HostConfig, registry: Arc<Registry>) -> Arc<Self> {
+        Arc::new(Self {
+            catalog: Catalog::new(Arc::new(config)),
+            registry,
+            busy: Mutex::default(),
+        })
+    }
+
+    fn config(&self) -> &HostConfig {
+        &self.catalog.config
+    }
+
+    /// At boot, before the first rule: reads all installed plugins and starts their processes in the background.
+    /// Whoever needs one waits for its handshake. Returns what is wrong, plugin by plugin; it is logged as well.
+    pub fn start_all(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if let Err(error) = fs::create_dir_all(&self.config().plugin_dir)
+            .map_err(|error| error.to_string())
+            .and_then(|()| sdk::unpack(&self.config().data_dir))
+        {
+            problems.push(error);
+        }
+        let mut names: Vec<String> = fs::read_dir(&self.config().plugin_dir)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|entry| entry.path().is_dir())
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|name| !name.starts_with('.'))
+            .collect();
+        names.sort();
+        for name in names {
+            let started = Package::load(&self.config().plugin_dir.join(&name), &name).and_then(|package| {
+                let plugin = self.plugin(&name);
+                problems.extend(self.register(&plugin, &package.manifest, false));
+                plugin.start(Arc::new(package))
+            });
+            if let Err(error) = started {
+                problems.push(format!("plugin {name}: {error}"));
+            }
+        }
+        problems.iter().for_each(|problem| warn!("{problem}"));
+        problems
+    }
+
+    /// Ends all processes and closes all sockets.
+    pub fn shutdown(&self) {
+        let plugins: Vec<Arc<Plugin>> = self.catalog.read().plugins.values().cloned().collect();
+        std::thread::scope(|scope| {
+            for plugin in &plugins {
+                scope.spawn(|| plugin.stop());
+            }
+        });
+        self.catalog.close_channels(None);
+        plugins.iter().for_each(|plugin| plugin.remove());
+    }
+
+    /// Installs a package and starts it: returns after the handshake.
+    ///
+    /// # Errors
+    /// The texts of `rest-api.md` 11.1. Nothing is left behind.
+    pub fn install(&self, request: &InstallRequest) -> Result<(), PluginError> {
+        let name = checked_name(request)?;
+        if self.describe(name).is_some() {
+            return Err(PluginError::refused(format!("invalid name {name}: duplicate")));
+        }
+        let _busy = self.occupy(name)?;
+        self.put(name, request)
+    }
+
+    /// Replaces an installed package by another one while rules go on; installs it if there is none. If the new
+    /// one does not come up the old one is put back.
+    ///
+    /// # Errors
+    /// As for [`PluginHost::install`].
+    pub fn update(&self, request: &InstallRequest) -> Result<(), PluginError> {
+        let name = checked_name(request)?;
+        let _busy = self.occupy(name)?;
+        self.put(name, request)
+    }
+
+    fn put(&self, name: &str, request: &InstallRequest) -> Result<(), PluginError> {
+        let config = self.config();
+        let zip = config.plugin_dir.join(format!("{name}.zip"));
+        let file = &request.file;
+        let downloaded = fs::create_dir_all(&config.plugin_dir)
+            .map_err(|error| error.to_string())
+            .and_then(|()| download(file, &zip, config));
+        let result = match downloaded {
+            Err(why) => Err(format!("fail to download file {file}: {why}")),
+            Ok(()) => self
+                .install_zip(&zip, name, request)
+                .map_err(|why| format!("fail to install plugin: {why}")),
+        };
+        // It may never have been written.
+        let _ = fs::remove_file(&zip);
+        result.map_err(PluginError::Refused)
+    }
+
+    fn install_zip(&self, zip: &Path, name: &str, request: &InstallRequest) -> Result<(), String> {
+        let (mut archive, manifest) = install::open(zip, name)?;
+        if let Some((kind, symbol, owner)) = self.catalog.read().taken(&manifest).into_iter().next()
+            && !request.replace
+        {
+            return Err(format!(
+                "{} {symbol} belongs to plugin {owner} already",
+                kind.noun()
+            ));
+        }
+        let plugin = self.plugin(name);
+        let old = plugin.package();
+        let installation = Installation::unpack(&mut archive, &manifest, self.config())?;
+        let started = installation
+            .run_script(request.shell_paras.as_deref().unwrap_or_default(), self.config())
+            .and_then(|()| Package::load(&self.config().plugin_dir.join(name), name))
+            .and_then(|package| self.switch(&plugin, Arc::new(package)));
+        match started {
+            Ok(()) => {
+                installation.keep();
+                info!(plugin = name, "installed portable plugin {name} successfully");
+                Ok(())
+            }
+            Err(error) => {
+                plugin.stop();
+                installation.undo();
+                self.put_back(&plugin, old);
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends the process of the version before, if there is one, and starts this one.
+    fn switch(&self, plugin: &Arc<Plugin>, package: Arc<Package>) -> Result<(), String> {
+        plugin.stop();
+        self.unregister(plugin);
+        self.register(plugin, &package.manifest, true);
+        self.catalog.refresh(plugin);
+        plugin.start(package)?;
+        plugin.wait_ready(false).map(drop)
+    }
+
+    fn put_back(&self, plugin: &Arc<Plugin>, old: Option<Arc<Package>>) {
+        self.unregister(plugin);
+        match old {
+            Some(package) => {
+                self.register(plugin, &package.manifest, true);
+                self.catalog.refresh(plugin);
+                if let Err(error) = plugin.start(package) {
+                    warn!(plugin = %plugin.name, "the version before cannot be started: {error}");
+                }
+            }
+            None => {
+                self.catalog.close_channels(Some(plugin));
+                plugin.remove();
+                self.catalog.write().plugins.remove(&*plugin.name);
+            }
+        }
+    }
+
+    /// Removes a plugin. Rules that use it see errors until its symbols are offered again.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub fn delete(&self, name: &str) -> Result<(), PluginError> {
+        let not_found = || PluginError::NotFound(name.to_owned());
+        let plugin = self
+            .catalog
+            .read()
+            .plugins
+            .get(name)
+            .cloned()
+            .ok_or_else(not_found)?;
+        let _busy = self.occupy(name)?;
+        let package = plugin.package().ok_or_else(not_found)?;
+        self.unregister(&plugin);
+        plugin.stop();
+        self.catalog.close_channels(Some(&plugin));
+        plugin.remove();
+        install::remove(&package.manifest, self.config());
+        Ok(())
+    }
+
+    /// All installed plugins, by name.
+    pub fn list(&self) -> Vec<PluginInfo> {
+        let entries = self.catalog.read();
+        entries
+            .plugins
+            .values()
+            .filter_map(|plugin| plugin.package())
+            .map(|package| package.info())
+            .collect()
+    }
+
+    /// One installed plugin.
+    pub fn describe(&self, name: &str) -> Option<PluginInfo> {
+        let plugin = self.catalog.read().plugins.get(name).cloned()?;
+        plugin.package().map(|package| package.info())
+    }
+
+    /// The state of a plugin, also of one that was deleted; `None` if there was never one.
+    pub fn status(&self, name: &str) -> Option<PluginStatus> {
+        let plugin = self.catalog.read().plugins.get(name).cloned()?;
+        plugin.status()
+    }
+
+    fn plugin(&self, name: &str) -> Arc<Plugin> {
+        let mut entries = self.catalog.write();
+        let config = &self.catalog.config;
+        let plugin = entries
+            .plugins
+            .entry(name.to_owned())
+            .or_insert_with(|| Plugin::new(name, Arc::clone(config)));
+        Arc::clone(plugin)
+    }
+
+    /// Offers what a plugin declares. A name that another plugin owns is taken over or left, which is reported.
+    fn register(&self, plugin: &Arc<Plugin>, manifest: &Manifest, takes_over: bool) -> Vec<String> {
+        let taken = self.catalog.read().taken(manifest);
+        let mut conflicts = Vec::new();
+        for kind in Kind::ALL {
+            for symbol in manifest.symbols(kind) {
+                let other = taken
+                    .iter()
+                    .find(|(taken_kind, name, _)| *taken_kind == kind && name == symbol);
+                if let (Some((_, _, owner)), false) = (other, takes_over) {
+                    conflicts.push(format!(
+                        "plugin {}: {} {symbol} belongs to plugin {owner}",
+                        plugin.name,
+                        kind.noun()
+                    ));
+                    continue;
+                }
+                self.catalog.write().own(kind, symbol, &plugin.name);
+                let key = format!("{}:{symbol}", kind.wire_name());
+                match kind {
+                    Kind::Function => {}
+                    Kind::Source => self
+                        .registry
+                        .add_plugin(&key, Arc::new(SourceConnector::new(plugin, symbol))),
+                    Kind::Sink => self
+                        .registry
+                        .add_plugin(&key, Arc::new(SinkConnector::new(plugin, symbol))),
+                }
+            }
+        }
+        conflicts
+    }
+
+    fn unregister(&self, plugin: &Plugin) {
+        for (kind, symbol) in self.catalog.write().disown(&plugin.name) {
+            self.registry
+                .remove_plugin(&format!("{}:{symbol}", kind.wire_name()));
+        }
+    }
+
+    fn occupy(&self, name: &str) -> Result<Busy<'_>, PluginError> {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        if !busy.insert(name.to_owned()) {
+            return Err(PluginError::refused(format!(
+                "plugin {name} is being installed or removed by another request"
+            )));
+        }
+        Ok(Busy {
+            host: self,
+            name: name.to_owned(),
+        })
+    }
+}
+
+impl Drop for PluginHost {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+/// While it lives, nobody else changes the plugin.
+struct Busy<'a> {
+    host: &'a PluginHost,
+    name: String,
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.host
+            .busy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.name);
+    }
+}
+
+fn checked_name(request: &InstallRequest) -> Result<&str, PluginError> {
+    let name = request.name.trim();
+    if name.is_empty() {
+        return Err(PluginError::refused("invalid name : should not be empty"));
+    }
+    if name.contains(['/', '\\', '\0']) || name.starts_with('.') {
+        return Err(PluginError::refused(format!(
+            "invalid name {name}: it must be usable as a folder's name"
+        )));
+    }
+    if !is_package_url(&request.file) {
+        return Err(PluginError::refused(format!("invalid uri {}", request.file)));
+    }
+    Ok(name)
+}
+
+impl RemoteFunctions for PluginHost {
+    fn resolve(&self, name: &str) -> Result<Option<Arc<dyn RemoteFunction>>, Diagnostic> {
+        let Some(plugin) = self.catalog.function_owner(name) else {
+            return Ok(None);
+        };
+        plugin
+            .wait_ready(true)
+            .map_err(|error| Diagnostic::new(ErrorCode::Executor, format!("function {name}: {error}")))?;
+        let function = PluginFunction::new(Arc::clone(&self.catalog), name, Arc::clone(&plugin.name));
+        Ok(Some(Arc::new(function)))
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.catalog.function_names()
+    }
+}

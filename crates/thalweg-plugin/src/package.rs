@@ -1,0 +1,132 @@
+//! An unpacked plugin in its folder, and the command that runs it (`portable-plugins.md` 3).
+
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crate::config::HostConfig;
+use crate::manifest::{Manifest, PluginInfo};
+use crate::os;
+use crate::sdk;
+
+/// Always this, whatever is configured.
+const ARGUMENT: &str = r#"{"sendTimeout":1000}"#;
+
+/// A plugin that could be started.
+#[derive(Debug, Clone)]
+pub(crate) struct Package {
+    pub(crate) manifest: Manifest,
+    dir: PathBuf,
+    executable: PathBuf,
+}
+
+impl Package {
+    /// Reads and checks the plugin that lies in `dir`, whose name is the folder's.
+    pub(crate) fn load(dir: &Path, name: &str) -> Result<Self, String> {
+        let path = dir.join(format!("{name}.json"));
+        let text = fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        Self::new(Manifest::parse(&text, name)?, dir)
+    }
+
+    fn new(manifest: Manifest, dir: &Path) -> Result<Self, String> {
+        let inside = Path::new(&manifest.executable)
+            .components()
+            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        if !inside {
+            return Err(format!(
+                "executable {} is not inside the plugin's folder",
+                manifest.executable
+            ));
+        }
+        let executable: PathBuf = dir.join(&manifest.executable).components().collect();
+        if !executable.is_file() {
+            return Err(format!("missing {}", manifest.executable));
+        }
+        Ok(Self {
+            manifest,
+            dir: dir.to_owned(),
+            executable,
+        })
+    }
+
+    /// As the API shows it.
+    pub(crate) fn info(&self) -> PluginInfo {
+        self.manifest.info(&self.executable)
+    }
+
+    /// The command that runs it: own process group, output in pipes, our SDK first unless it is not wanted.
+    pub(crate) fn command(&self, config: &HostConfig, interpreter: &str) -> Result<Command, String> {
+        let mut command = match self.manifest.language.as_str() {
+            "go" => Command::new(&self.executable),
+            _ => self.python(interpreter),
+        };
+        command.arg(ARGUMENT);
+        let folder = self.executable.parent().unwrap_or(&self.dir);
+        command
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if self.manifest.language == "python"
+            && self.manifest.use_bundled_sdk.unwrap_or(config.use_bundled_sdk)
+        {
+            sdk::put_first(&mut command, config)?;
+        }
+        os::detach(&mut command);
+        Ok(command)
+    }
+
+    fn python(&self, interpreter: &str) -> Command {
+        let env = &self.manifest.env;
+        if self.manifest.virtual_env_type == "conda" {
+            let mut command = Command::new("conda");
+            command
+                .args(["run", "-n", env, interpreter])
+                .arg(&self.executable);
+            return command;
+        }
+        let mut command = match self.manifest.virtual_env_type.as_str() {
+            "venv" => Command::new(self.dir.join(env).join("bin").join("python")),
+            _ => Command::new(interpreter),
+        };
+        command.arg("-u").arg(&self.executable);
+        command
+    }
+
+    /// Starts it. `python` is also tried under the name `python3`.
+    pub(crate) fn spawn(&self, config: &HostConfig) -> Result<Child, String> {
+        let spawned = self.command(config, &config.python_bin)?.spawn();
+        let spawned = match spawned {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && config.python_bin == "python" => {
+                self.command(config, "python3")?.spawn()
+            }
+            other => other,
+        };
+        spawned.map_err(|error| match self.manifest.language.as_str() {
+            "python"
+                if error.kind() == io::ErrorKind::NotFound && self.manifest.virtual_env_type.is_empty() =>
+            {
+                let python = &config.python_bin;
+                format!(
+                    "cannot find the Python interpreter {python}; install python3 or set portable.pythonBin"
+                )
+            }
+            _ => format!("cannot run {}: {error}", self.executable.display()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_executable_outside_of_the_folder_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let json = r#"{"language":"python","executable":"../../bin/sh","functions":["f"]}"#;
+        fs::write(dir.path().join("p.json"), json).unwrap();
+        let error = Package::load(dir.path(), "p").unwrap_err();
+        assert_eq!(error, "executable ../../bin/sh is not inside the plugin's folder");
+    }
+}

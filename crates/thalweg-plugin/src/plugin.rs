@@ -1,0 +1,406 @@
+//! One plugin: its process, its control channel, and what is started in it.
+//!
+//! The object outlives processes and packages: an update or a crash changes the process behind it, and rules that
+//! hold on to it find the new one. Each process is a *life* with a number, so that nobody takes the end of one life
+//! for the end of the next.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use thalweg_sp::{Deadline, ExchangeError, Limits, Options, PeerCheck, Rep};
+use tracing::{debug, warn};
+
+use crate::config::HostConfig;
+use crate::manifest::Kind;
+use crate::os;
+use crate::output::Output;
+use crate::package::Package;
+use crate::process;
+use crate::status::{PluginStatus, SymbolStatus};
+use crate::symbol::{Symbol, control_path};
+use crate::wire;
+
+/// How long the end of a process may trail the end of its sockets.
+const TRAIL: Duration = Duration::from_millis(500);
+/// While a process starts, any process of the user may connect: its group is not known for some microseconds.
+const GROUP_UNKNOWN: i32 = -1;
+
+/// See the module's documentation.
+pub(crate) struct Plugin {
+    pub(crate) name: Arc<str>,
+    pub(crate) config: Arc<HostConfig>,
+    pub(crate) output: Arc<Output>,
+    state: Mutex<State>,
+    pub(crate) changed: Condvar,
+    /// The process group that may connect; 0 for nobody.
+    group: Arc<AtomicI32>,
+    /// Ordered as they are started again: functions, sinks, sources.
+    symbols: Mutex<BTreeMap<(Kind, String), Arc<Symbol>>>,
+}
+
+/// Guarded by one lock; every change is announced on `changed`.
+pub(crate) struct State {
+    pub(crate) package: Option<Arc<Package>>,
+    pub(crate) phase: Phase,
+    /// Whether the process is to be kept alive.
+    pub(crate) wanted: bool,
+    /// Start again without waiting for the back-off.
+    pub(crate) hurry: bool,
+    /// Counts processes from 1.
+    pub(crate) life: u64,
+    pub(crate) pid: Option<u32>,
+    /// Why the phase is `Error`.
+    pub(crate) error: String,
+    /// Why we killed the process ourselves, unasked.
+    pub(crate) kill_reason: Option<String>,
+    pub(crate) restarts: u64,
+    pub(crate) last_exit: Option<String>,
+    /// Whether a thread looks after the process.
+    pub(crate) is_supervised: bool,
+    pub(crate) control: Option<Arc<Rep>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// No process was started yet.
+    Initializing,
+    /// From the start of a process until its symbols run again.
+    Starting,
+    Running,
+    /// Between two processes.
+    Error,
+    Stop,
+}
+
+impl Plugin {
+    pub(crate) fn new(name: &str, config: Arc<HostConfig>) -> Arc<Self> {
+        Arc::new(Self {
+            name: Arc::from(name),
+            config,
+            output: Arc::default(),
+            state: Mutex::new(State {
+                package: None,
+                phase: Phase::Initializing,
+                wanted: false,
+                hurry: false,
+                life: 0,
+                pid: None,
+                error: String::new(),
+                kill_reason: None,
+                restarts: 0,
+                last_exit: None,
+                is_supervised: false,
+                control: None,
+            }),
+            changed: Condvar::new(),
+            group: Arc::new(AtomicI32::new(0)),
+            symbols: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn wait<'a>(&self, state: MutexGuard<'a, State>, deadline: Deadline) -> MutexGuard<'a, State> {
+        let wait = deadline.left_at_most(Duration::from_secs(3600));
+        self.changed
+            .wait_timeout(state, wait)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
+    }
+
+    fn symbols(&self) -> MutexGuard<'_, BTreeMap<(Kind, String), Arc<Symbol>>> {
+        self.symbols.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The installed package; `None` after a delete.
+    pub(crate) fn package(&self) -> Option<Arc<Package>> {
+        self.state().package.clone()
+    }
+
+    /// Starts the process of this package and keeps it alive. Returns before the handshake.
+    pub(crate) fn start(self: &Arc<Self>, package: Arc<Package>) -> Result<(), String> {
+        let mut state = self.state();
+        if state.control.is_none() {
+            let control = Rep::listen(
+                &control_path(&self.name),
+                self.socket_options(),
+                wire::is_keepalive,
+            );
+            state.control = Some(Arc::new(control.map_err(|error| error.to_string())?));
+        }
+        state.package = Some(package);
+        state.wanted = true;
+        state.phase = Phase::Starting;
+        state.error.clear();
+        if !state.is_supervised {
+            process::supervise(self).map_err(|error| format!("cannot start a thread: {error}"))?;
+            state.is_supervised = true;
+        }
+        drop(state);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Ends the process, first gently. The control channel stays, for the next process.
+    pub(crate) fn stop(&self) {
+        let mut state = self.state();
+        state.wanted = false;
+        let group = state.pid.map_or(0, |pid| pid as i32);
+        drop(state);
+        self.changed.notify_all();
+        os::signal_group(group, os::TERMINATE);
+        if !self.wait_unsupervised(Deadline::after(self.config.stop_timeout)) {
+            os::signal_group(group, os::KILL);
+            self.wait_unsupervised(Deadline::after(Duration::from_secs(5)));
+        }
+        self.state().phase = Phase::Stop;
+    }
+
+    fn wait_unsupervised(&self, deadline: Deadline) -> bool {
+        let mut state = self.state();
+        while state.is_supervised {
+            if deadline.is_over() {
+                return false;
+            }
+            state = self.wait(state, deadline);
+        }
+        true
+    }
+
+    /// After a delete: no package, no sockets. What is held by rules stays, and fails until the next install.
+    pub(crate) fn remove(&self) {
+        let control = {
+            let mut state = self.state();
+            state.package = None;
+            state.phase = Phase::Stop;
+            state.control.take()
+        };
+        if let Some(control) = control {
+            control.close();
+        }
+    }
+
+    /// Who may connect to, or listen on, this plugin's channels.
+    pub(crate) fn socket_options(&self) -> Options {
+        let (user, group) = (os::own_user(), Arc::clone(&self.group));
+        let check: PeerCheck = Arc::new(move |peer| {
+            let group = group.load(SeqCst);
+            peer.uid == user
+                && (group == GROUP_UNKNOWN || (group != 0 && os::group_of(peer.pid) == Some(group)))
+        });
+        Options {
+            max_message: self.config.max_message,
+            peer_check: Some(check),
+        }
+    }
+
+    /// Opens the channels for a process about to be started, narrows them to it, or closes them.
+    pub(crate) fn set_group(&self, pid: Option<u32>, is_starting: bool) {
+        let group = if is_starting {
+            GROUP_UNKNOWN
+        } else {
+            pid.map_or(0, |pid| pid as i32)
+        };
+        self.group.store(group, SeqCst);
+    }
+
+    /// The life of the running process.
+    pub(crate) fn life(&self) -> Result<u64, String> {
+        let state = self.state();
+        if state.phase == Phase::Running {
+            Ok(state.life)
+        } else {
+            Err(self.why_not(&state))
+        }
+    }
+
+    fn why_not(&self, state: &State) -> String {
+        match state.phase {
+            Phase::Error => format!("plugin {} is not running ({})", self.name, state.error),
+            Phase::Stop => format!("plugin {} is not installed", self.name),
+            _ => format!("plugin {} is starting", self.name),
+        }
+    }
+
+    /// Waits for the outcome of a start in progress. `hurry`: a process that waits for its next try gets it now.
+    pub(crate) fn wait_ready(&self, hurry: bool) -> Result<u64, String> {
+        // The handshake has its own time-out; this one only guards against waiting for ever on symbols.
+        let deadline = Deadline::after(self.config.init_timeout + self.config.control_timeout);
+        let mut state = self.state();
+        if hurry && state.phase == Phase::Error && state.wanted {
+            state.hurry = true;
+            state.phase = Phase::Starting;
+            self.changed.notify_all();
+        }
+        loop {
+            match state.phase {
+                Phase::Running => return Ok(state.life),
+                Phase::Error | Phase::Stop => return Err(self.why_not(&state)),
+                _ if deadline.is_over() => return Err(self.why_not(&state)),
+                _ => state = self.wait(state, deadline),
+            }
+        }
+    }
+
+    /// Why a life ended, if it ends within the moment by which the news may trail the closing of its sockets.
+    pub(crate) fn end_of(&self, life: u64) -> Option<String> {
+        let deadline = Deadline::after(TRAIL);
+        let mut state = self.state();
+        while state.life == life && state.pid.is_some() {
+            if deadline.is_over() {
+                return None;
+            }
+            state = self.wait(state, deadline);
+        }
+        Some(state.last_exit.clone().unwrap_or_else(|| "stopped".to_owned()))
+    }
+
+    /// One command on the control channel.
+    fn command(&self, name: &str, symbol: &Symbol) -> Result<(), String> {
+        let (control, life) = {
+            let state = self.state();
+            (state.control.clone(), state.life)
+        };
+        let Some(control) = control else {
+            return Err(format!("plugin {} is not installed", self.name));
+        };
+        let limits = Limits {
+            hand_over: self.config.control_timeout,
+            answer: self.config.control_timeout,
+        };
+        let what = format!("to {name} {} {}", symbol.kind.noun(), symbol.name);
+        match control.exchange(&wire::command(name, &symbol.control), limits) {
+            Ok(answer) if answer == b"ok" => Ok(()),
+            Ok(answer) => {
+                let text = String::from_utf8_lossy(&answer);
+                debug!(plugin = %self.name, "refused {what}: {text}");
+                Err(format!(
+                    "plugin {} refused {what}: {}",
+                    self.name,
+                    wire::last_line(&text)
+                ))
+            }
+            Err(ExchangeError::Gone(why)) => {
+                let reason = self.end_of(life).unwrap_or(why);
+                Err(format!("plugin {} ended ({reason}) when asked {what}", self.name))
+            }
+            Err(ExchangeError::Closed) => Err(format!("plugin {} is not installed", self.name)),
+            Err(_) => {
+                let wait = self.config.control_timeout.as_millis();
+                Err(format!(
+                    "plugin {} did not answer within {wait}ms when asked {what}",
+                    self.name
+                ))
+            }
+        }
+    }
+
+    /// Starts a symbol in this life, unless it runs there, and remembers it for the next ones.
+    pub(crate) fn start_symbol(&self, symbol: &Arc<Symbol>, life: u64) -> Result<(), String> {
+        self.symbols()
+            .insert((symbol.kind, symbol.control.clone()), Arc::clone(symbol));
+        let mut state = symbol.state();
+        if state.life == life {
+            return Ok(());
+        }
+        let started = self.command("start", symbol);
+        state.error = started.clone().err();
+        state.life = if started.is_ok() { life } else { 0 };
+        started
+    }
+
+    /// Starts a symbol anew that has ended by itself within a life.
+    pub(crate) fn restart_symbol(&self, symbol: &Arc<Symbol>, life: u64) -> Result<(), String> {
+        if std::mem::take(&mut symbol.state().life) == life {
+            // What has ended cannot be stopped; that it says so does not matter.
+            let _ = self.command("stop", symbol);
+        }
+        self.start_symbol(symbol, life)
+    }
+
+    /// Notes that a symbol does not run any more, so that the next start is a real one.
+    pub(crate) fn forget_start(&self, symbol: &Symbol, life: u64) {
+        let mut state = symbol.state();
+        if state.life == life {
+            state.life = 0;
+        }
+    }
+
+    /// Stops a symbol and forgets it.
+    pub(crate) fn stop_symbol(&self, symbol: &Symbol) {
+        self.symbols().remove(&(symbol.kind, symbol.control.clone()));
+        let life = std::mem::take(&mut symbol.state().life);
+        if life != 0
+            && self.life() == Ok(life)
+            && let Err(error) = self.command("stop", symbol)
+        {
+            warn!(plugin = %self.name, "{error}");
+        }
+    }
+
+    /// Starts everything again after the handshake of a new process.
+    pub(crate) fn replay(&self, life: u64) {
+        let symbols: Vec<Arc<Symbol>> = self.symbols().values().cloned().collect();
+        for symbol in symbols {
+            if self.state().life != life || self.state().pid.is_none() {
+                return;
+            }
+            if let Err(error) = self.start_symbol(&symbol, life) {
+                warn!(plugin = %self.name, rule = symbol.rule, "after a restart: {error}");
+            }
+        }
+    }
+
+    /// What the API shows; `None` before the first process.
+    pub(crate) fn status(&self) -> Option<PluginStatus> {
+        let symbols: Vec<Arc<Symbol>> = self.symbols().values().cloned().collect();
+        // The channel asks this plugin questions while it holds its own lock, so it is asked before ours is taken.
+        let control = self.state().control.clone();
+        let queue = control.map_or(0, |control| control.n_callers());
+        let state = self.state();
+        let mut ref_count = BTreeMap::new();
+        for symbol in symbols.iter().filter(|symbol| symbol.kind != Kind::Function) {
+            *ref_count.entry(symbol.rule.clone()).or_default() += 1;
+        }
+        let status = match state.phase {
+            Phase::Initializing | Phase::Starting => "initializing",
+            Phase::Running => "running",
+            Phase::Error => "error",
+            Phase::Stop => "stop",
+        };
+        let life = if state.pid.is_some() { state.life } else { 0 };
+        let describe = |symbol: &Arc<Symbol>| {
+            // A symbol that is being started now is not running yet, and is not waited for.
+            let running = symbol
+                .try_state()
+                .is_some_and(|state| state.life != 0 && state.life == life);
+            SymbolStatus {
+                kind: symbol.kind.noun().to_owned(),
+                name: symbol.name.clone(),
+                rule: symbol.rule.clone(),
+                running,
+                error: symbol.try_state().and_then(|state| state.error.clone()),
+            }
+        };
+        (state.life > 0 || state.phase != Phase::Initializing).then(|| PluginStatus {
+            ref_count,
+            status: status.to_owned(),
+            err_msg: state.error.clone(),
+            pid: state.pid,
+            version: state
+                .package
+                .as_ref()
+                .map(|package| package.manifest.version.clone())
+                .unwrap_or_default(),
+            restarts: state.restarts,
+            last_exit: state.last_exit.clone(),
+            queue,
+            symbols: symbols.iter().map(describe).collect(),
+            log: self.output.lines(),
+        })
+    }
+}

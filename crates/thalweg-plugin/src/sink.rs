@@ -1,0 +1,373 @@
+//! Plugin sinks (`portable-plugins.md` 8). A worker thread of each sink sends and waits for acknowledgements.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use thalweg_core::IoError;
+use thalweg_core::connector::{
+    BuildCx, Built, Connection, ConnectionStatus, ConnectorKind, LookupSource, Sink, SinkPayload, SinkPort,
+    SourceKind, Written,
+};
+use thalweg_core::spec::PropSpec;
+use thalweg_sp::{Deadline, Pull, PullEvent, Push};
+use tokio::sync::oneshot;
+
+use crate::manifest::Kind;
+use crate::plugin::Plugin;
+use crate::symbol::{Symbol, ack_path, check_names, data_path};
+use crate::wire;
+
+/// How often the plugin's listener is tried after `start` has answered.
+const DIALS: u32 = 20;
+const BETWEEN_DIALS: Duration = Duration::from_millis(25);
+
+/// A sink symbol in the table of connectors.
+pub(crate) struct SinkConnector {
+    plugin: Arc<Plugin>,
+    symbol: String,
+}
+
+impl SinkConnector {
+    pub(crate) fn new(plugin: &Arc<Plugin>, symbol: &str) -> Self {
+        Self {
+            plugin: Arc::clone(plugin),
+            symbol: symbol.to_owned(),
+        }
+    }
+
+    fn build(&self, cx: &BuildCx) -> Built<Box<dyn Sink>> {
+        check_names(&cx.rule, &cx.node)?;
+        let control = wire::control(Kind::Sink, &self.symbol, &cx.rule, &cx.node, &cx.props.to_json());
+        Ok(Box::new(PluginSink {
+            start: Some(Start {
+                plugin: Arc::clone(&self.plugin),
+                symbol: Arc::new(Symbol::new(Kind::Sink, &self.symbol, &cx.rule, control)),
+                node: Arc::clone(&cx.node),
+                requires_ack: cx.props.bool("requireAck")?.unwrap_or(false),
+            }),
+            worker: None,
+            port: None,
+        }))
+    }
+}
+
+impl ConnectorKind for SinkConnector {
+    fn name(&self) -> &str {
+        &self.symbol
+    }
+
+    fn props(&self) -> &[PropSpec] {
+        &[]
+    }
+
+    fn takes_rows(&self) -> bool {
+        false
+    }
+
+    fn connect(&self, _: &BuildCx) -> Option<Built<Arc<dyn Connection>>> {
+        None
+    }
+
+    fn source(&self, _: &BuildCx) -> Option<Built<SourceKind>> {
+        None
+    }
+
+    fn sink(&self, cx: &BuildCx) -> Option<Built<Box<dyn Sink>>> {
+        Some(self.build(cx))
+    }
+
+    fn lookup(&self, _: &BuildCx) -> Option<Built<Arc<dyn LookupSource>>> {
+        None
+    }
+
+    fn has_source(&self) -> bool {
+        false
+    }
+
+    fn has_sink(&self) -> bool {
+        true
+    }
+
+    fn has_lookup(&self) -> bool {
+        false
+    }
+}
+
+/// What a worker needs to begin.
+struct Start {
+    plugin: Arc<Plugin>,
+    symbol: Arc<Symbol>,
+    node: Arc<str>,
+    requires_ack: bool,
+}
+
+struct PluginSink {
+    start: Option<Start>,
+    worker: Option<Handle>,
+    port: Option<Arc<dyn SinkPort>>,
+}
+
+/// The async side's hold on the worker.
+struct Handle {
+    jobs: Sender<Job>,
+    acks: Sender<Ack>,
+    ended: Option<oneshot::Receiver<()>>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // The worker ends when there are no jobs any more; an acknowledgement it must not wait for. If it has ended
+        // already, nobody hears this.
+        let _ = self.acks.send(Ack::Stop);
+    }
+}
+
+enum Job {
+    Open(oneshot::Sender<Result<(), String>>),
+    Write(Vec<Bytes>, oneshot::Sender<Written>),
+}
+
+/// What may come while an acknowledgement is awaited.
+enum Ack {
+    Message(Option<String>),
+    Gone,
+    /// The rule stops.
+    Stop,
+}
+
+#[async_trait]
+impl Sink for PluginSink {
+    async fn open(&mut self, port: Arc<dyn SinkPort>) -> Result<(), IoError> {
+        port.status(ConnectionStatus::Connecting);
+        self.port = Some(Arc::clone(&port));
+        if let Some(start) = self.start.take() {
+            self.worker = Some(spawn(start).map_err(IoError::permanent)?);
+        }
+        let (done, opened) = oneshot::channel();
+        let result = self
+            .ask(Job::Open(done), opened)
+            .await
+            .unwrap_or_else(|| Err("its worker has ended".to_owned()));
+        match result {
+            Ok(()) => {
+                port.status(ConnectionStatus::Connected);
+                Ok(())
+            }
+            Err(error) => {
+                port.status(ConnectionStatus::Disconnected(Arc::from(error.as_str())));
+                Err(IoError::transient(error))
+            }
+        }
+    }
+
+    async fn write(&mut self, payloads: &[SinkPayload]) -> Written {
+        let encode = |payload: &SinkPayload| match payload {
+            SinkPayload::Bytes { payload, .. } => payload.clone(),
+            // The connector asks for bytes; whoever hands over rows all the same gets their JSON.
+            SinkPayload::Rows { rows, .. } => Bytes::from(wire::rows(rows)),
+        };
+        let (done, written) = oneshot::channel();
+        let job = Job::Write(payloads.iter().map(encode).collect(), done);
+        let written = self.ask(job, written).await.unwrap_or_else(|| Written {
+            accepted: 0,
+            error: Some(IoError::transient("the sink is closed")),
+        });
+        if let Some(port) = &self.port {
+            port.status(match &written.error {
+                None => ConnectionStatus::Connected,
+                Some(error) => ConnectionStatus::Disconnected(Arc::clone(&error.message)),
+            });
+        }
+        written
+    }
+
+    async fn close(&mut self) -> Result<(), IoError> {
+        if let Some(mut handle) = self.worker.take()
+            && let Some(ended) = handle.ended.take()
+        {
+            drop(handle);
+            // The sender is dropped, not used, when the worker has ended.
+            let _ = ended.await;
+        }
+        Ok(())
+    }
+}
+
+impl PluginSink {
+    async fn ask<T>(&self, job: Job, answer: oneshot::Receiver<T>) -> Option<T> {
+        self.worker.as_ref()?.jobs.send(job).ok()?;
+        answer.await.ok()
+    }
+}
+
+fn spawn(start: Start) -> Result<Handle, String> {
+    let (jobs, incoming) = channel();
+    let (acks, ack_events) = channel();
+    let (ending, ended) = oneshot::channel();
+    let worker = Worker {
+        start,
+        to_acks: acks.clone(),
+        acks: ack_events,
+        ack_channel: None,
+        data: None,
+        dialed_life: 0,
+    };
+    std::thread::Builder::new()
+        .name("plugin-sink".to_owned())
+        .spawn(move || {
+            worker.run(&incoming);
+            drop(ending);
+        })
+        .map_err(|error| format!("cannot start a thread: {error}"))?;
+    Ok(Handle {
+        jobs,
+        acks,
+        ended: Some(ended),
+    })
+}
+
+/// Owns the channels of one sink.
+struct Worker {
+    start: Start,
+    to_acks: Sender<Ack>,
+    acks: Receiver<Ack>,
+    /// Always open, whether acknowledgements are required or not (trap 3).
+    ack_channel: Option<Pull>,
+    data: Option<Push>,
+    /// The life of the plugin in which the data channel was dialed.
+    dialed_life: u64,
+}
+
+impl Worker {
+    fn run(mut self, jobs: &Receiver<Job>) {
+        for job in jobs {
+            // Whoever asked may have gone.
+            match job {
+                Job::Open(done) => drop(
+                    done.send(
+                        self.start
+                            .plugin
+                            .wait_ready(true)
+                            .and_then(|life| self.connect(life)),
+                    ),
+                ),
+                Job::Write(payloads, done) => drop(done.send(self.write(&payloads))),
+            }
+        }
+        self.data = None;
+        self.start.plugin.stop_symbol(&self.start.symbol);
+        self.ack_channel = None;
+    }
+
+    /// Sees to it that the sink runs in this life and that its data channel is connected.
+    fn connect(&mut self, life: u64) -> Result<(), String> {
+        let Start {
+            plugin, symbol, node, ..
+        } = &self.start;
+        if self.ack_channel.is_none() {
+            let acks = self.to_acks.clone();
+            let handler = move |event: PullEvent<'_>| {
+                // The worker may have ended.
+                let _ = match event {
+                    PullEvent::Connected => Ok(()),
+                    PullEvent::Message(message) => acks.send(Ack::Message(wire::ack_error(message))),
+                    PullEvent::Disconnected => acks.send(Ack::Gone),
+                };
+            };
+            let opened = Pull::listen(&ack_path(&symbol.rule, node), plugin.socket_options(), handler);
+            self.ack_channel = Some(opened.map_err(|error| error.to_string())?);
+        }
+        if self.dialed_life == life && self.data.as_mut().is_some_and(|data| !data.is_gone()) {
+            return Ok(());
+        }
+        self.data = None;
+        if self.dialed_life == life {
+            if let Some(reason) = plugin.end_of(life) {
+                return Err(format!("plugin {} ended ({reason})", plugin.name));
+            }
+            // Only the sink has ended, `collect` has raised say.
+            plugin.restart_symbol(symbol, life)?;
+        } else {
+            plugin.start_symbol(symbol, life)?;
+        }
+        self.data = Some(self.dial()?);
+        self.dialed_life = life;
+        Ok(())
+    }
+
+    fn dial(&self) -> Result<Push, String> {
+        let Start {
+            plugin, symbol, node, ..
+        } = &self.start;
+        let path = data_path(&symbol.rule, node);
+        let options = plugin.socket_options();
+        let mut tries = 0;
+        loop {
+            match Push::dial(&path, &options, Deadline::after(plugin.config.send_timeout)) {
+                Ok(data) => return Ok(data),
+                Err(error) if tries == DIALS => {
+                    return Err(format!(
+                        "cannot reach sink {} of plugin {}: {error}",
+                        symbol.name, plugin.name
+                    ));
+                }
+                Err(_) => std::thread::sleep(BETWEEN_DIALS),
+            }
+            tries += 1;
+        }
+    }
+
+    fn write(&mut self, payloads: &[Bytes]) -> Written {
+        for (accepted, payload) in payloads.iter().enumerate() {
+            if let Err(error) = self.write_one(payload) {
+                return Written {
+                    accepted,
+                    error: Some(IoError::transient(error)),
+                };
+            }
+        }
+        Written {
+            accepted: payloads.len(),
+            error: None,
+        }
+    }
+
+    fn write_one(&mut self, payload: &[u8]) -> Result<(), String> {
+        let life = self.start.plugin.life()?;
+        self.connect(life)?;
+        // Acknowledgements nobody has waited for must not be taken for the next one's.
+        while let Ok(ack) = self.acks.try_recv() {
+            if matches!(ack, Ack::Stop) {
+                return Err("the rule stops".to_owned());
+            }
+        }
+        let deadline = Deadline::after(self.start.plugin.config.send_timeout);
+        let sent = self
+            .data
+            .as_mut()
+            .map_or(Ok(()), |data| data.send(payload, deadline));
+        let (plugin, name) = (&self.start.plugin.name, &self.start.symbol.name);
+        if let Err(error) = sent {
+            // Half a message may have left: the connection is of no use any more.
+            self.data = None;
+            return Err(format!("cannot send to sink {name} of plugin {plugin}: {error}"));
+        }
+        if !self.start.requires_ack {
+            return Ok(());
+        }
+        match self.acks.recv() {
+            Ok(Ack::Message(None)) => Ok(()),
+            Ok(Ack::Message(Some(error))) => Err(format!("sink {name} of plugin {plugin}: {error}")),
+            Ok(Ack::Gone) => {
+                self.data = None;
+                Err(format!(
+                    "sink {name} of plugin {plugin} ended before it acknowledged a message"
+                ))
+            }
+            Ok(Ack::Stop) | Err(_) => Err("the rule stops".to_owned()),
+        }
+    }
+}

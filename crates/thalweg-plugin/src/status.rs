@@ -1,0 +1,47 @@
+//! `GET /plugins/portables/{name}/status`.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// The state of a plugin. The first three fields are upstream's; ours follow.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PluginStatus {
+    /// Started sources and sinks by rule.
+    pub ref_count: BTreeMap<String, usize>,
+    /// `initializing`, `running`, `error` or `stop`.
+    pub status: String,
+    /// Why it is in error.
+    pub err_msg: String,
+    /// The process, while there is one.
+    pub pid: Option<u32>,
+    /// The package's version.
+    pub version: String,
+    /// Processes started after the first.
+    pub restarts: u64,
+    /// How the last process ended.
+    pub last_exit: Option<String>,
+    /// Commands that wait on the control channel.
+    pub queue: usize,
+    /// What is started.
+    pub symbols: Vec<SymbolStatus>,
+    /// The last lines that the process printed.
+    pub log: Vec<String>,
+}
+
+/// One started function, source or sink.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SymbolStatus {
+    /// `function`, `source` or `sink`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// The rule; empty for functions.
+    pub rule: String,
+    /// Whether it runs in the present process.
+    pub running: bool,
+    /// Why not.
+    pub error: Option<String>,
+}

@@ -1,0 +1,91 @@
+//! A function, source or sink that was started in a plugin and is started again in its next process.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use thalweg_core::Diagnostic;
+use thalweg_sp::socket_path_fits;
+
+use crate::manifest::Kind;
+
+/// Where the SDKs look for all sockets.
+const SOCKETS: &str = "/tmp";
+
+/// One started symbol.
+pub(crate) struct Symbol {
+    pub(crate) kind: Kind,
+    pub(crate) name: String,
+    /// Empty for functions.
+    pub(crate) rule: String,
+    /// The control object as JSON text, which starts and stops it.
+    pub(crate) control: String,
+    state: Mutex<SymbolState>,
+}
+
+/// Where the symbol runs. The lock is held during `start` and `stop`, so that neither happens twice.
+#[derive(Default)]
+pub(crate) struct SymbolState {
+    /// The life of the process in which it was started; 0 when in none.
+    pub(crate) life: u64,
+    /// Why the last start failed.
+    pub(crate) error: Option<String>,
+}
+
+impl Symbol {
+    pub(crate) fn new(kind: Kind, name: &str, rule: &str, control: String) -> Self {
+        Self {
+            kind,
+            name: name.to_owned(),
+            rule: rule.to_owned(),
+            control,
+            state: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, SymbolState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same without waiting for a start in progress.
+    pub(crate) fn try_state(&self) -> Option<MutexGuard<'_, SymbolState>> {
+        self.state.try_lock().ok()
+    }
+}
+
+/// `/tmp/plugin_<name>.ipc`.
+pub(crate) fn control_path(plugin: &str) -> PathBuf {
+    PathBuf::from(format!("{SOCKETS}/plugin_{plugin}.ipc"))
+}
+
+/// `/tmp/func_<symbol>.ipc`.
+pub(crate) fn function_path(symbol: &str) -> PathBuf {
+    PathBuf::from(format!("{SOCKETS}/func_{symbol}.ipc"))
+}
+
+/// `/tmp/<rule>_<op>_0.ipc`.
+pub(crate) fn data_path(rule: &str, op: &str) -> PathBuf {
+    PathBuf::from(format!("{SOCKETS}/{rule}_{op}_0.ipc"))
+}
+
+/// `/tmp/<rule>_<op>_0_ack.ipc`.
+pub(crate) fn ack_path(rule: &str, op: &str) -> PathBuf {
+    PathBuf::from(format!("{SOCKETS}/{rule}_{op}_0_ack.ipc"))
+}
+
+/// Checks the names that would become a path: their length, and that they stay in the folder.
+pub(crate) fn check_names(rule: &str, op: &str) -> Result<(), Diagnostic> {
+    let path = ack_path(rule, op);
+    if rule.contains('/') || op.contains('/') {
+        return Err(Diagnostic::plain(format!(
+            "plugins cannot be used with the name {rule}_{op}, which contains a slash"
+        )));
+    }
+    if !socket_path_fits(&path) {
+        let text = format!(
+            "the rule's id is too long for a plugin: the socket path {} has more than 107 bytes",
+            path.display()
+        );
+        return Err(Diagnostic::plain(text));
+    }
+    Ok(())
+}

@@ -1,0 +1,1 @@
+"""The part that talks to the engine."""

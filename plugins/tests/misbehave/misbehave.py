@@ -1,0 +1,67 @@
+"""A test subject that does what a plugin should not: it dies, hangs, raises and talks nonsense on demand."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+
+from ekuiper import Context, Function, PluginConfig, plugin
+
+NAME = os.path.splitext(os.path.basename(os.path.abspath(sys.argv[0])))[0]
+
+
+def garbage():
+    """The next answer is no JSON."""
+    real = json.dumps
+
+    def once(*_args, **_kwargs):
+        json.dumps = real
+        return "this is no JSON"
+
+    json.dumps = once
+
+
+class Misbehave(Function):
+    """misbehave(what, argument)"""
+
+    def validate(self, args):
+        return ""
+
+    def exec(self, args, ctx: Context):
+        what, argument = args[0], args[1] if len(args) > 1 else None
+        if what == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif what == "exit":
+            print("last words", file=sys.stderr, flush=True)
+            os._exit(int(argument))
+        elif what == "hang":
+            # Until somebody removes the file.
+            while os.path.exists(argument):
+                time.sleep(0.005)
+        elif what == "raise":
+            raise ValueError(argument)
+        elif what == "garbage":
+            garbage()
+        elif what == "nan":
+            return [float("nan"), float("inf"), 1]
+        elif what == "bytes":
+            return b"not for JSON"
+        elif what == "none":
+            return None
+        elif what == "pid":
+            return os.getpid()
+        elif what == "child":
+            return os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "1000")
+        return argument
+
+    def is_aggregate(self):
+        return False
+
+
+if __name__ == "__main__":
+    if os.path.exists(os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), "hang")):
+        # A process that never says hello.
+        threading.Event().wait()
+    plugin.start(PluginConfig(NAME, {}, {}, {NAME + "_do": Misbehave}))
