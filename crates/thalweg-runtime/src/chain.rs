@@ -135,11 +135,6 @@ impl Chain {
         })
     }
 
-    /// The number of scans that feed it.
-    pub(crate) fn n_inlets(&self) -> usize {
-        self.inlets.len()
-    }
-
     /// Tells every operator that the rule starts.
     pub(crate) fn start(&mut self, drive: &mut Drive<'_>) {
         for node in &mut self.nodes {

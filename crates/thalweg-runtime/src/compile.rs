@@ -115,11 +115,7 @@ pub(crate) fn compile(
         scan.source = Some(build_source(&rule.info.id, source, cx)?);
     }
     for (action, spec) in rule.actions.iter_mut().zip(&rule.spec.actions) {
-        let (sink, takes_rows) = build_sink(&rule.info.id, &action.node, spec, cx)?;
-        if takes_rows {
-            action.output = Output::Rows;
-        }
-        action.sink = Some(sink);
+        action.sink = Some(build_sink(&rule.info.id, &action.node, spec, cx)?);
     }
     rule.topology = topology::of(&rule);
     Ok(rule)
@@ -186,7 +182,10 @@ fn action_of(action: &ActionSpec, registry: &Registry) -> Result<CompiledAction,
     let node: Arc<str> = Arc::from(format!("{}_{}", action.kind, action.index));
     let options = SinkOptions::read(&action.props)
         .map_err(|why| Diagnostic { message: format!("{} sink: {}", action.kind, why.message), ..why })?;
-    let output = if &*options.format == "json" {
+    let takes_rows = registry.sink(&action.kind).is_some_and(|connector| connector.takes_rows());
+    let output = if takes_rows {
+        Output::Rows
+    } else if &*options.format == "json" {
         Output::Json
     } else {
         Output::Encoder(format(registry, &options.format)?.encoder(&action.props)?)
@@ -220,16 +219,13 @@ fn build_sink(
     node: &Arc<str>,
     action: &ActionSpec,
     cx: &CompileCx<'_>,
-) -> Result<(Box<dyn Sink>, bool), Diagnostic> {
+) -> Result<Box<dyn Sink>, Diagnostic> {
     let connector = cx.registry.sink(&action.kind).ok_or_else(|| {
         Diagnostic::new(ErrorCode::Executor, format!("sink type {} is not supported", action.kind))
     })?;
     let connection = action.connection.as_ref().map(|(_, connection)| Arc::clone(connection));
     let build = build_cx(Arc::clone(rule), Arc::clone(node), action.props.clone(), connection, cx);
-    let sink = connector
-        .sink(&build)
-        .unwrap_or_else(|| Err(Diagnostic::plain(format!("{} is no sink", action.kind))))?;
-    Ok((sink, connector.takes_rows()))
+    connector.sink(&build).unwrap_or_else(|| Err(Diagnostic::plain(format!("{} is no sink", action.kind))))
 }
 
 fn build_cx(

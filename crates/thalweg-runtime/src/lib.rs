@@ -14,6 +14,7 @@ mod metrics;
 pub mod op;
 pub mod operator;
 pub mod queue;
+mod rig;
 pub mod rule;
 mod ruleset;
 mod running;
@@ -22,6 +23,7 @@ mod shard;
 mod topology;
 
 pub use compile::CompiledRule;
+pub use rig::{Rig, RigId, Sent};
 pub use rule::{ActionSpec, NodeSnapshot, Outcome, RuleSpec, RunOptions, Snapshot, SourceSpec, Topology};
 pub use running::RunningRule;
 pub use runtime::{RunError, Runtime, RuntimeConfig, SnapshotStore};

@@ -84,11 +84,6 @@ impl Egress {
         (&self.transform, (!matches!(self.output, Output::Rows)).then_some(&self.encode))
     }
 
-    /// Whether messages are collected before they are sent.
-    pub(crate) fn is_batching(&self) -> bool {
-        self.options.batch_size > 0 || self.options.linger > 0
-    }
-
     pub(crate) fn delivery(&self) -> &Arc<Delivery> {
         &self.delivery
     }

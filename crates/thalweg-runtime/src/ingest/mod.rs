@@ -70,9 +70,4 @@ impl Decode {
     pub(crate) fn recycle(&mut self, batch: Batch) {
         self.builder.recycle(batch);
     }
-
-    /// The metrics of the decoder's node.
-    pub(crate) fn metrics(&self) -> &Arc<NodeMetrics> {
-        &self.metrics
-    }
 }

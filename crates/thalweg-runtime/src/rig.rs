@@ -1,0 +1,303 @@
+//! An in-process rig for tests and benches: the same shard, turned by hand, with a manual clock and no threads.
+//!
+//! ```text
+//! let mut rig = Rig::new(registry, Timestamp(0)).batch_size(3);
+//! let rule = rig.add(spec)?;                    // sources and sinks of the spec are not built
+//! rig.feed("demo", br#"{"a":1}"#);              // arrives now
+//! rig.advance_to(Timestamp(10_000));            // every timer fires at its own time, in order
+//! rig.restart(rule)?;                           // checkpoint, stop, start again from it
+//! for sent in rig.output(rule) { … sent.text() … }
+//! ```
+//!
+//! Whatever is fed waits until a batch is full; everything that looks at the rule (output, clock, snapshot) hands
+//! over what waits before. So results never depend on where the test looks.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use thalweg_core::connector::{Payload, RawMessage, SinkPayload, SourcePort, WhenFull};
+use thalweg_core::registry::Registry;
+use thalweg_core::{Clock, Diagnostic, Fields, ManualClock, Timestamp, Value, json};
+use tokio::sync::oneshot;
+
+use crate::attach::Streams;
+use crate::compile::assemble;
+use crate::ingest::port::Inlet;
+use crate::launch::{Launched, launch};
+use crate::op;
+use crate::operator::Operator;
+use crate::rule::{NodeSnapshot, Outcome, RuleSpec, Snapshot, Topology};
+use crate::runtime::rule_info;
+use crate::shard::Shard;
+use crate::shard::inbox::{Control, Inbox};
+
+/// A shard in the hands of a test.
+pub struct Rig {
+    clock: Arc<ManualClock>,
+    inbox: Arc<Inbox>,
+    shard: Shard,
+    streams: Streams,
+    registry: Arc<Registry>,
+    rules: Vec<RigRule>,
+    /// Inlets by stream: one for all rules of a shared stream, one for each rule of another.
+    inlets: HashMap<Arc<str>, Vec<Arc<Inlet>>>,
+    batch_size: usize,
+    waiting: usize,
+    build: fn(&thalweg_plan::Node, &crate::operator::RuleInfo) -> Box<dyn Operator>,
+}
+
+/// Names a rule of a rig.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RigId(usize);
+
+struct RigRule {
+    spec: RuleSpec,
+    launched: Launched,
+    output: Vec<Sent>,
+}
+
+/// A message that reached a sink.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    /// The position of the action in the spec.
+    pub action: usize,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub payload: SinkPayload,
+}
+
+impl Sent {
+    /// The message as text; rows of structured sinks are printed as JSON.
+    pub fn text(&self) -> String {
+        match &self.payload {
+            SinkPayload::Bytes { payload, .. } => String::from_utf8_lossy(payload).into_owned(),
+            SinkPayload::Rows { rows, is_list, .. } => {
+                let list = rows.iter().map(|row| Value::Map(Arc::clone(row))).collect::<Vec<_>>();
+                let value = match (&list[..], is_list) {
+                    ([row], false) => row.clone(),
+                    _ => Value::list(list),
+                };
+                let mut out = Vec::new();
+                match json::write_value(&mut out, &value, chrono_tz::Tz::UTC) {
+                    Ok(()) => String::from_utf8_lossy(&out).into_owned(),
+                    Err(error) => error.to_string(),
+                }
+            }
+        }
+    }
+}
+
+impl Rig {
+    /// A rig whose clock stands at `start`. Formats come from `registry`; of connectors only whether a sink takes
+    /// rows is asked, and unknown ones are taken for sinks of bytes.
+    pub fn new(registry: Arc<Registry>, start: Timestamp) -> Self {
+        let clock = ManualClock::at(start);
+        let inbox = Arc::new(Inbox::default());
+        let shard = Shard::new(Arc::clone(&clock) as Arc<dyn Clock>, Arc::clone(&inbox));
+        Self {
+            streams: Streams::new(Arc::clone(&clock) as Arc<dyn Clock>),
+            clock,
+            inbox,
+            shard,
+            registry,
+            rules: Vec::new(),
+            inlets: HashMap::new(),
+            batch_size: 1,
+            waiting: 0,
+            build: op::build,
+        }
+    }
+
+    /// Hands messages over in batches of `n` from now on.
+    pub fn batch_size(mut self, n: usize) -> Self {
+        self.batch_size = n.max(1);
+        self
+    }
+
+    #[cfg(test)]
+    pub(crate) fn operators(
+        mut self,
+        build: fn(&thalweg_plan::Node, &crate::operator::RuleInfo) -> Box<dyn Operator>,
+    ) -> Self {
+        self.build = build;
+        self
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Arc<ManualClock> {
+        &self.clock
+    }
+
+    /// Now.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Compiles and starts a rule.
+    ///
+    /// # Errors
+    /// As compiling and launching.
+    pub fn add(&mut self, spec: RuleSpec) -> Result<RigId, Diagnostic> {
+        self.add_from(spec, None)
+    }
+
+    /// The same, from a checkpoint.
+    ///
+    /// # Errors
+    /// As compiling and launching.
+    pub fn add_from(&mut self, spec: RuleSpec, restore: Option<Snapshot>) -> Result<RigId, Diagnostic> {
+        self.flush();
+        let launched = self.launch(&spec, restore)?;
+        self.rules.push(RigRule { spec, launched, output: Vec::new() });
+        Ok(RigId(self.rules.len() - 1))
+    }
+
+    fn launch(&mut self, spec: &RuleSpec, restore: Option<Snapshot>) -> Result<Launched, Diagnostic> {
+        let info = rule_info(spec, self.clock.as_ref())?;
+        let for_operators = info.clone();
+        let build = self.build;
+        let rule = assemble(spec.clone(), &|node| build(node, &for_operators), info, &self.registry)?;
+        let launched = launch(rule, restore, (&self.inbox, &self.inbox), &self.streams, self.clock.now())?;
+        for source in &launched.sources {
+            self.inlets.entry(Arc::clone(&source.name)).or_default().push(Arc::clone(&source.inlet));
+        }
+        self.turn();
+        Ok(launched)
+    }
+
+    /// A payload arrives on a stream.
+    pub fn feed(&mut self, stream: &str, payload: &[u8]) {
+        self.offer(stream, None, || Payload::Bytes(payload));
+    }
+
+    /// The same with metadata.
+    pub fn feed_with_meta(&mut self, stream: &str, payload: &[u8], meta: &Arc<Fields>) {
+        self.offer(stream, Some(meta), || Payload::Bytes(payload));
+    }
+
+    /// Rows of a structured source arrive as one message.
+    pub fn feed_rows(&mut self, stream: &str, rows: &[Arc<Fields>]) {
+        self.offer(stream, None, || Payload::Rows(rows.to_vec()));
+    }
+
+    fn offer<'a>(&mut self, stream: &str, meta: Option<&Arc<Fields>>, payload: impl Fn() -> Payload<'a>) {
+        let time = self.clock.now();
+        for inlet in self.inlets.get(stream).into_iter().flatten() {
+            let message = RawMessage { payload: payload(), time, meta: meta.cloned(), offset: None };
+            inlet.offer(message, WhenFull::DropOldest);
+        }
+        self.waiting += 1;
+        if self.waiting >= self.batch_size {
+            self.flush();
+        }
+    }
+
+    /// The input of a stream ends (R4.6).
+    pub fn end(&mut self, stream: &str) {
+        self.flush();
+        self.inlets.get(stream).into_iter().flatten().for_each(|inlet| inlet.queue.close());
+        self.turn();
+    }
+
+    /// Hands over what waits for a full batch.
+    pub fn flush(&mut self) {
+        self.waiting = 0;
+        self.turn();
+    }
+
+    /// Moves the clock; every timer on the way fires at its own time.
+    pub fn advance_to(&mut self, when: Timestamp) {
+        self.flush();
+        while let Some(due) = self.shard.next_timer().filter(|due| *due <= when) {
+            self.clock.advance_to(due);
+            self.turn();
+        }
+        self.clock.advance_to(when);
+        self.turn();
+    }
+
+    /// Moves the clock by so many milliseconds.
+    pub fn advance(&mut self, millis: i64) {
+        self.advance_to(self.clock.now().plus(millis));
+    }
+
+    /// The rule's state now; `None` when it does not run any more.
+    pub fn snapshot(&mut self, rule: RigId) -> Option<Snapshot> {
+        self.flush();
+        let (reply, mut answer) = oneshot::channel();
+        self.inbox.send(Control::Checkpoint { rule: self.rules[rule.0].launched.key, reply });
+        self.turn();
+        answer.try_recv().ok().map(|checkpoint| checkpoint.snapshot)
+    }
+
+    /// Kills a rule and starts it again from a checkpoint of this moment. A rule that has ended stays as it is.
+    ///
+    /// # Errors
+    /// The checkpoint does not fit the rule.
+    pub fn restart(&mut self, rule: RigId) -> Result<(), Diagnostic> {
+        let Some(snapshot) = self.snapshot(rule) else { return Ok(()) };
+        self.stop(rule);
+        let spec = self.rules[rule.0].spec.clone();
+        let launched = self.launch(&spec, Some(snapshot))?;
+        self.rules[rule.0].launched = launched;
+        Ok(())
+    }
+
+    /// Stops a rule; its output can still be taken.
+    pub fn stop(&mut self, rule: RigId) {
+        self.flush();
+        let launched = &mut self.rules[rule.0].launched;
+        let (done, _) = oneshot::channel();
+        let shared = std::mem::take(&mut launched.shared);
+        shared.iter().for_each(|stream| self.streams.leave(stream, launched.key));
+        self.inbox.send(Control::StopRule { rule: launched.key, save: false, done });
+        self.turn();
+        self.inlets.values_mut().for_each(|inlets| inlets.retain(|inlet| !inlet.queue.is_stopped()));
+    }
+
+    /// Takes what the rule has sent so far, in order for each action.
+    pub fn output(&mut self, rule: RigId) -> Vec<Sent> {
+        self.flush();
+        std::mem::take(&mut self.rules[rule.0].output)
+    }
+
+    /// The same as text.
+    pub fn texts(&mut self, rule: RigId) -> Vec<String> {
+        self.output(rule).iter().map(Sent::text).collect()
+    }
+
+    /// The metrics of the rule's nodes, in topology order.
+    pub fn metrics(&mut self, rule: RigId) -> Vec<NodeSnapshot> {
+        self.flush();
+        self.rules[rule.0].launched.nodes.iter().map(crate::metrics::NodeView::snapshot).collect()
+    }
+
+    /// The rule's graph.
+    pub fn topology(&self, rule: RigId) -> Topology {
+        self.rules[rule.0].launched.topology.clone()
+    }
+
+    /// Whether the rule still runs, and how it ended.
+    pub fn outcome(&mut self, rule: RigId) -> Outcome {
+        self.flush();
+        self.rules[rule.0].launched.outcome.borrow().clone()
+    }
+
+    /// Turns the shard until there is nothing more to do, and collects what reached the sinks.
+    fn turn(&mut self) {
+        loop {
+            self.shard.turn();
+            let now = self.clock.now();
+            for rule in &mut self.rules {
+                for (action, sink) in rule.launched.sinks.iter().enumerate() {
+                    let sent = sink.delivery.drain(now).into_iter();
+                    rule.output.extend(sent.map(|payload| Sent { action, at: now, payload }));
+                }
+            }
+            if !self.inbox.has_mail() {
+                return;
+            }
+        }
+    }
+}
