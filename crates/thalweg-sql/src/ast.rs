@@ -181,6 +181,7 @@ pub struct Window {
 
 /// The six windows. Lengths are in milliseconds, `unit` tells how they were written (W-3 aligns by it).
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there is one window per SELECT")]
 pub enum WindowKind {
     /// TUMBLINGWINDOW(unit, n).
     Tumbling {

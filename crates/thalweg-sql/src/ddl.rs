@@ -53,9 +53,8 @@ impl Grammar {
     /// A statement that is no query, or `None` if none starts here.
     pub(crate) fn definition(&self, p: &mut Parser<'_>) -> Parsed<Option<Statement>> {
         let first = self.at(p);
-        let verb = ["CREATE", "SHOW", "DESCRIBE", "EXPLAIN", "DROP"]
-            .into_iter()
-            .find(|verb| first.is_word(verb));
+        let verb =
+            ["CREATE", "SHOW", "DESCRIBE", "EXPLAIN", "DROP"].into_iter().find(|verb| first.is_word(verb));
         let Some(verb) = verb else { return Ok(None) };
         p.advance_token();
         if verb == "SHOW" {
@@ -63,18 +62,9 @@ impl Grammar {
         }
         let kind = self.source_kind(p, ["STREAM", "TABLE"], "keyword stream or table")?;
         if verb == "CREATE" {
-            return self
-                .create(p, kind)
-                .map(|it| Some(Statement::Create(Box::new(it))));
+            return self.create(p, kind).map(|it| Some(Statement::Create(Box::new(it))));
         }
-        let name = self.name(
-            p,
-            if kind == SourceKind::Stream {
-                "stream name"
-            } else {
-                "table name"
-            },
-        )?;
+        let name = self.name(p, if kind == SourceKind::Stream { "stream name" } else { "table name" })?;
         self.end_of_definition(p, "semicolon or EOF")?;
         Ok(Some(match verb {
             "DESCRIBE" => Statement::Describe(kind, name),
@@ -109,11 +99,7 @@ impl Grammar {
     /// D-9: text after `;` is ignored, other text is an error.
     fn end_of_definition(&self, p: &Parser<'_>, what: &str) -> Parsed<()> {
         let next = self.at(p);
-        if next.kind == Kind::End || next.is_symbol(";") {
-            Ok(())
-        } else {
-            Err(self.found(p, what))
-        }
+        if next.kind == Kind::End || next.is_symbol(";") { Ok(()) } else { Err(self.found(p, what)) }
     }
 
     fn create(&self, p: &mut Parser<'_>, kind: SourceKind) -> Parsed<CreateSource> {
@@ -122,11 +108,7 @@ impl Grammar {
         let columns = self.columns(p, 0)?;
         if !self.accept_word(p, "WITH") {
             let found = &self.at(p).found;
-            let found = if columns.is_empty() {
-                found.clone()
-            } else {
-                found.to_uppercase()
-            };
+            let found = if columns.is_empty() { found.clone() } else { found.to_uppercase() };
             let message = format!("found {}, expected is with.", quote(&found));
             return Err(syntax(message)
                 .at(self.at(p).span)
@@ -138,12 +120,7 @@ impl Grammar {
         }
         let options = self.options(p)?;
         self.end_of_definition(p, "semicolon or EOF")?;
-        let create = CreateSource {
-            kind,
-            name,
-            columns,
-            options,
-        };
+        let create = CreateSource { kind, name, columns, options };
         check(&create)?;
         Ok(create)
     }
@@ -158,16 +135,9 @@ impl Grammar {
             }
             let name = self.name(p, "name")?;
             let data_type = self.data_type(p, depth)?;
-            let default = if self.accept_keyword(p, "DEFAULT") {
-                Some(self.default(p, &data_type)?)
-            } else {
-                None
-            };
-            columns.push(ColumnDef {
-                name,
-                data_type,
-                default,
-            });
+            let default =
+                if self.accept_keyword(p, "DEFAULT") { Some(self.default(p, &data_type)?) } else { None };
+            columns.push(ColumnDef { name, data_type, default });
             if !self.accept(p, ",") && !self.at(p).is_symbol(")") {
                 let message = format!("found {}, expect comma or rparen.", quote(&self.at(p).found));
                 return Err(self.mistake(self.at(p), message));
@@ -192,18 +162,13 @@ impl Grammar {
             self.expect(p, "(", "lparen after stream name")?;
             let columns = self.columns(p, depth + 1)?;
             if columns.is_empty() {
-                return Err(self
-                    .found(p, "is with")
-                    .help("a STRUCT needs at least one column"));
+                return Err(self.found(p, "is with").help("a STRUCT needs at least one column"));
             }
             let field = |column: ColumnDef| (column.name.text, column.data_type);
             return Ok(DataType::Struct(columns.into_iter().map(field).collect()));
         }
         let types = "BIGINT | FLOAT | STRING | DATETIME | BOOLEAN | BYTEA | ARRAY | STRUCT";
-        let message = format!(
-            "found {}, expect valid stream field types({types}).",
-            quote(&lexeme.found)
-        );
+        let message = format!("found {}, expect valid stream field types({types}).", quote(&lexeme.found));
         let names = TYPES.iter().map(|(name, _)| *name).chain(["ARRAY", "STRUCT"]);
         let near =
             other_name(&lexeme.found).or_else(|| thalweg_core::diagnostic::nearest(&lexeme.found, names));
@@ -225,10 +190,8 @@ impl Grammar {
         }
         let element = self.data_type(p, depth)?;
         if !self.accept(p, ")") {
-            let message = format!(
-                "found {}, expect rparen in array type definition.",
-                quote(&self.at(p).found)
-            );
+            let message =
+                format!("found {}, expect rparen in array type definition.", quote(&self.at(p).found));
             return Err(self.mistake(self.at(p), message));
         }
         Ok(DataType::Array(Box::new(element)))
@@ -271,13 +234,7 @@ impl Grammar {
                 return Err(self.mistake(self.at(p), message));
             }
             let value = self.option_value(p, name, *kind)?;
-            options.push((
-                Name {
-                    text: (*name).into(),
-                    span: lexeme.span,
-                },
-                value.into(),
-            ));
+            options.push((Name { text: (*name).into(), span: lexeme.span }, value.into()));
         }
     }
 
@@ -288,17 +245,11 @@ impl Grammar {
         let is_number = matches!(lexeme.kind, Kind::Int | Kind::Number);
         let is_bool = lexeme.is_keyword("TRUE") || lexeme.is_keyword("FALSE");
         if !(is_number || (!negative && (is_bool || lexeme.kind == Kind::Text))) {
-            let message = format!(
-                "found {}, expect string or boolean value in option.",
-                quote(&lexeme.found)
-            );
+            let message =
+                format!("found {}, expect string or boolean value in option.", quote(&lexeme.found));
             return Err(self.mistake(lexeme, message));
         }
-        let text = if negative {
-            format!("-{}", lexeme.found)
-        } else {
-            lexeme.found.clone()
-        };
+        let text = if negative { format!("-{}", lexeme.found) } else { lexeme.found.clone() };
         let wrong = |what: &str| {
             let message = format!("found {}, expect {what} value in {name} option.", quote(&text));
             Err(syntax(message).at(lexeme.span))
@@ -316,15 +267,8 @@ impl Grammar {
 
 fn unknown_option(found: &str) -> Diagnostic {
     let names: Vec<&str> = OPTIONS.iter().map(|row| row.0).collect();
-    let diagnostic = syntax(format!(
-        "found {}, unknown option keys({}).",
-        quote(found),
-        names.join("|")
-    ));
-    let underscored = OPTIONS
-        .iter()
-        .map(|row| row.0)
-        .find(|name| name.replace('_', "") == found);
+    let diagnostic = syntax(format!("found {}, unknown option keys({}).", quote(found), names.join("|")));
+    let underscored = OPTIONS.iter().map(|row| row.0).find(|name| name.replace('_', "") == found);
     match underscored.or_else(|| thalweg_core::diagnostic::nearest(found, names)) {
         Some(name) => diagnostic.help(format!("did you mean {name}?")),
         None => diagnostic,
@@ -347,11 +291,7 @@ fn other_name(found: &str) -> Option<&'static str> {
 impl CreateSource {
     /// The value of an option; the last one written wins.
     pub fn option(&self, name: &str) -> Option<&str> {
-        let found = self
-            .options
-            .iter()
-            .rev()
-            .find(|(option, _)| option.text.eq_ignore_ascii_case(name));
+        let found = self.options.iter().rev().find(|(option, _)| option.text.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_ref())
     }
 }
@@ -360,18 +300,11 @@ impl CreateSource {
 fn check(create: &CreateSource) -> Parsed<()> {
     let stream = |message: String| Diagnostic::new(ErrorCode::Stream, message);
     let name = &create.name;
-    if !name
-        .text
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
-        || name.text.is_empty()
-    {
+    if !name.text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') || name.text.is_empty() {
         let allowed = "only alphanumeric, hyphens and underscores are allowed";
-        return Err(stream(format!(
-            "id '{}' contains invalid characters: {allowed}",
-            name.text
-        ))
-        .at(name.span));
+        return Err(
+            stream(format!("id '{}' contains invalid characters: {allowed}", name.text)).at(name.span)
+        );
     }
     let option = |name: &str| create.option(name).unwrap_or_default();
     if option("KIND") == "lookup" && option("TYPE") == "memory" && option("KEY").is_empty() {

@@ -62,17 +62,12 @@ impl Grammar {
     /// A cursor over the text. One token of `sqlparser` per lexeme, so that indices agree.
     pub(crate) fn cursor(&self) -> Parser<'_> {
         let token = |lexeme: &Lexeme| {
-            let place = |offset: u32| Location {
-                line: 1,
-                column: u64::from(offset) + 1,
-            };
+            let place = |offset: u32| Location { line: 1, column: u64::from(offset) + 1 };
             let span = SqlSpan::new(place(lexeme.span.start), place(lexeme.span.end));
             TokenWithSpan::new(lexeme.token.clone(), span)
         };
         let tokens = self.lexemes.iter().map(token).collect();
-        Parser::new(self)
-            .with_recursion_limit(MAX_DEPTH)
-            .with_tokens_with_locations(tokens)
+        Parser::new(self).with_recursion_limit(MAX_DEPTH).with_tokens_with_locations(tokens)
     }
 
     /// The lexeme at the cursor.
@@ -95,10 +90,7 @@ impl Grammar {
     /// From `start` to the end of the lexeme before the cursor.
     pub(crate) fn span_from(&self, start: Span, p: &Parser<'_>) -> Span {
         let last = p.index().checked_sub(1).and_then(|index| self.lexemes.get(index));
-        Span {
-            start: start.start,
-            end: last.map_or(start.end, |last| last.span.end.max(start.end)),
-        }
+        Span { start: start.start, end: last.map_or(start.end, |last| last.span.end.max(start.end)) }
     }
 
     /// Moves over this keyword, if it is there.
@@ -130,11 +122,7 @@ impl Grammar {
 
     /// Moves over this symbol or fails with `found "…", expected <what>.`
     pub(crate) fn expect(&self, p: &mut Parser<'_>, symbol: &str, what: &str) -> Parsed<()> {
-        if self.accept(p, symbol) {
-            Ok(())
-        } else {
-            Err(self.found(p, what))
-        }
+        if self.accept(p, symbol) { Ok(()) } else { Err(self.found(p, what)) }
     }
 
     /// A name, or `found "…", expected <what>.`
@@ -143,19 +131,13 @@ impl Grammar {
             return Err(self.found(p, what));
         }
         let lexeme = self.take(p);
-        Ok(Name {
-            text: lexeme.found.as_str().into(),
-            span: lexeme.span,
-        })
+        Ok(Name { text: lexeme.found.as_str().into(), span: lexeme.span })
     }
 
     /// `found "…", expected <what>.` at the cursor.
     pub(crate) fn found(&self, p: &Parser<'_>, what: &str) -> Diagnostic {
         let lexeme = self.at(p);
-        self.mistake(
-            lexeme,
-            format!("found {}, expected {what}.", quote(&lexeme.found)),
-        )
+        self.mistake(lexeme, format!("found {}, expected {what}.", quote(&lexeme.found)))
     }
 
     /// An error with this text at a lexeme, and advice if the lexeme suggests some.
@@ -182,20 +164,14 @@ impl Grammar {
         match p.parse_subexpr(level) {
             Ok(tree) => self.lower(tree),
             Err(ParserError::RecursionLimitExceeded) => Err(self.too_deep(p)),
-            Err(_) => Err(self
-                .failure
-                .borrow_mut()
-                .take()
-                .unwrap_or_else(|| self.found(p, "expression"))),
+            Err(_) => Err(self.failure.borrow_mut().take().unwrap_or_else(|| self.found(p, "expression"))),
         }
     }
 
     fn too_deep(&self, p: &Parser<'_>) -> Diagnostic {
         syntax("the statement is nested too deeply")
             .at(self.at(p).span)
-            .help(format!(
-                "at most {MAX_DEPTH} levels of parentheses, calls and sub-queries"
-            ))
+            .help(format!("at most {MAX_DEPTH} levels of parentheses, calls and sub-queries"))
     }
 
     /// Runs a production one level deeper.
@@ -220,10 +196,7 @@ impl Grammar {
                 let mut operands = self.operands.borrow_mut();
                 operands.push(Some(part));
                 let value = sql::Value::Placeholder((operands.len() - 1).to_string());
-                Ok(sql::Expr::Value(ValueWithSpan {
-                    value,
-                    span: SqlSpan::empty(),
-                }))
+                Ok(sql::Expr::Value(ValueWithSpan { value, span: SqlSpan::empty() }))
             }
             Err(diagnostic) => {
                 *self.failure.borrow_mut() = Some(diagnostic);
@@ -253,10 +226,7 @@ impl Grammar {
         let value = self.subexpr(p, level)?;
         let Some(op) = op else { return Ok(value) };
         let span = start.to(value.span);
-        Ok(Expr {
-            kind: ExprKind::Unary(op, Box::new(value)),
-            span,
-        })
+        Ok(Expr { kind: ExprKind::Unary(op, Box::new(value)), span })
     }
 
     /// `IN`, `BETWEEN`, `LIKE`, their negations, and `IS NULL`.
@@ -276,62 +246,35 @@ impl Grammar {
             "LIKE" => {
                 p.advance_token();
                 let pattern = Box::new(self.subexpr(p, COMPARE_LEVEL)?);
-                ExprKind::Binary(
-                    if negated {
-                        BinaryOp::NotLike
-                    } else {
-                        BinaryOp::Like
-                    },
-                    value,
-                    pattern,
-                )
+                ExprKind::Binary(if negated { BinaryOp::NotLike } else { BinaryOp::Like }, value, pattern)
             }
             found => return Err(self.mistake(lexeme, format!("found {}, expected expression", quote(found)))),
         };
-        Ok(Expr {
-            kind,
-            span: self.span_from(start, p),
-        })
+        Ok(Expr { kind, span: self.span_from(start, p) })
     }
 
     fn between(&self, p: &mut Parser<'_>, value: Box<Expr>, negated: bool) -> Parsed<ExprKind> {
         p.advance_token();
         let low = Box::new(self.operand(p)?);
         if !self.accept_keyword(p, "AND") {
-            let message = format!(
-                "expect AND expression after between but found {}",
-                self.at(p).found
-            );
+            let message = format!("expect AND expression after between but found {}", self.at(p).found);
             let help = "put a bound that is more than one value in parentheses";
             return Err(syntax(message).at(self.at(p).span).help(help));
         }
         let high = Box::new(self.operand(p)?);
-        Ok(ExprKind::Between {
-            negated,
-            value,
-            low,
-            high,
-        })
+        Ok(ExprKind::Between { negated, value, low, high })
     }
 
     fn in_set(&self, p: &mut Parser<'_>, value: Box<Expr>, negated: bool) -> Parsed<ExprKind> {
         p.advance_token();
         if !self.accept(p, "(") {
-            let array = self
-                .operand(p)
-                .map_err(|it| within("expect expression after IN, but got error", it))?;
-            return Ok(ExprKind::InArray {
-                negated,
-                value,
-                array: Box::new(array),
-            });
+            let array =
+                self.operand(p).map_err(|it| within("expect expression after IN, but got error", it))?;
+            return Ok(ExprKind::InArray { negated, value, array: Box::new(array) });
         }
         let mut list = Vec::new();
         loop {
-            list.push(
-                self.expr(p)
-                    .map_err(|it| within("expect elements for IN expression, but", it))?,
-            );
+            list.push(self.expr(p).map_err(|it| within("expect elements for IN expression, but", it))?);
             if !self.accept(p, ",") {
                 break;
             }
@@ -403,9 +346,7 @@ impl Dialect for Grammar {
             && !lexeme.is_keyword("AND")
             && !lexeme.is_keyword("OR");
         is_word.then(|| {
-            let part = self
-                .lower(left.clone())
-                .and_then(|left| self.word_operator(p, left));
+            let part = self.lower(left.clone()).and_then(|left| self.word_operator(p, left));
             self.hand_over(part)
         })
     }
@@ -422,10 +363,7 @@ pub(crate) fn syntax(message: impl Into<String>) -> Diagnostic {
 
 /// The same mistake with the words of the production around it before it.
 fn within(before: &str, inner: Diagnostic) -> Diagnostic {
-    Diagnostic {
-        message: format!("{before} {}", inner.message),
-        ..inner
-    }
+    Diagnostic { message: format!("{before} {}", inner.message), ..inner }
 }
 
 /// Advice for a lexeme that does not belong where it stands.

@@ -86,12 +86,7 @@ pub(crate) struct Lexeme {
 
 impl Lexeme {
     fn new(kind: Kind, token: Token, found: impl Into<String>, span: Span) -> Self {
-        Self {
-            kind,
-            token,
-            found: found.into(),
-            span,
-        }
+        Self { kind, token, found: found.into(), span }
     }
 
     /// The end of a text of this length.
@@ -235,9 +230,7 @@ impl Lexer<'_> {
     /// L-4: blanks may stand inside `< =`, `> =`, `! =` and `- >`.
     fn symbol(&mut self, first: char) -> Lexeme {
         let rest = &self.text[self.at + first.len_utf8()..];
-        let blanks = rest
-            .find(|c| !matches!(c, ' ' | '\t' | '\r' | '\n'))
-            .unwrap_or(rest.len());
+        let blanks = rest.find(|c| !matches!(c, ' ' | '\t' | '\r' | '\n')).unwrap_or(rest.len());
         let second = rest[blanks..].chars().next();
         let pair = match (first, second) {
             ('<', Some('=')) => Some((Token::LtEq, "<=")),
@@ -260,9 +253,7 @@ impl Lexer<'_> {
     fn illegal(&mut self, first: char) -> Lexeme {
         let length = match first {
             '!' => 1,
-            _ => self
-                .run(|c| c == '_' || c.is_alphanumeric())
-                .max(first.len_utf8()),
+            _ => self.run(|c| c == '_' || c.is_alphanumeric()).max(first.len_utf8()),
         };
         let found = if first == '!' { "!" } else { "" };
         self.take(length, Kind::Bad, Token::Char('\0'), found)
@@ -365,10 +356,7 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: &str) {
-        let shown: Vec<String> = lex(text)
-            .iter()
-            .map(|l| format!("{:?}:{}", l.kind, l.found))
-            .collect();
+        let shown: Vec<String> = lex(text).iter().map(|l| format!("{:?}:{}", l.kind, l.found)).collect();
         assert_eq!(shown.join(" "), expected, "{text}");
     }
 
@@ -380,10 +368,7 @@ mod tests {
 
     #[test]
     fn l_4_blanks_may_stand_inside_two_character_operators_but_not_start_a_comment() {
-        check(
-            "a < = b ! = c - > d",
-            "Word:a Symbol:<= Word:b Symbol:!= Word:c Symbol:-> Word:d",
-        );
+        check("a < = b ! = c - > d", "Word:a Symbol:<= Word:b Symbol:!= Word:c Symbol:-> Word:d");
         check("5 - -3", "Int:5 Symbol:- Symbol:- Int:3");
     }
 
@@ -394,10 +379,7 @@ mod tests {
 
     #[test]
     fn l_6_and_l_7_names_are_ascii_or_in_backticks() {
-        check(
-            "a_1 _a 温度 `温 度` `open",
-            "Word:a_1 Bad: Bad: Quoted:温 度 Quoted:open",
-        );
+        check("a_1 _a 温度 `温 度` `open", "Word:a_1 Bad: Bad: Quoted:温 度 Quoted:open");
     }
 
     #[test]
@@ -416,18 +398,12 @@ mod tests {
 
     #[test]
     fn l_13_a_number_has_at_most_one_dot() {
-        check(
-            "1 1.5 .5 5. 1.2.3",
-            "Int:1 Number:1.5 Number:.5 Number:5. BadNumber:1.2.3",
-        );
+        check("1 1.5 .5 5. 1.2.3", "Int:1 Number:1.5 Number:.5 Number:5. BadNumber:1.2.3");
     }
 
     #[test]
     fn l_16_beyond_upstream_not_equal_and_concatenation() {
-        check(
-            "a <> b || c | d",
-            "Word:a Symbol:!= Word:b Symbol:|| Word:c Symbol:| Word:d",
-        );
+        check("a <> b || c | d", "Word:a Symbol:!= Word:b Symbol:|| Word:c Symbol:| Word:d");
     }
 
     #[test]

@@ -34,9 +34,7 @@ pub fn parse(text: &str) -> Result<Statement, Vec<Diagnostic>> {
 fn statement(grammar: &Grammar) -> Parsed<Statement> {
     let mut p = grammar.cursor();
     if starts_query(grammar) {
-        return grammar
-            .whole_query(&mut p)
-            .map(|query| Statement::Query(Box::new(query)));
+        return grammar.whole_query(&mut p).map(|query| Statement::Query(Box::new(query)));
     }
     match grammar.definition(&mut p)? {
         Some(statement) => Ok(statement),
@@ -72,9 +70,7 @@ pub fn parse_query(text: &str) -> Result<Query, Vec<Diagnostic>> {
         let message = format!("SQL {text} is not a select statement.");
         return Err(vec![Diagnostic::new(ErrorCode::Undefined, message).at(span)]);
     }
-    grammar
-        .whole_query(&mut grammar.cursor())
-        .map_err(|mistake| vec![mistake])
+    grammar.whole_query(&mut grammar.cursor()).map_err(|mistake| vec![mistake])
 }
 
 /// Parses an expression that is the whole text, as the nodes of graph rules hold them.
@@ -100,9 +96,5 @@ pub fn parse_error(text: &str, mistakes: &[Diagnostic]) -> String {
         ErrorCode::SqlParse => format!("Parse SQL {text} error: {}.", first.message),
         _ => first.message.clone(),
     };
-    Diagnostic {
-        message,
-        ..first.clone()
-    }
-    .render(text)
+    Diagnostic { message, ..first.clone() }.render(text)
 }

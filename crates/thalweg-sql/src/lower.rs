@@ -11,12 +11,7 @@ impl Grammar {
     pub(crate) fn lower(&self, tree: sql::Expr) -> Parsed<Expr> {
         let mut spine = Vec::new();
         let mut left = tree;
-        while let sql::Expr::BinaryOp {
-            left: inner,
-            op,
-            right,
-        } = left
-        {
+        while let sql::Expr::BinaryOp { left: inner, op, right } = left {
             spine.push((op, right));
             left = *inner;
         }
@@ -25,10 +20,7 @@ impl Grammar {
             let op = binary(&op).ok_or_else(|| syntax(format!("unknown operator {op}")))?;
             let right = self.lower(*right)?;
             let span = result.span.to(right.span);
-            result = Expr {
-                kind: ExprKind::Binary(op, Box::new(result), Box::new(right)),
-                span,
-            };
+            result = Expr { kind: ExprKind::Binary(op, Box::new(result), Box::new(right)), span };
         }
         Ok(result)
     }

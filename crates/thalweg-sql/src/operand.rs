@@ -20,10 +20,7 @@ impl Grammar {
                 p.advance_token();
                 ExprKind::Arrow(Box::new(value), self.name(p, "expression")?)
             };
-            value = Expr {
-                kind,
-                span: self.span_from(start, p),
-            };
+            value = Expr { kind, span: self.span_from(start, p) };
         }
         Ok(value)
     }
@@ -33,10 +30,7 @@ impl Grammar {
         let start = lexeme.span;
         let literal = |p: &mut Parser<'_>, value| {
             p.advance_token();
-            Ok(Expr {
-                kind: ExprKind::Literal(value),
-                span: start,
-            })
+            Ok(Expr { kind: ExprKind::Literal(value), span: start })
         };
         match (lexeme.kind, lexeme.found.as_str()) {
             (Kind::Int | Kind::Number, _) => self.number(p, start, ""),
@@ -66,28 +60,18 @@ impl Grammar {
         let digits = format!("{sign}{}", lexeme.found);
         let value = match lexeme.kind {
             Kind::Int => {
-                Value::Int(
-                    digits
-                        .parse()
-                        .unwrap_or(if sign.is_empty() { i64::MAX } else { i64::MIN }),
-                )
+                Value::Int(digits.parse().unwrap_or(if sign.is_empty() { i64::MAX } else { i64::MIN }))
             }
             _ => Value::Float(digits.parse().unwrap_or(f64::INFINITY)),
         };
-        Ok(Expr {
-            kind: ExprKind::Literal(value),
-            span: start.to(lexeme.span),
-        })
+        Ok(Expr { kind: ExprKind::Literal(value), span: start.to(lexeme.span) })
     }
 
     fn parenthesized(&self, p: &mut Parser<'_>) -> Parsed<Expr> {
         let start = self.take(p).span;
         let inner = self.expr(p)?;
         self.expect(p, ")", "right paren")?;
-        Ok(Expr {
-            kind: inner.kind,
-            span: self.span_from(start, p),
-        })
+        Ok(Expr { kind: inner.kind, span: self.span_from(start, p) })
     }
 
     fn name_or_call(&self, p: &mut Parser<'_>) -> Parsed<Expr> {
@@ -103,10 +87,7 @@ impl Grammar {
             }
             names.push(self.name(p, "expression")?);
         }
-        Ok(Expr {
-            kind: ExprKind::Name(names),
-            span: self.span_from(start, p),
-        })
+        Ok(Expr { kind: ExprKind::Name(names), span: self.span_from(start, p) })
     }
 
     /// What follows `*`: EXCEPT and REPLACE, once each or more often, in any order (P-13, P-14).
@@ -119,29 +100,14 @@ impl Grammar {
             }
             p.advance_token();
             if !self.accept(p, "(") {
-                let message = format!(
-                    "Found {} after {word}, expect left parentheses.",
-                    quote(&self.at(p).found)
-                );
-                return Err(syntax(message)
-                    .at(self.at(p).span)
-                    .help(format!("write * {word}(name, …)")));
+                let message =
+                    format!("Found {} after {word}, expect left parentheses.", quote(&self.at(p).found));
+                return Err(syntax(message).at(self.at(p).span).help(format!("write * {word}(name, …)")));
             }
-            if word == "EXCEPT" {
-                except = self.except(p)?
-            } else {
-                replace = self.replace(p)?
-            }
+            if word == "EXCEPT" { except = self.except(p)? } else { replace = self.replace(p)? }
         }
-        let kind = ExprKind::Wildcard {
-            qualifier,
-            except,
-            replace,
-        };
-        Ok(Expr {
-            kind,
-            span: self.span_from(start, p),
-        })
+        let kind = ExprKind::Wildcard { qualifier, except, replace };
+        Ok(Expr { kind, span: self.span_from(start, p) })
     }
 
     fn except(&self, p: &mut Parser<'_>) -> Parsed<Vec<Name>> {
@@ -177,47 +143,27 @@ impl Grammar {
     fn bracket(&self, p: &mut Parser<'_>, value: Expr) -> Parsed<ExprKind> {
         let value = Box::new(value);
         if self.accept(p, "]") {
-            return Ok(ExprKind::Slice {
-                value,
-                start: None,
-                end: None,
-            });
+            return Ok(ExprKind::Slice { value, start: None, end: None });
         }
         if self.accept(p, ":") {
             let end = self.slice_end(p)?;
-            return Ok(ExprKind::Slice {
-                value,
-                start: None,
-                end,
-            });
+            return Ok(ExprKind::Slice { value, start: None, end });
         }
         let first = self.at(p);
         let invalid = |_| {
-            self.mistake(
-                first,
-                format!(
-                    "The start index {} is invalid in bracket expression.",
-                    first.found
-                ),
-            )
+            self.mistake(first, format!("The start index {} is invalid in bracket expression.", first.found))
         };
         let start = Box::new(self.expr(p).map_err(invalid)?);
         if self.accept(p, "]") {
             return Ok(ExprKind::Index(value, start));
         }
         if !self.accept(p, ":") {
-            let message = format!(
-                "Unexpected token {}. when parsing bracket expressions.",
-                quote(&first.found)
-            );
+            let message =
+                format!("Unexpected token {}. when parsing bracket expressions.", quote(&first.found));
             return Err(self.mistake(self.at(p), message));
         }
         let end = self.slice_end(p)?;
-        Ok(ExprKind::Slice {
-            value,
-            start: Some(start),
-            end,
-        })
+        Ok(ExprKind::Slice { value, start: Some(start), end })
     }
 
     fn slice_end(&self, p: &mut Parser<'_>) -> Parsed<Option<Box<Expr>>> {
@@ -226,10 +172,7 @@ impl Grammar {
         }
         let first = self.at(p);
         let invalid = |_| {
-            self.mistake(
-                first,
-                format!("The end index {} is invalid in bracket expression.", first.found),
-            )
+            self.mistake(first, format!("The end index {} is invalid in bracket expression.", first.found))
         };
         let end = self.expr(p).map_err(invalid)?;
         if !self.accept(p, "]") {
@@ -243,26 +186,15 @@ impl Grammar {
         let start = name.span;
         if self.ahead(p, 1).is_keyword("SELECT") {
             let help = "sub-queries may stand in FROM only";
-            return Err(syntax(format!("function {} not found", name.text))
-                .at(start)
-                .help(help));
+            return Err(syntax(format!("function {} not found", name.text)).at(start).help(help));
         }
         let args = self.arguments(p, &name)?;
-        let mut call = Call {
-            name,
-            args,
-            partition_by: vec![],
-            when: None,
-            order_by: vec![],
-            has_over: false,
-        };
+        let mut call =
+            Call { name, args, partition_by: vec![], when: None, order_by: vec![], has_over: false };
         if self.accept_keyword(p, "OVER") {
             self.over(p, &mut call)?;
         }
-        Ok(Expr {
-            kind: ExprKind::Call(call),
-            span: self.span_from(start, p),
-        })
+        Ok(Expr { kind: ExprKind::Call(call), span: self.span_from(start, p) })
     }
 
     /// `(a, b,)`: a last comma is allowed (G-5).
@@ -278,10 +210,8 @@ impl Grammar {
                 continue;
             }
             let name = quote(&name.text.to_lowercase());
-            let message = format!(
-                "found function call {name}, expected ), but with {}.",
-                quote(&self.at(p).found)
-            );
+            let message =
+                format!("found function call {name}, expected ), but with {}.", quote(&self.at(p).found));
             return Err(self.mistake(self.at(p), message));
         }
     }
@@ -290,10 +220,7 @@ impl Grammar {
     fn over(&self, p: &mut Parser<'_>, call: &mut Call) -> Parsed<()> {
         call.has_over = true;
         if !self.accept(p, "(") {
-            let message = format!(
-                "Found {} after OVER, expect parentheses.",
-                quote(&self.at(p).found)
-            );
+            let message = format!("Found {} after OVER, expect parentheses.", quote(&self.at(p).found));
             return Err(self.mistake(self.at(p), message));
         }
         let first = self.at(p);
@@ -303,17 +230,11 @@ impl Grammar {
             call.when = Some(Box::new(self.expr(p)?));
         }
         if call.partition_by.is_empty() && call.order_by.is_empty() && call.when.is_none() {
-            let message = format!(
-                "Found {} after OVER (, expect partition by or when.",
-                quote(&first.found)
-            );
+            let message = format!("Found {} after OVER (, expect partition by or when.", quote(&first.found));
             return Err(syntax(message).at(first.span));
         }
         if !self.accept(p, ")") {
-            let message = format!(
-                "Found {}, expect right parentheses after OVER ",
-                quote(&self.at(p).found)
-            );
+            let message = format!("Found {}, expect right parentheses after OVER ", quote(&self.at(p).found));
             let help = "the order is PARTITION BY, ORDER BY, WHEN";
             return Err(syntax(message).at(self.at(p).span).help(help));
         }
@@ -337,11 +258,7 @@ impl Grammar {
 
     fn case(&self, p: &mut Parser<'_>) -> Parsed<Expr> {
         let start = self.take(p).span;
-        let value = if self.at(p).is_keyword("WHEN") {
-            None
-        } else {
-            Some(Box::new(self.expr(p)?))
-        };
+        let value = if self.at(p).is_keyword("WHEN") { None } else { Some(Box::new(self.expr(p)?)) };
         let (mut arms, mut otherwise) = (Vec::new(), None);
         loop {
             let invalid = |what: &str| self.mistake(self.at(p), format!("invalid CASE expression, {what}"));
@@ -359,14 +276,7 @@ impl Grammar {
             }
         }
         p.advance_token();
-        Ok(Expr {
-            kind: ExprKind::Case {
-                value,
-                arms,
-                otherwise,
-            },
-            span: self.span_from(start, p),
-        })
+        Ok(Expr { kind: ExprKind::Case { value, arms, otherwise }, span: self.span_from(start, p) })
     }
 
     fn arm(&self, p: &mut Parser<'_>) -> Parsed<(Expr, Expr)> {

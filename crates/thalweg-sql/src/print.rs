@@ -25,20 +25,12 @@ pub fn query(query: &Query) -> String {
         .map(|(name, query)| format!("{} AS ({})", name_text(name), self::query(query)))
         .collect();
     let selects: Vec<String> = query.selects.iter().map(select).collect();
-    let with = if with.is_empty() {
-        String::new()
-    } else {
-        format!("WITH {} ", with.join(", "))
-    };
+    let with = if with.is_empty() { String::new() } else { format!("WITH {} ", with.join(", ")) };
     with + &selects.join(" UNION ALL ")
 }
 
 fn select(select: &Select) -> String {
-    let mut out = format!(
-        "SELECT {} FROM {}",
-        list(&select.fields, field),
-        source(&select.from)
-    );
+    let mut out = format!("SELECT {} FROM {}", list(&select.fields, field), source(&select.from));
     for join in &select.joins {
         let kind = match join.kind {
             JoinKind::Inner => "INNER",
@@ -102,15 +94,8 @@ fn source(from: &From) -> String {
 /// G-8: a topic-like name is written without backticks.
 fn source_name(name: &Name) -> String {
     let is_topic = name.text.contains(['/', '#', '+'])
-        && name
-            .text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "/#+_".contains(c));
-    if is_topic && !name.text.contains("//") {
-        name.text.to_string()
-    } else {
-        name_text(name)
-    }
+        && name.text.chars().all(|c| c.is_ascii_alphanumeric() || "/#+_".contains(c));
+    if is_topic && !name.text.contains("//") { name.text.to_string() } else { name_text(name) }
 }
 
 fn order_key(key: &OrderKey) -> String {
@@ -131,40 +116,24 @@ fn window(window: &Window) -> String {
     let mut out = match &window.kind {
         WindowKind::Tumbling { unit, length } => timed("TUMBLINGWINDOW", *unit, &[*length]),
         WindowKind::Hopping { unit, length, hop } => timed("HOPPINGWINDOW", *unit, &[*length, *hop]),
-        WindowKind::Sliding {
-            unit,
-            length,
-            delay: None,
-        } => timed("SLIDINGWINDOW", *unit, &[*length]),
-        WindowKind::Sliding {
-            unit,
-            length,
-            delay: Some(delay),
-        } => timed("SLIDINGWINDOW", *unit, &[*length, *delay]),
-        WindowKind::Session {
-            unit,
-            max_duration,
-            timeout,
-        } => timed("SESSIONWINDOW", *unit, &[*max_duration, *timeout]),
+        WindowKind::Sliding { unit, length, delay: None } => timed("SLIDINGWINDOW", *unit, &[*length]),
+        WindowKind::Sliding { unit, length, delay: Some(delay) } => {
+            timed("SLIDINGWINDOW", *unit, &[*length, *delay])
+        }
+        WindowKind::Session { unit, max_duration, timeout } => {
+            timed("SESSIONWINDOW", *unit, &[*max_duration, *timeout])
+        }
         WindowKind::Count { length, step: None } => format!("COUNTWINDOW({length})"),
-        WindowKind::Count {
-            length,
-            step: Some(step),
-        } => format!("COUNTWINDOW({length}, {step})"),
+        WindowKind::Count { length, step: Some(step) } => format!("COUNTWINDOW({length}, {step})"),
         WindowKind::State { begin, emit: None } => format!("STATEWINDOW({})", expr(begin)),
-        WindowKind::State {
-            begin,
-            emit: Some(emit),
-        } => format!("STATEWINDOW({}, {})", expr(begin), expr(emit)),
+        WindowKind::State { begin, emit: Some(emit) } => {
+            format!("STATEWINDOW({}, {})", expr(begin), expr(emit))
+        }
     };
     if let Some(filter) = &window.filter {
         out += &format!(" FILTER(WHERE {})", expr(filter));
     }
-    let mut over: Vec<String> = window
-        .when
-        .iter()
-        .map(|when| format!("WHEN {}", expr(when)))
-        .collect();
+    let mut over: Vec<String> = window.when.iter().map(|when| format!("WHEN {}", expr(when))).collect();
     if !window.partition_by.is_empty() {
         over.push(format!("PARTITION BY {}", list(&window.partition_by, expr)));
     }
@@ -178,14 +147,8 @@ fn window(window: &Window) -> String {
 fn name_text(name: &Name) -> String {
     let lexemes = lex(&name.text);
     let is_plain = matches!(lexemes.as_slice(), [one] if one.kind == Kind::Word && one.found == *name.text)
-        && !["NULL", "WITH", "UNION", "IS"]
-            .iter()
-            .any(|word| name.text.eq_ignore_ascii_case(word));
-    if is_plain {
-        name.text.to_string()
-    } else {
-        format!("`{}`", name.text)
-    }
+        && !["NULL", "WITH", "UNION", "IS"].iter().any(|word| name.text.eq_ignore_ascii_case(word));
+    if is_plain { name.text.to_string() } else { format!("`{}`", name.text) }
 }
 
 /// How tightly an expression binds, as `grammar.rs` reads it; operands are 9.
@@ -227,11 +190,9 @@ fn write_kind(expr: &Expr, own: u8, out: &mut String) {
     match &expr.kind {
         ExprKind::Literal(value) => literal(value, out),
         ExprKind::Name(names) => out.push_str(&names.iter().map(name_text).collect::<Vec<_>>().join(".")),
-        ExprKind::Wildcard {
-            qualifier,
-            except,
-            replace,
-        } => wildcard(qualifier.as_ref(), except, replace, out),
+        ExprKind::Wildcard { qualifier, except, replace } => {
+            wildcard(qualifier.as_ref(), except, replace, out)
+        }
         ExprKind::Unary(UnaryOp::Not, value) => {
             out.push_str("NOT ");
             write_expr(value, own, out);
@@ -247,31 +208,18 @@ fn write_kind(expr: &Expr, own: u8, out: &mut String) {
             out.push_str(&format!(" {} ", op.symbol()));
             write_expr(right, own + 1, out);
         }
-        ExprKind::Between {
-            negated,
-            value,
-            low,
-            high,
-        } => {
+        ExprKind::Between { negated, value, low, high } => {
             write_expr(value, own, out);
             out.push_str(&format!("{} BETWEEN ", not(*negated)));
             write_expr(low, 7, out);
             out.push_str(" AND ");
             write_expr(high, 7, out);
         }
-        ExprKind::InList {
-            negated,
-            value,
-            list: items,
-        } => {
+        ExprKind::InList { negated, value, list: items } => {
             write_expr(value, own, out);
             out.push_str(&format!("{} IN ({})", not(*negated), list(items, self::expr)));
         }
-        ExprKind::InArray {
-            negated,
-            value,
-            array,
-        } => {
+        ExprKind::InArray { negated, value, array } => {
             write_expr(value, own, out);
             out.push_str(&format!("{} IN ", not(*negated)));
             // A parenthesis after IN starts a list, so what is no plain operand becomes a list of lists otherwise.
@@ -295,11 +243,7 @@ fn write_kind(expr: &Expr, own: u8, out: &mut String) {
                 |bound: &Option<Box<Expr>>| bound.as_ref().map_or_else(String::new, |it| self::expr(it));
             out.push_str(&format!("[{}:{}]", bound(start), bound(end)));
         }
-        ExprKind::Case {
-            value,
-            arms,
-            otherwise,
-        } => case(value.as_deref(), arms, otherwise.as_deref(), out),
+        ExprKind::Case { value, arms, otherwise } => case(value.as_deref(), arms, otherwise.as_deref(), out),
         ExprKind::Call(call) => write_call(call, out),
     }
 }

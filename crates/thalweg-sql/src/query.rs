@@ -88,18 +88,7 @@ impl Grammar {
         let order_by = self.order_by(p)?;
         let limit = self.limit(p)?;
         let span = self.span_from(start, p);
-        Ok(Select {
-            fields,
-            from,
-            joins,
-            filter,
-            group_by,
-            window,
-            having,
-            order_by,
-            limit,
-            span,
-        })
+        Ok(Select { fields, from, joins, filter, group_by, window, having, order_by, limit, span })
     }
 
     /// G-7: an alias needs AS, so a stray name is either that or a misspelled FROM.
@@ -107,19 +96,11 @@ impl Grammar {
         let diagnostic = self.found(p, "FROM");
         let is_alias =
             self.at(p).is_name() && (self.ahead(p, 1).is_keyword("FROM") || self.ahead(p, 1).is_symbol(","));
-        if is_alias {
-            diagnostic.help("an alias needs AS before it")
-        } else {
-            diagnostic
-        }
+        if is_alias { diagnostic.help("an alias needs AS before it") } else { diagnostic }
     }
 
     fn clause(&self, p: &mut Parser<'_>, keyword: &str) -> Parsed<Option<Expr>> {
-        if self.accept_keyword(p, keyword) {
-            self.expr(p).map(Some)
-        } else {
-            Ok(None)
-        }
+        if self.accept_keyword(p, keyword) { self.expr(p).map(Some) } else { Ok(None) }
     }
 
     fn fields(&self, p: &mut Parser<'_>) -> Parsed<Vec<SelectField>> {
@@ -142,42 +123,26 @@ impl Grammar {
             alias = Some(self.name(p, "as alias")?);
         }
         let invisible = self.accept_keyword(p, "INVISIBLE");
-        Ok(SelectField {
-            expr,
-            alias,
-            invisible,
-        })
+        Ok(SelectField { expr, alias, invisible })
     }
 
     fn source(&self, p: &mut Parser<'_>) -> Parsed<From> {
         let start = self.at(p).span;
         if !self.at(p).is_symbol("(") {
             let source = FromSource::Named(self.source_name(p)?);
-            return Ok(From {
-                source,
-                alias: self.source_alias(p)?,
-            });
+            return Ok(From { source, alias: self.source_alias(p)? });
         }
-        let without_alias = self
-            .found(p, "EOF")
-            .help("a sub-query needs an alias: (SELECT …) AS name");
+        let without_alias = self.found(p, "EOF").help("a sub-query needs an alias: (SELECT …) AS name");
         let query = self.query_in_parentheses(p)?;
         let alias = self.source_alias(p)?;
         if alias.is_none() {
             return Err(without_alias.at(start));
         }
-        Ok(From {
-            source: FromSource::Query(Box::new(query)),
-            alias,
-        })
+        Ok(From { source: FromSource::Query(Box::new(query)), alias })
     }
 
     fn source_alias(&self, p: &mut Parser<'_>) -> Parsed<Option<Name>> {
-        if self.accept_keyword(p, "AS") {
-            self.name(p, "an alias").map(Some)
-        } else {
-            Ok(None)
-        }
+        if self.accept_keyword(p, "AS") { self.name(p, "an alias").map(Some) } else { Ok(None) }
     }
 
     /// G-8: `a/b/#` is one name; two bare names side by side are a forgotten AS.
@@ -203,10 +168,7 @@ impl Grammar {
         if text.is_empty() {
             return Err(no_stream("", start).help("the name of a stream or table belongs here"));
         }
-        Ok(Name {
-            text: text.into(),
-            span: self.span_from(start, p),
-        })
+        Ok(Name { text: text.into(), span: self.span_from(start, p) })
     }
 
     fn joins(&self, p: &mut Parser<'_>) -> Parsed<Vec<Join>> {
@@ -243,12 +205,7 @@ impl Grammar {
         if kind == JoinKind::Cross && on.is_some() {
             return Err(syntax("On expression is not required for cross join type.\n").at(on_span));
         }
-        Ok(Join {
-            kind,
-            right,
-            on,
-            span: self.span_from(first.span, p),
-        })
+        Ok(Join { kind, right, on, span: self.span_from(first.span, p) })
     }
 
     fn group_by(&self, p: &mut Parser<'_>) -> Parsed<Grouping> {
@@ -299,10 +256,7 @@ impl Grammar {
     fn limit(&self, p: &mut Parser<'_>) -> Parsed<Option<i64>> {
         match self.clause(p, "LIMIT")? {
             None => Ok(None),
-            Some(Expr {
-                kind: ExprKind::Literal(Value::Int(rows)),
-                ..
-            }) => Ok(Some(rows)),
+            Some(Expr { kind: ExprKind::Literal(Value::Int(rows)), .. }) => Ok(Some(rows)),
             Some(other) => Err(syntax("limit should be integer").at(other.span)),
         }
     }

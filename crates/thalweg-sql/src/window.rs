@@ -7,14 +7,8 @@ use crate::ast::{Expr, ExprKind, TimeUnit, Window, WindowKind};
 use crate::grammar::{Grammar, Parsed, syntax};
 use crate::lex::quote;
 
-const WINDOWS: &[&str] = &[
-    "tumblingwindow",
-    "hoppingwindow",
-    "slidingwindow",
-    "sessionwindow",
-    "countwindow",
-    "statewindow",
-];
+const WINDOWS: &[&str] =
+    &["tumblingwindow", "hoppingwindow", "slidingwindow", "sessionwindow", "countwindow", "statewindow"];
 
 /// A window call before its arguments have a meaning.
 struct WindowCall<'a> {
@@ -37,22 +31,10 @@ impl Grammar {
         let called = self.name(p, "window")?;
         let args = self.arguments(p, &called)?;
         let span = self.span_from(first.span, p);
-        let kind = WindowCall {
-            name,
-            args: &args,
-            unit,
-            span,
-        }
-        .kind()?;
+        let kind = WindowCall { name, args: &args, unit, span }.kind()?;
         let filter = self.window_filter(p)?;
         let (when, partition_by) = self.window_over(p)?;
-        Ok(Some(Window {
-            kind,
-            filter,
-            when,
-            partition_by,
-            span: self.span_from(first.span, p),
-        }))
+        Ok(Some(Window { kind, filter, when, partition_by, span: self.span_from(first.span, p) }))
     }
 
     /// The unit written as first argument of the call at the cursor (L-10: a keyword only there).
@@ -87,11 +69,7 @@ impl Grammar {
             return Ok((None, Vec::new()));
         }
         self.must(p, "(", "after OVER, expect parentheses.")?;
-        let when = if self.accept_keyword(p, "WHEN") {
-            Some(self.expr(p)?)
-        } else {
-            None
-        };
+        let when = if self.accept_keyword(p, "WHEN") { Some(self.expr(p)?) } else { None };
         let partition_by = self.partition_by(p)?;
         if when.is_none() && partition_by.is_empty() {
             return Err(self.mistake_at(p, "after OVER(, expect WHEN."));
@@ -101,11 +79,7 @@ impl Grammar {
     }
 
     fn must(&self, p: &mut Parser<'_>, symbol: &str, after: &str) -> Parsed<()> {
-        if self.accept(p, symbol) {
-            Ok(())
-        } else {
-            Err(self.mistake_at(p, after))
-        }
+        if self.accept(p, symbol) { Ok(()) } else { Err(self.mistake_at(p, after)) }
     }
 
     fn mistake_at(&self, p: &Parser<'_>, after: &str) -> thalweg_core::Diagnostic {
@@ -122,19 +96,11 @@ impl WindowCall<'_> {
             "slidingwindow" => {
                 let unit = self.check(&[2, 3])?;
                 let delay = self.args.get(2).map(|_| self.length(2, 0)).transpose()?;
-                Ok(WindowKind::Sliding {
-                    unit,
-                    length: self.length(1, 0)?,
-                    delay,
-                })
+                Ok(WindowKind::Sliding { unit, length: self.length(1, 0)?, delay })
             }
             "hoppingwindow" => {
                 let unit = self.check(&[3])?;
-                Ok(WindowKind::Hopping {
-                    unit,
-                    length: self.length(1, 1)?,
-                    hop: self.length(2, 1)?,
-                })
+                Ok(WindowKind::Hopping { unit, length: self.length(1, 1)?, hop: self.length(2, 1)? })
             }
             "sessionwindow" => {
                 let unit = self.check(&[3])?;
@@ -144,10 +110,7 @@ impl WindowCall<'_> {
                     timeout: self.length(2, 1)?,
                 })
             }
-            _ => Ok(WindowKind::Tumbling {
-                unit: self.check(&[2])?,
-                length: self.length(1, 1)?,
-            }),
+            _ => Ok(WindowKind::Tumbling { unit: self.check(&[2])?, length: self.length(1, 1)? }),
         }
     }
 
@@ -156,10 +119,7 @@ impl WindowCall<'_> {
         let name = self.name;
         if !counts.contains(&self.args.len()) {
             let counts: Vec<String> = counts.iter().map(usize::to_string).collect();
-            return Err(self.wrong(format!(
-                "The arguments for {name} should be {}.\n",
-                counts.join(" or ")
-            )));
+            return Err(self.wrong(format!("The arguments for {name} should be {}.\n", counts.join(" or "))));
         }
         let Some(unit) = self.unit else {
             let message = format!(
@@ -190,10 +150,7 @@ impl WindowCall<'_> {
 
     fn count(&self) -> Parsed<WindowKind> {
         match self.args {
-            [_] => Ok(WindowKind::Count {
-                length: self.length(0, 1)?,
-                step: None,
-            }),
+            [_] => Ok(WindowKind::Count { length: self.length(0, 1)?, step: None }),
             [length, step] => {
                 let (Some(n), Some(m)) = (integer(length), integer(step)) else {
                     return Err(self.wrong(format!(
@@ -208,10 +165,7 @@ impl WindowCall<'_> {
                     );
                     return Err(syntax(message).at(step.span));
                 }
-                Ok(WindowKind::Count {
-                    length: self.length(0, 1)?,
-                    step: Some(self.length(1, 0)?),
-                })
+                Ok(WindowKind::Count { length: self.length(0, 1)?, step: Some(self.length(1, 0)?) })
             }
             _ => Err(self.wrong("Invalid parameter count.")),
         }
@@ -219,14 +173,8 @@ impl WindowCall<'_> {
 
     fn state(&self) -> Parsed<WindowKind> {
         match self.args {
-            [begin] => Ok(WindowKind::State {
-                begin: begin.clone(),
-                emit: None,
-            }),
-            [begin, emit] => Ok(WindowKind::State {
-                begin: begin.clone(),
-                emit: Some(emit.clone()),
-            }),
+            [begin] => Ok(WindowKind::State { begin: begin.clone(), emit: None }),
+            [begin, emit] => Ok(WindowKind::State { begin: begin.clone(), emit: Some(emit.clone()) }),
             _ => Err(self.wrong("The arguments for statewindow should be 1 or 2.\n")),
         }
     }

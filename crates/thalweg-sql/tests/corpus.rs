@@ -57,21 +57,13 @@ fn cases() -> Vec<Case> {
 
 fn case(line: &str) -> Case {
     let json = parse_json(line.as_bytes(), Numbers::Float).unwrap();
-    let Value::List(streams) = get(&json, "streams") else {
-        panic!("streams of {line}")
-    };
+    let Value::List(streams) = get(&json, "streams") else { panic!("streams of {line}") };
     let definitions = streams.iter().filter_map(|stream| {
         let name = text(stream, "name")?;
-        Some(
-            text(stream, "ddl")?
-                .replace("{name}", &name)
-                .replace("{source}", "topic"),
-        )
+        Some(text(stream, "ddl")?.replace("{name}", &name).replace("{source}", "topic"))
     });
     let expect = get(&json, "expect");
-    let Value::Float(status) = get(&expect, "create") else {
-        panic!("status of {line}")
-    };
+    let Value::Float(status) = get(&expect, "create") else { panic!("status of {line}") };
     Case {
         id: text(&json, "id").unwrap(),
         sql: text(&json, "sql").unwrap(),
@@ -88,11 +80,7 @@ fn accepted_statements_parse_and_print_to_what_parses_to_the_same_text() {
     for case in cases().iter().filter(|case| case.status == 201.0) {
         for definition in &case.definitions {
             if let Err(mistakes) = parse(definition) {
-                wrong.push(format!(
-                    "{} {definition}: {}",
-                    case.id,
-                    parse_error(definition, &mistakes)
-                ));
+                wrong.push(format!("{} {definition}: {}", case.id, parse_error(definition, &mistakes)));
             }
         }
         match parse_query(&case.sql) {
@@ -101,10 +89,7 @@ fn accepted_statements_parse_and_print_to_what_parses_to_the_same_text() {
                 let printed = print::query(&query);
                 let again = parse_query(&printed).map(|query| print::query(&query));
                 if again.as_ref() != Ok(&printed) {
-                    wrong.push(format!(
-                        "{} {} prints as {printed}, then {again:?}",
-                        case.id, case.sql
-                    ));
+                    wrong.push(format!("{} {} prints as {printed}, then {again:?}", case.id, case.sql));
                 }
             }
         }
@@ -134,10 +119,7 @@ fn definition_error(case: &Case) -> Option<String> {
     // Which formats exist is the engine's part.
     let known = |error: &&String| !error.starts_with("option 'format=");
     case.error.as_ref().filter(known)?;
-    let refused = case
-        .definitions
-        .iter()
-        .find_map(|definition| parse(definition).err());
+    let refused = case.definitions.iter().find_map(|definition| parse(definition).err());
     Some(refused.map_or_else(|| "accepted".to_owned(), |mistakes| mistakes[0].message.clone()))
 }
 
@@ -207,10 +189,7 @@ fn l_14_and_l_16_signs_null_tests_and_concatenation_are_accepted() {
     check_expr("-a[0] * - (b)", "-a[0] * -b");
     check_expr("+x", "x");
     check_expr("- - x", "-(-x)");
-    check_expr(
-        "a is not null and not b is null",
-        "a IS NOT NULL AND NOT b IS NULL",
-    );
+    check_expr("a is not null and not b is null", "a IS NOT NULL AND NOT b IS NULL");
     check_expr("is is null", "`is` IS NULL");
     check_expr("a <> NULL", "a != NULL");
 }
@@ -295,31 +274,18 @@ fn mistakes_name_place_and_advice() {
 #[test]
 fn d_2_option_values_in_any_spelling() {
     let text = "create stream s () with (datasource='x' Format=\"json\", RETAIN_SIZE=3, shared=TRUE, KIND=\"SCAN\",);rest";
-    let Ok(Statement::Create(create)) = parse(text) else {
-        panic!("{:?}", parse(text))
-    };
-    let options: Vec<String> = create
-        .options
-        .iter()
-        .map(|(name, value)| format!("{}={value}", name.text))
-        .collect();
-    assert_eq!(
-        options.join(" "),
-        "DATASOURCE=x FORMAT=json RETAIN_SIZE=3 SHARED=true KIND=scan"
-    );
+    let Ok(Statement::Create(create)) = parse(text) else { panic!("{:?}", parse(text)) };
+    let options: Vec<String> =
+        create.options.iter().map(|(name, value)| format!("{}={value}", name.text)).collect();
+    assert_eq!(options.join(" "), "DATASOURCE=x FORMAT=json RETAIN_SIZE=3 SHARED=true KIND=scan");
 }
 
 #[test]
 fn deep_and_long_statements_are_refused_and_do_not_overflow_the_stack() {
     let deep = |open: &str, close: &str| format!("{}a{}", open.repeat(5_000), close.repeat(5_000));
-    for text in [
-        deep("(", ")"),
-        deep("-(", ")"),
-        deep("NOT ", ""),
-        deep("- ", ""),
-        deep("f(", ")"),
-        deep("a+(", ")"),
-    ] {
+    for text in
+        [deep("(", ")"), deep("-(", ")"), deep("NOT ", ""), deep("- ", ""), deep("f(", ")"), deep("a+(", ")")]
+    {
         assert_eq!(
             parse_expr(&text).unwrap_err()[0].message,
             "the statement is nested too deeply",
@@ -328,34 +294,15 @@ fn deep_and_long_statements_are_refused_and_do_not_overflow_the_stack() {
         );
     }
     let text = deep("CASE WHEN ", " THEN 1 END");
-    assert_eq!(
-        parse_expr(&text).unwrap_err()[0].message,
-        "the statement is nested too deeply"
-    );
+    assert_eq!(parse_expr(&text).unwrap_err()[0].message, "the statement is nested too deeply");
     let text = deep("SELECT a FROM (", ") AS x");
-    assert_eq!(
-        parse_query(&text).unwrap_err()[0].message,
-        "the statement is nested too deeply"
-    );
-    let text = format!(
-        "CREATE STREAM s (a {}BIGINT{}) WITH ()",
-        "ARRAY(".repeat(5_000),
-        ")".repeat(5_000)
-    );
-    assert_eq!(
-        parse(&text).unwrap_err()[0].message,
-        "the type is nested too deeply"
-    );
+    assert_eq!(parse_query(&text).unwrap_err()[0].message, "the statement is nested too deeply");
+    let text = format!("CREATE STREAM s (a {}BIGINT{}) WITH ()", "ARRAY(".repeat(5_000), ")".repeat(5_000));
+    assert_eq!(parse(&text).unwrap_err()[0].message, "the type is nested too deeply");
     let text = vec!["a = 1"; 50_000].join(" OR ");
-    assert_eq!(
-        parse_expr(&text).unwrap_err()[0].message,
-        "the statement is too long"
-    );
+    assert_eq!(parse_expr(&text).unwrap_err()[0].message, "the statement is too long");
     let text = format!("a{}", "[0]->b".repeat(50_000));
-    assert_eq!(
-        parse_expr(&text).unwrap_err()[0].message,
-        "the statement is too long"
-    );
+    assert_eq!(parse_expr(&text).unwrap_err()[0].message, "the statement is too long");
 }
 
 #[test]
