@@ -2,6 +2,7 @@
 //!
 //! The only crate that reads files and variables for configuration, speaks HTTP to clients, and prints.
 
+pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod environment;
