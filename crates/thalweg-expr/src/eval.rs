@@ -157,9 +157,14 @@ fn lifted(
         }
         match call_row(function.nulls, call, &values, cx) {
             Ok(value) => out.push_value(&value),
-            Err(error) => out.push_error(error),
+            Err(error) => out.push_error(named(function.name, &error)),
         }
     })
+}
+
+/// A function's error as upstream words it.
+pub(crate) fn named(function: &str, error: &RowError) -> RowError {
+    RowError::text(format!("call func {function} error: {error}"))
 }
 
 /// Calls a row function behind its null rule (functions.md 1.3).

@@ -1,5 +1,7 @@
 //! Functions: a row of the table each, or somebody else's behind [`RemoteFunction`].
 
+mod check;
+
 use std::fmt;
 use std::sync::Arc;
 

@@ -1,12 +1,45 @@
-//! Built-in functions, one file a family. This file holds the table of tables and nothing else.
+//! Built-in functions, one file a family. This file holds the table of tables and how its rows are written.
 
-use crate::function::Function;
+use crate::function::{Arg, ArgKind, Function};
+
+/// Rows of scalar functions: name, aliases, arguments, null rule, function, summary, examples.
+macro_rules! functions {
+    ($family:ident $(
+        $name:literal $([$($alias:literal),*])? ($args:expr) $nulls:ident $call:expr,
+        $summary:literal, $examples:expr;
+    )*) => {
+        /// The table.
+        pub(super) const TABLE: &[crate::function::Function] = &[$(
+            crate::function::Function {
+                name: $name,
+                aliases: &[$($($alias),*)?],
+                args: $args,
+                kind: crate::function::FunctionKind::Row($call),
+                nulls: crate::function::Nulls::$nulls,
+                doc: crate::function::Doc {
+                    family: crate::function::Family::$family,
+                    summary: $summary,
+                    examples: $examples,
+                },
+            },
+        )*];
+    };
+}
 
 mod aggregate;
 mod analytic;
+mod args;
+mod math;
+mod text;
 
 /// Every family's table.
-pub const TABLES: &[&[Function]] = &[aggregate::TABLE, analytic::TABLE];
+pub const TABLES: &[&[Function]] =
+    &[aggregate::TABLE, analytic::TABLE, math::TABLE, text::TABLE, text::PATTERNS];
+
+const NONE: &[Arg] = &[];
+const ANY: &[Arg] = &[Arg::new("x", ArgKind::Any)];
+const NUMBER: &[Arg] = &[Arg::new("x", ArgKind::Number)];
+const TEXT: &[Arg] = &[Arg::new("text", ArgKind::Text)];
 
 #[cfg(test)]
 mod tests;

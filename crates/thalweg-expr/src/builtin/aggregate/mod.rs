@@ -6,13 +6,12 @@ mod moments;
 mod rank;
 mod rows;
 
-use thalweg_core::RowError;
-
 use self::extreme::Extreme;
 use self::fold::accumulator;
 use self::moments::{Avg, Count, Spread, Sum};
 use self::rank::{Median, Percentile};
 use self::rows::{Collect, Deduplicate, LastValue, MergeAgg};
+use crate::eval::named;
 use crate::function::{Arg, ArgKind, Doc, Family, Function, FunctionKind, Nulls};
 
 const NUMBER: &[Arg] = &[Arg::new("x", ArgKind::Number)];
@@ -257,11 +256,6 @@ pub(super) const TABLE: &[Function] = &[
 
 const fn row(name: &'static str, args: &'static [Arg], kind: FunctionKind, doc: Doc) -> Function {
     Function { name, aliases: &[], args, kind, nulls: Nulls::Own, doc }
-}
-
-/// An aggregate's error as upstream words it.
-fn named(function: &str, error: &RowError) -> RowError {
-    RowError::text(format!("call func {function} error: {error}"))
 }
 
 #[cfg(test)]

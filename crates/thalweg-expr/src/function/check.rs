@@ -1,0 +1,102 @@
+//! Number and kinds of arguments, judged when a statement is planned, in upstream's words. Only literals are judged
+//! (functions.md 1.2); what the table calls a literal must be one.
+
+use thalweg_core::{Diagnostic, ErrorCode, Value};
+
+use super::{Arg, ArgKind, ArgShape, Function};
+
+impl Function {
+    /// Whether these arguments are acceptable.
+    ///
+    /// # Errors
+    /// `validate function <name> error: <what is wrong>`.
+    pub fn check_args(&self, args: &[ArgShape]) -> Result<(), Diagnostic> {
+        self.mistake(args).map_or(Ok(()), |cause| {
+            let message = format!("validate function {} error: {cause}", self.name);
+            Err(Diagnostic::new(ErrorCode::SqlParse, message))
+        })
+    }
+
+    fn mistake(&self, args: &[ArgShape]) -> Option<String> {
+        let required = self.args.iter().filter(|arg| !arg.optional).count();
+        let repeats = self.args.last().is_some_and(|arg| arg.repeated);
+        if args.len() < required || args.len() > self.args.len() && !repeats {
+            return Some(self.wrong_count(args.len(), required, repeats));
+        }
+        args.iter().enumerate().find_map(|(i, shape)| {
+            let arg = self.args.get(i).or(self.args.last())?;
+            let expected = refusal(arg, shape)?;
+            Some(format!("Expect {expected} type for parameter {}", i + 1))
+        })
+    }
+
+    /// Upstream words this differently for nearly every function.
+    fn wrong_count(&self, found: usize, required: usize, repeats: bool) -> String {
+        let most = self.args.len();
+        match self.name {
+            "substring" => "the arguments for substring should be 2 or 3".to_owned(),
+            "round" | "log" => "Expect 1 or 2 arguments only".to_owned(),
+            "array_join" | "sequence" => format!("Expect two or three arguments but found {found}."),
+            "lag" => format!("expect one two or three args but got {found}"),
+            "latest" => format!("expect one or two args but got {found}"),
+            name if name.starts_with("acc_") => "Expect 1 or 3 arguments only".to_owned(),
+            _ if repeats => format!("Expect at least {required} arguments but found {found}."),
+            _ if most == required => format!("Expect {required} arguments but found {found}."),
+            _ => format!("Expect {required} to {most} arguments but found {found}."),
+        }
+    }
+}
+
+/// What the argument should have been.
+fn refusal(arg: &Arg, shape: &ArgShape) -> Option<&'static str> {
+    let needs_literal = matches!(arg.kind, ArgKind::LiteralInt | ArgKind::LiteralText | ArgKind::LiteralBool);
+    let fits = match (shape, arg.kind) {
+        (ArgShape::Literal(Value::Null), _) | (_, ArgKind::Any) => true,
+        (ArgShape::Literal(value), ArgKind::Number) => matches!(value, Value::Int(_) | Value::Float(_)),
+        (ArgShape::Literal(value), ArgKind::Int | ArgKind::LiteralInt) => matches!(value, Value::Int(_)),
+        (ArgShape::Literal(value), ArgKind::Text | ArgKind::LiteralText) => matches!(value, Value::Str(_)),
+        (ArgShape::Literal(value), ArgKind::Bool | ArgKind::LiteralBool) => matches!(value, Value::Bool(_)),
+        (ArgShape::Literal(value), ArgKind::Array | ArgKind::Object) => !matches!(value, Value::Bool(_)),
+        (ArgShape::Literal(value), ArgKind::Time) => !matches!(value, Value::Bool(_)),
+        _ => !needs_literal,
+    };
+    let expected = match arg.kind {
+        ArgKind::Any => "any",
+        ArgKind::Number => "number - float or int",
+        ArgKind::Int | ArgKind::LiteralInt => "int",
+        ArgKind::Text | ArgKind::LiteralText => "string",
+        ArgKind::Bool | ArgKind::LiteralBool => "bool",
+        ArgKind::Array => "array",
+        ArgKind::Object => "object",
+        ArgKind::Time => "datetime",
+    };
+    (!fits).then_some(expected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::builtin;
+
+    #[test]
+    fn mistakes_are_worded_as_upstream_does() {
+        let text = |text: &str| ArgShape::Literal(Value::text(text));
+        let column = || ArgShape::Column { source: None, name: "a".into() };
+        for (name, args, expected) in [
+            ("substring", vec![column()], "the arguments for substring should be 2 or 3"),
+            ("round", vec![column(), column(), column()], "Expect 1 or 2 arguments only"),
+            ("upper", vec![ArgShape::Literal(Value::Int(5))], "Expect string type for parameter 1"),
+            ("pi", vec![column()], "Expect 0 arguments but found 1."),
+            ("count", vec![], "Expect 1 arguments but found 0."),
+            ("lag", vec![], "expect one two or three args but got 0"),
+            ("abs", vec![text("x")], "Expect number - float or int type for parameter 1"),
+            ("sum", vec![text("x")], "Expect number - float or int type for parameter 1"),
+            ("last_value", vec![column()], "Expect 2 arguments but found 1."),
+        ] {
+            let function = builtin(name).expect("it is in the table");
+            let message = function.check_args(&args).map_err(|mistake| mistake.message);
+            assert_eq!(message, Err(format!("validate function {name} error: {expected}")));
+        }
+        assert!(builtin("abs").expect("it is in the table").check_args(&[column()]).is_ok());
+    }
+}
