@@ -18,7 +18,7 @@ mod validate;
 use thalweg_core::Diagnostic;
 use thalweg_sql::ast;
 
-pub use thalweg_sql::ast::{JoinKind, TimeUnit};
+pub use thalweg_sql::ast::{JoinKind, SourceKind, TimeUnit};
 
 pub use logical::{Kind, Node, Plan, PlanOptions, Resolver, StreamDef};
 

@@ -20,6 +20,8 @@ mod ruleset;
 mod running;
 mod runtime;
 mod shard;
+#[cfg(test)]
+mod testing;
 mod topology;
 
 pub use compile::CompiledRule;

@@ -123,6 +123,7 @@ impl<B: Bucket> Queue<B> {
             return (Offer::Stopped, 0);
         }
         let mut dropped = 0;
+        let was_empty = state.bucket.is_empty();
         while self.lacks_room(&state.bucket, bytes) {
             if when_full == WhenFull::Refuse {
                 return (Offer::Full, dropped);
@@ -132,7 +133,7 @@ impl<B: Bucket> Queue<B> {
                 count => dropped += count,
             }
         }
-        self.put(state, put);
+        self.put(state, was_empty, put);
         (Offer::Accepted, dropped)
     }
 
@@ -146,12 +147,12 @@ impl<B: Bucket> Queue<B> {
         if state.is_closed {
             return false;
         }
-        self.put(state, put);
+        let was_empty = state.bucket.is_empty();
+        self.put(state, was_empty, put);
         true
     }
 
-    fn put(&self, mut state: MutexGuard<'_, State<B>>, put: impl FnOnce(&mut B)) {
-        let was_empty = state.bucket.is_empty();
+    fn put(&self, mut state: MutexGuard<'_, State<B>>, was_empty: bool, put: impl FnOnce(&mut B)) {
         put(&mut state.bucket);
         let is_empty = state.bucket.is_empty();
         self.waiting.store(state.bucket.n_messages(), Relaxed);

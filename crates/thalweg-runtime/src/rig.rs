@@ -301,3 +301,6 @@ impl Rig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
