@@ -37,7 +37,8 @@ pub(super) enum Stage {
 /// An alias whose value is computed once and kept in a slot.
 #[derive(Debug)]
 pub(super) struct Computed {
-    alias: usize,
+    /// `None`: not an alias, needed in a slot for another reason.
+    alias: Option<usize>,
     pub slot: Slot,
     pub expr: Expr,
     pub stage: Stage,
@@ -142,7 +143,7 @@ impl<'q> Binder<'q, '_> {
             }
         };
         let is_ready = |computed: &Computed| !(computed.reads_analytic && place.analytic.is_some());
-        let mut own = self.computed.iter_mut().filter(|computed| computed.alias == index);
+        let mut own = self.computed.iter_mut().filter(|computed| computed.alias == Some(index));
         let found = own.find(|computed| is_same(computed) && is_ready(computed))?;
         found.stage = found.stage.min(stage);
         found.n_uses += 1;
@@ -157,8 +158,10 @@ impl<'q> Binder<'q, '_> {
     fn may_compute(&self, value: &Expr, place: Place<'q>) -> bool {
         let slots = rewrite::slots(value);
         let reads_analytic = self.reads_analytic(&slots);
-        let reads_row_number = self.row_numbers.iter().any(|site| slots.contains(&site.slot));
-        self.may_use(place) && !reads_row_number && !(reads_analytic && place.analytic.is_some())
+        let numbers = self.row_numbers.iter().map(|site| site.slot);
+        let mut late = numbers.chain(self.late_analytic.iter().map(|(slot, _)| *slot));
+        let reads_late = late.any(|slot| slots.contains(&slot));
+        self.may_use(place) && !reads_late && !(reads_analytic && place.analytic.is_some())
     }
 
     fn reads_analytic(&self, slots: &BTreeSet<Slot>) -> bool {
@@ -194,13 +197,30 @@ impl<'q> Binder<'q, '_> {
         let name = Arc::clone(&self.aliases[index].name.text);
         let slot = self.new_named_slot(&name);
         self.computed.push(Computed {
-            alias: index,
+            alias: Some(index),
             slot,
             expr,
             stage: stage(place),
             n_uses: 1,
             reads_analytic,
             aggregates: has_aggregates.then_some(place.clause),
+        });
+        slot
+    }
+
+    /// A slot for a value of the result.
+    pub(super) fn compute_result(&mut self, name: &str, expr: Expr) -> Slot {
+        let slot = self.new_named_slot(name);
+        let (stage, aggregates) = (Stage::Result, None);
+        let n_uses = 1;
+        self.computed.push(Computed {
+            alias: None,
+            slot,
+            expr,
+            stage,
+            n_uses,
+            reads_analytic: false,
+            aggregates,
         });
         slot
     }
@@ -219,7 +239,7 @@ impl<'q> Binder<'q, '_> {
         let mut inlined = BTreeMap::new();
         for mut computed in std::mem::take(&mut self.computed) {
             computed.expr = rewrite::substitute(computed.expr, &inlined);
-            if computed.n_uses == 1 {
+            if computed.n_uses == 1 && computed.alias.is_some() {
                 inlined.insert(computed.slot, computed.expr);
             } else {
                 self.computed.push(computed);

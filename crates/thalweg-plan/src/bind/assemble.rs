@@ -198,12 +198,12 @@ impl Builder<'_, '_, '_> {
         {
             branch = self.on_top(branch, Kind::Limit(limit), &[]);
         }
+        branch = self.late_analytic(branch);
         let columns: Vec<OutputColumn> =
             columns.into_iter().map(|column| self.place_output(column, &branch)).collect();
         let names = columns.iter().map(|column| match column {
             OutputColumn::One { name, .. } => &**name,
-            OutputColumn::Spread { .. } => "*",
-            OutputColumn::Keyed { .. } => "",
+            OutputColumn::Spread { .. } | OutputColumn::Keyed { .. } => "*",
         });
         let schema = Arc::new(Schema::computed(names));
         let node = node(Kind::Project(columns), vec![branch.node], Arc::clone(&schema));
@@ -214,6 +214,17 @@ impl Builder<'_, '_, '_> {
                 self::node(kind, vec![node], schema)
             }
         }
+    }
+
+    /// State over the rows that are projected.
+    fn late_analytic(&self, branch: Branch) -> Branch {
+        let (slots, calls): (Vec<Slot>, Vec<AnalyticCall>) =
+            self.binder.late_analytic.iter().cloned().unzip();
+        if calls.is_empty() {
+            return branch;
+        }
+        let calls = calls.iter().map(|call| self.place_analytic(call, &branch.layout)).collect();
+        self.on_top(branch, Kind::Analytic(calls), &slots)
     }
 
     /// Scans and what looks at single events, the window, the joins of streams and scan tables.

@@ -130,13 +130,14 @@ fn check_builtin(function: &Function, shapes: &[ArgShape]) -> Result<(), Diagnos
     let required = function.args.iter().filter(|arg| !arg.optional).count();
     let most =
         if function.args.last().is_some_and(|arg| arg.repeated) { usize::MAX } else { function.args.len() };
-    if shapes.len() < required || shapes.len() > most {
-        let found = shapes.len();
-        return wrong(match most {
-            usize::MAX => format!("Expect at least {required} arguments but found {found}."),
-            _ if most == required => format!("Expect {required} arguments but found {found}."),
-            _ => format!("Expect {required} to {most} arguments but found {found}."),
-        });
+    let found = shapes.len();
+    let is_odd_pair = function.name.starts_with("acc_") && found == 2;
+    if found < required || found > most || is_odd_pair {
+        return wrong(arity_text(function.name, required, most, found));
+    }
+    // A computed distance is fine, a column is not: it is fixed at the first event.
+    if let ("lag", Some(ArgShape::Column { .. })) = (function.name, shapes.get(1)) {
+        return wrong("Expect int type for parameter 2".to_owned());
     }
     for (index, shape) in shapes.iter().enumerate() {
         let Some(arg) = function.args.get(index).or(function.args.last()) else { break };
@@ -145,6 +146,22 @@ fn check_builtin(function: &Function, shapes: &[ArgShape]) -> Result<(), Diagnos
         }
     }
     Ok(())
+}
+
+/// Upstream's text for a wrong number of arguments.
+fn arity_text(name: &str, required: usize, most: usize, found: usize) -> String {
+    match name {
+        "substring" => "the arguments for substring should be 2 or 3".to_owned(),
+        "lag" => format!("expect one two or three args but got {found}"),
+        "latest" => format!("expect one or two args but got {found}"),
+        "had_changed" => format!("expect more than one arg but got {found}"),
+        "changed_cols" => format!("expect more than two args but got {found}"),
+        _ if name.starts_with("acc_") => format!("Expect 1/3 arguments but found {found}."),
+        _ if most == required => format!("Expect {required} arguments but found {found}."),
+        _ if most == usize::MAX => format!("Expect at least {required} arguments but found {found}."),
+        _ if most == required + 1 => format!("Expect {required} or {most} arguments only."),
+        _ => format!("Expect {required} to {most} arguments but found {found}."),
+    }
 }
 
 /// What the argument should be, if it is a literal of another kind. Only literals are judged (functions.md 1.2).

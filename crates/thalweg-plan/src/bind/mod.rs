@@ -25,7 +25,7 @@ use thalweg_sql::ast;
 use self::alias::{Alias, Computed};
 use self::call::{AggregateSite, AnalyticSite, RowNumberSite};
 use self::scope::{Role, Source};
-use crate::logical::{Plan, PlanOptions, Resolver};
+use crate::logical::{AnalyticCall, Plan, PlanOptions, Resolver};
 
 /// Plans a query without optimizing it. Node names are still missing.
 pub(crate) fn bind(
@@ -110,6 +110,8 @@ struct Binder<'q, 'w> {
     where_aggregates: Vec<AggregateSite>,
     aggregates: Vec<AggregateSite>,
     row_numbers: Vec<RowNumberSite>,
+    /// Analytic calls over what is projected.
+    late_analytic: Vec<(Slot, AnalyticCall)>,
     functions: HashMap<Arc<str>, Option<FunctionRef>>,
     /// The number of each call, by the place of its node in the tree.
     call_ids: HashMap<usize, u32>,
@@ -147,6 +149,7 @@ impl<'q, 'w> Binder<'q, 'w> {
             where_aggregates: Vec::new(),
             aggregates: Vec::new(),
             row_numbers: Vec::new(),
+            late_analytic: Vec::new(),
             functions: HashMap::new(),
             call_ids: HashMap::new(),
             hosts: BTreeSet::new(),

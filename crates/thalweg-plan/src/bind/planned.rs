@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use thalweg_core::{Diagnostic, Span};
+use thalweg_core::{BinaryOp, Diagnostic, Fields, Slot, Span, Value};
 use thalweg_expr::expr::Context;
 use thalweg_expr::{Expr, FunctionRef};
 use thalweg_sql::ast::{self, ExprKind};
 
 use super::function::in_parsing;
 use super::{Binder, Clause, Place};
+use crate::logical::AnalyticCall;
 
 impl<'q> Binder<'q, '_> {
     pub(super) fn planned(
@@ -44,8 +45,120 @@ impl<'q> Binder<'q, '_> {
                 context(Context::EventTime { of_window: self.is_aggregate && is_result && !is_row })
             }
             "row_number" => self.row_number(call, place),
+            "last_hit_count" | "last_hit_time" | "last_agg_hit_count" | "last_agg_hit_time" => {
+                self.hit(function.name(), call, span, place)
+            }
             name => self.fail(Diagnostic::plain(format!("function {name} is not supported yet")).at(span)),
         }
+    }
+
+    /// A-12, as far as it is known only at the projection how often there was a hit: calls in SELECT that neither
+    /// WHERE nor HAVING ask for. A hit is a row that is projected, a window of an ungrouped aggregate query likewise.
+    fn hit(&mut self, name: &str, call: &'q ast::Call, span: Span, place: Place<'q>) -> Option<Expr> {
+        let of_window = name.starts_with("last_agg");
+        let is_row = place.clause == Clause::Select && place.aggregate.is_none() && place.analytic.is_none();
+        let is_window = self.is_aggregate && self.select.group_by.is_empty();
+        if !is_row || of_window && !is_window {
+            let place =
+                if of_window { "SELECT of an aggregate query without GROUP BY columns" } else { "SELECT" };
+            let message = format!("function {name} is supported only in {place} yet");
+            return self.fail(Diagnostic::plain(message).at(span));
+        }
+        let one = Expr::Literal(Value::Int(1));
+        if name.ends_with("count") {
+            let so_far = self.late_analytic("acc_count", vec![one.clone()], &call.name)?;
+            return Some(Expr::Binary(BinaryOp::Minus, Box::new(Expr::Column(so_far)), Box::new(one)));
+        }
+        let time = Expr::Context(Context::EventTime { of_window });
+        let before = self.late_analytic("lag", vec![time, one, Expr::Literal(Value::Int(0))], &call.name)?;
+        Some(Expr::Column(before))
+    }
+
+    /// An analytic call over the rows that are projected.
+    fn late_analytic(&mut self, function: &str, args: Vec<Expr>, name: &ast::Name) -> Option<Slot> {
+        let function = self.function(&ast::Name { text: Arc::from(function), span: name.span })?;
+        let slot = self.new_named_slot(&name.text);
+        let call = AnalyticCall { function, args, partition_by: Vec::new(), when: None };
+        self.late_analytic.push((slot, call));
+        Some(slot)
+    }
+
+    /// `changed_cols(prefix, ignoreNull, x…)` as a SELECT field (A-11, S53): each column that changed since it was
+    /// last projected, under its name behind the prefix. A change to nothing is a null.
+    pub(super) fn changed_cols(
+        &mut self,
+        call: &'q ast::Call,
+        place: Place<'q>,
+    ) -> Option<Vec<(Arc<str>, Expr)>> {
+        let function = self.function(&call.name)?;
+        self.check_args(&function, call)?;
+        let [prefix, ignore_null, columns @ ..] = call.args.as_slice() else { return None };
+        let ExprKind::Literal(Value::Str(prefix)) = &prefix.kind else {
+            let mistake =
+                Diagnostic::plain("the prefix of changed_cols must be a text in quotes").at(prefix.span);
+            return self.fail(mistake);
+        };
+        let ignore_null = self.expr(ignore_null, place);
+        let mut changed = Vec::new();
+        for (name, value) in self.changed_values(columns, place)? {
+            let name = Arc::from(format!("{prefix}{name}"));
+            changed.push(self.changed(name, value, ignore_null.clone()?, &call.name)?);
+        }
+        Some(changed)
+    }
+
+    fn changed_values(
+        &mut self,
+        columns: &'q [ast::Expr],
+        place: Place<'q>,
+    ) -> Option<Vec<(Arc<str>, Expr)>> {
+        let mut values = Vec::new();
+        for column in columns {
+            if let ExprKind::Wildcard { qualifier, .. } = &column.kind {
+                for source in self.wildcard_sources(qualifier.as_ref())? {
+                    if self.sources[source].stream.columns.is_none() {
+                        let message = "changed_cols(*) on a stream without schema is not supported yet";
+                        return self
+                            .fail(Diagnostic::plain(message).at(column.span).help("name the columns"));
+                    }
+                    let slots = self.all_columns(source).into_iter();
+                    values.extend(slots.map(|(name, slot)| (name, Expr::Column(slot))));
+                }
+                continue;
+            }
+            let name = match &column.kind {
+                ExprKind::Name(parts) => parts.last().map(|part| Arc::clone(&part.text)),
+                ExprKind::Call(call) => Some(Arc::from(call.name.text.to_lowercase())),
+                _ => None,
+            };
+            let name = name.unwrap_or_else(|| Arc::from(format!("kuiper_field_{}", values.len())));
+            values.push((name, self.expr(column, place)?));
+        }
+        Some(values)
+    }
+
+    fn changed(
+        &mut self,
+        name: Arc<str>,
+        value: Expr,
+        ignore_null: Expr,
+        function: &ast::Name,
+    ) -> Option<(Arc<str>, Expr)> {
+        let slot = match value {
+            Expr::Column(slot) => slot,
+            other => self.compute_result(&name, other),
+        };
+        let has_changed =
+            self.late_analytic("had_changed", vec![ignore_null, Expr::Column(slot)], function)?;
+        let has_changed = Box::new(Expr::Column(has_changed));
+        let there = Expr::IsNull { negated: true, value: Box::new(Expr::Column(slot)) };
+        let to_value = Expr::Binary(BinaryOp::And, has_changed.clone(), Box::new(there));
+        let nothing = Value::map(Fields::from([(Arc::clone(&name), Value::Null)]));
+        let arms = vec![
+            (to_value, Expr::Object(vec![(Arc::clone(&name), slot)])),
+            (*has_changed, Expr::Literal(nothing)),
+        ];
+        Some((name, Expr::Case { value: None, arms, otherwise: None }))
     }
 
     /// `meta(k)`, `meta(s.k)`, `meta(k->m)`, `meta(*)`, `mqtt(topic)` (P-21). A plain name is a key, not a column.

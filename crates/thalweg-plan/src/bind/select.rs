@@ -37,15 +37,15 @@ impl<'q> Binder<'q, '_> {
                 self.wildcard(&mut output, qualifier.as_ref(), except, replace, place);
                 continue;
             }
+            if self.changed_field(&mut output, field, place) {
+                continue;
+            }
             let is_column = field.alias.is_none() && self.is_plain_column(&field.expr, place);
             let Some((expr, set)) = self.field(index, field, place) else { continue };
             if field.invisible || is_column && excepted.contains(&name) {
                 continue;
             }
-            if !output.names.insert(Arc::clone(&name)) {
-                let mistake =
-                    Diagnostic::plain(format!("duplicate field definition {name}")).at(field.expr.span);
-                self.note(mistake.help("give one of them another name with AS"));
+            if !self.claim(&mut output, &name, field) {
                 continue;
             }
             if let Some(function) = set {
@@ -63,6 +63,34 @@ impl<'q> Binder<'q, '_> {
             output.columns.push(OutputColumn::One { name: Arc::from("__meta"), expr, empty: Empty::Omit });
         }
         output
+    }
+
+    /// P-5: whether the name is still free.
+    fn claim(&mut self, output: &mut Output, name: &Arc<str>, field: &ast::SelectField) -> bool {
+        let is_free = output.names.insert(Arc::clone(name));
+        if !is_free {
+            let mistake = Diagnostic::plain(format!("duplicate field definition {name}")).at(field.expr.span);
+            self.note(mistake.help("give one of them another name with AS"));
+        }
+        is_free
+    }
+
+    /// A field that is a call of changed_cols, which makes columns of its own.
+    fn changed_field(&mut self, output: &mut Output, field: &'q ast::SelectField, place: Place<'q>) -> bool {
+        let ExprKind::Call(call) = &field.expr.kind else { return false };
+        if self.function(&call.name).is_none_or(|function| function.name() != "changed_cols") {
+            return false;
+        }
+        if let Some(alias) = &field.alias {
+            let mistake = Diagnostic::plain("changed_cols names its columns itself").at(alias.span);
+            self.note(mistake.help("leave AS out, and give it a prefix"));
+        }
+        for (name, expr) in self.changed_cols(call, place).unwrap_or_default() {
+            if self.claim(output, &name, field) && !field.invisible {
+                output.columns.push(OutputColumn::Keyed { expr });
+            }
+        }
+        true
     }
 
     /// P-3 and R-6.

@@ -60,22 +60,22 @@ impl<'q> Binder<'q, '_> {
         Some(match &written.kind {
             &ast::WindowKind::Tumbling { unit, length } => WindowKind::Tumbling {
                 unit,
-                length: self.length("tumblingwindow", "length", unit, length, 1, span)?,
+                length: self.length("length of tumblingwindow", unit, length, 1, span)?,
             },
             &ast::WindowKind::Hopping { unit, length, hop } => {
-                let length = self.length("hoppingwindow", "length", unit, length, 1, span);
-                let hop = self.length("hoppingwindow", "hop", unit, hop, 1, span);
+                let length = self.length("length of hoppingwindow", unit, length, 1, span);
+                let hop = self.length("hop of hoppingwindow", unit, hop, 1, span);
                 WindowKind::Hopping { unit, length: length?, hop: hop? }
             }
             &ast::WindowKind::Sliding { unit, length, delay } => {
-                let length = self.length("slidingwindow", "length", unit, length, 0, span);
-                let delay = self.length("slidingwindow", "delay", unit, delay.unwrap_or(0), 0, span);
+                let length = self.length("length of slidingwindow", unit, length, 0, span);
+                let delay = self.length("delay of slidingwindow", unit, delay.unwrap_or(0), 0, span);
                 WindowKind::Sliding { length: length?, delay: delay? }
             }
             &ast::WindowKind::Session { unit, max_duration, timeout } => {
                 let max_duration =
-                    self.length("sessionwindow", "maximum duration", unit, max_duration, 1, span);
-                let timeout = self.length("sessionwindow", "timeout", unit, timeout, 1, span);
+                    self.length("maximum duration of sessionwindow", unit, max_duration, 1, span);
+                let timeout = self.length("timeout of sessionwindow", unit, timeout, 1, span);
                 WindowKind::Session { unit, max_duration: max_duration?, timeout: timeout? }
             }
             &ast::WindowKind::Count { length, step } => self.count(length, step, span)?,
@@ -92,22 +92,14 @@ impl<'q> Binder<'q, '_> {
     }
 
     /// A length in milliseconds (W-21).
-    fn length(
-        &mut self,
-        window: &str,
-        what: &str,
-        unit: TimeUnit,
-        n_units: i64,
-        least: i64,
-        span: Span,
-    ) -> Option<i64> {
+    fn length(&mut self, what: &str, unit: TimeUnit, n_units: i64, least: i64, span: Span) -> Option<i64> {
         if n_units < least {
-            let message = format!("the {what} of {window} must be at least {least}, not {n_units}");
+            let message = format!("the {what} must be at least {least}, not {n_units}");
             return self.fail(in_parsing(message).at(span));
         }
         match n_units.checked_mul(unit.millis()) {
             Some(millis) => Some(millis),
-            None => self.fail(in_parsing(format!("the {what} of {window} is too long")).at(span)),
+            None => self.fail(in_parsing(format!("the {what} is too long")).at(span)),
         }
     }
 

@@ -87,7 +87,7 @@ fn define(create: &CreateSource) -> StreamDef {
     }
 }
 
-static DOC: Doc = Doc { family: Family::Other, summary: "", examples: &[] };
+const DOC: Doc = Doc { family: Family::Other, summary: "", examples: &[] };
 
 fn functions() -> BTreeMap<String, FunctionRef> {
     static FUNCTIONS: OnceLock<BTreeMap<String, FunctionRef>> = OnceLock::new();
@@ -138,7 +138,7 @@ fn function(name: &str, row: &Json) -> &'static Function {
         args: Box::leak(args.into_boxed_slice()),
         kind,
         nulls: Nulls::Own,
-        doc: &DOC,
+        doc: DOC,
     };
     Box::leak(Box::new(function))
 }
