@@ -24,7 +24,12 @@ pub static CONNECTORS: &[Connector] =
     &[log::CONNECTOR, memory::CONNECTOR, mqtt::CONNECTOR, nop::CONNECTOR, simulator::CONNECTOR];
 
 /// All formats.
-pub static FORMATS: &[&dyn Format] = &[&format::json::FORMAT];
+pub static FORMATS: &[&dyn Format] = &[
+    &format::binary::FORMAT,
+    &format::delimited::FORMAT,
+    &format::json::FORMAT,
+    &format::urlencoded::FORMAT,
+];
 
 #[cfg(test)]
 mod tests {

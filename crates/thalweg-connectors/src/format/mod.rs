@@ -1,6 +1,10 @@
 //! Data formats, one file or folder each.
 
+pub mod binary;
+pub mod delimited;
 pub mod json;
+mod row;
+pub mod urlencoded;
 
 use chrono_tz::Tz;
 use thalweg_core::{Diagnostic, Props};

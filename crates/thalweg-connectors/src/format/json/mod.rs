@@ -2,7 +2,7 @@
 
 mod decode;
 mod encode;
-mod typed;
+pub(super) mod typed;
 
 use std::sync::Arc;
 

@@ -150,7 +150,7 @@ fn type_name(data_type: &DataType) -> &'static str {
 }
 
 /// T-8, T-9: the current row's cell of a strictly checked column.
-pub(super) fn check_strict(
+pub(in crate::format) fn check_strict(
     wanted: &Wanted,
     slot: usize,
     (now, zone): (Timestamp, Tz),
