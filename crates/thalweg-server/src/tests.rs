@@ -1,4 +1,5 @@
 //! The REST interface over a real socket, against an engine in this process.
 
 mod client;
+mod rules;
 mod streams;

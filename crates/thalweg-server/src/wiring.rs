@@ -7,9 +7,10 @@ use thalweg_core::connector::Spawner;
 use thalweg_core::registry::{Registry, Shared};
 use thalweg_core::time::BoxFuture;
 use thalweg_core::{Clock, SystemClock};
-use thalweg_engine::store::{DiskStore, Store};
+use thalweg_engine::store::{DiskStore, Snapshots, Store};
 use thalweg_engine::{Engine, EngineConfig, Surroundings};
 use thalweg_expr::FunctionRegistry;
+use thalweg_runtime::{Runtime, RuntimeConfig};
 use tokio::runtime::Handle;
 
 use crate::config::Config;
@@ -30,9 +31,20 @@ pub(crate) fn connect(home: &Path, config: &Config, environment: &Environment) -
     let store: Arc<dyn Store> =
         Arc::new(DiskStore::open(&home.join("data/thalweg.redb")).map_err(|why| why.to_string())?);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let registry = Arc::new(Registry::new(thalweg_connectors::CONNECTORS, thalweg_connectors::FORMATS));
+    let shared = Arc::new(Shared::default());
+    let runtime = Runtime::start(RuntimeConfig {
+        shards: std::thread::available_parallelism().map_or(1, usize::from),
+        registry: Arc::clone(&registry),
+        shared: Arc::clone(&shared),
+        clock: Arc::clone(&clock),
+        home: home.to_owned(),
+        snapshots: Arc::new(Snapshots::new(Arc::clone(&store))),
+    })
+    .map_err(|why| why.to_string())?;
     let around = Surroundings {
-        registry: Arc::new(Registry::new(thalweg_connectors::CONNECTORS, thalweg_connectors::FORMATS)),
-        shared: Arc::new(Shared::default()),
+        registry,
+        shared,
         clock: Arc::clone(&clock),
         home: home.to_owned(),
         spawner: Arc::new(OnTokio(Handle::current())),
@@ -42,7 +54,7 @@ pub(crate) fn connect(home: &Path, config: &Config, environment: &Environment) -
         around,
         functions: FunctionRegistry::new(Vec::new()),
         profiles: Arc::new(FileProfiles::new(home, environment.clone())),
-        runner: Arc::new(NoRunner),
+        runner: Arc::new(runtime),
         rule_defaults: config.rule.clone(),
         sink_defaults: config.sink.clone(),
         zone: config.zone.clone(),
@@ -60,19 +72,4 @@ impl Spawner for OnTokio {
     fn spawn(&self, task: BoxFuture<'static, ()>) {
         self.0.spawn(task);
     }
-}
-
-/// Until the runtime is in the workspace: every rule is refused with this reason.
-struct NoRunner;
-
-#[async_trait::async_trait]
-impl thalweg_engine::rule::Runner for NoRunner {
-    fn compile(
-        &self,
-        _: thalweg_runtime::RuleSpec,
-    ) -> Result<Box<dyn thalweg_engine::rule::Ready>, thalweg_core::Diagnostic> {
-        Err(thalweg_core::Diagnostic::plain("rules cannot be run by this build yet"))
-    }
-
-    async fn shutdown(&self) {}
 }

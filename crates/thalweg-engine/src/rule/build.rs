@@ -93,6 +93,7 @@ impl Builder {
     pub fn build(&self, definition: &RuleDefinition) -> Result<Built, EngineError> {
         let (plan, sources) = self.plan(definition)?;
         let actions = definition.actions.iter().map(|action| {
+            self.check_sink(&action.kind)?;
             let resolved = props::sink(&self.connections, &self.sink_defaults, &action.kind, &action.props)?;
             Ok(ActionSpec {
                 kind: Arc::from(action.kind.as_str()),
@@ -112,6 +113,24 @@ impl Builder {
         Ok(Built { topology: ready.topology(), ready, needs })
     }
 
+    fn check_sink(&self, kind: &str) -> Result<(), EngineError> {
+        if self.registry.sink(kind).is_some() {
+            return Ok(());
+        }
+        let names = self.registry.names(|connector| connector.has_sink());
+        Err(unknown(format!("sink {kind} is not defined"), kind, &names))
+    }
+
+    fn check_source(&self, kind: &str, is_lookup: bool) -> Result<(), EngineError> {
+        let (found, names) = if is_lookup {
+            (self.registry.lookup(kind), self.registry.names(|connector| connector.has_lookup()))
+        } else {
+            (self.registry.source(kind), self.registry.names(|connector| connector.has_source()))
+        };
+        let what = if is_lookup { "lookup source type" } else { "source type" };
+        found.map(drop).ok_or_else(|| unknown(format!("{what} {kind} not found"), kind, &names))
+    }
+
     fn source(&self, definition: &RuleDefinition, name: &str) -> Result<SourceSpec, EngineError> {
         let missing = || {
             let text = format!("fail to get stream {name}, please check if stream is created");
@@ -128,11 +147,19 @@ impl Builder {
             warn!(rule = %definition.id, stream = name, "disableBufferFullDiscard on a shared stream pauses all its rules");
         }
         let kind = &entry.def.source_type;
+        self.check_source(kind, entry.def.is_lookup)?;
         let Resolved { props, connection } =
             props::source(self.profiles.as_ref(), &self.connections, kind, &entry.create)?;
         let gives_bytes = props::gives_bytes(&self.registry, kind, &props);
         Ok(SourceSpec { stream: Arc::new(entry.resolved(&props, gives_bytes)?), props, connection })
     }
+}
+
+/// An unknown connector, with the nearest known one.
+fn unknown(text: String, name: &str, known: &[String]) -> EngineError {
+    let hint = thalweg_core::diagnostic::nearest(name, known.iter().map(String::as_str));
+    let text = hint.map_or(text.clone(), |hint| format!("{text} (did you mean {hint}?)"));
+    EngineError::new(ErrorCode::Executor, text)
 }
 
 /// The planner's view of the world: the streams as this rule's properties make them, and all functions.
@@ -164,8 +191,10 @@ fn plan(
     options: &PlanOptions,
     world: &dyn Resolver,
 ) -> Result<Plan, EngineError> {
-    super::planner::plan(&definition.query, options, world)
-        .map_err(|mistakes| EngineError::from_text(&definition.sql, &mistakes))
+    thalweg_plan::plan(&definition.query, options, world).map_err(|mistakes| {
+        let code = mistakes.first().map_or(ErrorCode::Undefined, |first| first.code);
+        EngineError::new(code, thalweg_sql::parse_error(&definition.sql, &mistakes))
+    })
 }
 
 fn needs(

@@ -5,7 +5,6 @@ mod build;
 mod definition;
 mod entry;
 mod options;
-mod planner;
 mod rules;
 mod run;
 mod state;

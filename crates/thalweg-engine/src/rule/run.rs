@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use thalweg_core::{Diagnostic, time::BoxFuture};
-use thalweg_runtime::{NodeSnapshot, Outcome, RuleSpec, Snapshot, Topology};
+use thalweg_runtime::{
+    CompiledRule, NodeSnapshot, Outcome, RuleSpec, RunningRule, Runtime, Snapshot, Topology,
+};
 
 /// Builds runs.
 #[async_trait]
@@ -40,4 +42,54 @@ pub trait Run: Send + Sync {
 
     /// Stops it gracefully within `grace`.
     async fn stop(&self, grace: Duration);
+}
+
+/// The real one.
+#[async_trait]
+impl Runner for Arc<Runtime> {
+    fn compile(&self, spec: RuleSpec) -> Result<Box<dyn Ready>, Diagnostic> {
+        let rule = Runtime::compile(self, spec)?;
+        Ok(Box::new(Compiled { runtime: Arc::clone(self), rule }))
+    }
+
+    async fn shutdown(&self) {
+        Runtime::shutdown(self).await;
+    }
+}
+
+struct Compiled {
+    runtime: Arc<Runtime>,
+    rule: CompiledRule,
+}
+
+impl Ready for Compiled {
+    fn topology(&self) -> Topology {
+        self.rule.topology()
+    }
+
+    fn launch(self: Box<Self>, restore: Option<Snapshot>) -> Arc<dyn Run> {
+        Arc::new(self.runtime.launch(self.rule, restore))
+    }
+}
+
+#[async_trait]
+impl Run for RunningRule {
+    fn metrics(&self) -> Vec<NodeSnapshot> {
+        RunningRule::metrics(self)
+    }
+
+    fn ended(&self) -> BoxFuture<'static, Outcome> {
+        let mut outcome = self.outcome();
+        Box::pin(async move {
+            // The sender is gone only when the rule is.
+            outcome
+                .wait_for(|outcome| *outcome != Outcome::Running)
+                .await
+                .map_or(Outcome::Stopped, |end| end.clone())
+        })
+    }
+
+    async fn stop(&self, grace: Duration) {
+        RunningRule::stop(self, grace).await;
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use thalweg_core::state::{StateError, StateReader, StateWriter};
-use thalweg_runtime::Snapshot;
+use thalweg_runtime::{Snapshot, SnapshotStore};
 
 use super::{Change, Store, StoreError, Table};
 
@@ -61,6 +61,20 @@ impl Snapshots {
         let keys = self.store.scan(Table::Checkpoint, &prefix(rule))?.into_iter().map(|(key, _)| key);
         let changes: Vec<Change> = keys.map(|key| Change::Delete(Table::Checkpoint, key)).collect();
         if changes.is_empty() { Ok(()) } else { self.store.write(&changes) }
+    }
+}
+
+impl SnapshotStore for Snapshots {
+    fn save(&self, rule: &str, snapshot: &Snapshot) -> Result<(), String> {
+        Snapshots::save(self, rule, snapshot).map_err(|why| why.to_string())
+    }
+
+    fn newest(&self, rule: &str) -> Result<Option<Snapshot>, String> {
+        Snapshots::newest(self, rule).map_err(|why| why.to_string())
+    }
+
+    fn remove(&self, rule: &str) -> Result<(), String> {
+        Snapshots::remove(self, rule).map_err(|why| why.to_string())
     }
 }
 

@@ -87,6 +87,18 @@ impl Instance {
         self.post("/streams", &serde_json::json!({"sql": sql}).to_string()).await
     }
 
+    /// The status of a rule as soon as it is as wanted; it is asked for again and again, but not for ever.
+    pub(super) async fn status_when(&self, rule: &str, wanted: impl Fn(&Json) -> bool) -> Json {
+        let mut last = Json::Null;
+        for _ in 0..2_000 {
+            last = self.get(&format!("/rules/{rule}/status")).await.json();
+            if wanted(&last) {
+                return last;
+            }
+        }
+        panic!("rule {rule} did not get there: {last:#}");
+    }
+
     pub(super) async fn call(&self, method: &str, path: &str, body: &str) -> Answer {
         let url = format!("http://127.0.0.1:{}{path}", self.port());
         let (method, body) = (method.to_owned(), body.to_owned());
