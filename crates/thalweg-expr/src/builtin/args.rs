@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use thalweg_core::cast::{described, kind_name, plain_text, whole};
-use thalweg_core::{Cell, Fields, RowError, Value};
+use chrono::{DateTime, FixedOffset};
+use thalweg_core::cast::{described, plain_text, whole};
+use thalweg_core::{Cell, Fields, RowError, Timestamp, Value, moment};
 
 use crate::expr::EvalCx;
 
@@ -77,7 +78,14 @@ pub(super) fn defined(value: f64) -> Value {
     if value.is_nan() { Value::Null } else { Value::Float(value) }
 }
 
-/// The name of a value's kind.
-pub(super) fn kind(value: &Value) -> &'static str {
-    kind_name(&Cell::of(value))
+/// A moment: an instant, milliseconds, or text (functions.md 9.1). Text with an offset keeps it.
+pub(super) fn time(value: &Value, cx: &EvalCx<'_>) -> Result<DateTime<FixedOffset>, RowError> {
+    let found = match value {
+        Value::Time(time) => moment::local(*time, cx.zone),
+        Value::Int(millis) => moment::local(Timestamp(*millis), cx.zone),
+        Value::Float(millis) => moment::local(Timestamp(*millis as i64), cx.zone),
+        Value::Str(text) => moment::parse_near(text, cx.zone, cx.now),
+        _ => None,
+    };
+    found.ok_or_else(|| cannot(value, "datetime"))
 }

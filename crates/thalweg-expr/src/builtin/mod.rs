@@ -29,12 +29,25 @@ macro_rules! functions {
 mod aggregate;
 mod analytic;
 mod args;
+mod array;
+mod convert;
 mod math;
+mod object;
+mod other;
 mod text;
 
 /// Every family's table.
-pub const TABLES: &[&[Function]] =
-    &[aggregate::TABLE, analytic::TABLE, math::TABLE, text::TABLE, text::PATTERNS];
+pub const TABLES: &[&[Function]] = &[
+    aggregate::TABLE,
+    analytic::TABLE,
+    math::TABLE,
+    text::TABLE,
+    text::PATTERNS,
+    convert::TABLE,
+    array::TABLE,
+    object::TABLE,
+    other::TABLE,
+];
 
 const NONE: &[Arg] = &[];
 const ANY: &[Arg] = &[Arg::new("x", ArgKind::Any)];

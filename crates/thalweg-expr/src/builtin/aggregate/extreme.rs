@@ -62,6 +62,18 @@ impl<const MAX: bool> Extreme<MAX> {
     }
 }
 
+/// The best of some values.
+pub(super) fn of<const MAX: bool>(items: &[Value], cx: &EvalCx<'_>) -> Result<Value, RowError> {
+    let mut best = Extreme::<MAX>::default();
+    items.iter().for_each(|item| best.offer(Cell::of(item)));
+    let mut out = Column::new();
+    best.finish(&mut out, cx);
+    match out.cell(0) {
+        Cell::Error(error) => Err(error.clone()),
+        cell => Ok(cell.to_value()),
+    }
+}
+
 fn is_nan(cell: &Cell<'_>) -> bool {
     matches!(cell, Cell::Float(value) if value.is_nan())
 }

@@ -6,12 +6,15 @@ mod moments;
 mod rank;
 mod rows;
 
+use thalweg_core::{RowError, Value};
+
 use self::extreme::Extreme;
 use self::fold::accumulator;
 use self::moments::{Avg, Count, Spread, Sum};
 use self::rank::{Median, Percentile};
 use self::rows::{Collect, Deduplicate, LastValue, MergeAgg};
 use crate::eval::named;
+use crate::expr::EvalCx;
 use crate::function::{Arg, ArgKind, Doc, Family, Function, FunctionKind, Nulls};
 
 const NUMBER: &[Arg] = &[Arg::new("x", ArgKind::Number)];
@@ -256,6 +259,16 @@ pub(super) const TABLE: &[Function] = &[
 
 const fn row(name: &'static str, args: &'static [Arg], kind: FunctionKind, doc: Doc) -> Function {
     Function { name, aliases: &[], args, kind, nulls: Nulls::Own, doc }
+}
+
+/// `max` of a list.
+pub(super) fn greatest(items: &[Value], cx: &EvalCx<'_>) -> Result<Value, RowError> {
+    extreme::of::<true>(items, cx)
+}
+
+/// `min` of a list.
+pub(super) fn least(items: &[Value], cx: &EvalCx<'_>) -> Result<Value, RowError> {
+    extreme::of::<false>(items, cx)
 }
 
 #[cfg(test)]
