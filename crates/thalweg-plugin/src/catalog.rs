@@ -42,9 +42,8 @@ impl Entries {
 
     /// Takes all symbols of a plugin away.
     pub(crate) fn disown(&mut self, plugin: &str) -> Vec<(Kind, String)> {
-        let (gone, kept) = std::mem::take(&mut self.owners)
-            .into_iter()
-            .partition(|(_, owner)| owner == plugin);
+        let (gone, kept) =
+            std::mem::take(&mut self.owners).into_iter().partition(|(_, owner)| owner == plugin);
         self.owners = kept;
         let gone: BTreeMap<(Kind, String), String> = gone;
         gone.into_keys().collect()
@@ -53,11 +52,7 @@ impl Entries {
 
 impl Catalog {
     pub(crate) fn new(config: Arc<HostConfig>) -> Arc<Self> {
-        Arc::new(Self {
-            config,
-            entries: RwLock::default(),
-            channels: Mutex::default(),
-        })
+        Arc::new(Self { config, entries: RwLock::default(), channels: Mutex::default() })
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Entries> {

@@ -12,9 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Whether an url can name a package at all.
 pub(crate) fn is_package_url(url: &str) -> bool {
-    let rest = ["http://", "https://", "file://"]
-        .iter()
-        .find_map(|scheme| url.strip_prefix(scheme));
+    let rest = ["http://", "https://", "file://"].iter().find_map(|scheme| url.strip_prefix(scheme));
     rest.is_some_and(|rest| !rest.is_empty()) && url.ends_with(".zip")
 }
 
@@ -27,13 +25,9 @@ pub(crate) fn download(url: &str, target: &Path, config: &HostConfig) -> Result<
             File::open(&path).and_then(|from| write(from, target))
         }
         None => {
-            let settings = ureq::Agent::config_builder()
-                .timeout_global(Some(PATIENCE))
-                .build();
-            let response = ureq::Agent::new_with_config(settings)
-                .get(url)
-                .call()
-                .map_err(|error| error.to_string())?;
+            let settings = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).build();
+            let response =
+                ureq::Agent::new_with_config(settings).get(url).call().map_err(|error| error.to_string())?;
             write(response.into_body().into_reader(), target)
         }
     };
@@ -53,14 +47,7 @@ fn allowed(path: &Path, config: &HostConfig) -> Result<(), String> {
         (Ok(path), Ok(uploads)) => path.starts_with(uploads),
         _ => false,
     };
-    if inside {
-        Ok(())
-    } else {
-        Err(format!(
-            "file access outside of {} is not allowed",
-            uploads.display()
-        ))
-    }
+    if inside { Ok(()) } else { Err(format!("file access outside of {} is not allowed", uploads.display())) }
 }
 
 /// `%20` and the like.
@@ -94,14 +81,7 @@ mod tests {
         for good in ["http://x/a.zip", "https://x/a.zip", "file:///tmp/a.zip"] {
             assert!(is_package_url(good), "{good}");
         }
-        for bad in [
-            "",
-            "a.zip",
-            "ftp://x/a.zip",
-            "http://x/a.tar",
-            "file://",
-            "/tmp/a.zip",
-        ] {
+        for bad in ["", "a.zip", "ftp://x/a.zip", "http://x/a.tar", "file://", "/tmp/a.zip"] {
             assert!(!is_package_url(bad), "{bad}");
         }
         assert_eq!(decode("/a%20b/%zz"), PathBuf::from("/a b/%zz"));

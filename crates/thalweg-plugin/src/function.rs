@@ -30,11 +30,7 @@ pub(crate) struct PluginFunction {
 
 impl PluginFunction {
     pub(crate) fn new(catalog: Arc<Catalog>, name: &str, plugin: Arc<str>) -> Self {
-        Self {
-            catalog,
-            name: name.to_owned(),
-            plugin,
-        }
+        Self { catalog, name: name.to_owned(), plugin }
     }
 
     /// Asks something that is not a call for a row.
@@ -77,15 +73,8 @@ impl RemoteFunction for PluginFunction {
                 Ok(is_aggregate)
             }
             _ => {
-                let text = answer
-                    .result
-                    .as_str()
-                    .map_or_else(|| answer.result.to_string(), str::to_owned);
-                let text = format!(
-                    "function {}: is_aggregate failed: {}",
-                    self.name,
-                    wire::last_line(&text)
-                );
+                let text = answer.result.as_str().map_or_else(|| answer.result.to_string(), str::to_owned);
+                let text = format!("function {}: is_aggregate failed: {}", self.name, wire::last_line(&text));
                 Err(Diagnostic::new(ErrorCode::Executor, text))
             }
         }
@@ -96,21 +85,12 @@ impl RemoteFunction for PluginFunction {
         if answer.state {
             return Ok(());
         }
-        let text = answer
-            .result
-            .as_str()
-            .map_or_else(|| answer.result.to_string(), str::to_owned);
+        let text = answer.result.as_str().map_or_else(|| answer.result.to_string(), str::to_owned);
         Err(Diagnostic::plain(wire::last_line(&text)))
     }
 
     fn call(&self, frame: &Frame<'_>, out: &mut Column, cx: &CallCx<'_>) {
-        let mut call = Call {
-            function: self,
-            frame,
-            cx,
-            writer: ExecWriter::new(cx),
-            channel: None,
-        };
+        let mut call = Call { function: self, frame, cx, writer: ExecWriter::new(cx), channel: None };
         match frame.groups {
             None => call.rows(out),
             Some((groups, n_groups)) => call.groups(groups, n_groups, out),
@@ -170,23 +150,20 @@ impl Call<'_> {
 
     /// One call: one cell.
     fn send(&mut self, out: &mut Column) {
-        let answer = self
-            .exchange()
-            .and_then(|answer| match (answer.state, answer.result) {
-                (true, result) => Ok(wire::value(&result)),
-                (false, serde_json::Value::Null) => Ok(thalweg_core::Value::Null),
-                (false, serde_json::Value::String(text)) => {
-                    debug!(rule = self.cx.rule, function = self.function.name, "{text}");
-                    Err(wire::last_line(&text).to_owned())
-                }
-                (false, other) => Err(other.to_string()),
-            });
+        let answer = self.exchange().and_then(|answer| match (answer.state, answer.result) {
+            (true, result) => Ok(wire::value(&result)),
+            (false, serde_json::Value::Null) => Ok(thalweg_core::Value::Null),
+            (false, serde_json::Value::String(text)) => {
+                debug!(rule = self.cx.rule, function = self.function.name, "{text}");
+                Err(wire::last_line(&text).to_owned())
+            }
+            (false, other) => Err(other.to_string()),
+        });
         match answer {
             Ok(value) => out.push_value(&value),
-            Err(text) => out.push_error(RowError::text(format!(
-                "call func {} error: {text}",
-                self.function.name
-            ))),
+            Err(text) => {
+                out.push_error(RowError::text(format!("call func {} error: {text}", self.function.name)))
+            }
         }
     }
 
@@ -225,21 +202,9 @@ impl FunctionChannel {
         }
         let rep = Rep::listen(&function_path(name), plugin.socket_options(), wire::is_keepalive);
         let rep = rep.map_err(|error| error.to_string())?;
-        let symbol = Arc::new(Symbol::new(
-            Kind::Function,
-            name,
-            "",
-            wire::function_control(name),
-        ));
+        let symbol = Arc::new(Symbol::new(Kind::Function, name, "", wire::function_control(name)));
         let name = name.to_owned();
-        Ok(Self {
-            name,
-            plugin,
-            symbol,
-            rep,
-            is_aggregate: Mutex::default(),
-            strikes: Mutex::default(),
-        })
+        Ok(Self { name, plugin, symbol, rep, is_aggregate: Mutex::default(), strikes: Mutex::default() })
     }
 
     pub(crate) fn plugin(&self) -> &Arc<Plugin> {
@@ -286,10 +251,8 @@ impl FunctionChannel {
         let mut strikes = self.strikes();
         match &result {
             Err(Failure::Late(_)) => {
-                let entry = strikes.entry(rule.to_owned()).or_insert(Strikes {
-                    count: 0,
-                    until: Deadline::never(),
-                });
+                let entry =
+                    strikes.entry(rule.to_owned()).or_insert(Strikes { count: 0, until: Deadline::never() });
                 entry.count += 1;
                 entry.until = Deadline::after(FAIL_FAST);
             }
@@ -305,14 +268,9 @@ impl FunctionChannel {
     }
 
     fn exchange_or_late(&self, request: &[u8], life: u64) -> Result<Answer, Failure> {
-        self.plugin
-            .start_symbol(&self.symbol, life)
-            .map_err(Failure::Other)?;
+        self.plugin.start_symbol(&self.symbol, life).map_err(Failure::Other)?;
         let config = &self.plugin.config;
-        let limits = Limits {
-            hand_over: config.send_timeout,
-            answer: config.recv_timeout,
-        };
+        let limits = Limits { hand_over: config.send_timeout, answer: config.recv_timeout };
         let (plugin, function) = (&self.plugin.name, &self.name);
         let message = self.rep.exchange(request, limits).map_err(|error| match error {
             ExchangeError::Timeout => Failure::Late(format!(

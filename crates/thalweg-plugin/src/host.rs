@@ -53,11 +53,7 @@ pub struct PluginHost {
 impl PluginHost {
     /// A host without plugins; see [`PluginHost::start_all`].
     pub fn new(config: HostConfig, registry: Arc<Registry>) -> Arc<Self> {
-        Arc::new(Self {
-            catalog: Catalog::new(Arc::new(config)),
-            registry,
-            busy: Mutex::default(),
-        })
+        Arc::new(Self { catalog: Catalog::new(Arc::new(config)), registry, busy: Mutex::default() })
     }
 
     fn config(&self) -> &HostConfig {
@@ -142,9 +138,9 @@ impl PluginHost {
             .and_then(|()| download(file, &zip, config));
         let result = match downloaded {
             Err(why) => Err(format!("fail to download file {file}: {why}")),
-            Ok(()) => self
-                .install_zip(&zip, name, request)
-                .map_err(|why| format!("fail to install plugin: {why}")),
+            Ok(()) => {
+                self.install_zip(&zip, name, request).map_err(|why| format!("fail to install plugin: {why}"))
+            }
         };
         // It may never have been written.
         let _ = fs::remove_file(&zip);
@@ -156,10 +152,7 @@ impl PluginHost {
         if let Some((kind, symbol, owner)) = self.catalog.read().taken(&manifest).into_iter().next()
             && !request.replace
         {
-            return Err(format!(
-                "{} {symbol} belongs to plugin {owner} already",
-                kind.noun()
-            ));
+            return Err(format!("{} {symbol} belongs to plugin {owner} already", kind.noun()));
         }
         let plugin = self.plugin(name);
         let old = plugin.package();
@@ -217,13 +210,7 @@ impl PluginHost {
     /// There is none of this name.
     pub fn delete(&self, name: &str) -> Result<(), PluginError> {
         let not_found = || PluginError::NotFound(name.to_owned());
-        let plugin = self
-            .catalog
-            .read()
-            .plugins
-            .get(name)
-            .cloned()
-            .ok_or_else(not_found)?;
+        let plugin = self.catalog.read().plugins.get(name).cloned().ok_or_else(not_found)?;
         let _busy = self.occupy(name)?;
         let package = plugin.package().ok_or_else(not_found)?;
         self.unregister(&plugin);
@@ -237,12 +224,7 @@ impl PluginHost {
     /// All installed plugins, by name.
     pub fn list(&self) -> Vec<PluginInfo> {
         let entries = self.catalog.read();
-        entries
-            .plugins
-            .values()
-            .filter_map(|plugin| plugin.package())
-            .map(|package| package.info())
-            .collect()
+        entries.plugins.values().filter_map(|plugin| plugin.package()).map(|package| package.info()).collect()
     }
 
     /// One installed plugin.
@@ -260,10 +242,8 @@ impl PluginHost {
     fn plugin(&self, name: &str) -> Arc<Plugin> {
         let mut entries = self.catalog.write();
         let config = &self.catalog.config;
-        let plugin = entries
-            .plugins
-            .entry(name.to_owned())
-            .or_insert_with(|| Plugin::new(name, Arc::clone(config)));
+        let plugin =
+            entries.plugins.entry(name.to_owned()).or_insert_with(|| Plugin::new(name, Arc::clone(config)));
         Arc::clone(plugin)
     }
 
@@ -273,9 +253,7 @@ impl PluginHost {
         let mut conflicts = Vec::new();
         for kind in Kind::ALL {
             for symbol in manifest.symbols(kind) {
-                let other = taken
-                    .iter()
-                    .find(|(taken_kind, name, _)| *taken_kind == kind && name == symbol);
+                let other = taken.iter().find(|(taken_kind, name, _)| *taken_kind == kind && name == symbol);
                 if let (Some((_, _, owner)), false) = (other, takes_over) {
                     conflicts.push(format!(
                         "plugin {}: {} {symbol} belongs to plugin {owner}",
@@ -288,12 +266,12 @@ impl PluginHost {
                 let key = format!("{}:{symbol}", kind.wire_name());
                 match kind {
                     Kind::Function => {}
-                    Kind::Source => self
-                        .registry
-                        .add_plugin(&key, Arc::new(SourceConnector::new(plugin, symbol))),
-                    Kind::Sink => self
-                        .registry
-                        .add_plugin(&key, Arc::new(SinkConnector::new(plugin, symbol))),
+                    Kind::Source => {
+                        self.registry.add_plugin(&key, Arc::new(SourceConnector::new(plugin, symbol)))
+                    }
+                    Kind::Sink => {
+                        self.registry.add_plugin(&key, Arc::new(SinkConnector::new(plugin, symbol)))
+                    }
                 }
             }
         }
@@ -302,8 +280,7 @@ impl PluginHost {
 
     fn unregister(&self, plugin: &Plugin) {
         for (kind, symbol) in self.catalog.write().disown(&plugin.name) {
-            self.registry
-                .remove_plugin(&format!("{}:{symbol}", kind.wire_name()));
+            self.registry.remove_plugin(&format!("{}:{symbol}", kind.wire_name()));
         }
     }
 
@@ -314,10 +291,7 @@ impl PluginHost {
                 "plugin {name} is being installed or removed by another request"
             )));
         }
-        Ok(Busy {
-            host: self,
-            name: name.to_owned(),
-        })
+        Ok(Busy { host: self, name: name.to_owned() })
     }
 }
 
@@ -335,11 +309,7 @@ struct Busy<'a> {
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        self.host
-            .busy
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.name);
+        self.host.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
     }
 }
 

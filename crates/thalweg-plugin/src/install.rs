@@ -27,9 +27,7 @@ pub(crate) fn open(zip: &Path, name: &str) -> Result<(Archive, Manifest), String
     match archive.by_name(&json) {
         Ok(mut entry) => drop(entry.read_to_end(&mut text).map_err(|error| error.to_string())?),
         Err(_) => {
-            return Err(format!(
-                "missing or invalid json file {json}, found {n_files} files in total"
-            ));
+            return Err(format!("missing or invalid json file {json}, found {n_files} files in total"));
         }
     }
     Ok((archive, Manifest::parse(&text, name)?))
@@ -55,12 +53,7 @@ impl Installation {
     ) -> Result<Self, String> {
         let dir = config.plugin_dir.join(&manifest.name);
         let old_dir = config.plugin_dir.join(format!(".{}.old", manifest.name));
-        let mut this = Self {
-            had_old: false,
-            dir,
-            old_dir,
-            files: Vec::new(),
-        };
+        let mut this = Self { had_old: false, dir, old_dir, files: Vec::new() };
         match this.fill(archive, manifest, config) {
             Ok(()) => Ok(this),
             Err(error) => {
@@ -79,10 +72,7 @@ impl Installation {
         let entries = check_entries(archive)?;
         let mut required = vec![PathBuf::from(&manifest.executable)];
         required.extend(
-            manifest
-                .symbols(Kind::Source)
-                .iter()
-                .map(|name| PathBuf::from(format!("sources/{name}.yaml"))),
+            manifest.symbols(Kind::Source).iter().map(|name| PathBuf::from(format!("sources/{name}.yaml"))),
         );
         for required in required {
             let required: PathBuf = required.components().collect();
@@ -90,8 +80,7 @@ impl Installation {
                 return Err(format!("missing {}", required.display()));
             }
         }
-        self.set_old_aside()
-            .map_err(|error| format!("cannot replace {}: {error}", self.dir.display()))?;
+        self.set_old_aside().map_err(|error| format!("cannot replace {}: {error}", self.dir.display()))?;
         for (index, path) in entries {
             let mut entry = archive.by_index(index).map_err(|error| error.to_string())?;
             let (mode, mut content) = (entry.unix_mode(), Vec::new());
@@ -130,10 +119,7 @@ impl Installation {
         }
         let mut command = Command::new("/bin/sh");
         command.arg(&script).args(paras).current_dir(&self.dir);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         os::detach(&mut command);
         let (sender, receiver) = mpsc::channel();
         // The thread that starts the script must outlive it.
@@ -160,10 +146,7 @@ impl Installation {
                 ));
             }
         };
-        let (out, err) = (
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr),
-        );
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         if !output.status.success() {
             return Err(format!("err:{} stdout:{out} stderr:{err}", output.status));
         }
@@ -219,15 +202,10 @@ fn check_entries(archive: &mut Archive) -> Result<Vec<(usize, PathBuf)>, String>
         let entry = archive.by_index(index).map_err(|error| error.to_string())?;
         let Some(path) = entry.enclosed_name() else {
             let name = entry.name().unwrap_or_default();
-            return Err(format!(
-                "invalid entry {name}: it would leave the plugin's folder"
-            ));
+            return Err(format!("invalid entry {name}: it would leave the plugin's folder"));
         };
         if entry.is_symlink() {
-            return Err(format!(
-                "invalid entry {}: symbolic links are not allowed",
-                path.display()
-            ));
+            return Err(format!("invalid entry {}: symbolic links are not allowed", path.display()));
         }
         if !entry.is_dir() {
             files.push((index, path.components().collect()));

@@ -97,10 +97,7 @@ impl Manifest {
 
     fn check(&self, name: &str) -> Result<(), String> {
         if self.name != name {
-            return Err(format!(
-                "invalid plugin, expect name '{name}' but got '{}'",
-                self.name
-            ));
+            return Err(format!("invalid plugin, expect name '{name}' but got '{}'", self.name));
         }
         if self.language.is_empty() {
             return Err("invalid plugin, missing language".to_owned());
@@ -112,21 +109,15 @@ impl Manifest {
             return Err("invalid plugin, must define at lease one source, sink or function".to_owned());
         }
         if self.language != "go" && self.language != "python" {
-            return Err(format!(
-                "invalid plugin, language '{}' is not supported",
-                self.language
-            ));
+            return Err(format!("invalid plugin, language '{}' is not supported", self.language));
         }
         match (self.virtual_env_type.as_str(), self.env.as_str()) {
             ("", _) => Ok(()),
-            ("conda" | "venv", "") => Err(format!(
-                "invalid plugin, virtualEnvType '{}' needs env",
-                self.virtual_env_type
-            )),
+            ("conda" | "venv", "") => {
+                Err(format!("invalid plugin, virtualEnvType '{}' needs env", self.virtual_env_type))
+            }
             ("conda" | "venv", _) => Ok(()),
-            (other, _) => Err(format!(
-                "invalid plugin, virtualEnvType '{other}' is not supported"
-            )),
+            (other, _) => Err(format!("invalid plugin, virtualEnvType '{other}' is not supported")),
         }
     }
 

@@ -46,22 +46,14 @@ impl Output {
         let read = move || {
             let mut pipe = BufReader::new(pipe);
             let mut line = Vec::new();
-            while (&mut pipe)
-                .take(LONGEST)
-                .read_until(b'\n', &mut line)
-                .is_ok_and(|n| n > 0)
-            {
+            while (&mut pipe).take(LONGEST).read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
                 output.note(&plugin, String::from_utf8_lossy(&line).trim_end(), is_error);
                 line.clear();
             }
             output.lock().n_open -= 1;
             output.closed.notify_all();
         };
-        if std::thread::Builder::new()
-            .name("plugin-output".to_owned())
-            .spawn(read)
-            .is_err()
-        {
+        if std::thread::Builder::new().name("plugin-output".to_owned()).spawn(read).is_err() {
             self.lock().n_open -= 1;
         }
     }
@@ -82,16 +74,10 @@ impl Output {
     /// The last line that says something, once the pipes are closed (or have had a moment to be).
     pub(crate) fn last_words(&self) -> Option<String> {
         let lines = self.lock();
-        let waited = self
-            .closed
-            .wait_timeout_while(lines, Duration::from_millis(200), |lines| lines.n_open > 0);
+        let waited =
+            self.closed.wait_timeout_while(lines, Duration::from_millis(200), |lines| lines.n_open > 0);
         let lines = waited.unwrap_or_else(PoisonError::into_inner).0;
-        lines
-            .kept
-            .iter()
-            .rev()
-            .find(|line| !line.trim().is_empty())
-            .map(|line| line.trim().to_owned())
+        lines.kept.iter().rev().find(|line| !line.trim().is_empty()).map(|line| line.trim().to_owned())
     }
 
     /// The lines kept, oldest first.

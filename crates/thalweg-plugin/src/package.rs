@@ -34,20 +34,13 @@ impl Package {
             .components()
             .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         if !inside {
-            return Err(format!(
-                "executable {} is not inside the plugin's folder",
-                manifest.executable
-            ));
+            return Err(format!("executable {} is not inside the plugin's folder", manifest.executable));
         }
         let executable: PathBuf = dir.join(&manifest.executable).components().collect();
         if !executable.is_file() {
             return Err(format!("missing {}", manifest.executable));
         }
-        Ok(Self {
-            manifest,
-            dir: dir.to_owned(),
-            executable,
-        })
+        Ok(Self { manifest, dir: dir.to_owned(), executable })
     }
 
     /// As the API shows it.
@@ -63,11 +56,7 @@ impl Package {
         };
         command.arg(ARGUMENT);
         let folder = self.executable.parent().unwrap_or(&self.dir);
-        command
-            .current_dir(folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         if self.manifest.language == "python"
             && self.manifest.use_bundled_sdk.unwrap_or(config.use_bundled_sdk)
         {
@@ -81,9 +70,7 @@ impl Package {
         let env = &self.manifest.env;
         if self.manifest.virtual_env_type == "conda" {
             let mut command = Command::new("conda");
-            command
-                .args(["run", "-n", env, interpreter])
-                .arg(&self.executable);
+            command.args(["run", "-n", env, interpreter]).arg(&self.executable);
             return command;
         }
         let mut command = match self.manifest.virtual_env_type.as_str() {

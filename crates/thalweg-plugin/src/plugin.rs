@@ -106,10 +106,7 @@ impl Plugin {
 
     pub(crate) fn wait<'a>(&self, state: MutexGuard<'a, State>, deadline: Deadline) -> MutexGuard<'a, State> {
         let wait = deadline.left_at_most(Duration::from_secs(3600));
-        self.changed
-            .wait_timeout(state, wait)
-            .unwrap_or_else(PoisonError::into_inner)
-            .0
+        self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0
     }
 
     fn symbols(&self) -> MutexGuard<'_, BTreeMap<(Kind, String), Arc<Symbol>>> {
@@ -125,11 +122,7 @@ impl Plugin {
     pub(crate) fn start(self: &Arc<Self>, package: Arc<Package>) -> Result<(), String> {
         let mut state = self.state();
         if state.control.is_none() {
-            let control = Rep::listen(
-                &control_path(&self.name),
-                self.socket_options(),
-                wire::is_keepalive,
-            );
+            let control = Rep::listen(&control_path(&self.name), self.socket_options(), wire::is_keepalive);
             state.control = Some(Arc::new(control.map_err(|error| error.to_string())?));
         }
         state.package = Some(package);
@@ -192,30 +185,19 @@ impl Plugin {
             peer.uid == user
                 && (group == GROUP_UNKNOWN || (group != 0 && os::group_of(peer.pid) == Some(group)))
         });
-        Options {
-            max_message: self.config.max_message,
-            peer_check: Some(check),
-        }
+        Options { max_message: self.config.max_message, peer_check: Some(check) }
     }
 
     /// Opens the channels for a process about to be started, narrows them to it, or closes them.
     pub(crate) fn set_group(&self, pid: Option<u32>, is_starting: bool) {
-        let group = if is_starting {
-            GROUP_UNKNOWN
-        } else {
-            pid.map_or(0, |pid| pid as i32)
-        };
+        let group = if is_starting { GROUP_UNKNOWN } else { pid.map_or(0, |pid| pid as i32) };
         self.group.store(group, SeqCst);
     }
 
     /// The life of the running process.
     pub(crate) fn life(&self) -> Result<u64, String> {
         let state = self.state();
-        if state.phase == Phase::Running {
-            Ok(state.life)
-        } else {
-            Err(self.why_not(&state))
-        }
+        if state.phase == Phase::Running { Ok(state.life) } else { Err(self.why_not(&state)) }
     }
 
     fn why_not(&self, state: &State) -> String {
@@ -268,21 +250,14 @@ impl Plugin {
         let Some(control) = control else {
             return Err(format!("plugin {} is not installed", self.name));
         };
-        let limits = Limits {
-            hand_over: self.config.control_timeout,
-            answer: self.config.control_timeout,
-        };
+        let limits = Limits { hand_over: self.config.control_timeout, answer: self.config.control_timeout };
         let what = format!("to {name} {} {}", symbol.kind.noun(), symbol.name);
         match control.exchange(&wire::command(name, &symbol.control), limits) {
             Ok(answer) if answer == b"ok" => Ok(()),
             Ok(answer) => {
                 let text = String::from_utf8_lossy(&answer);
                 debug!(plugin = %self.name, "refused {what}: {text}");
-                Err(format!(
-                    "plugin {} refused {what}: {}",
-                    self.name,
-                    wire::last_line(&text)
-                ))
+                Err(format!("plugin {} refused {what}: {}", self.name, wire::last_line(&text)))
             }
             Err(ExchangeError::Gone(why)) => {
                 let reason = self.end_of(life).unwrap_or(why);
@@ -291,18 +266,14 @@ impl Plugin {
             Err(ExchangeError::Closed) => Err(format!("plugin {} is not installed", self.name)),
             Err(_) => {
                 let wait = self.config.control_timeout.as_millis();
-                Err(format!(
-                    "plugin {} did not answer within {wait}ms when asked {what}",
-                    self.name
-                ))
+                Err(format!("plugin {} did not answer within {wait}ms when asked {what}", self.name))
             }
         }
     }
 
     /// Starts a symbol in this life, unless it runs there, and remembers it for the next ones.
     pub(crate) fn start_symbol(&self, symbol: &Arc<Symbol>, life: u64) -> Result<(), String> {
-        self.symbols()
-            .insert((symbol.kind, symbol.control.clone()), Arc::clone(symbol));
+        self.symbols().insert((symbol.kind, symbol.control.clone()), Arc::clone(symbol));
         let mut state = symbol.state();
         if state.life == life {
             return Ok(());
@@ -375,9 +346,7 @@ impl Plugin {
         let life = if state.pid.is_some() { state.life } else { 0 };
         let describe = |symbol: &Arc<Symbol>| {
             // A symbol that is being started now is not running yet, and is not waited for.
-            let running = symbol
-                .try_state()
-                .is_some_and(|state| state.life != 0 && state.life == life);
+            let running = symbol.try_state().is_some_and(|state| state.life != 0 && state.life == life);
             SymbolStatus {
                 kind: symbol.kind.noun().to_owned(),
                 name: symbol.name.clone(),

@@ -38,10 +38,7 @@ pub(crate) fn unpack(data_dir: &Path) -> Result<(), String> {
         if fs::read_to_string(&path).is_ok_and(|there| there == *text) {
             continue;
         }
-        let written = path
-            .parent()
-            .map_or(Ok(()), fs::create_dir_all)
-            .and_then(|()| fs::write(&path, text));
+        let written = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, text));
         written.map_err(|error| format!("cannot write the bundled SDK to {}: {error}", path.display()))?;
     }
     Ok(())
@@ -51,9 +48,7 @@ pub(crate) fn unpack(data_dir: &Path) -> Result<(), String> {
 pub(crate) fn put_first(command: &mut Command, config: &HostConfig) -> Result<(), String> {
     unpack(&config.data_dir)?;
     let folder = folder(&config.data_dir);
-    let folder = folder
-        .canonicalize()
-        .map_err(|error| format!("{}: {error}", folder.display()))?;
+    let folder = folder.canonicalize().map_err(|error| format!("{}: {error}", folder.display()))?;
     let mut path = OsString::from(folder);
     if let Some(further) = config.python_path.as_ref().filter(|path| !path.is_empty()) {
         path.push(":");

@@ -32,10 +32,7 @@ pub(crate) struct SinkConnector {
 
 impl SinkConnector {
     pub(crate) fn new(plugin: &Arc<Plugin>, symbol: &str) -> Self {
-        Self {
-            plugin: Arc::clone(plugin),
-            symbol: symbol.to_owned(),
-        }
+        Self { plugin: Arc::clone(plugin), symbol: symbol.to_owned() }
     }
 
     fn build(&self, cx: &BuildCx) -> Built<Box<dyn Sink>> {
@@ -147,10 +144,8 @@ impl Sink for PluginSink {
             self.worker = Some(spawn(start).map_err(IoError::permanent)?);
         }
         let (done, opened) = oneshot::channel();
-        let result = self
-            .ask(Job::Open(done), opened)
-            .await
-            .unwrap_or_else(|| Err("its worker has ended".to_owned()));
+        let result =
+            self.ask(Job::Open(done), opened).await.unwrap_or_else(|| Err("its worker has ended".to_owned()));
         match result {
             Ok(()) => {
                 port.status(ConnectionStatus::Connected);
@@ -222,11 +217,7 @@ fn spawn(start: Start) -> Result<Handle, String> {
             drop(ending);
         })
         .map_err(|error| format!("cannot start a thread: {error}"))?;
-    Ok(Handle {
-        jobs,
-        acks,
-        ended: Some(ended),
-    })
+    Ok(Handle { jobs, acks, ended: Some(ended) })
 }
 
 /// Owns the channels of one sink.
@@ -246,14 +237,9 @@ impl Worker {
         for job in jobs {
             // Whoever asked may have gone.
             match job {
-                Job::Open(done) => drop(
-                    done.send(
-                        self.start
-                            .plugin
-                            .wait_ready(true)
-                            .and_then(|life| self.connect(life)),
-                    ),
-                ),
+                Job::Open(done) => {
+                    drop(done.send(self.start.plugin.wait_ready(true).and_then(|life| self.connect(life))))
+                }
                 Job::Write(payloads, done) => drop(done.send(self.write(&payloads))),
             }
         }
@@ -264,9 +250,7 @@ impl Worker {
 
     /// Sees to it that the sink runs in this life and that its data channel is connected.
     fn connect(&mut self, life: u64) -> Result<(), String> {
-        let Start {
-            plugin, symbol, node, ..
-        } = &self.start;
+        let Start { plugin, symbol, node, .. } = &self.start;
         if self.ack_channel.is_none() {
             let acks = self.to_acks.clone();
             let handler = move |event: PullEvent<'_>| {
@@ -299,9 +283,7 @@ impl Worker {
     }
 
     fn dial(&self) -> Result<Push, String> {
-        let Start {
-            plugin, symbol, node, ..
-        } = &self.start;
+        let Start { plugin, symbol, node, .. } = &self.start;
         let path = data_path(&symbol.rule, node);
         let options = plugin.socket_options();
         let mut tries = 0;
@@ -323,16 +305,10 @@ impl Worker {
     fn write(&mut self, payloads: &[Bytes]) -> Written {
         for (accepted, payload) in payloads.iter().enumerate() {
             if let Err(error) = self.write_one(payload) {
-                return Written {
-                    accepted,
-                    error: Some(IoError::transient(error)),
-                };
+                return Written { accepted, error: Some(IoError::transient(error)) };
             }
         }
-        Written {
-            accepted: payloads.len(),
-            error: None,
-        }
+        Written { accepted: payloads.len(), error: None }
     }
 
     fn write_one(&mut self, payload: &[u8]) -> Result<(), String> {
@@ -345,10 +321,7 @@ impl Worker {
             }
         }
         let deadline = Deadline::after(self.start.plugin.config.send_timeout);
-        let sent = self
-            .data
-            .as_mut()
-            .map_or(Ok(()), |data| data.send(payload, deadline));
+        let sent = self.data.as_mut().map_or(Ok(()), |data| data.send(payload, deadline));
         let (plugin, name) = (&self.start.plugin.name, &self.start.symbol.name);
         if let Err(error) = sent {
             // Half a message may have left: the connection is of no use any more.
@@ -363,9 +336,7 @@ impl Worker {
             Ok(Ack::Message(Some(error))) => Err(format!("sink {name} of plugin {plugin}: {error}")),
             Ok(Ack::Gone) => {
                 self.data = None;
-                Err(format!(
-                    "sink {name} of plugin {plugin} ended before it acknowledged a message"
-                ))
+                Err(format!("sink {name} of plugin {plugin} ended before it acknowledged a message"))
             }
             Ok(Ack::Stop) | Err(_) => Err("the rule stops".to_owned()),
         }

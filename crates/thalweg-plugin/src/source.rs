@@ -39,21 +39,13 @@ pub(crate) struct SourceConnector {
 
 impl SourceConnector {
     pub(crate) fn new(plugin: &Arc<Plugin>, symbol: &str) -> Self {
-        Self {
-            plugin: Arc::clone(plugin),
-            symbol: symbol.to_owned(),
-        }
+        Self { plugin: Arc::clone(plugin), symbol: symbol.to_owned() }
     }
 
     fn build(&self, cx: &BuildCx) -> Built<SourceKind> {
         check_names(&cx.rule, &cx.node)?;
-        let control = wire::control(
-            Kind::Source,
-            &self.symbol,
-            &cx.rule,
-            &cx.node,
-            &configuration(&cx.props),
-        );
+        let control =
+            wire::control(Kind::Source, &self.symbol, &cx.rule, &cx.node, &configuration(&cx.props));
         Ok(SourceKind::Push(Box::new(PluginSource {
             plugin: Arc::clone(&self.plugin),
             symbol: Arc::new(Symbol::new(Kind::Source, &self.symbol, &cx.rule, control)),
@@ -67,10 +59,7 @@ fn configuration(props: &Props) -> serde_json::Value {
     let mut props = props.clone();
     for (name, default) in ALWAYS {
         if props.get(name).is_none_or(serde_json::Value::is_null) {
-            props.set(
-                name,
-                serde_json::from_str::<serde_json::Value>(default).unwrap_or_default(),
-            );
+            props.set(name, serde_json::from_str::<serde_json::Value>(default).unwrap_or_default());
         }
     }
     // Under these spellings, whatever the case in the SQL was.
@@ -231,16 +220,10 @@ impl PluginSource {
             self.plugin.forget_start(&self.symbol, life);
             return Err(format!("source {symbol} of plugin {plugin} has ended by itself"));
         };
-        let life = self
-            .plugin
-            .wait_ready(false)
-            .or_else(|_| self.plugin.wait_ready(true))?;
+        let life = self.plugin.wait_ready(false).or_else(|_| self.plugin.wait_ready(true))?;
         // The restart has started it; if that failed, this tries once more and says why.
         self.plugin.start_symbol(&self.symbol, life)?;
-        Ok((
-            life,
-            format!("plugin {plugin} ended ({reason}) and was started again"),
-        ))
+        Ok((life, format!("plugin {plugin} ended ({reason}) and was started again")))
     }
 }
 
@@ -249,12 +232,8 @@ fn take(message: &[u8], port: &dyn SourcePort, clock: &dyn Clock) {
     match wire::source_message(message) {
         Ok(SourceMessage::Row { row, meta }) => {
             let meta = meta.filter(|_| port.wants_meta());
-            let message = RawMessage {
-                payload: Payload::Rows(vec![row]),
-                time: clock.now(),
-                meta,
-                offset: None,
-            };
+            let message =
+                RawMessage { payload: Payload::Rows(vec![row]), time: clock.now(), meta, offset: None };
             // It either fits, or an older row was dropped and counted, or the rule has ended.
             let _ = port.offer(message, WhenFull::DropOldest);
         }

@@ -33,13 +33,7 @@ pub(crate) struct SymbolState {
 
 impl Symbol {
     pub(crate) fn new(kind: Kind, name: &str, rule: &str, control: String) -> Self {
-        Self {
-            kind,
-            name: name.to_owned(),
-            rule: rule.to_owned(),
-            control,
-            state: Mutex::default(),
-        }
+        Self { kind, name: name.to_owned(), rule: rule.to_owned(), control, state: Mutex::default() }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, SymbolState> {

@@ -69,9 +69,7 @@ pub(crate) fn validate(args: &[ArgShape]) -> Vec<u8> {
         }),
         ArgShape::Other => json!({}),
     };
-    json!({"func": "Validate", "arg": args.iter().map(shape).collect::<Vec<_>>()})
-        .to_string()
-        .into_bytes()
+    json!({"func": "Validate", "arg": args.iter().map(shape).collect::<Vec<_>>()}).to_string().into_bytes()
 }
 
 /// The caller, as the last argument of every call: JSON inside a string.
@@ -91,11 +89,7 @@ pub(crate) struct ExecWriter {
 
 impl ExecWriter {
     pub(crate) fn new(cx: &CallCx<'_>) -> Self {
-        Self {
-            text: String::new(),
-            context: context(cx),
-            n_args: 0,
-        }
+        Self { text: String::new(), context: context(cx), n_args: 0 }
     }
 
     pub(crate) fn begin(&mut self) {
@@ -191,10 +185,7 @@ fn write_value(out: &mut String, value: &Value) {
 /// Rows as one JSON list.
 pub(crate) fn rows(rows: &[Arc<Fields>]) -> String {
     let mut out = String::new();
-    write_value(
-        &mut out,
-        &Value::list(rows.iter().map(|row| Value::Map(Arc::clone(row))).collect()),
-    );
+    write_value(&mut out, &Value::list(rows.iter().map(|row| Value::Map(Arc::clone(row))).collect()));
     out
 }
 
@@ -243,11 +234,7 @@ fn write_time(out: &mut String, time: Timestamp) {
         None => out.push_str("null"),
         Some(time) => {
             let millis = time.timestamp_subsec_millis();
-            let fraction = if millis == 0 {
-                String::new()
-            } else {
-                format!(".{millis:03}")
-            };
+            let fraction = if millis == 0 { String::new() } else { format!(".{millis:03}") };
             let fraction = fraction.trim_end_matches('0');
             let _ = write!(out, "\"{}{fraction}Z\"", time.format("%Y-%m-%dT%H:%M:%S"));
         }
@@ -271,11 +258,7 @@ pub(crate) fn answer(message: &[u8]) -> Result<Answer, String> {
             let Some(state) = fields.get("state").and_then(Json::as_bool) else {
                 return Err(format!("invalid answer {}: no state", excerpt(message)));
             };
-            Ok(Answer {
-                state,
-                result: fields.remove("result").unwrap_or_default(),
-                had_nan,
-            })
+            Ok(Answer { state, result: fields.remove("result").unwrap_or_default(), had_nan })
         }
         _ => Err(format!("invalid answer {}: no object", excerpt(message))),
     }
@@ -342,19 +325,13 @@ pub(crate) fn value(json: &Json) -> Value {
 }
 
 fn fields(members: &serde_json::Map<String, Json>) -> Fields {
-    members
-        .iter()
-        .map(|(name, member)| (Arc::from(name.as_str()), value(member)))
-        .collect()
+    members.iter().map(|(name, member)| (Arc::from(name.as_str()), value(member))).collect()
 }
 
 /// What a source sends.
 #[derive(Debug, PartialEq)]
 pub(crate) enum SourceMessage {
-    Row {
-        row: Arc<Fields>,
-        meta: Option<Arc<Fields>>,
-    },
+    Row { row: Arc<Fields>, meta: Option<Arc<Fields>> },
     Error(String),
 }
 
@@ -367,24 +344,13 @@ pub(crate) fn source_message(message: &[u8]) -> Result<SourceMessage, String> {
         _ => document,
     };
     if let Some(error) = document.get("error").filter(|error| !error.is_null()) {
-        return Ok(SourceMessage::Error(
-            error.as_str().map_or_else(|| error.to_string(), str::to_owned),
-        ));
+        return Ok(SourceMessage::Error(error.as_str().map_or_else(|| error.to_string(), str::to_owned)));
     }
     let Some(Json::Object(row)) = document.get("message") else {
-        return Err(format!(
-            "invalid source message {}: message must be an object",
-            excerpt(message)
-        ));
+        return Err(format!("invalid source message {}: message must be an object", excerpt(message)));
     };
-    let meta = document
-        .get("meta")
-        .and_then(Json::as_object)
-        .map(|meta| Arc::new(fields(meta)));
-    Ok(SourceMessage::Row {
-        row: Arc::new(fields(row)),
-        meta,
-    })
+    let meta = document.get("meta").and_then(Json::as_object).map(|meta| Arc::new(fields(meta)));
+    Ok(SourceMessage::Row { row: Arc::new(fields(row)), meta })
 }
 
 /// The error in an acknowledgement, if there is one.
@@ -437,11 +403,7 @@ mod tests {
 
     #[test]
     fn an_exec_message_ends_with_the_context_as_text() {
-        let cx = CallCx {
-            rule: "r\"1",
-            node: "2_project",
-            call_id: 3,
-        };
+        let cx = CallCx { rule: "r\"1", node: "2_project", call_id: 3 };
         let mut writer = ExecWriter::new(&cx);
         for _ in 0..2 {
             writer.begin();
@@ -450,10 +412,7 @@ mod tests {
             let message: Json = serde_json::from_slice(writer.finish()).unwrap();
             assert_eq!(message["arg"][1], json!([0.5, null]));
             let context: Json = serde_json::from_str(message["arg"][2].as_str().unwrap()).unwrap();
-            assert_eq!(
-                context,
-                json!({"ruleId": "r\"1", "opId": "2_project", "instanceId": 0, "funcId": 3})
-            );
+            assert_eq!(context, json!({"ruleId": "r\"1", "opId": "2_project", "instanceId": 0, "funcId": 3}));
         }
     }
 
@@ -467,16 +426,7 @@ mod tests {
 
     #[test]
     fn whatever_is_no_answer_is_an_error_that_shows_it() {
-        for wrong in [
-            "",
-            "hello",
-            "[1]",
-            "{}",
-            "{\"state\":1}",
-            "{\"state\":true",
-            "NaN",
-            "\"\\",
-        ] {
+        for wrong in ["", "hello", "[1]", "{}", "{\"state\":1}", "{\"state\":true", "NaN", "\"\\"] {
             let error = answer(wrong.as_bytes()).unwrap_err();
             assert!(error.starts_with("invalid answer"), "{error}");
         }
@@ -485,10 +435,7 @@ mod tests {
     #[test]
     fn numbers_come_back_as_floats_and_large_integers_whole() {
         assert_eq!(value(&json!(2)), Value::Float(2.0));
-        assert_eq!(
-            value(&json!(9_007_199_254_740_993i64)),
-            Value::Int(9_007_199_254_740_993)
-        );
+        assert_eq!(value(&json!(9_007_199_254_740_993i64)), Value::Int(9_007_199_254_740_993));
     }
 
     #[test]

@@ -36,11 +36,7 @@ pub(crate) fn real_sdk() -> Option<Sdk> {
         "no {}: python3 -m venv tests/.venv && tests/.venv/bin/pip install 'ekuiper==2.4.*'",
         python.display()
     );
-    assert_ne!(
-        std::env::var("THALWEG_REQUIRE_SERVERS").as_deref(),
-        Ok("1"),
-        "{text}"
-    );
+    assert_ne!(std::env::var("THALWEG_REQUIRE_SERVERS").as_deref(), Ok("1"), "{text}");
     eprintln!("skipped with the package from PyPI: {text}");
     None
 }
@@ -89,14 +85,7 @@ impl Bench {
     }
 
     pub(crate) fn call(&self, function: &str, args: &[Value]) -> Result<Value, String> {
-        call(
-            &*self
-                .host
-                .resolve(function)
-                .unwrap()
-                .expect("the function is there"),
-            args,
-        )
+        call(&*self.host.resolve(function).unwrap().expect("the function is there"), args)
     }
 }
 
@@ -105,20 +94,8 @@ pub(crate) fn call(function: &dyn RemoteFunction, args: &[Value]) -> Result<Valu
     let columns: Vec<Column> = args.iter().map(|value| Column::from_values([value])).collect();
     let args: Vec<ColumnRef<'_>> = columns.iter().map(ColumnRef::borrowed).collect();
     let (rows, mut out) = (Selection::all(1), Column::new());
-    let cx = CallCx {
-        rule: "rule1",
-        node: "2_project",
-        call_id: 0,
-    };
-    function.call(
-        &Frame {
-            args: &args,
-            rows: &rows,
-            groups: None,
-        },
-        &mut out,
-        &cx,
-    );
+    let cx = CallCx { rule: "rule1", node: "2_project", call_id: 0 };
+    function.call(&Frame { args: &args, rows: &rows, groups: None }, &mut out, &cx);
     assert_eq!(out.len(), 1);
     match out.cell(0) {
         thalweg_core::Cell::Error(error) => Err(error.to_string()),
@@ -138,20 +115,10 @@ pub(crate) struct Subject {
 
 impl Subject {
     fn new(script: &str) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../../plugins/tests")
-            .join(script);
-        let name = format!(
-            "tw{}x{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/tests").join(script);
+        let name = format!("tw{}x{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let manifest = json!({"version": "v1.0.0", "language": "python", "executable": format!("{name}.py")});
-        Self {
-            files: vec![(format!("{name}.py"), fs::read(path).unwrap())],
-            name,
-            manifest,
-        }
+        Self { files: vec![(format!("{name}.py"), fs::read(path).unwrap())], name, manifest }
     }
 
     pub(crate) fn echo() -> Self {
@@ -159,11 +126,8 @@ impl Subject {
         let name = this.name.clone();
         this.manifest["sources"] = json!([format!("{name}_count")]);
         this.manifest["sinks"] = json!([format!("{name}_lines")]);
-        this.manifest["functions"] = json!([
-            format!("{name}_echo"),
-            format!("{name}_who"),
-            format!("{name}_mean")
-        ]);
+        this.manifest["functions"] =
+            json!([format!("{name}_echo"), format!("{name}_who"), format!("{name}_mean")]);
         this.file(&format!("sources/{name}_count.yaml"), "default: {}\n")
     }
 
@@ -185,17 +149,10 @@ impl Subject {
 
     /// Writes the zip and returns the request for it.
     pub(crate) fn request(&self, folder: &Path) -> InstallRequest {
-        let path = folder.join(format!(
-            "{}-{}.zip",
-            self.name,
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        ));
+        let path = folder.join(format!("{}-{}.zip", self.name, NEXT.fetch_add(1, Ordering::Relaxed)));
         let mut zip = zip::ZipWriter::new(File::create(&path).unwrap());
         let options = zip::write::SimpleFileOptions::default();
-        let json = (
-            format!("{}.json", self.name),
-            self.manifest.to_string().into_bytes(),
-        );
+        let json = (format!("{}.json", self.name), self.manifest.to_string().into_bytes());
         let manifest = (!self.manifest.is_null()).then_some(&json);
         for (path, content) in manifest.into_iter().chain(&self.files) {
             zip.start_file(path.as_str(), options).unwrap();
@@ -203,11 +160,7 @@ impl Subject {
         }
         zip.finish().unwrap();
         let file = format!("file://{}", path.display());
-        InstallRequest {
-            name: self.name.clone(),
-            file,
-            ..InstallRequest::default()
-        }
+        InstallRequest { name: self.name.clone(), file, ..InstallRequest::default() }
     }
 }
 
