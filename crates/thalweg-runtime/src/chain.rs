@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use thalweg_core::metrics::NodeMetrics;
-use thalweg_core::{Batch, Clock, Selection, Timestamp, Unit};
+use thalweg_core::{Batch, Clock, Diagnostic, Selection, Timestamp, Unit};
 use thalweg_plan::{Kind, Node};
 
 use crate::operator::{Emit, OpCx, Operator, RuleInfo, Signal};
 
 /// Builds the operator of a plan node; [`Kind::Scan`] never comes here.
-pub(crate) type Build<'a> = dyn Fn(&Node) -> Box<dyn Operator> + 'a;
+pub(crate) type Build<'a> = dyn Fn(&Node) -> Result<Box<dyn Operator>, Diagnostic> + 'a;
 
 /// Operators in topological order: every node stands behind its inputs.
 pub(crate) struct Chain {
@@ -70,23 +70,26 @@ pub(crate) fn scans(root: &Node) -> Vec<&Node> {
 
 impl Chain {
     /// Lays the operators of a plan in a row.
-    pub(crate) fn new(root: &Node, build: &Build<'_>) -> Self {
+    ///
+    /// # Errors
+    /// The first operator that cannot be built.
+    pub(crate) fn new(root: &Node, build: &Build<'_>) -> Result<Self, Diagnostic> {
         let mut chain = Self { nodes: Vec::new(), inlets: Vec::new() };
-        match chain.add(root, build) {
+        match chain.add(root, build)? {
             None => chain.inlets.push(Link::Out),
             Some(last) => chain.nodes[last].next = Link::Out,
         }
-        chain
+        Ok(chain)
     }
 
     /// Adds a node behind its inputs; the position, or `None` for a scan.
-    fn add(&mut self, node: &Node, build: &Build<'_>) -> Option<usize> {
+    fn add(&mut self, node: &Node, build: &Build<'_>) -> Result<Option<usize>, Diagnostic> {
         if matches!(node.kind, Kind::Scan(_)) {
-            return None;
+            return Ok(None);
         }
         let mut sources = Vec::with_capacity(node.inputs.len());
         for input in &node.inputs {
-            sources.push(match self.add(input, build) {
+            sources.push(match self.add(input, build)? {
                 Some(before) => Source::Operator(before),
                 None => {
                     self.inlets.push(Link::Out);
@@ -113,13 +116,13 @@ impl Chain {
             }
         }
         self.nodes.push(ChainNode {
-            operator: build(node),
+            operator: build(node)?,
             name: Arc::clone(&node.name),
             metrics: Arc::new(NodeMetrics::default()),
             next: Link::Out,
             timer: None,
         });
-        Some(at)
+        Ok(Some(at))
     }
 
     /// Name and metrics of every operator, in order.

@@ -8,16 +8,19 @@ use thalweg_core::format::Format;
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::registry::{Registry, Shared};
 use thalweg_core::{Clock, Diagnostic, ErrorCode, Projection, Props, Want};
-use thalweg_plan::logical::Scan;
+use thalweg_plan::logical::{Lookup, Scan};
 use thalweg_plan::{Kind, Node};
 
-use crate::chain::{Build, Chain, scans};
+use crate::chain::{Chain, scans};
 use crate::egress::Output;
 use crate::egress::options::SinkOptions;
+use crate::egress::template::Templates;
 use crate::ingest::Decode;
 use crate::ingest::event_time::EventTime;
 use crate::ingest::supervise::SourceFactory;
-use crate::operator::RuleInfo;
+use crate::lookup::{BlockingLookup, Waiter};
+use crate::op;
+use crate::operator::{Operator, RuleInfo};
 use crate::rule::{ActionSpec, RuleSpec, SourceSpec, Topology};
 use crate::topology;
 
@@ -28,7 +31,14 @@ pub(crate) struct CompileCx<'a> {
     pub clock: &'a Arc<dyn Clock>,
     pub home: &'a Path,
     pub spawner: Arc<dyn Spawner>,
+    /// Where lookups are waited for.
+    pub waiter: Waiter,
+    /// Makes the operators, except lookup joins.
+    pub operators: MakeOperator,
 }
+
+/// Makes the operator of a plan node.
+pub(crate) type MakeOperator = fn(&Node, &RuleInfo) -> Box<dyn Operator>;
 
 /// A rule that can be started.
 pub struct CompiledRule {
@@ -77,6 +87,7 @@ pub(crate) struct CompiledAction {
     pub node: Arc<str>,
     pub options: SinkOptions,
     pub output: Output,
+    pub templates: Templates,
     /// Absent in the rig, which collects messages by hand.
     pub sink: Option<Box<dyn Sink>>,
 }
@@ -105,11 +116,10 @@ fn has_lookup(node: &Node) -> bool {
 /// Builds a rule with its sources and sinks.
 pub(crate) fn compile(
     spec: RuleSpec,
-    build: &Build<'_>,
     info: RuleInfo,
     cx: &CompileCx<'_>,
 ) -> Result<CompiledRule, Diagnostic> {
-    let mut rule = assemble(spec, build, info, cx.registry)?;
+    let mut rule = assemble(spec, info, cx)?;
     for scan in &mut rule.scans {
         let source = source_spec(&rule.spec, &scan.scan)?;
         scan.source = Some(build_source(&rule.info.id, source, cx)?);
@@ -117,18 +127,20 @@ pub(crate) fn compile(
     for (action, spec) in rule.actions.iter_mut().zip(&rule.spec.actions) {
         action.sink = Some(build_sink(&rule.info.id, &action.node, spec, cx)?);
     }
-    rule.topology = topology::of(&rule);
     Ok(rule)
 }
 
 /// Builds everything of a rule but sources and sinks.
 pub(crate) fn assemble(
     spec: RuleSpec,
-    build: &Build<'_>,
     info: RuleInfo,
-    registry: &Registry,
+    cx: &CompileCx<'_>,
 ) -> Result<CompiledRule, Diagnostic> {
-    let chain = Chain::new(&spec.plan.root, build);
+    let registry = cx.registry;
+    let chain = Chain::new(&spec.plan.root, &|node| match &node.kind {
+        Kind::LookupJoin(lookup) => lookup_join(node, lookup, &spec, cx),
+        _ => Ok((cx.operators)(node, &info)),
+    })?;
     let mut compiled = Vec::new();
     for (node, index) in scans(&spec.plan.root).into_iter().zip(topology::scan_indices(&spec.plan.root)) {
         let Kind::Scan(scan) = &node.kind else { continue };
@@ -136,11 +148,7 @@ pub(crate) fn assemble(
         let format = format(registry, &scan.stream.format)?;
         let format = Arc::new(FormatRef { format, props: format_props(source) });
         // What the format refuses is told now and not when the rule starts.
-        format.decode(
-            &Arc::new(scan.projection.clone()),
-            Arc::default(),
-            Arc::new(thalweg_core::SystemClock::default()),
-        )?;
+        format.decode(&Arc::new(scan.projection.clone()), Arc::default(), Arc::clone(cx.clock))?;
         let event_time = scan.event_time.clone().filter(|_| spec.options.event_time);
         let event_time = event_time.map(|(slot, pattern)| EventTime { slot, pattern, zone: info.zone });
         let node = Arc::from(format!("source_{}", scan.stream.name));
@@ -152,6 +160,28 @@ pub(crate) fn assemble(
         CompiledRule { spec, info, chain, scans: compiled, actions, topology: Topology::default() };
     rule.topology = topology::of(&rule);
     Ok(rule)
+}
+
+fn lookup_join(
+    node: &Node,
+    lookup: &Lookup,
+    spec: &RuleSpec,
+    cx: &CompileCx<'_>,
+) -> Result<Box<dyn Operator>, Diagnostic> {
+    let table = &lookup.table;
+    let refuse = |why: String| Diagnostic::new(ErrorCode::Executor, why);
+    let source = spec.sources.get(&table.name);
+    let source = source.ok_or_else(|| refuse(format!("table {} has no source properties", table.name)))?;
+    let connector = cx.registry.lookup(&table.source_type);
+    let connector =
+        connector.ok_or_else(|| refuse(format!("lookup type {} is not supported", table.source_type)))?;
+    let connection = source.connection.as_ref().map(|(_, connection)| Arc::clone(connection));
+    let props = source_props(source);
+    let build = build_cx(Arc::clone(&table.name), Arc::clone(&table.name), props, connection, cx);
+    let built = connector.lookup(&build);
+    let built = built.unwrap_or_else(|| Err(refuse(format!("{} is no lookup source", table.source_type))))?;
+    let rows = BlockingLookup::new(built, &source.props, cx.waiter.clone(), Arc::clone(cx.clock))?;
+    Ok(op::build_lookup(node, lookup, Box::new(rows)))
 }
 
 fn source_spec<'a>(spec: &'a RuleSpec, scan: &Scan) -> Result<&'a SourceSpec, Diagnostic> {
@@ -182,7 +212,9 @@ fn action_of(action: &ActionSpec, registry: &Registry) -> Result<CompiledAction,
     let node: Arc<str> = Arc::from(format!("{}_{}", action.kind, action.index));
     let options = SinkOptions::read(&action.props)
         .map_err(|why| Diagnostic { message: format!("{} sink: {}", action.kind, why.message), ..why })?;
-    let takes_rows = registry.sink(&action.kind).is_some_and(|connector| connector.takes_rows());
+    let connector = registry.sink(&action.kind);
+    let takes_rows = connector.as_ref().is_some_and(|connector| connector.takes_rows());
+    let templates = Templates::read(options.template.as_ref(), &action.props, connector.as_deref())?;
     let output = if takes_rows {
         Output::Rows
     } else if &*options.format == "json" {
@@ -190,7 +222,7 @@ fn action_of(action: &ActionSpec, registry: &Registry) -> Result<CompiledAction,
     } else {
         Output::Encoder(format(registry, &options.format)?.encoder(&action.props)?)
     };
-    Ok(CompiledAction { node, options, output, sink: None })
+    Ok(CompiledAction { node, options, output, templates, sink: None })
 }
 
 fn build_source(
@@ -203,15 +235,21 @@ fn build_source(
         Diagnostic::new(ErrorCode::Executor, format!("source type {} is not supported", stream.source_type))
     })?;
     let rule = if stream.shared { Arc::from(format!("$$subtopo_{}", stream.name)) } else { Arc::clone(rule) };
-    let mut props = source.props.clone();
-    if props.get("datasource").is_none() {
-        props.set("datasource", stream.datasource.to_string());
-    }
+    let props = source_props(source);
     let connection = source.connection.as_ref().map(|(_, connection)| Arc::clone(connection));
     let factory =
         SourceFactory { connector, cx: build_cx(rule, Arc::clone(&stream.name), props, connection, cx) };
     let kind = factory.build()?;
     Ok((factory, kind))
+}
+
+/// The source's properties with DATASOURCE among them.
+fn source_props(source: &SourceSpec) -> Props {
+    let mut props = source.props.clone();
+    if props.get("datasource").is_none() {
+        props.set("datasource", source.stream.datasource.to_string());
+    }
+    props
 }
 
 fn build_sink(

@@ -199,7 +199,8 @@ fn actions(
         let (batch, steps) = topology::action_steps(&action);
         let delivery = Delivery::new(&action.options, may_drop);
         let sink_name = Arc::from(format!("sink_{}", action.node));
-        let made = Egress::new(action.options, action.output, zone, Arc::clone(&delivery));
+        let made =
+            Egress::new(action.options, (action.output, action.templates), zone, Arc::clone(&delivery));
         let (transform, encode) = made.metrics();
         let metrics = batch.iter().map(|_| transform).chain([transform]).chain(encode);
         for (name, metrics) in batch.iter().chain(&steps).zip(metrics) {

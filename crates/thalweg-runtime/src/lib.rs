@@ -10,6 +10,7 @@ mod compile;
 mod egress;
 mod ingest;
 mod launch;
+mod lookup;
 mod metrics;
 pub mod op;
 pub mod operator;

@@ -12,20 +12,22 @@
 //! Whatever is fed waits until a batch is full; everything that looks at the rule (output, clock, snapshot) hands
 //! over what waits before. So results never depend on where the test looks.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use thalweg_core::connector::{Payload, RawMessage, SinkPayload, SourcePort, WhenFull};
-use thalweg_core::registry::Registry;
+use thalweg_core::connector::{Payload, RawMessage, SinkPayload, SourcePort, Spawner, WhenFull};
+use thalweg_core::registry::{Registry, Shared};
+use thalweg_core::time::BoxFuture;
 use thalweg_core::{Clock, Diagnostic, Fields, ManualClock, Timestamp, Value, json};
 use tokio::sync::oneshot;
 
 use crate::attach::Streams;
-use crate::compile::assemble;
+use crate::compile::{CompileCx, MakeOperator, assemble};
 use crate::ingest::port::Inlet;
 use crate::launch::{Launched, launch};
+use crate::lookup::Waiter;
 use crate::op;
-use crate::operator::Operator;
 use crate::rule::{NodeSnapshot, Outcome, RuleSpec, Snapshot, Topology};
 use crate::runtime::rule_info;
 use crate::shard::Shard;
@@ -43,7 +45,8 @@ pub struct Rig {
     inlets: HashMap<Arc<str>, Vec<Arc<Inlet>>>,
     batch_size: usize,
     waiting: usize,
-    build: fn(&thalweg_plan::Node, &crate::operator::RuleInfo) -> Box<dyn Operator>,
+    operators: MakeOperator,
+    shared: Arc<Shared>,
 }
 
 /// Names a rule of a rig.
@@ -54,6 +57,13 @@ struct RigRule {
     spec: RuleSpec,
     launched: Launched,
     output: Vec<Sent>,
+}
+
+/// Runs no tasks: a rig has no threads.
+struct NoTasks;
+
+impl Spawner for NoTasks {
+    fn spawn(&self, _task: BoxFuture<'static, ()>) {}
 }
 
 /// A message that reached a sink.
@@ -89,8 +99,8 @@ impl Sent {
 }
 
 impl Rig {
-    /// A rig whose clock stands at `start`. Formats come from `registry`; of connectors only whether a sink takes
-    /// rows is asked, and unknown ones are taken for sinks of bytes.
+    /// A rig whose clock stands at `start`. Formats and lookup tables come from `registry`; of sinks only their
+    /// properties and whether they take rows are asked, and unknown ones are taken for sinks of bytes.
     pub fn new(registry: Arc<Registry>, start: Timestamp) -> Self {
         let clock = ManualClock::at(start);
         let inbox = Arc::new(Inbox::default());
@@ -105,7 +115,8 @@ impl Rig {
             inlets: HashMap::new(),
             batch_size: 1,
             waiting: 0,
-            build: op::build,
+            operators: op::build,
+            shared: Arc::default(),
         }
     }
 
@@ -116,11 +127,8 @@ impl Rig {
     }
 
     #[cfg(test)]
-    pub(crate) fn operators(
-        mut self,
-        build: fn(&thalweg_plan::Node, &crate::operator::RuleInfo) -> Box<dyn Operator>,
-    ) -> Self {
-        self.build = build;
+    pub(crate) fn operators(mut self, operators: MakeOperator) -> Self {
+        self.operators = operators;
         self
     }
 
@@ -155,9 +163,17 @@ impl Rig {
 
     fn launch(&mut self, spec: &RuleSpec, restore: Option<Snapshot>) -> Result<Launched, Diagnostic> {
         let info = rule_info(spec, self.clock.as_ref())?;
-        let for_operators = info.clone();
-        let build = self.build;
-        let rule = assemble(spec.clone(), &|node| build(node, &for_operators), info, &self.registry)?;
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        let cx = CompileCx {
+            registry: &self.registry,
+            shared: &self.shared,
+            clock: &clock,
+            home: Path::new("."),
+            spawner: Arc::new(NoTasks),
+            waiter: Waiter::Here,
+            operators: self.operators,
+        };
+        let rule = assemble(spec.clone(), info, &cx)?;
         let launched = launch(rule, restore, (&self.inbox, &self.inbox), &self.streams, self.clock.now())?;
         for source in &launched.sources {
             self.inlets.entry(Arc::clone(&source.name)).or_default().push(Arc::clone(&source.inlet));

@@ -18,6 +18,7 @@ use crate::attach::Streams;
 use crate::compile::{CompileCx, CompiledRule, compile};
 use crate::ingest::supervise::supervise;
 use crate::launch::{Launched, NewSink, NewSource, launch};
+use crate::lookup::Waiter;
 use crate::op;
 use crate::operator::RuleInfo;
 use crate::rule::{Outcome, RuleSpec, Snapshot, Topology};
@@ -136,11 +137,12 @@ impl Runtime {
             clock: &self.config.clock,
             home: &self.config.home,
             spawner: Arc::new(IoSpawner(self.io.clone())),
+            waiter: Waiter::Io(self.io.clone()),
+            operators: op::build,
         };
         // Connectors may look for the runtime while they are built.
         let _guard = self.io.enter();
-        let for_operators = info.clone();
-        compile(spec, &|node| op::build(node, &for_operators), info, &cx)
+        compile(spec, info, &cx)
     }
 
     /// Starts a rule: sinks first, then the operators join their streams, then sources. Never waits for connections;

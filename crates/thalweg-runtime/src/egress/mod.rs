@@ -8,6 +8,7 @@ pub(crate) mod delivery;
 pub(crate) mod options;
 pub(crate) mod row;
 mod shape;
+pub(crate) mod template;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -18,12 +19,13 @@ use thalweg_core::connector::SinkPayload;
 use thalweg_core::format::{Encoder, Message};
 use thalweg_core::json::write_fields;
 use thalweg_core::metrics::NodeMetrics;
-use thalweg_core::{Batch, Fields, FormatError, Selection, Timestamp, Unit, Value};
+use thalweg_core::{Batch, Fields, FormatError, Props, Selection, Timestamp, Unit, Value};
 
 use delivery::Delivery;
 use options::SinkOptions;
 use row::RowWriter;
 use shape::Shaped;
+use template::Templates;
 
 /// How the messages of an action are made.
 pub(crate) enum Output {
@@ -39,6 +41,7 @@ pub(crate) enum Output {
 pub(crate) struct Egress {
     options: SinkOptions,
     output: Output,
+    templates: Templates,
     zone: Tz,
     transform: Arc<NodeMetrics>,
     encode: Arc<NodeMetrics>,
@@ -55,18 +58,25 @@ pub(crate) struct Egress {
 /// A message of the batch at hand.
 enum Pending {
     /// Up to here in the buffer.
-    Bytes(usize),
+    Bytes(usize, Option<Arc<Props>>),
     Rows {
         rows: Vec<Arc<Fields>>,
         is_list: bool,
+        props: Option<Arc<Props>>,
     },
 }
 
 impl Egress {
-    pub(crate) fn new(options: SinkOptions, output: Output, zone: Tz, delivery: Arc<Delivery>) -> Self {
+    pub(crate) fn new(
+        options: SinkOptions,
+        (output, templates): (Output, Templates),
+        zone: Tz,
+        delivery: Arc<Delivery>,
+    ) -> Self {
         Self {
             options,
             output,
+            templates,
             zone,
             transform: Arc::default(),
             encode: Arc::default(),
@@ -166,7 +176,7 @@ impl Egress {
     }
 
     fn is_direct(&self) -> bool {
-        matches!(self.output, Output::Json) && self.options.is_plain()
+        matches!(self.output, Output::Json) && self.options.is_plain() && self.templates.is_empty()
     }
 
     /// Writes a message from the columns; `write` tells whether it is an empty object.
@@ -190,7 +200,7 @@ impl Egress {
                 }
                 count_out(&self.transform, now);
                 count_in(&self.encode, now);
-                self.finish_bytes(now);
+                self.finish_bytes(None, now);
             }
             Err(error) => {
                 self.buffer.truncate(before);
@@ -204,34 +214,58 @@ impl Egress {
 
     /// A message that goes through fields.
     fn shaped(&mut self, rows: Vec<Arc<Fields>>, now: Timestamp) {
-        let is_list = !self.options.send_single;
-        match shape::shape(&self.options, Shaped { rows, is_list }) {
-            Ok(shaped) => {
-                count_out(&self.transform, now);
-                self.encode(shaped, now);
-            }
-            Err(error) => {
-                self.transform.exception(&error.message, now);
-                self.transform.dropped("encode", 1);
-            }
+        let message = Shaped { rows, is_list: !self.options.send_single };
+        if let Err(error) = self.transform(message, now) {
+            self.transform.exception(&error.message, now);
+            self.transform.dropped("encode", 1);
         }
+    }
+
+    /// dataTemplate, then dataField, then fields (C3.3); the dynamic properties are those of the rule's own rows.
+    fn transform(&mut self, message: Shaped, now: Timestamp) -> Result<(), FormatError> {
+        let cx = (now, self.zone);
+        let props = self.templates.props(&message, cx)?;
+        let message = match self.templates.data(&message, cx).transpose()? {
+            None => message,
+            Some(text) if self.is_text() && self.options.is_plain() => {
+                // C3.6: the text is sent as it is.
+                count_out(&self.transform, now);
+                count_in(&self.encode, now);
+                self.buffer.extend_from_slice(text.as_bytes());
+                self.finish_bytes(props, now);
+                return Ok(());
+            }
+            Some(text) => template::parse(&text)?,
+        };
+        let shaped = shape::shape(&self.options, message)?;
+        count_out(&self.transform, now);
+        self.encode(shaped, props, now);
+        Ok(())
+    }
+
+    /// Whether the output of a template can be sent without being read.
+    fn is_text(&self) -> bool {
+        !matches!(self.output, Output::Rows)
+            && matches!(&*self.options.format, "json" | "delimited" | "urlencoded")
     }
 
     /// An error row (R5.10): `{"error": …}` in the format of the sink.
     fn fault(&mut self, message: &str, now: Timestamp) {
         let row = Fields::from([(Arc::from("error"), Value::text(message))]);
-        self.encode(Shaped { rows: vec![Arc::new(row)], is_list: false }, now);
+        let message = Shaped { rows: vec![Arc::new(row)], is_list: false };
+        let props = self.templates.props(&message, (now, self.zone)).unwrap_or_default();
+        self.encode(message, props, now);
     }
 
-    fn encode(&mut self, message: Shaped, now: Timestamp) {
+    fn encode(&mut self, message: Shaped, props: Option<Arc<Props>>, now: Timestamp) {
         if let Output::Rows = self.output {
-            self.pending.push(Pending::Rows { rows: message.rows, is_list: message.is_list });
+            self.pending.push(Pending::Rows { rows: message.rows, is_list: message.is_list, props });
             return;
         }
         count_in(&self.encode, now);
         let before = self.buffer.len();
         match encode(&mut self.output, &message, &mut self.buffer, self.zone) {
-            Ok(()) => self.finish_bytes(now),
+            Ok(()) => self.finish_bytes(props, now),
             Err(error) => {
                 self.buffer.truncate(before);
                 self.encode.exception(&error.message, now);
@@ -240,8 +274,8 @@ impl Egress {
         }
     }
 
-    fn finish_bytes(&mut self, now: Timestamp) {
-        self.pending.push(Pending::Bytes(self.buffer.len()));
+    fn finish_bytes(&mut self, props: Option<Arc<Props>>, now: Timestamp) {
+        self.pending.push(Pending::Bytes(self.buffer.len(), props));
         count_out(&self.encode, now);
     }
 
@@ -254,12 +288,12 @@ impl Egress {
         self.buffer.clear();
         let mut start = 0;
         let payloads = self.pending.drain(..).map(|pending| match pending {
-            Pending::Bytes(end) => {
+            Pending::Bytes(end, props) => {
                 let payload = bytes.slice(start..end);
                 start = end;
-                SinkPayload::Bytes { payload, props: None }
+                SinkPayload::Bytes { payload, props }
             }
-            Pending::Rows { rows, is_list } => SinkPayload::Rows { rows, is_list, props: None },
+            Pending::Rows { rows, is_list, props } => SinkPayload::Rows { rows, is_list, props },
         });
         if self.options.batch_size == 0 && self.options.linger == 0 {
             return self.delivery.push(payloads, now);

@@ -77,10 +77,7 @@ impl SinkOptions {
 
     /// Whether rows can be written as they are.
     pub(crate) fn is_plain(&self) -> bool {
-        self.fields.is_empty()
-            && self.exclude.is_empty()
-            && self.data_field.is_none()
-            && self.template.is_none()
+        self.fields.is_empty() && self.exclude.is_empty() && self.data_field.is_none()
     }
 }
 

@@ -5,7 +5,7 @@ use thalweg_core::state::{StateError, StateReader, StateWriter};
 use thalweg_plan::logical::StreamDef;
 
 use super::*;
-use crate::operator::{Emit, OpCx, RuleInfo};
+use crate::operator::{Emit, OpCx, Operator, RuleInfo};
 use crate::testing::{filter_project, greater, project, registry, scan, spec, stream};
 
 fn demo(shared: bool) -> Arc<StreamDef> {
@@ -302,4 +302,37 @@ fn star_rows_reach_the_sink_whole() {
     let rule = rig.add(spec("r", plan, &[&demo], json!({"log": {"excludeFields": ["b"]}}))).unwrap();
     rig.feed("demo", br#"{"b":1,"a":{"z":[1.5],"y":"<"}}"#);
     assert_eq!(rig.texts(rule), [r#"[{"a":{"y":"\u003c","z":[1.5]}}]"#]);
+}
+
+#[test]
+fn a_data_template_is_rendered_over_the_row_or_the_list_and_a_failure_is_counted() {
+    let templated = |text: &str, single: bool| {
+        let mut spec = filter_spec("r", &demo(false));
+        spec.actions[0].props.set("dataTemplate", text);
+        spec.actions[0].props.set("sendSingle", single);
+        let mut rig = rig();
+        let rule = rig.add(spec).unwrap();
+        feed_numbers(&mut rig, 3..4);
+        let texts = rig.texts(rule);
+        let transform = rig.metrics(rule).into_iter().find(|node| node.name.ends_with("_transform")).unwrap();
+        (texts, transform.exceptions)
+    };
+    assert_eq!(templated("a is {{.a}}", true), (vec!["a is 3".to_owned()], 0));
+    assert_eq!(templated("{{(index . 0).b}}", false), (vec!["x3".to_owned()], 0));
+    assert_eq!(templated("{{.a}}", false), (Vec::new(), 1), "C3.9: a list has no members");
+    let mut spec = filter_spec("r", &demo(false));
+    spec.actions[0].props.set("dataTemplate", r#"{"n":{{.a}},"x":1}"#);
+    spec.actions[0].props.set("sendSingle", true);
+    spec.actions[0].props.set("excludeFields", json!(["x"]));
+    let mut rig = rig();
+    let rule = rig.add(spec).unwrap();
+    feed_numbers(&mut rig, 3..4);
+    assert_eq!(rig.texts(rule), [r#"{"n":3}"#], "C3.5: what a template writes is selected from");
+}
+
+#[test]
+fn a_template_that_does_not_parse_is_told_when_the_rule_is_made() {
+    let mut spec = filter_spec("r", &demo(false));
+    spec.actions[0].props.set("dataTemplate", "{{.a");
+    assert_eq!(rig().add(spec).unwrap_err().message, "template: sink:1: unclosed action");
 }
