@@ -3,6 +3,7 @@
 //! Everything that rules may name is a row of one of the tables below. A connector knows the outside world and
 //! [`thalweg_core::connector`], nothing of SQL, rules or stages.
 
+mod file;
 pub mod format;
 mod inbox;
 mod log;
@@ -20,8 +21,14 @@ use thalweg_core::connector::Connector;
 use thalweg_core::format::Format;
 
 /// All connectors.
-pub static CONNECTORS: &[Connector] =
-    &[log::CONNECTOR, memory::CONNECTOR, mqtt::CONNECTOR, nop::CONNECTOR, simulator::CONNECTOR];
+pub static CONNECTORS: &[Connector] = &[
+    file::CONNECTOR,
+    log::CONNECTOR,
+    memory::CONNECTOR,
+    mqtt::CONNECTOR,
+    nop::CONNECTOR,
+    simulator::CONNECTOR,
+];
 
 /// All formats.
 pub static FORMATS: &[&dyn Format] = &[

@@ -35,7 +35,7 @@ pub(crate) struct TestPort {
     state: Mutex<State>,
     capacity: usize,
     changed: Notify,
-    pub(crate) resume: Option<Value>,
+    resume: Option<Value>,
 }
 
 impl TestPort {
@@ -45,6 +45,11 @@ impl TestPort {
 
     pub(crate) fn new() -> Arc<Self> {
         Self::with_capacity(100_000)
+    }
+
+    /// A port of a rule that was restored.
+    pub(crate) fn resuming(resume: Option<Value>) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::default(), capacity: 100_000, changed: Notify::new(), resume })
     }
 
     /// Waits until `check` gives something.

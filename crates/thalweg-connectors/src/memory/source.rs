@@ -77,7 +77,7 @@ mod tests {
     use super::super::sink;
     use super::*;
     use crate::testing::{NoPort, TestPort, cx, row};
-    use thalweg_core::connector::{Sink, SinkPayload};
+    use thalweg_core::connector::SinkPayload;
     use thalweg_core::props::Props;
 
     async fn running(cx: &BuildCx, port: &Arc<TestPort>) -> tokio::task::JoinHandle<Result<(), IoError>> {

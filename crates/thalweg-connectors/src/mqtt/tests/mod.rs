@@ -5,8 +5,7 @@ mod mosquitto;
 use std::sync::Arc;
 
 use thalweg_core::connector::{
-    BuildCx, Connection, ConnectionStatus, Sink, SinkPayload, SinkPort, Source, SourceKind, SourcePort,
-    Written,
+    BuildCx, ConnectionStatus, Sink, SinkPayload, SinkPort, Source, SourceKind, SourcePort, Written,
 };
 use thalweg_core::error::{IoError, Retry};
 use thalweg_core::props::Props;
