@@ -21,10 +21,12 @@ use crate::lex::{Kind, Lexeme, RESERVED, lex, quote};
 /// What a production returns: the first mistake ends the parse.
 pub(crate) type Parsed<T> = Result<T, Diagnostic>;
 
-/// Nested parentheses, calls and operands. Deep enough for people, shallow enough for a 2 MiB stack.
+/// Nested parentheses and calls. Deep enough for people, shallow enough for half of a 2 MiB stack.
 const MAX_DEPTH: usize = 50;
-/// Operators of one statement: a chain of them is as deep a tree as parentheses are.
-const MAX_OPERATORS: usize = 1_000;
+/// Nested sub-queries.
+const MAX_QUERIES: usize = 20;
+/// The height of an expression's tree. A chain of operators is a deep tree without being nested.
+const MAX_HEIGHT: usize = 1_000;
 /// Binds tighter than every binary operator.
 pub(crate) const PREFIX_LEVEL: u8 = 60;
 const NOT_LEVEL: u8 = 25;
@@ -41,7 +43,10 @@ pub(crate) struct Grammar {
     operands: RefCell<Vec<Option<Expr>>>,
     /// Why a hook failed; `ParserError` carries nothing but text.
     failure: RefCell<Option<Diagnostic>>,
-    operators: Cell<usize>,
+    /// Operators so far on the expression's own level.
+    chain: Cell<usize>,
+    /// The highest tree among the parts of the expression.
+    height: Cell<usize>,
     /// Sub-queries around the current position.
     depth: Cell<usize>,
 }
@@ -54,7 +59,8 @@ impl Grammar {
             end: Lexeme::end(text.len()),
             operands: RefCell::default(),
             failure: RefCell::default(),
-            operators: Cell::default(),
+            chain: Cell::default(),
+            height: Cell::default(),
             depth: Cell::default(),
         }
     }
@@ -80,6 +86,11 @@ impl Grammar {
         self.lexemes.get(p.index() + n).unwrap_or(&self.end)
     }
 
+    /// The lexeme before the cursor.
+    pub(crate) fn behind(&self, p: &Parser<'_>) -> Option<&Lexeme> {
+        p.index().checked_sub(1).and_then(|index| self.lexemes.get(index))
+    }
+
     /// The lexeme at the cursor, which moves on.
     pub(crate) fn take(&self, p: &mut Parser<'_>) -> &Lexeme {
         let lexeme = self.lexemes.get(p.index()).unwrap_or(&self.end);
@@ -89,8 +100,10 @@ impl Grammar {
 
     /// From `start` to the end of the lexeme before the cursor.
     pub(crate) fn span_from(&self, start: Span, p: &Parser<'_>) -> Span {
-        let last = p.index().checked_sub(1).and_then(|index| self.lexemes.get(index));
-        Span { start: start.start, end: last.map_or(start.end, |last| last.span.end.max(start.end)) }
+        Span {
+            start: start.start,
+            end: self.behind(p).map_or(start.end, |last| last.span.end.max(start.end)),
+        }
     }
 
     /// Moves over this keyword, if it is there.
@@ -137,7 +150,14 @@ impl Grammar {
     /// `found "…", expected <what>.` at the cursor.
     pub(crate) fn found(&self, p: &Parser<'_>, what: &str) -> Diagnostic {
         let lexeme = self.at(p);
-        self.mistake(lexeme, format!("found {}, expected {what}.", quote(&lexeme.found)))
+        let diagnostic = self.mistake(lexeme, format!("found {}, expected {what}.", quote(&lexeme.found)));
+        if what == "expression"
+            && self.behind(p).is_some_and(|before| before.is_symbol(","))
+            && ends_clause(lexeme)
+        {
+            return diagnostic.help(format!("remove the comma before {}", lexeme.found));
+        }
+        diagnostic
     }
 
     /// An error with this text at a lexeme, and advice if the lexeme suggests some.
@@ -161,7 +181,11 @@ impl Grammar {
 
     /// Operators that bind tighter than `level`.
     pub(crate) fn subexpr(&self, p: &mut Parser<'_>, level: u8) -> Parsed<Expr> {
-        match p.parse_subexpr(level) {
+        let (chain, height) = (self.chain.replace(0), self.height.replace(0));
+        let tree = p.parse_subexpr(level);
+        let own_height = self.chain.replace(chain) + self.height.get() + 1;
+        self.height.set(height.max(own_height));
+        match tree {
             Ok(tree) => self.lower(tree),
             Err(ParserError::RecursionLimitExceeded) => Err(self.too_deep(p)),
             Err(_) => Err(self.failure.borrow_mut().take().unwrap_or_else(|| self.found(p, "expression"))),
@@ -169,9 +193,9 @@ impl Grammar {
     }
 
     fn too_deep(&self, p: &Parser<'_>) -> Diagnostic {
-        syntax("the statement is nested too deeply")
-            .at(self.at(p).span)
-            .help(format!("at most {MAX_DEPTH} levels of parentheses, calls and sub-queries"))
+        syntax("the statement is nested too deeply").at(self.at(p).span).help(format!(
+            "at most {MAX_DEPTH} levels of parentheses and calls, {MAX_QUERIES} of sub-queries"
+        ))
     }
 
     /// Runs a production one level deeper.
@@ -180,7 +204,7 @@ impl Grammar {
         p: &mut Parser<'_>,
         part: impl FnOnce(&mut Parser<'_>) -> Parsed<T>,
     ) -> Parsed<T> {
-        if self.depth.get() >= MAX_DEPTH {
+        if self.depth.get() >= MAX_QUERIES {
             return Err(self.too_deep(p));
         }
         self.depth.set(self.depth.get() + 1);
@@ -286,14 +310,14 @@ impl Grammar {
         Ok(ExprKind::InList { negated, value, list })
     }
 
-    /// Long chains are deep trees, so their length is limited like the depth.
+    /// Adds an operator to the expression's chain, unless its tree is then too high.
     pub(crate) fn count_operator(&self, p: &Parser<'_>) -> Parsed<()> {
-        self.operators.set(self.operators.get() + 1);
-        if self.operators.get() <= MAX_OPERATORS {
+        self.chain.set(self.chain.get() + 1);
+        if self.chain.get() + self.height.get() <= MAX_HEIGHT {
             return Ok(());
         }
-        let help = format!("at most {MAX_OPERATORS} operators; a list of values fits into IN (…)");
-        Err(syntax("the statement is too long").at(self.at(p).span).help(help))
+        let help = format!("at most {MAX_HEIGHT} operators in a row; a list of values fits into IN (…)");
+        Err(syntax("the expression is too long").at(self.at(p).span).help(help))
     }
 
     /// How tightly the operator at the cursor binds (G-1); 0: no operator.
@@ -364,6 +388,11 @@ pub(crate) fn syntax(message: impl Into<String>) -> Diagnostic {
 /// The same mistake with the words of the production around it before it.
 fn within(before: &str, inner: Diagnostic) -> Diagnostic {
     Diagnostic { message: format!("{before} {}", inner.message), ..inner }
+}
+
+/// Whether a list of expressions cannot go on here.
+fn ends_clause(lexeme: &Lexeme) -> bool {
+    ["FROM", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT"].iter().any(|word| lexeme.is_keyword(word))
 }
 
 /// Advice for a lexeme that does not belong where it stands.

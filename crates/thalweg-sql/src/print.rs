@@ -203,11 +203,7 @@ fn write_kind(expr: &Expr, own: u8, out: &mut String) {
             let is_number = matches!(value.kind, ExprKind::Literal(Value::Int(_) | Value::Float(_)));
             write_expr(value, if is_number { 10 } else { 8 }, out);
         }
-        ExprKind::Binary(op, left, right) => {
-            write_expr(left, own, out);
-            out.push_str(&format!(" {} ", op.symbol()));
-            write_expr(right, own + 1, out);
-        }
+        ExprKind::Binary(..) => write_chain(expr, own, out),
         ExprKind::Between { negated, value, low, high } => {
             write_expr(value, own, out);
             out.push_str(&format!("{} BETWEEN ", not(*negated)));
@@ -229,23 +225,46 @@ fn write_kind(expr: &Expr, own: u8, out: &mut String) {
             write_expr(value, own, out);
             out.push_str(&format!(" IS{} NULL", not(*negated)));
         }
-        ExprKind::Arrow(value, name) => {
-            write_expr(value, 9, out);
-            out.push_str(&format!("->{}", name_text(name)));
-        }
-        ExprKind::Index(value, index) => {
-            write_expr(value, 9, out);
-            out.push_str(&format!("[{}]", self::expr(index)));
-        }
-        ExprKind::Slice { value, start, end } => {
-            write_expr(value, 9, out);
-            let bound =
-                |bound: &Option<Box<Expr>>| bound.as_ref().map_or_else(String::new, |it| self::expr(it));
-            out.push_str(&format!("[{}:{}]", bound(start), bound(end)));
-        }
+        ExprKind::Arrow(..) | ExprKind::Index(..) | ExprKind::Slice { .. } => write_postfix(expr, out),
         ExprKind::Case { value, arms, otherwise } => case(value.as_deref(), arms, otherwise.as_deref(), out),
         ExprKind::Call(call) => write_call(call, out),
     }
+}
+
+/// Binary operators of one level, in a loop: chains of them are long.
+fn write_chain(expr: &Expr, own: u8, out: &mut String) {
+    let mut links = Vec::new();
+    let mut first = expr;
+    while let ExprKind::Binary(op, left, right) = &first.kind
+        && level(first) == own
+    {
+        links.push((op, right));
+        first = left;
+    }
+    write_expr(first, own, out);
+    for (op, right) in links.into_iter().rev() {
+        out.push_str(&format!(" {} ", op.symbol()));
+        write_expr(right, own + 1, out);
+    }
+}
+
+/// `[]` and `->`, in a loop: they too may be many.
+fn write_postfix(expr: &Expr, out: &mut String) {
+    let bound = |bound: &Option<Box<Expr>>| bound.as_ref().map_or_else(String::new, |it| self::expr(it));
+    let mut links = Vec::new();
+    let mut first = expr;
+    loop {
+        let (inner, link) = match &first.kind {
+            ExprKind::Arrow(inner, name) => (inner, format!("->{}", name_text(name))),
+            ExprKind::Index(inner, index) => (inner, format!("[{}]", self::expr(index))),
+            ExprKind::Slice { value, start, end } => (value, format!("[{}:{}]", bound(start), bound(end))),
+            _ => break,
+        };
+        links.push(link);
+        first = inner;
+    }
+    write_expr(first, 9, out);
+    out.extend(links.into_iter().rev());
 }
 
 fn literal(value: &Value, out: &mut String) {

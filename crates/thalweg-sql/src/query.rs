@@ -96,6 +96,9 @@ impl Grammar {
         let diagnostic = self.found(p, "FROM");
         let is_alias =
             self.at(p).is_name() && (self.ahead(p, 1).is_keyword("FROM") || self.ahead(p, 1).is_symbol(","));
+        if self.behind(p).is_some_and(|before| before.is_word("DISTINCT")) {
+            return diagnostic.help("DISTINCT is not in the language; GROUP BY or deduplicate() may serve");
+        }
         if is_alias { diagnostic.help("an alias needs AS before it") } else { diagnostic }
     }
 

@@ -1,5 +1,7 @@
 //! Templates over data as text: the worked examples of `connectors.md` 4.4, and the rules around them.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
 use std::sync::Arc;
 
 use chrono_tz::Tz;
