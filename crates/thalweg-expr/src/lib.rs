@@ -22,6 +22,8 @@ pub mod walk;
 
 pub use aggregate::{Accumulator, GroupId};
 pub use analytic::Analytic;
+/// The zone in [`EvalCx`], for those who make one.
+pub use chrono_tz::Tz;
 pub use eval::Filtered;
 pub use expr::{Context, EvalCx, Expr, Step};
 pub use function::{

@@ -145,7 +145,25 @@ fn check_builtin(function: &Function, shapes: &[ArgShape]) -> Result<(), Diagnos
             return wrong(format!("Expect {expected} type for parameter {}", index + 1));
         }
     }
-    Ok(())
+    range_text(function.name, shapes).map_or(Ok(()), |cause| wrong(cause.to_owned()))
+}
+
+/// Upstream's text for literal positions that cannot be.
+fn range_text(name: &str, shapes: &[ArgShape]) -> Option<&'static str> {
+    let int = |index: usize| match shapes.get(index) {
+        Some(ArgShape::Literal(Value::Int(number))) => Some(*number),
+        _ => None,
+    };
+    match (name, int(1), int(2)) {
+        ("substring", Some(start), _) if start < 0 => {
+            Some("The start index should not be a nagtive integer.")
+        }
+        ("substring", Some(start), Some(end)) if end < start => {
+            Some("The end index should be larger than start index.")
+        }
+        ("split_value", _, Some(index)) if index < 0 => Some("The index should not be a nagtive integer."),
+        _ => None,
+    }
 }
 
 /// Upstream's text for a wrong number of arguments.

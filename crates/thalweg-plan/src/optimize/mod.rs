@@ -1,7 +1,11 @@
 //! Passes over a plan: each gives an equal plan, and each can be left out by name
 //! (`disableOptimizeRules`, X-4).
 
+mod exprs;
+mod fold_constants;
+mod prune_columns;
 mod push_filter;
+mod sides;
 
 use crate::logical::Plan;
 
@@ -11,7 +15,11 @@ struct Pass {
     run: fn(Plan) -> Plan,
 }
 
-const PASSES: [Pass; 1] = [Pass { names: &["predicatePushDown", "push_filter"], run: push_filter::run }];
+const PASSES: [Pass; 3] = [
+    Pass { names: &["constantFolding", "fold_constants"], run: fold_constants::run },
+    Pass { names: &["predicatePushDown", "push_filter"], run: push_filter::run },
+    Pass { names: &["columnPruner", "prune_columns"], run: prune_columns::run },
+];
 
 /// Runs all passes but the disabled ones.
 pub(crate) fn optimize(plan: Plan, disabled: &[String]) -> Plan {

@@ -9,6 +9,7 @@ use thalweg_core::Slot;
 use thalweg_expr::Expr;
 use thalweg_sql::ast::JoinKind;
 
+use super::sides::{Side, join_order, sides};
 use crate::logical::{JoinStep, Kind, Node, Plan, WindowKind};
 use crate::rewrite;
 
@@ -50,7 +51,10 @@ fn sink(mut node: Node, parts: &mut [Option<Expr>]) -> Node {
             }
             node
         }
-        Kind::Join(steps) => sink_join(steps.clone(), node, parts),
+        Kind::Join(steps) => {
+            let steps = steps.clone();
+            sink_join(&steps, node, parts)
+        }
         Kind::Compute(_) | Kind::LookupJoin(_) | Kind::WindowFilter(_) => {
             let n_slots = node.inputs[0].schema.len();
             node.inputs = sink_sides(node.inputs, parts, |slot| slot.index() < n_slots);
@@ -87,48 +91,31 @@ fn sink_into(input: Node, first: usize, parts: &mut [Option<Expr>], takes: impl 
 
 /// A part may go below a join into a stream whose rows are not made up for others (J-8): no row may appear or
 /// disappear but those that the part itself is about.
-fn sink_join(steps: Vec<JoinStep>, mut node: Node, parts: &mut [Option<Expr>]) -> Node {
+fn sink_join(steps: &[JoinStep], mut node: Node, parts: &mut [Option<Expr>]) -> Node {
     let sides = sides(&node);
-    let n_sides = sides.len();
-    let from = (0..n_sides).find(|side| steps.iter().all(|step| step.side != *side)).unwrap_or(0);
-    let order: Vec<usize> = std::iter::once(from).chain(steps.iter().map(|step| step.side)).collect();
-    // The first output slot of each side, and how many it has.
-    let mut starts = vec![0; n_sides];
-    let mut next = 0;
-    for side in &order {
-        starts[*side] = next;
-        next += sides[*side].n_slots;
-    }
-    // The parts, renumbered to the sides' own order, as windows and the loop below see them.
-    let mut own_starts = vec![0; n_sides];
-    for side in 1..n_sides {
-        own_starts[side] = own_starts[side - 1] + sides[side - 1].n_slots;
-    }
-    for (position, side) in order.iter().enumerate() {
-        if sides[*side].is_table || !is_preserved(position, &steps) {
+    let mut start = 0;
+    for (position, side) in join_order(steps, sides.len()).into_iter().enumerate() {
+        let Side { input, first, n_slots, is_table } = sides[side];
+        let range = start..start + n_slots;
+        start = range.end;
+        if is_table || !is_preserved(position, steps) {
             continue;
         }
-        let range = starts[*side]..starts[*side] + sides[*side].n_slots;
-        let (input, shift) = (sides[*side].input, own_starts[*side]);
-        let base: usize = (0..input).map(|before| node.inputs[before].schema.len()).sum();
+        let is_own = |part: &mut Expr| {
+            let slots = rewrite::slots(part);
+            !slots.is_empty() && slots.iter().all(|slot| range.contains(&slot.index()))
+        };
+        let taken: Vec<Expr> = parts.iter_mut().filter_map(|part| part.take_if(is_own)).collect();
         let own = std::mem::replace(&mut node.inputs[input], placeholder());
-        let to_input = |slot: Slot| Slot((slot.index() - range.start + shift - base) as u32);
-        let mut taken = Vec::new();
-        for part in parts.iter_mut() {
-            let is_own = |part: &mut Expr| {
-                let slots = rewrite::slots(part);
-                !slots.is_empty() && slots.iter().all(|slot| range.contains(&slot.index()))
-            };
-            taken.extend(part.take_if(is_own));
-        }
+        let to_input = |slot: Slot| Slot((slot.index() - range.start + first) as u32);
         let (own, left) = sink_or_return(own, taken, &to_input);
         node.inputs[input] = own;
-        let back = |slot: Slot| Slot((slot.index() + base - shift + range.start) as u32);
         // What cannot pass the window goes back on top of the join.
-        let mut left = left.into_iter().map(|part| part.map_slots(&back));
+        let to_join = |slot: Slot| Slot((slot.index() - first + range.start) as u32);
+        let mut left = left.into_iter().map(|part| part.map_slots(&to_join));
         for part in parts.iter_mut().filter(|part| part.is_none()) {
-            let Some(back_again) = left.next() else { break };
-            *part = Some(back_again);
+            let Some(back) = left.next() else { break };
+            *part = Some(back);
         }
     }
     node
@@ -141,28 +128,6 @@ fn sink_or_return(input: Node, taken: Vec<Expr>, down: &dyn Fn(Slot) -> Slot) ->
     let input = sink(input, &mut parts);
     let left: Vec<Expr> = parts.into_iter().flatten().collect();
     if is_window { (input, left) } else { (filter(input, left), Vec::new()) }
-}
-
-struct Side {
-    input: usize,
-    n_slots: usize,
-    is_table: bool,
-}
-
-fn sides(join: &Node) -> Vec<Side> {
-    let mut sides = Vec::new();
-    for (index, input) in join.inputs.iter().enumerate() {
-        let is_table = matches!(&input.kind, Kind::Scan(scan) if scan.retain.is_some());
-        match &input.kind {
-            Kind::Window(_) if index == 0 => sides.extend(input.inputs.iter().map(|stream| Side {
-                input: index,
-                n_slots: stream.schema.len(),
-                is_table: false,
-            })),
-            _ => sides.push(Side { input: index, n_slots: input.schema.len(), is_table }),
-        }
-    }
-    sides
 }
 
 /// Whether dropping rows of the side in this position drops exactly the joined rows that they are part of.
