@@ -29,6 +29,10 @@ mod reshape;
 mod row_number;
 mod signals;
 mod sort;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod text;
 mod union;
 mod watermark;

@@ -1,0 +1,6 @@
+//! Each operator as text: SQL and rows in, messages out.
+
+use super::testing::{Options, Rig, check, check_event_time, check_with, plan};
+
+mod rows;
+mod windows;
