@@ -55,7 +55,7 @@ impl<'q> Binder<'q, '_> {
                 }
                 output.set = Some((output.columns.len(), function));
             }
-            let empty = self.empty(is_column, field.alias.is_some());
+            let empty = self.empty(is_column || is_collect(&field.expr), field.alias.is_some());
             output.columns.push(OutputColumn::One { name, expr, empty });
         }
         if self.options.send_meta {
@@ -229,4 +229,9 @@ fn excepted(expr: &ast::Expr) -> Vec<Arc<str>> {
         ExprKind::Wildcard { except, .. } => except.iter().map(|name| Arc::clone(&name.text)).collect(),
         _ => Vec::new(),
     }
+}
+
+/// `collect` of an empty window is null and stays in the result (W-5), unlike other aggregates.
+fn is_collect(expr: &ast::Expr) -> bool {
+    matches!(&expr.kind, ExprKind::Call(call) if call.name.text.eq_ignore_ascii_case("collect"))
 }
