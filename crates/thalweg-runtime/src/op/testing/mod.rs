@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use thalweg_core::json::{self, Numbers};
-use thalweg_core::{Cell, Diagnostic, Timestamp, Value};
-use thalweg_expr::{FunctionRef, FunctionRegistry};
+use thalweg_core::{Cell, Diagnostic, RowError, Timestamp, Value};
+use thalweg_expr::{Arg, ArgKind, Doc, Family, Function, FunctionKind, FunctionRef, FunctionRegistry, Nulls};
 use thalweg_plan::logical::StreamDef;
 use thalweg_plan::{Plan, PlanOptions, Resolver};
 use thalweg_sql::ast::{SourceKind, Statement};
@@ -59,6 +59,12 @@ pub(crate) fn check_with(options: &Options, sql: &str, input: &str, expected: &s
     assert_eq!(found, expected, "{sql}\nwith state saved and loaded after each row");
 }
 
+/// What a case gives with the largest batches.
+pub(crate) fn messages(sql: &str, input: &str) -> Vec<String> {
+    let options = Options::default();
+    run(&plan(sql, &options), &options, &events(input), usize::MAX, false)
+}
+
 fn lines(text: &str) -> Vec<String> {
     text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
 }
@@ -69,9 +75,9 @@ pub(crate) fn events(text: &str) -> Vec<Event> {
         let mut words = line.splitn(3, ' ');
         let at = words.next().and_then(|word| word.parse().ok()).expect("a line starts with milliseconds");
         let stream = words.next().map(Arc::from);
-        let row = words.next().map_or(Value::Null, |row| {
-            json::parse(row.as_bytes(), Numbers::Float).expect("a row is JSON")
-        });
+        let row = words
+            .next()
+            .map_or(Value::Null, |row| json::parse(row.as_bytes(), Numbers::Float).expect("a row is JSON"));
         Event { at: Timestamp(at), stream, row }
     };
     lines(text).iter().map(parse).collect()
@@ -122,13 +128,27 @@ impl Resolver for World {
     }
 
     fn function(&self, name: &str) -> Result<Option<FunctionRef>, Diagnostic> {
-        FunctionRegistry::default().resolve(name)
+        let found = FunctionRegistry::default().resolve(name)?;
+        Ok(found.or_else(|| (name == "unnest").then_some(FunctionRef::Builtin(&UNNEST))))
     }
 
     fn function_names(&self) -> Vec<String> {
         FunctionRegistry::default().names()
     }
 }
+
+/// Until the table has it.
+static UNNEST: Function = Function {
+    name: "unnest",
+    aliases: &[],
+    args: &[Arg::new("list", ArgKind::Any)],
+    kind: FunctionKind::Multi(|value| match value {
+        Value::List(items) => Ok(items.to_vec()),
+        _ => Err(RowError::text("the argument for the unnest function should be array")),
+    }),
+    nulls: Nulls::Own,
+    doc: Doc { family: Family::Multi, summary: "Rows from a list.", examples: &[] },
+};
 
 fn stream(name: &str) -> StreamDef {
     let is_table = matches!(name, "t" | "k");

@@ -102,7 +102,8 @@ impl Rig {
     pub(crate) fn advance(&mut self, to: Timestamp, inclusive: bool) {
         let due = |rig: &Self| {
             let timers = rig.nodes.iter().enumerate();
-            let times = timers.filter_map(|(node, placed)| placed.operator.next_timer().map(|time| (time, node)));
+            let times =
+                timers.filter_map(|(node, placed)| placed.operator.next_timer().map(|time| (time, node)));
             times.filter(|(time, _)| *time < to || inclusive && *time == to).min()
         };
         while let Some((time, node)) = due(self) {
@@ -211,7 +212,8 @@ fn decode(scan: &Scan, node: &Node, events: &[Event]) -> Batch {
                 }
                 Want::Everything => {
                     let mut raw = Vec::new();
-                    json::write_value(&mut raw, &event.row, chrono_tz::Tz::UTC).expect("a row can be printed");
+                    json::write_value(&mut raw, &event.row, chrono_tz::Tz::UTC)
+                        .expect("a row can be printed");
                     column.push_json(&raw);
                 }
                 Want::Meta => column.push_missing(),
@@ -252,7 +254,8 @@ impl op::LookupRows for TableOf {
             Ok(Value::Map(fields)) => fields,
             other => panic!("{line}: {other:?}"),
         });
-        Ok(rows.filter(|row| keys.iter().zip(values).all(|(key, value)| row.get(key) == Some(value))).collect())
+        Ok(rows
+            .filter(|row| keys.iter().zip(values).all(|(key, value)| row.get(key) == Some(value)))
+            .collect())
     }
 }
-

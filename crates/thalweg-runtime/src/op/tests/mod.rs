@@ -1,6 +1,7 @@
 //! Each operator as text: SQL and rows in, messages out.
 
-use super::testing::{Options, Rig, check, check_event_time, check_with, plan};
+use super::testing::{Options, Rig, check, check_event_time, check_with, messages, plan};
 
+mod joins;
 mod rows;
 mod windows;

@@ -401,3 +401,120 @@ fn w16_count_windows_work_in_event_time() {
         "#,
     );
 }
+
+#[test]
+fn q2_where_runs_before_a_tumbling_and_after_a_count_window() {
+    let rows = r#"
+        400 s {"a":1}
+        401 s {"a":2}
+        402 s {"a":3}
+        403 s {"a":1}
+        1000
+        "#;
+    check("SELECT a FROM s WHERE a > 1 GROUP BY TUMBLINGWINDOW(ss, 1)", rows, r#"[{"a":2},{"a":3}]"#);
+    check(
+        "SELECT a FROM s WHERE a > 1 GROUP BY COUNTWINDOW(2)",
+        rows,
+        r#"
+        [{"a":2}]
+        [{"a":3}]
+        "#,
+    );
+}
+
+#[test]
+fn w10_filter_keeps_rows_out_of_the_window() {
+    check(
+        "SELECT a FROM s GROUP BY COUNTWINDOW(2) FILTER(WHERE a > 1)",
+        r#"
+        400 s {"a":1}
+        401 s {"a":2}
+        402 s {"a":3}
+        403 s {"a":1}
+        "#,
+        r#"[{"a":2},{"a":3}]"#,
+    );
+}
+
+#[test]
+fn w23_errors_do_not_wait_for_the_window() {
+    let options = Options { send_error: true, ..Options::default() };
+    check_with(
+        &options,
+        "SELECT collect(a) AS c FROM s WHERE a > 1 GROUP BY TUMBLINGWINDOW(ss, 1)",
+        r#"
+        400 s {"a":2}
+        401 s {"a":"x"}
+        402 s {"a":3}
+        1000
+        "#,
+        r#"
+        ERR run Where error: invalid operation string(x) > int64(1)
+        [{"c":[2,3]}]
+        "#,
+    );
+}
+
+#[test]
+fn q13_keys_of_different_kinds_lose_the_window() {
+    let options = Options { send_error: true, ..Options::default() };
+    check_with(
+        &options,
+        "SELECT a FROM s GROUP BY COUNTWINDOW(2) ORDER BY a",
+        r#"
+        400 s {"a":2}
+        401 s {"a":"x"}
+        402 s {"a":3}
+        403 s {"a":1}
+        "#,
+        r#"
+        ERR run Order By error: incompatible types for comparison: float64 and string
+        [{"a":1},{"a":3}]
+        "#,
+    );
+}
+
+#[test]
+fn q15_limit_keeps_the_first_rows_of_each_message() {
+    check(
+        "SELECT a, count(*) AS c FROM s GROUP BY a, COUNTWINDOW(3) ORDER BY a LIMIT 2",
+        r#"
+        400 s {"a":3}
+        401 s {"a":1}
+        402 s {"a":2}
+        "#,
+        r#"[{"a":1,"c":1},{"a":2,"c":1}]"#,
+    );
+    check("SELECT a FROM s GROUP BY COUNTWINDOW(1) LIMIT 0", r#"400 s {"a":3}"#, "");
+}
+
+#[test]
+fn w20_a_jump_of_time_closes_every_missed_window_in_order() {
+    check(
+        "SELECT count(*) AS c, window_end() AS we FROM s GROUP BY TUMBLINGWINDOW(ss, 1)",
+        r#"
+        900 s {"a":1}
+        3100 s {"a":2}
+        4000
+        "#,
+        r#"
+        [{"c":1,"we":1000}]
+        [{"c":0,"we":2000}]
+        [{"c":0,"we":3000}]
+        [{"c":1,"we":4000}]
+        "#,
+    );
+}
+
+#[test]
+fn a_jump_of_years_does_not_emit_every_empty_window() {
+    let options = Options::default();
+    let plan = plan("SELECT count(*) AS c FROM s GROUP BY TUMBLINGWINDOW(ss, 1)", &options);
+    let mut rig = Rig::new(&plan, &options);
+    rig.start(thalweg_core::Timestamp(300));
+    let events = super::super::testing::events("1700000000500 s {\"a\":1}\n");
+    rig.rows(&events, events[0].at);
+    rig.advance(thalweg_core::Timestamp(1_700_000_001_000), true);
+    assert!(rig.printed.len() <= 10_003, "{}", rig.printed.len());
+    assert_eq!(rig.printed.last().map(String::as_str), Some(r#"[{"c":1}]"#));
+}

@@ -114,14 +114,12 @@ impl Held {
         self.buffers.iter_mut().for_each(|buffer| buffer.drop_before(buffer.at(time)));
     }
 
-    fn is_empty(&self) -> bool {
-        self.buffers.iter().all(|buffer| buffer.len() == 0)
-    }
-
-    /// The boundary to go on with when nothing is held and `to` is further away than [`MAX_EMPTY`] intervals.
+    /// The boundary to go on with when the next row, or `to`, is further away than [`MAX_EMPTY`] intervals.
     fn skip_to(&self, next: Timestamp, to: Timestamp, interval: i64, cx: &OpCx<'_>) -> Timestamp {
+        let first = self.buffers.iter().filter_map(|buffer| buffer.times().first()).min();
+        let to = first.map_or(to, |first| to.min(*first));
         let missed = to.0.saturating_sub(next.0) / interval;
-        if missed <= MAX_EMPTY || !self.is_empty() {
+        if missed <= MAX_EMPTY {
             return next;
         }
         let skipped = missed - MAX_EMPTY;
