@@ -33,4 +33,7 @@ pub struct ServeArgs {
     /// The port for sources that are pushed to over HTTP. Default: source.httpServerPort (10081).
     #[arg(long, value_name = "N")]
     pub data_port: Option<u16>,
+    /// Also run an MQTT broker in this process, for trials.
+    #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = "1883")]
+    pub mqtt: Option<u16>,
 }

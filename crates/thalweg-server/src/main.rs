@@ -42,6 +42,7 @@ async fn serve(args: ServeArgs) -> Result<(), String> {
         home: home::find(args.home, &current),
         port: args.port,
         data_port: args.data_port,
+        mqtt: args.mqtt,
         environment: std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect(),
@@ -67,10 +68,13 @@ fn announce(server: &RunningServer) {
     let (address, port) = (server.address(), server.port());
     let reachable =
         if address.ip().is_unspecified() { "127.0.0.1".to_owned() } else { address.ip().to_string() };
+    let mqtt =
+        server.mqtt_port().map_or_else(String::new, |port| format!("  MQTT  tcp://127.0.0.1:{port}\n"));
     let lines = format!(
         "Serving kuiper (version - {UPSTREAM_VERSION}) on port 20498, and restful api on http://{address}.\n\
          (thalweg {version}; port 20498 is not served: every tool of ours speaks the REST API)\n\n  \
-         API   http://{reachable}:{port}\n  \
+         API   http://{reachable}:{port}\n\
+         {mqtt}  \
          home  {home}  (definitions in data, logs in log)\n  \
          stop  Ctrl-C\n",
         version = env!("CARGO_PKG_VERSION"),

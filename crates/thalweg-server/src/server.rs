@@ -1,17 +1,19 @@
 //! A running instance: started in process by tests and the demo, by `main` for `thalweg serve`.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use thalweg_core::Clock;
 use thalweg_engine::Engine;
+use thalweg_plugin::PluginHost;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
+use crate::broker::Broker;
 use crate::config::Config;
 use crate::environment::Environment;
 use crate::{home, logging, rest, wiring};
@@ -25,6 +27,8 @@ pub struct ServeOptions {
     pub port: Option<u16>,
     /// `--data-port`, over the configuration.
     pub data_port: Option<u16>,
+    /// `--mqtt`: the port of an embedded broker. 0: any free one.
+    pub mqtt: Option<u16>,
     /// The variables that may hold configuration.
     pub environment: Environment,
     /// Whether this instance sets up logging for the process.
@@ -34,6 +38,7 @@ pub struct ServeOptions {
 /// What handlers share.
 pub(crate) struct App {
     pub(crate) engine: Engine,
+    pub(crate) plugins: Arc<PluginHost>,
     pub(crate) audit_log: bool,
     clock: Arc<dyn Clock>,
     started: u64,
@@ -63,6 +68,7 @@ pub struct RunningServer {
     home: PathBuf,
     config: Config,
     rest: JoinHandle<()>,
+    broker: Option<Broker>,
 }
 
 /// Starts an instance: configuration, store, plugins, connections, rules, REST, in this order.
@@ -80,10 +86,15 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, String> {
     // The port is taken before anything runs, so that a second engine by mistake disturbs nothing.
     let listener = listen(&config).await?;
     let address = listener.local_addr().map_err(|why| why.to_string())?;
+    let broker = start_broker(options.mqtt).await?;
     let parts = wiring::connect(&home, &config, &options.environment)?;
+    let plugins = Arc::clone(&parts.plugins);
+    // Logged there, and no reason not to start.
+    drop(blocking(move || plugins.start_all()).await?);
     parts.engine.boot().await.map_err(|why| why.to_string())?;
     let app = Arc::new(App {
         engine: parts.engine,
+        plugins: parts.plugins,
         audit_log: config.audit_log,
         started: parts.clock.monotonic_micros(),
         clock: parts.clock,
@@ -91,7 +102,17 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, String> {
     });
     let rest = tokio::spawn(serve(listener, Arc::clone(&app)));
     info!(%address, home = %home.display(), "the management interface is up");
-    Ok(RunningServer { app, address, home, config, rest })
+    Ok(RunningServer { app, address, home, config, rest, broker })
+}
+
+async fn start_broker(port: Option<u16>) -> Result<Option<Broker>, String> {
+    let Some(port) = port else { return Ok(None) };
+    let broker = blocking(move || Broker::start((Ipv4Addr::UNSPECIFIED, port).into())).await?;
+    broker.map(Some).map_err(|why| format!("{why}; choose another port with --mqtt PORT"))
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    tokio::task::spawn_blocking(work).await.map_err(|why| format!("internal error: {why}"))
 }
 
 async fn listen(config: &Config) -> Result<TcpListener, String> {
@@ -117,6 +138,11 @@ impl RunningServer {
     /// The port of the management interface, as given by the system if 0 was asked for.
     pub fn port(&self) -> u16 {
         self.address.port()
+    }
+
+    /// The port of the embedded broker, if there is one.
+    pub fn mqtt_port(&self) -> Option<u16> {
+        self.broker.as_ref().map(Broker::port)
     }
 
     /// The address it listens on.
@@ -149,6 +175,11 @@ impl RunningServer {
         }
         if tokio::time::timeout(self.config.grace, self.app.engine.shutdown()).await.is_err() {
             warn!("rules did not end in time and are left behind");
+        }
+        let plugins = Arc::clone(&self.app.plugins);
+        let _ = blocking(move || plugins.shutdown()).await;
+        if let Some(broker) = self.broker {
+            let _ = blocking(move || broker.stop()).await;
         }
         info!("stopped");
     }

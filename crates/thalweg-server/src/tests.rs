@@ -1,5 +1,6 @@
 //! The REST interface over a real socket, against an engine in this process.
 
 mod client;
+mod plugins;
 mod rules;
 mod streams;

@@ -2,14 +2,16 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thalweg_core::connector::Spawner;
 use thalweg_core::registry::{Registry, Shared};
 use thalweg_core::time::BoxFuture;
-use thalweg_core::{Clock, SystemClock};
+use thalweg_core::{Clock, Diagnostic, SystemClock};
 use thalweg_engine::store::{DiskStore, Snapshots, Store};
 use thalweg_engine::{Engine, EngineConfig, Surroundings};
-use thalweg_expr::FunctionRegistry;
+use thalweg_expr::registry::{FunctionRegistry, RemoteFunctions};
+use thalweg_plugin::{HostConfig, PluginHost};
 use thalweg_runtime::{Runtime, RuntimeConfig};
 use tokio::runtime::Handle;
 
@@ -20,6 +22,7 @@ use crate::profiles::FileProfiles;
 /// The parts that REST talks to.
 pub(crate) struct Parts {
     pub(crate) engine: Engine,
+    pub(crate) plugins: Arc<PluginHost>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -42,6 +45,7 @@ pub(crate) fn connect(home: &Path, config: &Config, environment: &Environment) -
         snapshots: Arc::new(Snapshots::new(Arc::clone(&store))),
     })
     .map_err(|why| why.to_string())?;
+    let plugins = PluginHost::new(host_config(home, config, environment)?, Arc::clone(&registry));
     let around = Surroundings {
         registry,
         shared,
@@ -52,7 +56,7 @@ pub(crate) fn connect(home: &Path, config: &Config, environment: &Environment) -
     let engine = Engine::open(EngineConfig {
         store,
         around,
-        functions: FunctionRegistry::new(Vec::new()),
+        functions: FunctionRegistry::new(vec![Arc::clone(&plugins) as Arc<dyn RemoteFunctions>]),
         profiles: Arc::new(FileProfiles::new(home, environment.clone())),
         runner: Arc::new(runtime),
         rule_defaults: config.rule.clone(),
@@ -62,7 +66,33 @@ pub(crate) fn connect(home: &Path, config: &Config, environment: &Environment) -
         patrol: config.patrol,
     })
     .map_err(|why| why.to_string())?;
-    Ok(Parts { engine, clock })
+    Ok(Parts { engine, plugins, clock })
+}
+
+/// The section `portable` (configuration.md 2.6).
+fn host_config(home: &Path, config: &Config, environment: &Environment) -> Result<HostConfig, String> {
+    let wrong = |why: Diagnostic| format!("configuration: portable: {}", why.message);
+    let mut host = HostConfig::in_home(home);
+    if let Some(python) = config.portable.text("pythonBin").map_err(wrong)? {
+        python.clone_into(&mut host.python_bin);
+    }
+    for (name, place) in [
+        ("initTimeout", &mut host.init_timeout),
+        ("sendTimeout", &mut host.send_timeout),
+        ("recvTimeout", &mut host.recv_timeout),
+        ("installTimeout", &mut host.install_timeout),
+    ] {
+        let millis = config.portable.millis(name).map_err(wrong)?;
+        if let Some(millis) =
+            millis.and_then(|millis| u64::try_from(millis).ok()).filter(|millis| *millis > 0)
+        {
+            *place = Duration::from_millis(millis);
+        }
+    }
+    host.use_bundled_sdk = config.portable.bool("useBundledSdk").map_err(wrong)?.unwrap_or(true);
+    host.python_path = environment.get("PYTHONPATH").map(Into::into);
+    host.allow_external_files = config.external_files;
+    Ok(host)
 }
 
 /// Background tasks of connections.

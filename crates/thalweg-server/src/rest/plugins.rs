@@ -1,11 +1,138 @@
-//! Plugins (`rest-api.md` 11).
+//! Plugins (`rest-api.md` 11): portable ones; native Go plugins cannot work here and are answered honestly.
 
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::{Path, State};
+use axum::routing::get;
+use serde::Serialize;
+use serde_json::Value as Json;
+use thalweg_engine::EngineError;
+use thalweg_plugin::{InstallRequest, PluginError};
 
+use super::answer::escape;
+use super::body::{self, Text};
+use super::{Answer, Failure, blocking};
 use crate::server::App;
 
+type Call = Result<Answer, Failure>;
+type Shared = State<Arc<App>>;
+type Name = Path<String>;
+
+const NATIVE: &str = "native Go plugins are not supported; use a portable plugin";
+
 pub(super) fn routes() -> Router<Arc<App>> {
+    let portable = Router::new()
+        .route("/plugins/portables", get(list).post(install))
+        .route("/plugins/portables/{name}", get(describe).put(update).delete(remove))
+        .route("/plugins/portables/{name}/status", get(status));
+    portable
+        .merge(native("/plugins/sources", "/plugins/sources/{name}", "sources"))
+        .merge(native("/plugins/sinks", "/plugins/sinks/{name}", "sinks"))
+        .merge(native("/plugins/functions", "/plugins/functions/{name}", "functions"))
+        .route("/plugins/udfs", get(|| async { Answer::Json("[]".to_owned()) }))
+        .route(
+            "/plugins/udfs/{name}",
+            get(|Path(name): Name| async move { missing(format!("describe function {name} error: not found")) }),
+        )
+}
+
+fn native(all: &'static str, one: &'static str, kind: &'static str) -> Router<Arc<App>> {
+    let none = move |Path(name): Name| async move {
+        missing(format!("describe {kind} plugin {name} error: not found"))
+    };
+    let gone = move |Path(name): Name| async move {
+        missing(format!("delete {kind} plugin {name} error: invalid name {name}: not exist"))
+    };
+    let refuse = || async { Failure::plain(NATIVE) };
     Router::new()
+        .route(all, get(|| async { Answer::Json("[]".to_owned()) }).post(refuse))
+        .route(one, get(none).put(refuse).delete(gone))
+}
+
+fn missing(text: String) -> Failure {
+    Failure::from(EngineError::not_found(text))
+}
+
+fn json(document: &impl Serialize) -> String {
+    // These documents hold texts, numbers and lists, none of which can fail.
+    escape(&serde_json::to_string(document).unwrap_or_default())
+}
+
+/// The body of POST and PUT, with keys in any case (1.7).
+fn request(text: &str) -> Result<InstallRequest, Failure> {
+    let wrong =
+        |why: String| Failure::plain(format!("Invalid body: Error decoding the portable plugin json: {why}"));
+    let body = body::object(text).map_err(wrong)?;
+    let field = |name| {
+        body.text(name).map(|text| text.unwrap_or_default().to_owned()).map_err(|why| wrong(why.message))
+    };
+    let arguments = match body.get("shellParas") {
+        None | Some(Json::Null) => None,
+        Some(value) => {
+            let texts = value
+                .as_array()
+                .and_then(|items| items.iter().map(|item| item.as_str().map(str::to_owned)).collect());
+            Some(texts.ok_or_else(|| wrong("property \"shellParas\" must be a list of texts".to_owned()))?)
+        }
+    };
+    let replace = body.bool("replace").map_err(|why| wrong(why.message))?.unwrap_or_default();
+    Ok(InstallRequest { name: field("name")?, file: field("file")?, shell_paras: arguments, replace })
+}
+
+async fn list(State(app): Shared) -> Call {
+    Ok(Answer::Json(blocking(move || Ok(json(&app.plugins.list()))).await?))
+}
+
+async fn install(State(app): Shared, Text(text): Text) -> Call {
+    let request = request(&text)?;
+    let name = request.name.trim().to_owned();
+    refusable(
+        move || app.plugins.install(&request),
+        |why| format!("portable plugin create command error: {why}"),
+    )
+    .await?;
+    Ok(Answer::created(format!("portable plugin {name} is created")))
+}
+
+async fn update(State(app): Shared, Path(_): Name, Text(text): Text) -> Call {
+    // The name that counts is that of the body.
+    let request = request(&text)?;
+    let name = request.name.trim().to_owned();
+    refusable(
+        move || app.plugins.update(&request),
+        |why| format!("portable plugin update command error: {why}"),
+    )
+    .await?;
+    Ok(Answer::ok(format!("portable plugin {name} is updated")))
+}
+
+async fn describe(State(app): Shared, Path(name): Name) -> Call {
+    let text = format!("describe portable plugin {name} error: not found");
+    let found = blocking(move || Ok(app.plugins.describe(&name).map(|plugin| json(&plugin)))).await?;
+    found.map(Answer::Json).ok_or_else(|| missing(text))
+}
+
+async fn remove(State(app): Shared, Path(name): Name) -> Call {
+    let (done, gone) = (format!("portable plugin {name} is deleted"), name.clone());
+    refusable(
+        move || app.plugins.delete(&name),
+        move |why| format!("delete portable plugin {gone} error: {why}"),
+    )
+    .await?;
+    Ok(Answer::ok(done))
+}
+
+async fn status(State(app): Shared, Path(name): Name) -> Call {
+    let text = format!("portable plugin {name} not found: not found");
+    let found = blocking(move || Ok(app.plugins.status(&name).map(|status| json(&status)))).await?;
+    found.map(Answer::JsonAsText).ok_or_else(|| missing(text))
+}
+
+/// Runs a request to the host; what it refuses is 400 and 1000, also when the plugin is missing (11.1).
+async fn refusable(
+    work: impl FnOnce() -> Result<(), PluginError> + Send + 'static,
+    text: impl FnOnce(PluginError) -> String + Send + 'static,
+) -> Result<(), Failure> {
+    Ok(blocking(move || work().map_err(|why| EngineError::plain(text(why)))).await?)
 }
