@@ -31,7 +31,11 @@ mod analytic;
 mod args;
 mod array;
 mod convert;
+mod datetime;
+mod hash;
+mod json;
 mod math;
+mod multi;
 mod object;
 mod other;
 mod text;
@@ -46,6 +50,10 @@ pub const TABLES: &[&[Function]] = &[
     convert::TABLE,
     array::TABLE,
     object::TABLE,
+    datetime::TABLE,
+    hash::TABLE,
+    json::TABLE,
+    multi::TABLE,
     other::TABLE,
 ];
 

@@ -118,6 +118,11 @@ const DECIDED: &[(&str, &str, &str)] = &[
     ("array_max", "*", "S13: mixed numbers are compared as floats"),
     ("array_distinct", "[[1,1.0]]", "S1"),
     ("array_sort", "*", "S30"),
+    ("format_time", "*", "S39, S40"),
+    ("date_calc", "[null,\"1h\"]", "S45"),
+    ("date_diff", "[null,1]", "S45"),
+    ("day_name", "[null]", "S45"),
+    ("hour", "[null]", "S45"),
 ];
 
 /// What `docs/compat/functions.json` recorded of upstream holds here, but for [`DECIDED`].
