@@ -157,6 +157,9 @@ impl Grammar {
         {
             return diagnostic.help(format!("remove the comma before {}", lexeme.found));
         }
+        if lexeme.is_symbol("=") && self.behind(p).is_some_and(|before| before.is_symbol("=")) {
+            return diagnostic.help("a single = compares");
+        }
         diagnostic
     }
 

@@ -274,6 +274,22 @@ fn mistakes_name_place_and_advice() {
 }
 
 #[test]
+fn every_part_knows_its_place() {
+    let text = "SELECT -(a) + o.p->q AS `x y`, f(b)[1] FROM s JOIN a/b ON s.i IN (1, 2) GROUP BY COUNTWINDOW(2) OVER(WHEN true) LIMIT 1";
+    let query = parse_query(text).unwrap();
+    let select = &query.selects[0];
+    let written = |span: thalweg_core::Span| &text[span.start as usize..span.end as usize];
+    assert_eq!(written(select.span), text);
+    assert_eq!(written(select.fields[0].expr.span), "-(a) + o.p->q");
+    assert_eq!(written(select.fields[0].alias.as_ref().unwrap().span), "`x y`");
+    assert_eq!(written(select.fields[1].expr.span), "f(b)[1]");
+    assert_eq!(written(select.joins[0].span), "JOIN a/b ON s.i IN (1, 2)");
+    assert_eq!(written(select.joins[0].on.as_ref().unwrap().span), "s.i IN (1, 2)");
+    assert_eq!(written(select.window.as_ref().unwrap().span), "COUNTWINDOW(2) OVER(WHEN true)");
+    assert!(parse_expr("(a)").unwrap().is_parenthesized() && !parse_expr("a").unwrap().is_parenthesized());
+}
+
+#[test]
 fn d_2_option_values_in_any_spelling() {
     let text = "create stream s () with (datasource='x' Format=\"json\", RETAIN_SIZE=3, shared=TRUE, KIND=\"SCAN\",);rest";
     let Ok(Statement::Create(create)) = parse(text) else { panic!("{:?}", parse(text)) };

@@ -9,8 +9,8 @@ use crate::funcs::{self, Function, Kind};
 use crate::tree::{Arg, ArgKind, Command, Node, Pipe};
 use crate::{Context, Template, TemplateError};
 
-/// Templates that call each other.
-const MAX_DEPTH: usize = 50;
+/// Bodies inside bodies, of which the innermost may still call a template.
+const MAX_DEPTH: usize = 100;
 
 type Eval<T> = Result<T, TemplateError>;
 
@@ -29,6 +29,7 @@ struct Renderer<'a> {
     root: Value,
     /// Innermost last.
     variables: Vec<(Arc<str>, Value)>,
+    /// Bodies around the current place.
     depth: usize,
     out: &'a mut String,
 }
@@ -53,13 +54,16 @@ impl Renderer<'_> {
     }
 
     fn body(&mut self, nodes: &[Node], dot: &Value) -> Eval<Flow> {
+        self.depth += 1;
+        let mut flow = Flow::Done;
         for node in nodes {
-            let flow = self.node(node, dot)?;
+            flow = self.node(node, dot)?;
             if flow != Flow::Done {
-                return Ok(flow);
+                break;
             }
         }
-        Ok(Flow::Done)
+        self.depth -= 1;
+        Ok(flow)
     }
 
     fn node(&mut self, node: &Node, dot: &Value) -> Eval<Flow> {
@@ -154,11 +158,9 @@ impl Renderer<'_> {
         if self.depth >= MAX_DEPTH {
             return Err(self.error(span, format!("exceeded maximum template depth ({MAX_DEPTH})")));
         }
-        self.depth += 1;
         let outer = std::mem::replace(&mut self.variables, vec![(Arc::from("$"), value.clone())]);
         let result = self.body(body, &value);
         self.variables = outer;
-        self.depth -= 1;
         result.map(drop)
     }
 

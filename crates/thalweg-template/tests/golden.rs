@@ -353,11 +353,14 @@ fn plain_text_has_no_action() {
 fn deep_and_endless_templates_are_refused() {
     let deep = format!("{{{{{}1{}}}}}", "(".repeat(2_000), ")".repeat(2_000));
     check(&deep, "{}", "error: template: sink:1: nested too deeply");
+    let inner = format!("{}{{{{template \"x\"}}}}{}", "{{if 1}}".repeat(45), "{{end}}".repeat(45));
+    let nested = format!("{{{{define \"x\"}}}}{inner}{{{{end}}}}{{{{template \"x\"}}}}");
+    assert!(render(&nested, "{}").ends_with("exceeded maximum template depth (100)"));
     check(&"{{if 1}}".repeat(2_000), "{}", "error: template: sink:1: nested too deeply");
     check(
         r#"{{define "x"}}{{template "x"}}{{end}}{{template "x"}}"#,
         "{}",
-        "error: template: sink:1:16: executing \"sink\" at <template>: exceeded maximum template depth (50)",
+        "error: template: sink:1:16: executing \"sink\" at <template>: exceeded maximum template depth (100)",
     );
     check(
         r#"{{repeat 1000000000 "abc"}}"#,
