@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use thalweg_core::diagnostic::nearest;
-use thalweg_core::{Diagnostic, ErrorCode, Value};
-use thalweg_expr::function::{ArgKind, ArgShape, Function, FunctionKind};
+use thalweg_core::{Diagnostic, ErrorCode};
+use thalweg_expr::function::{ArgShape, Function, FunctionKind};
 use thalweg_expr::{FunctionRef, RemoteFunction};
 use thalweg_sql::ast::{self, ExprKind};
 
-use super::Binder;
+use super::{Binder, literal_args};
 use crate::ast_walk;
 
 /// What the planner does with a call.
@@ -125,89 +125,7 @@ fn check_remote(function: &dyn RemoteFunction, shapes: &[ArgShape]) -> Result<()
 }
 
 fn check_builtin(function: &Function, shapes: &[ArgShape]) -> Result<(), Diagnostic> {
-    let wrong =
-        |cause: String| Err(in_parsing(format!("validate function {} error: {cause}", function.name)));
-    let required = function.args.iter().filter(|arg| !arg.optional).count();
-    let most =
-        if function.args.last().is_some_and(|arg| arg.repeated) { usize::MAX } else { function.args.len() };
-    let found = shapes.len();
-    let is_odd_pair = function.name.starts_with("acc_") && found == 2;
-    if found < required || found > most || is_odd_pair {
-        return wrong(arity_text(function.name, required, most, found));
-    }
-    // A computed distance is fine, a column is not: it is fixed at the first event.
-    if let ("lag", Some(ArgShape::Column { .. })) = (function.name, shapes.get(1)) {
-        return wrong("Expect int type for parameter 2".to_owned());
-    }
-    for (index, shape) in shapes.iter().enumerate() {
-        let Some(arg) = function.args.get(index).or(function.args.last()) else { break };
-        if let Some(expected) = refuses(arg.kind, shape) {
-            return wrong(format!("Expect {expected} type for parameter {}", index + 1));
-        }
-    }
-    range_text(function.name, shapes).map_or(Ok(()), |cause| wrong(cause.to_owned()))
-}
-
-/// Upstream's text for literal positions that cannot be.
-fn range_text(name: &str, shapes: &[ArgShape]) -> Option<&'static str> {
-    let int = |index: usize| match shapes.get(index) {
-        Some(ArgShape::Literal(Value::Int(number))) => Some(*number),
-        _ => None,
-    };
-    match (name, int(1), int(2)) {
-        ("substring", Some(start), _) if start < 0 => {
-            Some("The start index should not be a nagtive integer.")
-        }
-        ("substring", Some(start), Some(end)) if end < start => {
-            Some("The end index should be larger than start index.")
-        }
-        ("split_value", _, Some(index)) if index < 0 => Some("The index should not be a nagtive integer."),
-        _ => None,
-    }
-}
-
-/// Upstream's text for a wrong number of arguments.
-fn arity_text(name: &str, required: usize, most: usize, found: usize) -> String {
-    match name {
-        "substring" => "the arguments for substring should be 2 or 3".to_owned(),
-        "lag" => format!("expect one two or three args but got {found}"),
-        "latest" => format!("expect one or two args but got {found}"),
-        "had_changed" => format!("expect more than one arg but got {found}"),
-        "changed_cols" => format!("expect more than two args but got {found}"),
-        _ if name.starts_with("acc_") => format!("Expect 1/3 arguments but found {found}."),
-        _ if most == required => format!("Expect {required} arguments but found {found}."),
-        _ if most == usize::MAX => format!("Expect at least {required} arguments but found {found}."),
-        _ if most == required + 1 => format!("Expect {required} or {most} arguments only."),
-        _ => format!("Expect {required} to {most} arguments but found {found}."),
-    }
-}
-
-/// What the argument should be, if it is a literal of another kind. Only literals are judged (functions.md 1.2).
-fn refuses(kind: ArgKind, shape: &ArgShape) -> Option<&'static str> {
-    let ArgShape::Literal(value) = shape else {
-        let needs_literal = matches!(kind, ArgKind::LiteralInt | ArgKind::LiteralText | ArgKind::LiteralBool);
-        return needs_literal.then(|| name_of(kind));
-    };
-    let is_fine = match (kind, value) {
-        (_, Value::Null) | (ArgKind::Any, _) => true,
-        (ArgKind::Number, value) => matches!(value, Value::Int(_) | Value::Float(_)),
-        (ArgKind::Int | ArgKind::LiteralInt, value) => matches!(value, Value::Int(_)),
-        (ArgKind::Text | ArgKind::LiteralText, value) => matches!(value, Value::Str(_)),
-        (ArgKind::Bool | ArgKind::LiteralBool, value) => matches!(value, Value::Bool(_)),
-        (ArgKind::Array | ArgKind::Object | ArgKind::Time, _) => true,
-    };
-    (!is_fine).then(|| name_of(kind))
-}
-
-fn name_of(kind: ArgKind) -> &'static str {
-    match kind {
-        ArgKind::Any => "any",
-        ArgKind::Number => "number - float or int",
-        ArgKind::Int | ArgKind::LiteralInt => "int",
-        ArgKind::Text | ArgKind::LiteralText => "string",
-        ArgKind::Bool | ArgKind::LiteralBool => "bool",
-        ArgKind::Array => "array",
-        ArgKind::Object => "object",
-        ArgKind::Time => "datetime",
-    }
+    function.check_args(shapes)?;
+    let wrong = |cause: &str| in_parsing(format!("validate function {} error: {cause}", function.name));
+    literal_args::mistake(function.name, shapes).map_or(Ok(()), |cause| Err(wrong(cause)))
 }

@@ -10,6 +10,7 @@ mod call;
 mod expr;
 mod function;
 mod join;
+mod literal_args;
 mod planned;
 mod scope;
 mod select;
