@@ -246,7 +246,7 @@ impl FunctionChannel {
                 self.plugin.name
             ));
         }
-        let life = self.plugin.life()?;
+        let life = self.plugin.life(self.plugin.config.send_timeout)?;
         let result = self.exchange_or_late(request, life);
         let mut strikes = self.strikes();
         match &result {

@@ -168,7 +168,11 @@ impl PluginHost {
                 Ok(())
             }
             Err(error) => {
-                plugin.stop();
+                if old.is_some() {
+                    plugin.stop_for_next()
+                } else {
+                    plugin.stop()
+                }
                 installation.undo();
                 self.put_back(&plugin, old);
                 Err(error)
@@ -178,7 +182,7 @@ impl PluginHost {
 
     /// Ends the process of the version before, if there is one, and starts this one.
     fn switch(&self, plugin: &Arc<Plugin>, package: Arc<Package>) -> Result<(), String> {
-        plugin.stop();
+        plugin.stop_for_next();
         self.unregister(plugin);
         self.register(plugin, &package.manifest, true);
         self.catalog.refresh(plugin);

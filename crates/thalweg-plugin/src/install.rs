@@ -12,7 +12,7 @@ use zip::ZipArchive;
 
 use crate::config::HostConfig;
 use crate::manifest::{Kind, Manifest};
-use crate::os;
+use crate::sys;
 
 type Archive = ZipArchive<File>;
 
@@ -120,7 +120,7 @@ impl Installation {
         let mut command = Command::new("/bin/sh");
         command.arg(&script).args(paras).current_dir(&self.dir);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        os::detach(&mut command);
+        sys::detach(&mut command);
         let (sender, receiver) = mpsc::channel();
         // The thread that starts the script must outlive it.
         let mut run = move || {
@@ -138,7 +138,7 @@ impl Installation {
             Ok(output) => output.map_err(|error| format!("cannot run install.sh: {error}"))?,
             Err(_) => {
                 if let Ok(Some(pid)) = receiver.try_recv() {
-                    os::signal_group(pid as i32, os::KILL);
+                    sys::signal_group(pid as i32, sys::KILL);
                 }
                 return Err(format!(
                     "install.sh did not end within {}ms",

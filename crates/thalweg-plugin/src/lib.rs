@@ -14,7 +14,7 @@ mod function;
 mod host;
 mod install;
 mod manifest;
-mod os;
+
 mod output;
 mod pack;
 mod package;
@@ -25,6 +25,7 @@ mod sink;
 mod source;
 mod status;
 mod symbol;
+mod sys;
 mod wire;
 
 pub use config::HostConfig;

@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 
 use crate::config::HostConfig;
 use crate::manifest::{Manifest, PluginInfo};
-use crate::os;
 use crate::sdk;
+use crate::sys;
 
 /// Always this, whatever is configured.
 const ARGUMENT: &str = r#"{"sendTimeout":1000}"#;
@@ -62,7 +62,7 @@ impl Package {
         {
             sdk::put_first(&mut command, config)?;
         }
-        os::detach(&mut command);
+        sys::detach(&mut command);
         Ok(command)
     }
 

@@ -14,12 +14,12 @@ use tracing::{debug, warn};
 
 use crate::config::HostConfig;
 use crate::manifest::Kind;
-use crate::os;
 use crate::output::Output;
 use crate::package::Package;
 use crate::process;
 use crate::status::{PluginStatus, SymbolStatus};
 use crate::symbol::{Symbol, control_path};
+use crate::sys;
 use crate::wire;
 
 /// How long the end of a process may trail the end of its sockets.
@@ -46,6 +46,8 @@ pub(crate) struct State {
     pub(crate) phase: Phase,
     /// Whether the process is to be kept alive.
     pub(crate) wanted: bool,
+    /// The phase after a stop: `Starting` when the next version is about to follow.
+    pub(crate) after_stop: Phase,
     /// Start again without waiting for the back-off.
     pub(crate) hurry: bool,
     /// Counts processes from 1.
@@ -84,6 +86,7 @@ impl Plugin {
                 package: None,
                 phase: Phase::Initializing,
                 wanted: false,
+                after_stop: Phase::Stop,
                 hurry: false,
                 life: 0,
                 pid: None,
@@ -140,17 +143,28 @@ impl Plugin {
 
     /// Ends the process, first gently. The control channel stays, for the next process.
     pub(crate) fn stop(&self) {
+        self.stop_before(Phase::Stop);
+    }
+
+    /// The same when another version is about to start: who needs the plugin waits for that.
+    pub(crate) fn stop_for_next(&self) {
+        self.stop_before(Phase::Starting);
+    }
+
+    fn stop_before(&self, next: Phase) {
         let mut state = self.state();
         state.wanted = false;
+        state.after_stop = next;
         let group = state.pid.map_or(0, |pid| pid as i32);
         drop(state);
         self.changed.notify_all();
-        os::signal_group(group, os::TERMINATE);
+        sys::signal_group(group, sys::TERMINATE);
         if !self.wait_unsupervised(Deadline::after(self.config.stop_timeout)) {
-            os::signal_group(group, os::KILL);
+            sys::signal_group(group, sys::KILL);
             self.wait_unsupervised(Deadline::after(Duration::from_secs(5)));
         }
-        self.state().phase = Phase::Stop;
+        self.state().phase = next;
+        self.changed.notify_all();
     }
 
     fn wait_unsupervised(&self, deadline: Deadline) -> bool {
@@ -179,11 +193,11 @@ impl Plugin {
 
     /// Who may connect to, or listen on, this plugin's channels.
     pub(crate) fn socket_options(&self) -> Options {
-        let (user, group) = (os::own_user(), Arc::clone(&self.group));
+        let (user, group) = (sys::own_user(), Arc::clone(&self.group));
         let check: PeerCheck = Arc::new(move |peer| {
             let group = group.load(SeqCst);
             peer.uid == user
-                && (group == GROUP_UNKNOWN || (group != 0 && os::group_of(peer.pid) == Some(group)))
+                && (group == GROUP_UNKNOWN || (group != 0 && sys::group_of(peer.pid) == Some(group)))
         });
         Options { max_message: self.config.max_message, peer_check: Some(check) }
     }
@@ -194,9 +208,17 @@ impl Plugin {
         self.group.store(group, SeqCst);
     }
 
-    /// The life of the running process.
-    pub(crate) fn life(&self) -> Result<u64, String> {
-        let state = self.state();
+    /// The life of the running process. One that is just starting is given `patience`; one that waits for its next
+    /// try is not.
+    pub(crate) fn life(&self, patience: Duration) -> Result<u64, String> {
+        let mut state = self.state();
+        if state.phase == Phase::Running {
+            return Ok(state.life);
+        }
+        let deadline = Deadline::after(patience);
+        while state.phase == Phase::Starting && !deadline.is_over() {
+            state = self.wait(state, deadline);
+        }
         if state.phase == Phase::Running { Ok(state.life) } else { Err(self.why_not(&state)) }
     }
 
@@ -306,7 +328,7 @@ impl Plugin {
         self.symbols().remove(&(symbol.kind, symbol.control.clone()));
         let life = std::mem::take(&mut symbol.state().life);
         if life != 0
-            && self.life() == Ok(life)
+            && self.life(Duration::ZERO) == Ok(life)
             && let Err(error) = self.command("stop", symbol)
         {
             warn!(plugin = %self.name, "{error}");

@@ -12,8 +12,8 @@ use std::time::Duration;
 use thalweg_sp::Deadline;
 use tracing::{info, warn};
 
-use crate::os;
 use crate::plugin::{Phase, Plugin};
+use crate::sys;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -56,7 +56,7 @@ fn pause_before_next(plugin: &Plugin, reason: &str, pause: Duration) -> bool {
     if state.wanted {
         state.restarts += 1;
     } else {
-        state.phase = Phase::Stop;
+        state.phase = state.after_stop;
         state.is_supervised = false;
     }
     let goes_on = state.wanted;
@@ -79,11 +79,11 @@ fn live(plugin: &Arc<Plugin>) -> String {
                     .spawn(move || bring_up(&plugin, life, pid))
             };
             if opener.is_err() {
-                os::signal_group(pid as i32, os::KILL);
+                sys::signal_group(pid as i32, sys::KILL);
             }
             let status = child.wait();
             // Whatever the process has started goes with it.
-            os::signal_group(pid as i32, os::KILL);
+            sys::signal_group(pid as i32, sys::KILL);
             let words = plugin.output.last_words();
             describe(status, words)
         }
@@ -141,7 +141,7 @@ fn bring_up(plugin: &Plugin, life: u64, pid: u32) {
     if !control.wait_request(Deadline::after(patience), &is_over) {
         if !is_over() {
             plugin.state().kill_reason = Some(format!("no handshake within {}ms", patience.as_millis()));
-            os::signal_group(pid as i32, os::KILL);
+            sys::signal_group(pid as i32, sys::KILL);
         }
         return;
     }
@@ -160,7 +160,7 @@ fn end(plugin: &Plugin, reason: &str) -> String {
     let mut state = plugin.state();
     let reason = state.kill_reason.take().unwrap_or_else(|| reason.to_owned());
     state.pid = None;
-    state.phase = Phase::Error;
+    state.phase = if state.wanted { Phase::Error } else { state.after_stop };
     state.error = reason.clone();
     state.last_exit = Some(reason.clone());
     let control = state.control.clone();

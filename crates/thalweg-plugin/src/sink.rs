@@ -312,7 +312,7 @@ impl Worker {
     }
 
     fn write_one(&mut self, payload: &[u8]) -> Result<(), String> {
-        let life = self.start.plugin.life()?;
+        let life = self.start.plugin.life(self.start.plugin.config.send_timeout)?;
         self.connect(life)?;
         // Acknowledgements nobody has waited for must not be taken for the next one's.
         while let Ok(ack) = self.acks.try_recv() {

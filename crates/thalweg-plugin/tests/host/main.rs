@@ -1,7 +1,11 @@
 //! The acceptance tests of `docs/compat/portable-plugins.md` 14 that concern sections 1 to 10, on the bundled module
 //! and on the unmodified package from PyPI.
 
+// Everything here is a test, also what has no attribute of one.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+
 mod flows;
 mod functions;
 mod life;
+mod ports;
 mod subject;
