@@ -296,7 +296,11 @@ impl Worker {
                         symbol.name, plugin.name
                     ));
                 }
-                Err(_) => std::thread::sleep(BETWEEN_DIALS),
+                // Whatever comes meanwhile is left over from before, but for the end of the rule.
+                Err(_) if matches!(self.acks.recv_timeout(BETWEEN_DIALS), Ok(Ack::Stop)) => {
+                    return Err("the rule stops".to_owned());
+                }
+                Err(_) => {}
             }
             tries += 1;
         }
