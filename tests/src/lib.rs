@@ -3,3 +3,4 @@
 pub mod case;
 pub mod compare;
 pub mod golden;
+pub mod in_process;

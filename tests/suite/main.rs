@@ -1,3 +1,4 @@
 //! The one binary of whole-system tests: every further one would be linked again.
 
+mod corpus;
 mod tidy;

@@ -1,0 +1,217 @@
+//! Runs a case in this process, on the rig: the real catalog, planner and operators, a manual clock, no threads.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use serde_json::{Map, Value as Json};
+use thalweg_connectors::{CONNECTORS, FORMATS};
+use thalweg_core::connector::Spawner;
+use thalweg_core::registry::{Registry, Shared};
+use thalweg_core::time::BoxFuture;
+use thalweg_core::{Clock, Diagnostic, Fields, ManualClock, Props, Timestamp, Value};
+use thalweg_engine::rule::{Builder, Ready, RuleDefinition, Run, Runner};
+use thalweg_engine::store::MemoryStore;
+use thalweg_engine::{Catalog, Connections, NoProfiles, Surroundings};
+use thalweg_expr::FunctionRegistry;
+
+use thalweg_runtime::{Rig, RigId, RuleSpec, Snapshot, Topology};
+
+use crate::case::{Case, Expect};
+use crate::compare::agree;
+
+/// One way of running a case. All must give the same output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Axis {
+    /// Messages handed over at a time.
+    pub batch: usize,
+    /// Streams are shared.
+    pub is_shared: bool,
+    /// The rule is killed and resumed from a checkpoint after every event.
+    pub is_restarted: bool,
+}
+
+/// Batch sizes 1, 3 and 1,024, shared streams, and checkpoint and restore.
+pub const AXES: &[Axis] = &[
+    Axis { batch: 1, is_shared: false, is_restarted: false },
+    Axis { batch: 3, is_shared: false, is_restarted: false },
+    Axis { batch: 1_024, is_shared: false, is_restarted: false },
+    Axis { batch: 3, is_shared: true, is_restarted: false },
+    Axis { batch: 1, is_shared: false, is_restarted: true },
+];
+
+/// What an engine did with a case.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Got {
+    /// The stream or rule was refused, with this text.
+    Refused(String),
+    /// What came out, and when (epoch ms).
+    Sent(Vec<(i64, Json)>),
+}
+
+/// Whether the engine did what the case expects.
+pub fn is_right(case: &Case, got: &Got) -> bool {
+    match (&case.expect, got) {
+        (Expect::Refused(_), Got::Refused(_)) => true,
+        (Expect::Messages(want), Got::Sent(sent)) => {
+            let messages: Vec<Json> = sent.iter().map(|(_, message)| message.clone()).collect();
+            agree(want, &messages, case.unordered)
+        }
+        (Expect::Timed(want), Got::Sent(sent)) => {
+            let times = |messages: &[(i64, Json)]| messages.iter().map(|(at, _)| *at).collect::<Vec<_>>();
+            let texts =
+                |messages: &[(i64, Json)]| messages.iter().map(|(_, m)| m.clone()).collect::<Vec<_>>();
+            times(want) == times(sent) && agree(&texts(want), &texts(sent), case.unordered)
+        }
+        _ => false,
+    }
+}
+
+/// Runs a case. A panic is reported as a refusal with its text, which no case expects.
+pub fn run(case: &Case, axis: Axis) -> Got {
+    match catch_unwind(AssertUnwindSafe(|| play(case, axis))) {
+        Ok(Ok(sent)) => Got::Sent(sent),
+        Ok(Err(refusal)) => Got::Refused(refusal),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Got::Sent(vec![(0, Json::from(format!("panic: {}", text.unwrap_or_default())))])
+        }
+    }
+}
+
+fn play(case: &Case, axis: Axis) -> Result<Vec<(i64, Json)>, String> {
+    let registry = Arc::new(Registry::new(CONNECTORS, FORMATS));
+    let spec = build(case, axis, &registry)?;
+    let mut rig = Rig::new(registry, Timestamp(case.start)).batch_size(axis.batch);
+    let rule = rig.add(spec).map_err(|why| why.to_string())?;
+    for event in &case.events {
+        if let Some(at) = event.at {
+            rig.advance_to(Timestamp(at));
+        }
+        rig.feed_with_meta(&event.stream, &event.payload, &metadata(&event.stream));
+        if axis.is_restarted {
+            rig.restart(rule).map_err(|why| why.to_string())?;
+        }
+    }
+    if let Some(end) = case.end {
+        rig.advance_to(Timestamp(end));
+    }
+    Ok(collect(&mut rig, rule))
+}
+
+/// What the MQTT source of `run.py` would tell of a message.
+fn metadata(stream: &str) -> Arc<Fields> {
+    let topic = Value::text(format!("conformance/case/in/{stream}"));
+    Arc::new(Fields::from([
+        (Arc::from("topic"), topic),
+        (Arc::from("qos"), Value::Int(1)),
+        (Arc::from("messageId"), Value::Int(1)),
+    ]))
+}
+
+fn collect(rig: &mut Rig, rule: RigId) -> Vec<(i64, Json)> {
+    let sent = rig.output(rule);
+    sent.iter()
+        .map(|sent| {
+            let text = sent.text();
+            (sent.at.0, serde_json::from_str(&text).unwrap_or_else(|_| serde_json::json!({ "raw": text })))
+        })
+        .collect()
+}
+
+/// The rule's spec, through the engine's own catalog and builder.
+fn build(case: &Case, axis: Axis, registry: &Arc<Registry>) -> Result<RuleSpec, String> {
+    let store = Arc::new(MemoryStore::default());
+    let clock: Arc<dyn Clock> = ManualClock::at(Timestamp(case.start));
+    let around = Surroundings {
+        registry: Arc::clone(registry),
+        shared: Arc::new(Shared::default()),
+        clock,
+        home: PathBuf::from("."),
+        spawner: Arc::new(NoTasks),
+    };
+    let catalog = Catalog::load(Arc::clone(registry), store.clone()).map_err(|why| why.to_string())?;
+    for (_, ddl) in &case.streams {
+        catalog.execute(&shared(ddl, axis.is_shared)).map_err(|why| why.to_string())?;
+    }
+    let captured = Arc::new(Captured::default());
+    let builder = Builder {
+        catalog: Arc::new(catalog),
+        connections: Arc::new(Connections::load(around, store).map_err(|why| why.to_string())?),
+        registry: Arc::clone(registry),
+        profiles: Arc::new(NoProfiles),
+        functions: FunctionRegistry::default(),
+        runner: captured.clone(),
+        sink_defaults: Props::new(),
+        zone: "UTC".to_owned(),
+        ignore_case: false,
+    };
+    let definition =
+        RuleDefinition::parse(&document(case), None, &Props::new()).map_err(|why| why.to_string())?;
+    builder.build(&definition).map_err(|why| why.to_string())?;
+    let spec = captured.spec.lock().ok().and_then(|mut spec| spec.take());
+    spec.ok_or_else(|| "the builder compiled nothing".to_owned())
+}
+
+fn shared(ddl: &str, is_shared: bool) -> String {
+    let is_stream = ddl.trim_start().to_uppercase().starts_with("CREATE STREAM");
+    match ddl.rfind(')') {
+        Some(close) if is_shared && is_stream && !ddl.to_uppercase().contains("SHARED") => {
+            let comma = if ddl[..close].trim_end().ends_with('(') { "" } else { ", " };
+            format!("{}{comma}SHARED=\"true\"{}", &ddl[..close], &ddl[close..])
+        }
+        _ => ddl.to_owned(),
+    }
+}
+
+/// The rule document, with an MQTT action as `run.py` makes it.
+fn document(case: &Case) -> String {
+    let mut action = Map::new();
+    action.insert("server".to_owned(), Json::from("tcp://127.0.0.1:1883"));
+    action.insert("topic".to_owned(), Json::from("out"));
+    action.insert("sendSingle".to_owned(), Json::from(false));
+    action.extend(case.action.clone());
+    serde_json::json!({
+        "id": "case", "sql": case.sql, "actions": [{"mqtt": action}], "options": case.options
+    })
+    .to_string()
+}
+
+/// Takes the spec that the builder would have compiled; the rig compiles it.
+#[derive(Default)]
+struct Captured {
+    spec: Mutex<Option<RuleSpec>>,
+}
+
+#[async_trait]
+impl Runner for Captured {
+    fn compile(&self, spec: RuleSpec) -> Result<Box<dyn Ready>, Diagnostic> {
+        if let Ok(mut slot) = self.spec.lock() {
+            *slot = Some(spec);
+        }
+        Ok(Box::new(NotRun))
+    }
+
+    async fn shutdown(&self) {}
+}
+
+struct NotRun;
+
+impl Ready for NotRun {
+    fn topology(&self) -> Topology {
+        Topology::default()
+    }
+
+    fn launch(self: Box<Self>, _restore: Option<Snapshot>) -> Arc<dyn Run> {
+        unreachable!("the rig runs the rule")
+    }
+}
+
+/// Cases start no background tasks.
+struct NoTasks;
+
+impl Spawner for NoTasks {
+    fn spawn(&self, _task: BoxFuture<'static, ()>) {}
+}

@@ -1,0 +1,81 @@
+//! The recorded corpus and the golden cases, in process, on all axes.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use thalweg_tests::case::{Case, Expect, recorded};
+use thalweg_tests::golden;
+use thalweg_tests::in_process::{AXES, Axis, Got, is_right, run};
+
+fn here(folder: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)
+}
+
+/// Runs all cases on an axis; what differs, by id.
+fn differing(cases: &[Case], axis: Axis) -> BTreeMap<String, String> {
+    let mut wrong = BTreeMap::new();
+    for case in cases {
+        let got = run(case, axis);
+        if !is_right(case, &got) {
+            let text = format!(
+                "{}\n     sql  {}\n     want {:?}\n     got  {got:?}",
+                case.id, case.sql, case.expect
+            );
+            wrong.insert(case.id.clone(), text);
+        }
+    }
+    wrong
+}
+
+/// Fails unless exactly the `known` cases differ on every axis.
+fn hold(cases: &[Case], known: &[&str]) {
+    let mut report = Vec::new();
+    for axis in AXES {
+        let wrong = differing(cases, *axis);
+        for (id, text) in &wrong {
+            if !known.contains(&id.as_str()) {
+                report.push(format!("{axis:?}: {text}"));
+            }
+        }
+        for id in known.iter().filter(|id| cases.iter().any(|case| case.id == **id)) {
+            if !wrong.contains_key(*id) && axis.batch == 1 && !axis.is_restarted {
+                report.push(format!("{axis:?}: {id} agrees now; take it off the list"));
+            }
+        }
+    }
+    assert!(report.is_empty(), "{} differ:\n{}", report.len(), report.join("\n"));
+}
+
+/// Cases that do not agree yet, with the reason; `THALWEG_BLESS=1` rewrites the list, and the diff is reviewed.
+const DIFFERS: &str = "conformance/differs.txt";
+
+#[test]
+fn recorded_cases_agree_on_all_axes() {
+    let cases = recorded(&here("conformance/cases")).expect("the corpus is there");
+    assert!(cases.len() > 1_300);
+    if std::env::var_os("THALWEG_BLESS").is_some() {
+        let wrong: BTreeMap<_, _> = AXES.iter().flat_map(|axis| differing(&cases, *axis)).collect();
+        let ids: Vec<&str> = wrong.keys().map(String::as_str).collect();
+        std::fs::write(here(DIFFERS), ids.join("\n") + "\n").expect("the list can be written");
+    }
+    let known = std::fs::read_to_string(here(DIFFERS)).unwrap_or_default();
+    let known: Vec<&str> = known.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    hold(&cases, &known);
+}
+
+#[test]
+fn golden_cases_agree_on_all_axes() {
+    let cases = golden::cases(&here("golden")).expect("golden cases can be read");
+    hold(&cases, &[]);
+}
+
+#[test]
+fn mistakes_are_explained_as_written() {
+    let cases = golden::cases(&here("golden")).expect("golden cases can be read");
+    for case in &cases {
+        if let (Expect::Refused(Some(text)), got) = (&case.expect, run(case, AXES[0])) {
+            let said = matches!(&got, Got::Refused(said) if said.contains(text.as_str()));
+            assert!(said, "{}: expected {text}, got {got:?}", case.id);
+        }
+    }
+}
