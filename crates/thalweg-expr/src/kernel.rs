@@ -80,7 +80,7 @@ pub(crate) fn zip<T: Copy, U>(left: &Lane<'_, T>, right: &Lane<'_, T>, op: impl 
 impl<T: Copy + PartialEq> Lane<'_, T> {
     pub(crate) fn contains(&self, wanted: T) -> bool {
         match self {
-            Self::Many(values) => values.iter().any(|value| *value == wanted),
+            Self::Many(values) => values.contains(&wanted),
             Self::One(value) => *value == wanted,
         }
     }

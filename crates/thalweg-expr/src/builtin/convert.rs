@@ -100,9 +100,9 @@ fn go_integer(text: &str) -> Option<i64> {
     } else {
         (10, digits)
     };
-    let sound = !digits.ends_with('_') && !digits.contains("__") && !(base == 10 && digits.starts_with('_'));
+    let misplaced = digits.ends_with('_') || digits.contains("__") || base == 10 && digits.starts_with('_');
     let plain = digits.replace('_', "");
-    if !sound || plain.is_empty() || plain.starts_with(['+', '-']) {
+    if misplaced || plain.is_empty() || plain.starts_with(['+', '-']) {
         return None;
     }
     let magnitude = i128::from(u64::from_str_radix(&plain, base).ok()?);

@@ -53,6 +53,7 @@ pub const TABLES: &[&[Function]] = &[
     datetime::TABLE,
     hash::TABLE,
     json::TABLE,
+    json::PATHS,
     multi::TABLE,
     other::TABLE,
 ];

@@ -77,7 +77,7 @@ fn concat(args: &[Value]) -> Answer {
 }
 
 fn construct(args: &[Value]) -> Answer {
-    if args.len() % 2 != 0 {
+    if !args.len().is_multiple_of(2) {
         return fail("the args must be key value pairs");
     }
     let pairs = args.chunks_exact(2).filter(|pair| !pair[0].is_null());

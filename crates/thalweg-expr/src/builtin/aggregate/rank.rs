@@ -81,7 +81,9 @@ impl Fold for Median {
         let middle = sorted.len() / 2;
         match sorted.get(middle) {
             None => out.push_null(),
-            Some(value) if sorted.len() % 2 == 0 => out.push_float((sorted[middle - 1] + value) / 2.0),
+            Some(value) if sorted.len().is_multiple_of(2) => {
+                out.push_float((sorted[middle - 1] + value) / 2.0)
+            }
             Some(value) if self.0.floats => out.push_float(*value),
             Some(value) => out.push_int(*value as i64),
         }

@@ -65,7 +65,7 @@ fn grouped(whole: &str, style: &Style) -> String {
         let left = whole.len() - i;
         let border = match style.indian {
             true => left == 3 || left > 3 && left % 2 == 1,
-            false => left % 3 == 0,
+            false => left.is_multiple_of(3),
         };
         if i > 0 && border {
             out.push_str(style.group);
