@@ -62,7 +62,12 @@ def main():
         broker = subprocess.Popen([mosquitto, "-c", str(conf)], stderr=subprocess.DEVNULL)
         engine = subprocess.Popen(
             [args.binary, "serve", "--home", home, "--port", str(rest_port), "--data-port", "0"],
-            stdout=log, stderr=log, env={**os.environ, "TZ": "UTC", "KUIPER__BASIC__TIMEZONE": "UTC"},
+            stdout=log, stderr=log, env={
+                **os.environ,
+                "TZ": "UTC",
+                "KUIPER__BASIC__TIMEZONE": "UTC",
+                "MQTT_SOURCE__DEFAULT__SERVER": f"tcp://127.0.0.1:{mqtt}",
+            },
         )
         try:
             wait(lambda: listens(mqtt), "mosquitto")
