@@ -50,7 +50,8 @@ pub(crate) fn gives_bytes(registry: &Registry, source_type: &str, props: &Props)
     };
     let is_plugin = matches!(registry.source(source_type), Some(ConnectorRef::Plugin(_)));
     let gives_rows = ROW_SOURCES.iter().any(|name| name.eq_ignore_ascii_case(source_type));
-    !is_plugin && !gives_rows && !(source_type.eq_ignore_ascii_case("file") && rows_in_file())
+    let is_row_file = source_type.eq_ignore_ascii_case("file") && rows_in_file();
+    !(is_plugin || gives_rows || is_row_file)
 }
 
 /// The value of an option of a definition.

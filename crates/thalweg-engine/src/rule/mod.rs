@@ -20,4 +20,6 @@ pub use run::{Ready, Run, Runner};
 pub use state::{Effect, Phase, Signal, State, step};
 
 #[cfg(test)]
+mod life_tests;
+#[cfg(test)]
 mod tests;

@@ -93,7 +93,7 @@ fn our_keys(document: &mut Document, node: &NodeSnapshot) {
 }
 
 fn fill(node: &NodeSnapshot) -> u64 {
-    if node.buffer_capacity == 0 { 0 } else { node.buffer.saturating_mul(100) / node.buffer_capacity }
+    node.buffer.saturating_mul(100).checked_div(node.buffer_capacity).unwrap_or_default()
 }
 
 /// Why a rule is not well.

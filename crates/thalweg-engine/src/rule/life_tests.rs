@@ -1,0 +1,253 @@
+//! The life of rules over a runner that only remembers, so that every end can be brought about.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::json;
+use thalweg_core::connector::{Connector, Spawner};
+use thalweg_core::registry::{Registry, Shared};
+use thalweg_core::time::BoxFuture;
+use thalweg_core::{Diagnostic, ManualClock, Props, Timestamp};
+use thalweg_expr::FunctionRegistry;
+use thalweg_runtime::{NodeSnapshot, Outcome, RuleSpec, Snapshot, Topology};
+use tokio::sync::watch;
+
+use super::{Phase, Ready, Run, Runner};
+use crate::store::{MemoryStore, Snapshots, Store};
+use crate::{Engine, EngineConfig, EngineError, NoProfiles, Surroundings};
+
+static CONNECTORS: &[Connector] = &[Connector {
+    name: "memory",
+    summary: "For these tests.",
+    props: &[],
+    takes_rows: true,
+    connect: None,
+    source: Some(|_| Err(Diagnostic::plain("never built"))),
+    sink: Some(|_| Err(Diagnostic::plain("never built"))),
+    lookup: None,
+}];
+
+/// Launches in order: the rule, what it was restored from, and the way to end it.
+type Launches = Arc<Mutex<Vec<(String, Option<Snapshot>, Arc<watch::Sender<Outcome>>)>>>;
+
+#[derive(Clone, Default)]
+struct FakeRunner {
+    launches: Launches,
+    /// What compiling answers, when it is to fail.
+    refusal: Arc<Mutex<Option<String>>>,
+}
+
+struct Fake {
+    id: String,
+    launches: Launches,
+}
+
+struct FakeRun(Arc<watch::Sender<Outcome>>);
+
+#[async_trait]
+impl Runner for FakeRunner {
+    fn compile(&self, spec: RuleSpec) -> Result<Box<dyn Ready>, Diagnostic> {
+        match self.refusal.lock().unwrap().clone() {
+            Some(why) => Err(Diagnostic::plain(why)),
+            None => Ok(Box::new(Fake { id: spec.id.to_string(), launches: Arc::clone(&self.launches) })),
+        }
+    }
+
+    async fn shutdown(&self) {}
+}
+
+impl Ready for Fake {
+    fn topology(&self) -> Topology {
+        Topology::default()
+    }
+
+    fn launch(self: Box<Self>, restore: Option<Snapshot>) -> Arc<dyn Run> {
+        let outcome = Arc::new(watch::Sender::new(Outcome::Running));
+        self.launches.lock().unwrap().push((self.id.clone(), restore, Arc::clone(&outcome)));
+        Arc::new(FakeRun(outcome))
+    }
+}
+
+#[async_trait]
+impl Run for FakeRun {
+    fn metrics(&self) -> Vec<NodeSnapshot> {
+        Vec::new()
+    }
+
+    fn ended(&self) -> BoxFuture<'static, Outcome> {
+        let mut outcome = self.0.subscribe();
+        Box::pin(async move {
+            let ended = outcome.wait_for(|outcome| *outcome != Outcome::Running).await;
+            ended.map_or(Outcome::Stopped, |outcome| outcome.clone())
+        })
+    }
+
+    async fn stop(&self, _: Duration) {
+        self.0.send_if_modified(|outcome| {
+            let runs = *outcome == Outcome::Running;
+            if runs {
+                *outcome = Outcome::Stopped;
+            }
+            runs
+        });
+    }
+}
+
+struct NoSpawner;
+
+impl Spawner for NoSpawner {
+    fn spawn(&self, _: BoxFuture<'static, ()>) {}
+}
+
+struct World {
+    engine: Engine,
+    runner: FakeRunner,
+    store: Arc<dyn Store>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let world = Self::over(Arc::new(MemoryStore::default())).await;
+        let sql = "CREATE STREAM demo () WITH (DATASOURCE=\"t\", TYPE=\"memory\")";
+        world.engine.catalog().execute(sql).expect("the stream is right");
+        world
+    }
+
+    /// An engine over what another one has stored.
+    async fn over(store: Arc<dyn Store>) -> Self {
+        let runner = FakeRunner::default();
+        let around = Surroundings {
+            registry: Arc::new(Registry::new(CONNECTORS, &[])),
+            shared: Arc::new(Shared::default()),
+            clock: ManualClock::at(Timestamp(1_000)),
+            home: PathBuf::new(),
+            spawner: Arc::new(NoSpawner),
+        };
+        let config = EngineConfig {
+            store: Arc::clone(&store),
+            around,
+            functions: FunctionRegistry::default(),
+            profiles: Arc::new(NoProfiles),
+            runner: Arc::new(runner.clone()),
+            rule_defaults: Props::new(),
+            sink_defaults: Props::new(),
+            zone: "UTC".to_owned(),
+            ignore_case: false,
+            patrol: Duration::from_millis(1),
+        };
+        let engine = Engine::open(config).expect("the store is read");
+        engine.boot().await.expect("the store is read");
+        Self { engine, runner, store }
+    }
+
+    async fn create(&self, more: serde_json::Value) -> Result<(), EngineError> {
+        let mut rule =
+            json!({"id": "r", "sql": "SELECT a FROM demo", "actions": [{"memory": {"topic": "o"}}]});
+        rule.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        self.engine.rules().create(rule.to_string()).await.map(drop)
+    }
+
+    /// Waits until the rule stands there, and gives its message.
+    async fn reaches(&self, phase: Phase) -> String {
+        loop {
+            let status = self.engine.rules().status("r").expect("the rule exists").compact();
+            let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+            if status["status"] == phase.text() {
+                return status["message"].as_str().unwrap().to_owned();
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn end(&self, outcome: Outcome) {
+        let launches = self.runner.launches.lock().unwrap();
+        launches.last().expect("it was launched").2.send_replace(outcome);
+    }
+
+    fn n_launches(&self) -> usize {
+        self.runner.launches.lock().unwrap().len()
+    }
+}
+
+#[tokio::test]
+async fn r4_6_a_rule_whose_input_ends_is_stopped_and_stays_so_after_a_restart() {
+    let world = World::new().await;
+    world.create(json!({})).await.expect("it runs");
+    world.end(Outcome::Done);
+    assert_eq!(world.reaches(Phase::Stopped).await, "done");
+    let stored = || world.engine.rules().describe("r").expect("it exists");
+    assert!(stored().contains("\"triggered\":false"), "{}", stored());
+    world.engine.shutdown().await;
+    let again = World::over(Arc::clone(&world.store)).await;
+    again.reaches(Phase::Stopped).await;
+    assert_eq!(again.n_launches(), 0);
+}
+
+#[tokio::test]
+async fn r4_8_a_rule_that_fails_at_run_time_says_why_and_can_be_started_again() {
+    let world = World::new().await;
+    world.create(json!({})).await.expect("it runs");
+    world.end(Outcome::Failed(Arc::from("the source is gone")));
+    assert_eq!(world.reaches(Phase::StoppedByError).await, "the source is gone");
+    let status = world.engine.rules().status("r").expect("it exists");
+    assert_eq!(status.get("health"), Some(&"failing".into()));
+    world.engine.rules().launch("r").await.expect("it starts");
+    assert_eq!(world.reaches(Phase::Running).await, "");
+}
+
+#[tokio::test]
+async fn r4_12_a_failed_rule_with_attempts_is_started_again_by_the_patrol() {
+    let world = World::new().await;
+    world.create(json!({"options": {"restartStrategy": {"attempts": 1}}})).await.expect("it runs");
+    world.end(Outcome::Failed(Arc::from("for now")));
+    while world.n_launches() < 2 {
+        tokio::task::yield_now().await;
+    }
+    world.reaches(Phase::Running).await;
+}
+
+#[tokio::test]
+async fn r4_5_stored_rules_start_at_boot_and_one_that_cannot_be_built_is_listed_with_its_error() {
+    let world = World::new().await;
+    world.create(json!({})).await.expect("it runs");
+    world.engine.shutdown().await;
+    let again = World::over(Arc::clone(&world.store)).await;
+    again.reaches(Phase::Running).await;
+    again.engine.drop_stream(thalweg_sql::ast::SourceKind::Stream, "demo", true).expect("forced");
+    again.engine.shutdown().await;
+    let broken = World::over(Arc::clone(&world.store)).await;
+    let message = broken.reaches(Phase::StoppedByError).await;
+    assert_eq!(message, "fail to get stream demo, please check if stream is created");
+}
+
+#[tokio::test]
+async fn r1_4_a_rule_that_cannot_be_built_is_not_stored_and_a_failed_update_leaves_the_old_one_running() {
+    let world = World::new().await;
+    *world.runner.refusal.lock().unwrap() = Some("no such sink".to_owned());
+    let refused = world.create(json!({})).await.expect_err("it cannot be built");
+    assert_eq!((refused.code.number(), refused.message.as_str()), (2201, "no such sink"));
+    assert_eq!(world.engine.rules().list().compact(), "[]");
+    *world.runner.refusal.lock().unwrap() = None;
+    world.create(json!({})).await.expect("it runs");
+    *world.runner.refusal.lock().unwrap() = Some("not now".to_owned());
+    let text = json!({"sql": "SELECT b FROM demo", "actions": [{"memory": {}}]}).to_string();
+    world.engine.rules().update("r", text).await.expect_err("it cannot be built");
+    world.reaches(Phase::Running).await;
+    assert_eq!(world.n_launches(), 1);
+    assert!(world.engine.rules().describe("r").expect("it exists").contains("SELECT a"));
+}
+
+#[tokio::test]
+async fn r7_6_a_rule_with_qos_starts_from_its_newest_checkpoint_and_deleting_it_drops_them() {
+    let world = World::new().await;
+    let snapshots = Snapshots::new(Arc::clone(&world.store));
+    let snapshot = Snapshot { fingerprint: 1, epoch: 5, ..Snapshot::default() };
+    snapshots.save("r", &snapshot).expect("saved");
+    world.create(json!({"options": {"qos": 1}})).await.expect("it runs");
+    assert_eq!(world.runner.launches.lock().unwrap()[0].1, Some(snapshot));
+    world.engine.rules().delete("r").await.expect("it is there");
+    assert_eq!(snapshots.newest("r"), Ok(None));
+    assert_eq!(world.engine.rules().list().compact(), "[]");
+}
