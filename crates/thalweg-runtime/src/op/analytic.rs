@@ -150,11 +150,11 @@ impl Call {
     }
 }
 
-/// A-5, S50: null and missing are valid; what is no boolean is not, and counted.
+/// A-5, S50: only true is valid; what is neither a boolean nor nothing is counted.
 fn is_valid(when: &Cell<'_>, cx: &OpCx<'_>) -> bool {
     match when {
         Cell::Bool(valid) => *valid,
-        Cell::Missing | Cell::Null => true,
+        Cell::Missing | Cell::Null => false,
         Cell::Error(error) => {
             cx.metrics.exception(&error.to_string(), cx.now);
             false

@@ -63,7 +63,7 @@ pub fn build(node: &Node, _rule: &RuleInfo) -> Box<dyn Operator> {
         }
         Kind::Sort(keys) => Box::new(sort::Sort::new(keys)),
         Kind::Limit(rows) => Box::new(limit::Limit::new(*rows)),
-        Kind::Project(columns) => Box::new(project::Project::new(columns, &node.inputs[0].schema, schema)),
+        Kind::Project(columns) => Box::new(project::Project::new(node, columns)),
         Kind::ProjectSet { set, function, limit } => {
             Box::new(project_set::ProjectSet::new(*set, function, *limit))
         }

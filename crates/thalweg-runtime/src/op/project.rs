@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use thalweg_core::{Batch, Cell, Column, Fields, Schema, Selection, Slot, Tag, Unit, Value};
-use thalweg_expr::{EvalCx, Expr};
+use thalweg_expr::{EvalCx, Expr, FunctionRef};
 use thalweg_plan::logical::{Empty, OutputColumn};
+use thalweg_plan::{Kind, Node};
 
 use crate::op::{faults, reshape, text};
 use crate::operator::{Emit, OpCx, Operator};
@@ -17,14 +18,23 @@ pub(crate) struct Project {
     columns: Vec<OutputColumn>,
     /// `alias: x expr: <sql>` of each column, as errors name it.
     labels: Vec<String>,
+    /// S6: in an aggregate query a scalar function that fails gives nothing.
+    is_aggregate: bool,
     schema: Arc<Schema>,
     bad: Vec<(usize, String)>,
 }
 
 impl Project {
-    pub(crate) fn new(columns: &[OutputColumn], input: &Schema, schema: &Arc<Schema>) -> Self {
-        let labels = columns.iter().map(|column| label(column, input)).collect();
-        Self { columns: columns.to_vec(), labels, schema: Arc::clone(schema), bad: Vec::new() }
+    pub(crate) fn new(node: &Node, columns: &[OutputColumn]) -> Self {
+        let input = &node.inputs[0];
+        let labels = columns.iter().map(|column| label(column, &input.schema)).collect();
+        Self {
+            columns: columns.to_vec(),
+            labels,
+            is_aggregate: is_aggregate(input),
+            schema: Arc::clone(&node.schema),
+            bad: Vec::new(),
+        }
     }
 }
 
@@ -40,8 +50,11 @@ impl Operator for Project {
         self.bad.clear();
         let mut columns = Vec::with_capacity(self.columns.len());
         let mut eval = cx.eval(batch.window);
-        for (column, label) in self.columns.iter().zip(&self.labels) {
-            let column = compute(column, batch, rows, &mut eval);
+        for (output, label) in self.columns.iter().zip(&self.labels) {
+            let mut column = compute(output, batch, rows, &mut eval);
+            if self.is_aggregate && column.seen().contains(Tag::Error) {
+                column = without_failed_calls(output, batch, column);
+            }
             if column.seen().contains(Tag::Error) {
                 note_errors(&column, label, rows, &mut self.bad);
             }
@@ -64,6 +77,36 @@ impl Operator for Project {
             out.batch(0, &batch, &kept);
         }
     }
+}
+
+/// Whether rows are groups, up to what only reorders or selects them.
+fn is_aggregate(node: &Node) -> bool {
+    match node.kind {
+        Kind::Aggregate { .. } => true,
+        Kind::Having { .. } | Kind::Sort(_) | Kind::Limit(_) | Kind::RowNumber { .. } | Kind::Compute(_) => {
+            node.inputs.first().is_some_and(is_aggregate)
+        }
+        _ => false,
+    }
+}
+
+/// S6: the call of a scalar function that fails by itself, not by its argument, is missing.
+fn without_failed_calls(output: &OutputColumn, batch: &Batch, column: Arc<Column>) -> Arc<Column> {
+    let OutputColumn::One { expr, .. } = output else { return column };
+    if !matches!(expr, Expr::Call { function: FunctionRef::Builtin(_), .. }) {
+        return column;
+    }
+    let mut slots = Vec::new();
+    expr.slots(&mut |slot| slots.push(slot));
+    let mut out = Column::new();
+    for row in 0..column.len() {
+        let fails_before = || slots.iter().any(|slot| batch.column(*slot).tag(row) == Tag::Error);
+        match column.cell(row) {
+            Cell::Error(_) if !fails_before() => out.push_missing(),
+            cell => out.push_cell(cell),
+        }
+    }
+    Arc::new(out)
 }
 
 fn note_errors(column: &Column, label: &str, rows: &Selection, bad: &mut Vec<(usize, String)>) {

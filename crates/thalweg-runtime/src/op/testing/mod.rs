@@ -92,8 +92,20 @@ pub(crate) fn plan(sql: &str, options: &Options) -> Plan {
 }
 
 fn run(plan: &Plan, options: &Options, events: &[Event], size: usize, restore: bool) -> Vec<String> {
+    run_from(plan, options, events, size, restore, Timestamp(300))
+}
+
+/// Runs a plan that starts at a time.
+pub(crate) fn run_from(
+    plan: &Plan,
+    options: &Options,
+    events: &[Event],
+    size: usize,
+    restore: bool,
+    start: Timestamp,
+) -> Vec<String> {
     let mut rig = Rig::new(plan, options);
-    rig.start(Timestamp(300));
+    rig.start(start);
     let mut rest = events;
     while let Some(first) = rest.first() {
         let same = rest.iter().take_while(|event| event.stream.is_some() && event.stream == first.stream);

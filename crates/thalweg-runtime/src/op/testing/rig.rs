@@ -206,7 +206,7 @@ fn decode(scan: &Scan, node: &Node, events: &[Event]) -> Batch {
                         _ => None,
                     });
                     match found {
-                        Some(value) => column.push_value(value),
+                        Some(value) => column.push_value(&typed(value, &wanted.want)),
                         None => column.push_missing(),
                     }
                 }
@@ -224,6 +224,7 @@ fn decode(scan: &Scan, node: &Node, events: &[Event]) -> Batch {
     let columns: Vec<_> = columns.collect();
     let time = |(row, event): (usize, &Event)| match &scan.event_time {
         Some((slot, _)) => match columns[slot.index()].value(row) {
+            Value::Int(millis) => Timestamp(millis),
             Value::Float(millis) => Timestamp(millis as i64),
             other => panic!("no timestamp: {other:?}"),
         },
@@ -257,5 +258,15 @@ impl op::LookupRows for TableOf {
         Ok(rows
             .filter(|row| keys.iter().zip(values).all(|(key, value)| row.get(key) == Some(value)))
             .collect())
+    }
+}
+
+/// BIGINT columns hold integers.
+fn typed(value: &Value, want: &Want) -> Value {
+    match (want, value) {
+        (Want::Column { data_type: Some(thalweg_core::DataType::BigInt), .. }, Value::Float(number)) => {
+            Value::Int(*number as i64)
+        }
+        _ => value.clone(),
     }
 }

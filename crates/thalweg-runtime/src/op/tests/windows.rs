@@ -518,3 +518,31 @@ fn a_jump_of_years_does_not_emit_every_empty_window() {
     assert!(rig.printed.len() <= 10_003, "{}", rig.printed.len());
     assert_eq!(rig.printed.last().map(String::as_str), Some(r#"[{"c":1}]"#));
 }
+
+#[test]
+fn s6_a_scalar_function_that_fails_in_an_aggregate_query_gives_nothing() {
+    check(
+        "SELECT abs(s) AS r, count(*) AS c FROM s GROUP BY COUNTWINDOW(1)",
+        r#"
+        400 s {"s":"x"}
+        401 s {"s":-2}
+        "#,
+        r#"
+        [{"c":1}]
+        [{"c":1,"r":2}]
+        "#,
+    );
+}
+
+#[test]
+fn s9_a_row_whose_aggregate_argument_fails_is_left_out() {
+    check(
+        "SELECT sum(a + 1) AS t, count(*) AS c FROM s GROUP BY COUNTWINDOW(3)",
+        r#"
+        400 s {"a":1}
+        401 s {"a":"x"}
+        402 s {"a":2}
+        "#,
+        r#"[{"c":3,"t":5}]"#,
+    );
+}

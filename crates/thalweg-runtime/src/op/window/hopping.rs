@@ -16,11 +16,14 @@ pub(super) struct Hopping {
     hop: i64,
     /// Absent until the first window is known.
     end: Option<Timestamp>,
+    /// With gaps between windows, the first one reaches back only as far as if the rule had started a hop before its
+    /// end: rows before this are in none. Upstream does so in processing time.
+    from: Timestamp,
 }
 
 impl Hopping {
     pub(super) fn new(unit: TimeUnit, length: i64, hop: i64) -> Self {
-        Self { unit, length: length.max(1), hop: hop.max(1), end: None }
+        Self { unit, length: length.max(1), hop: hop.max(1), end: None, from: Timestamp(i64::MIN) }
     }
 
     fn open(&mut self, at: Timestamp, cx: &OpCx<'_>) {
@@ -31,6 +34,9 @@ impl Hopping {
 
 impl Assigner for Hopping {
     fn start(&mut self, cx: &OpCx<'_>) {
+        if self.end.is_none() && self.hop > self.length {
+            self.from = cx.now.plus(self.hop - self.length);
+        }
         self.open(cx.now, cx);
     }
 
@@ -47,7 +53,7 @@ impl Assigner for Hopping {
         while end <= to {
             let start = end.plus(-self.length);
             held.emit(WindowRange { start, end, trigger: end }, out, |_, buffer| {
-                (buffer.at(start), buffer.at(end))
+                (buffer.at(start.max(self.from)), buffer.at(end))
             });
             held.latest = held.latest.max(end);
             end = end.plus(self.hop);
@@ -65,11 +71,13 @@ impl Assigner for Hopping {
     fn save(&self, out: &mut StateWriter) {
         out.section("hopping", 1);
         save_time(self.end, out);
+        out.time(self.from);
     }
 
     fn load(&mut self, from: &mut StateReader<'_>) -> Result<(), StateError> {
         from.section("hopping", 1)?;
         self.end = load_time(from)?;
+        self.from = from.time()?;
         Ok(())
     }
 }
