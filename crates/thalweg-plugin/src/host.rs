@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -70,17 +70,8 @@ impl PluginHost {
         {
             problems.push(error);
         }
-        let mut names: Vec<String> = fs::read_dir(&self.config().plugin_dir)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter(|entry| entry.path().is_dir())
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .filter(|name| !name.starts_with('.'))
-            .collect();
-        names.sort();
-        for name in names {
-            let started = Package::load(&self.config().plugin_dir.join(&name), &name).and_then(|package| {
+        for (dir, name) in self.installed(&mut problems) {
+            let started = Package::load(&dir, &name).and_then(|package| {
                 let plugin = self.plugin(&name);
                 problems.extend(self.register(&plugin, &package.manifest, false));
                 plugin.start(Arc::new(package))
@@ -91,6 +82,33 @@ impl PluginHost {
         }
         problems.iter().for_each(|problem| warn!("{problem}"));
         problems
+    }
+
+    /// The folders of plugins with their names, by name. A folder called `portables`, of which upstream's
+    /// documentation speaks, is read too.
+    fn installed(&self, problems: &mut Vec<String>) -> Vec<(PathBuf, String)> {
+        let usual = &self.config().plugin_dir;
+        let other = usual.with_file_name("portables");
+        let folders = |base: &Path| {
+            let entries = fs::read_dir(base).into_iter().flatten().flatten();
+            let folders = entries.filter(|entry| entry.path().is_dir());
+            let named =
+                folders.filter_map(|entry| Some((entry.path(), entry.file_name().into_string().ok()?)));
+            named.filter(|(_, name)| !name.starts_with('.')).collect::<Vec<_>>()
+        };
+        let mut found = folders(usual);
+        for (dir, name) in folders(&other) {
+            problems.push(format!(
+                "plugin {name} is in {}; {} is the usual place",
+                other.display(),
+                usual.display()
+            ));
+            if !found.iter().any(|(_, there)| *there == name) {
+                found.push((dir, name));
+            }
+        }
+        found.sort_by(|a, b| a.1.cmp(&b.1));
+        found
     }
 
     /// Ends all processes and closes all sockets.
@@ -221,7 +239,7 @@ impl PluginHost {
         plugin.stop();
         self.catalog.close_channels(Some(&plugin));
         plugin.remove();
-        install::remove(&package.manifest, self.config());
+        install::remove(&package, self.config());
         Ok(())
     }
 

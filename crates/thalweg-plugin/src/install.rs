@@ -12,6 +12,7 @@ use zip::ZipArchive;
 
 use crate::config::HostConfig;
 use crate::manifest::{Kind, Manifest};
+use crate::package::Package;
 use crate::sys;
 
 type Archive = ZipArchive<File>;
@@ -179,20 +180,19 @@ impl Installation {
 }
 
 /// Removes an installed plugin's files.
-pub(crate) fn remove(manifest: &Manifest, config: &HostConfig) {
+pub(crate) fn remove(package: &Package, config: &HostConfig) {
     for kind in Kind::ALL {
-        for symbol in manifest.symbols(kind) {
-            for (base, end) in [
-                (&config.etc_dir, "yaml"),
-                (&config.etc_dir, "json"),
-                (&config.data_dir, "yaml"),
-                (&config.data_dir, "json"),
-            ] {
+        for symbol in package.manifest.symbols(kind) {
+            for (base, end) in [&config.etc_dir, &config.data_dir]
+                .into_iter()
+                .flat_map(|base| [(base, "yaml"), (base, "json")])
+            {
+                // Most of them were never there.
                 let _ = fs::remove_file(base.join(kind.folder()).join(format!("{symbol}.{end}")));
             }
         }
     }
-    let _ = remove_dir(&config.plugin_dir.join(&manifest.name));
+    let _ = remove_dir(&package.dir);
 }
 
 /// The files of the archive with their paths, all of which stay inside of their target folder.

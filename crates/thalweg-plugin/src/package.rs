@@ -17,7 +17,7 @@ const ARGUMENT: &str = r#"{"sendTimeout":1000}"#;
 #[derive(Debug, Clone)]
 pub(crate) struct Package {
     pub(crate) manifest: Manifest,
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
     executable: PathBuf,
 }
 

@@ -295,11 +295,11 @@ impl Plugin {
 
     /// Starts a symbol in this life, unless it runs there, and remembers it for the next ones.
     pub(crate) fn start_symbol(&self, symbol: &Arc<Symbol>, life: u64) -> Result<(), String> {
-        self.symbols().insert((symbol.kind, symbol.control.clone()), Arc::clone(symbol));
         let mut state = symbol.state();
         if state.life == life {
             return Ok(());
         }
+        self.symbols().insert((symbol.kind, symbol.control.clone()), Arc::clone(symbol));
         let started = self.command("start", symbol);
         state.error = started.clone().err();
         state.life = if started.is_ok() { life } else { 0 };

@@ -126,10 +126,7 @@ struct PluginSource {
 }
 
 /// What the reader reports besides rows.
-enum Event {
-    Connected,
-    Disconnected,
-}
+struct Disconnected;
 
 /// A started source.
 struct Started {
@@ -159,8 +156,7 @@ impl Source for PluginSource {
                 event = incoming.recv() => event,
             };
             match event {
-                Some(Event::Connected) => port.status(ConnectionStatus::Connected),
-                Some(Event::Disconnected) => {
+                Some(Disconnected) => {
                     let (watcher, life) = (Arc::clone(&this), started.life);
                     let next = offload("plugin-source", move || watcher.after_disconnect(life)).await;
                     match next.unwrap_or_else(|| Err("cannot start a thread".to_owned())) {
@@ -189,17 +185,20 @@ impl Source for PluginSource {
 }
 
 impl PluginSource {
-    fn start(&self, port: &Arc<dyn SourcePort>, events: UnboundedSender<Event>) -> Result<Started, IoError> {
+    fn start(
+        &self,
+        port: &Arc<dyn SourcePort>,
+        events: UnboundedSender<Disconnected>,
+    ) -> Result<Started, IoError> {
         let life = self.plugin.wait_ready(true).map_err(IoError::transient)?;
         let (port, clock) = (Arc::clone(port), Arc::clone(&self.clock));
         let handler = move |event: PullEvent<'_>| {
-            let event = match event {
-                PullEvent::Message(message) => return take(message, &*port, &*clock),
-                PullEvent::Connected => Event::Connected,
-                PullEvent::Disconnected => Event::Disconnected,
-            };
-            // Nobody listens after the end.
-            let _ = events.send(event);
+            match event {
+                PullEvent::Message(message) => take(message, &*port, &*clock),
+                PullEvent::Connected => port.status(ConnectionStatus::Connected),
+                // Nobody listens after the end.
+                PullEvent::Disconnected => drop(events.send(Disconnected)),
+            }
         };
         let path = data_path(&self.symbol.rule, &self.node);
         let data = Pull::listen(&path, self.plugin.socket_options(), handler);
