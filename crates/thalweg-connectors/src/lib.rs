@@ -3,6 +3,7 @@
 //! Everything that rules may name is a row of one of the tables below. A connector knows the outside world and
 //! [`thalweg_core::connector`], nothing of SQL, rules or stages.
 
+pub mod broker;
 mod file;
 pub mod format;
 mod inbox;

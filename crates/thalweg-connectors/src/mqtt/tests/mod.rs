@@ -1,4 +1,4 @@
-//! Source and sink against a real mosquitto.
+//! Source and sink against a real mosquitto and the embedded broker.
 
 mod mosquitto;
 
@@ -15,11 +15,52 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::{client, sink, source};
+use crate::broker::Broker;
 use crate::testing::{TestPort, cx};
 use mosquitto::Mosquitto;
 
-fn plain() -> Option<Mosquitto> {
-    Mosquitto::start("")
+/// A real mosquitto, unless it is not installed, and our own broker.
+fn brokers() -> Vec<TestBroker> {
+    let own =
+        Own { broker: Some(Broker::start((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap()), port: 0 };
+    let port = own.broker.as_ref().map_or(0, Broker::port);
+    let mosquitto = Mosquitto::start("").map(TestBroker::Mosquitto);
+    mosquitto.into_iter().chain([TestBroker::Own(Own { port, ..own })]).collect()
+}
+
+enum TestBroker {
+    Mosquitto(Mosquitto),
+    Own(Own),
+}
+
+struct Own {
+    broker: Option<Broker>,
+    port: u16,
+}
+
+impl TestBroker {
+    fn server(&self) -> String {
+        match self {
+            Self::Mosquitto(broker) => broker.server(),
+            Self::Own(own) => format!("tcp://127.0.0.1:{}", own.port),
+        }
+    }
+
+    fn kill(&mut self) {
+        match self {
+            Self::Mosquitto(broker) => broker.kill(),
+            Self::Own(own) => drop(own.broker.take()),
+        }
+    }
+
+    fn restart(&mut self) {
+        match self {
+            Self::Mosquitto(broker) => broker.restart(),
+            Self::Own(own) => {
+                own.broker = Some(Broker::start((std::net::Ipv4Addr::LOCALHOST, own.port).into()).unwrap());
+            }
+        }
+    }
 }
 
 /// A sink's port that can be waited for.
@@ -91,246 +132,258 @@ fn props(server: &str, more: &str) -> String {
 
 #[tokio::test]
 async fn messages_pass_in_order_in_both_versions_at_every_qos() {
-    let Some(broker) = plain() else { return };
-    for version in ["3.1.1", "5"] {
-        for qos in [0, 1, 2] {
-            let cx = cx(&props(&broker.server(), &format!(r#","qos":{qos},"protocolVersion":"{version}""#)));
-            let port = TestPort::new();
-            let task = start_source(&cx, &port);
-            let mut sink = open_sink(&cx).await;
-            subscribed(&mut sink, &port).await;
-            let written = sink.send(&numbers(1200)).await;
-            assert_eq!(written.accepted, 1200, "{version} {qos} {:?}", written.error);
-            for number in 0..1200 {
-                assert_eq!(port.next_text().await, number.to_string(), "{version} {qos}");
+    for broker in brokers() {
+        for version in ["3.1.1", "5"] {
+            for qos in [0, 1, 2] {
+                let cx =
+                    cx(&props(&broker.server(), &format!(r#","qos":{qos},"protocolVersion":"{version}""#)));
+                let port = TestPort::new();
+                let task = start_source(&cx, &port);
+                let mut sink = open_sink(&cx).await;
+                subscribed(&mut sink, &port).await;
+                let written = sink.send(&numbers(1200)).await;
+                assert_eq!(written.accepted, 1200, "{version} {qos} {:?}", written.error);
+                for number in 0..1200 {
+                    assert_eq!(port.next_text().await, number.to_string(), "{version} {qos}");
+                }
+                port.stop();
+                task.await.unwrap().unwrap();
+                sink.sink.close().await.unwrap();
             }
-            port.stop();
-            task.await.unwrap().unwrap();
-            sink.sink.close().await.unwrap();
         }
     }
 }
 
 #[tokio::test]
 async fn a_broker_that_dies_and_comes_back_is_joined_again() {
-    let Some(mut broker) = plain() else { return };
-    for version in ["3.1.1", "5"] {
-        let cx = cx(&props(&broker.server(), &format!(r#","qos":1,"protocolVersion":"{version}""#)));
-        let port = TestPort::new();
-        let task = start_source(&cx, &port);
-        let mut sink = open_sink(&cx).await;
-        subscribed(&mut sink, &port).await;
-        broker.kill();
-        let down = port.status_is(|status| matches!(status, ConnectionStatus::Disconnected(_))).await;
-        let ConnectionStatus::Disconnected(reason) = down else { unreachable!() };
-        assert!(reason.contains(&broker.server()) && reason.contains("next try in"), "{reason}");
-        sink.status.wait_for(|status| matches!(status, ConnectionStatus::Disconnected(_))).await.unwrap();
-        let written = sink.send(&numbers(3)).await;
-        assert_eq!(written.accepted, 0);
-        assert_eq!(written.error.unwrap().retry, Retry::Transient);
-        broker.restart();
-        port.status_is(is_connected).await;
-        sink.connected().await;
-        subscribed(&mut sink, &port).await;
-        assert_eq!(sink.send(&numbers(3)).await.accepted, 3);
-        for number in 0..3 {
-            assert_eq!(port.next_text().await, number.to_string());
+    for mut broker in brokers() {
+        for version in ["3.1.1", "5"] {
+            let cx = cx(&props(&broker.server(), &format!(r#","qos":1,"protocolVersion":"{version}""#)));
+            let port = TestPort::new();
+            let task = start_source(&cx, &port);
+            let mut sink = open_sink(&cx).await;
+            subscribed(&mut sink, &port).await;
+            broker.kill();
+            let down = port.status_is(|status| matches!(status, ConnectionStatus::Disconnected(_))).await;
+            let ConnectionStatus::Disconnected(reason) = down else { unreachable!() };
+            assert!(reason.contains(&broker.server()) && reason.contains("next try in"), "{reason}");
+            sink.status.wait_for(|status| matches!(status, ConnectionStatus::Disconnected(_))).await.unwrap();
+            let written = sink.send(&numbers(3)).await;
+            assert_eq!(written.accepted, 0);
+            assert_eq!(written.error.unwrap().retry, Retry::Transient);
+            broker.restart();
+            port.status_is(is_connected).await;
+            sink.connected().await;
+            subscribed(&mut sink, &port).await;
+            assert_eq!(sink.send(&numbers(3)).await.accepted, 3);
+            for number in 0..3 {
+                assert_eq!(port.next_text().await, number.to_string());
+            }
+            port.stop();
+            task.await.unwrap().unwrap();
         }
-        port.stop();
-        task.await.unwrap().unwrap();
     }
 }
 
 #[tokio::test]
 async fn a_source_waits_for_a_broker_that_is_not_there_yet() {
     // S1.2.
-    let Some(mut broker) = plain() else { return };
-    broker.kill();
-    let cx = cx(&props(&broker.server(), ""));
-    let port = TestPort::new();
-    let task = start_source(&cx, &port);
-    let down = port.status_is(|status| matches!(status, ConnectionStatus::Disconnected(_))).await;
-    let ConnectionStatus::Disconnected(reason) = down else { unreachable!() };
-    assert!(reason.starts_with("cannot connect to") && reason.contains("connection refused"), "{reason}");
-    broker.restart();
-    port.status_is(is_connected).await;
-    port.stop();
-    task.await.unwrap().unwrap();
+    for mut broker in brokers() {
+        broker.kill();
+        let cx = cx(&props(&broker.server(), ""));
+        let port = TestPort::new();
+        let task = start_source(&cx, &port);
+        let down = port.status_is(|status| matches!(status, ConnectionStatus::Disconnected(_))).await;
+        let ConnectionStatus::Disconnected(reason) = down else { unreachable!() };
+        assert!(reason.starts_with("cannot connect to") && reason.contains("connection refused"), "{reason}");
+        broker.restart();
+        port.status_is(is_connected).await;
+        port.stop();
+        task.await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test]
 async fn at_qos_1_and_2_a_full_inlet_loses_nothing() {
-    let Some(broker) = plain() else { return };
-    for (version, qos) in [("3.1.1", 1), ("3.1.1", 2), ("5", 1), ("5", 2)] {
-        let cx = cx(&props(&broker.server(), &format!(r#","qos":{qos},"protocolVersion":"{version}""#)));
-        let port = TestPort::with_capacity(2);
-        let task = start_source(&cx, &port);
-        let mut sink = open_sink(&cx).await;
-        subscribed(&mut sink, &port).await;
-        assert_eq!(sink.send(&numbers(600)).await.accepted, 600);
-        for number in 0..600 {
-            assert_eq!(port.next_text().await, number.to_string(), "{version} {qos}");
+    for broker in brokers() {
+        for (version, qos) in [("3.1.1", 1), ("3.1.1", 2), ("5", 1), ("5", 2)] {
+            let cx = cx(&props(&broker.server(), &format!(r#","qos":{qos},"protocolVersion":"{version}""#)));
+            let port = TestPort::with_capacity(2);
+            let task = start_source(&cx, &port);
+            let mut sink = open_sink(&cx).await;
+            subscribed(&mut sink, &port).await;
+            assert_eq!(sink.send(&numbers(600)).await.accepted, 600);
+            for number in 0..600 {
+                assert_eq!(port.next_text().await, number.to_string(), "{version} {qos}");
+            }
+            assert!(port.drops().is_empty());
+            port.stop();
+            task.await.unwrap().unwrap();
         }
-        assert!(port.drops().is_empty());
-        port.stop();
-        task.await.unwrap().unwrap();
     }
 }
 
 #[tokio::test]
 async fn at_qos_0_a_full_inlet_drops_the_oldest_and_counts() {
-    let Some(broker) = plain() else { return };
-    let cx = cx(&props(&broker.server(), ""));
-    let port = TestPort::with_capacity(10);
-    let task = start_source(&cx, &port);
-    let mut sink = open_sink(&cx).await;
-    subscribed(&mut sink, &port).await;
-    assert_eq!(sink.send(&numbers(100)).await.accepted, 100);
-    let dropped = || port.drops().iter().map(|(_, count)| count).sum::<u64>();
-    while dropped() < 90 {
-        tokio::task::yield_now().await;
+    for broker in brokers() {
+        let cx = cx(&props(&broker.server(), ""));
+        let port = TestPort::with_capacity(10);
+        let task = start_source(&cx, &port);
+        let mut sink = open_sink(&cx).await;
+        subscribed(&mut sink, &port).await;
+        assert_eq!(sink.send(&numbers(100)).await.accepted, 100);
+        let dropped = || port.drops().iter().map(|(_, count)| count).sum::<u64>();
+        while dropped() < 90 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(dropped(), 90);
+        assert_eq!(port.next_text().await, "90");
+        port.stop();
+        task.await.unwrap().unwrap();
     }
-    assert_eq!(dropped(), 90);
-    assert_eq!(port.next_text().await, "90");
-    port.stop();
-    task.await.unwrap().unwrap();
 }
 
 #[tokio::test]
 async fn streams_on_a_named_connection_share_one_subscription() {
     // N6.4.
-    let Some(broker) = plain() else { return };
-    let mut cx = cx(&props(&broker.server(), r#","qos":1"#));
-    let named = client::connect(&cx).unwrap();
-    cx.connection = Some(Arc::clone(&named));
-    let ports = [TestPort::new(), TestPort::new()];
-    let tasks = ports.each_ref().map(|port| start_source(&cx, port));
-    let mut sink = open_sink(&cx).await;
-    subscribed(&mut sink, &ports[0]).await;
-    sink.send(&numbers(50)).await;
-    for port in &ports {
-        let mut got = port.next_text().await;
-        while got == "marker" {
-            got = port.next_text().await;
+    for broker in brokers() {
+        let mut cx = cx(&props(&broker.server(), r#","qos":1"#));
+        let named = client::connect(&cx).unwrap();
+        cx.connection = Some(Arc::clone(&named));
+        let ports = [TestPort::new(), TestPort::new()];
+        let tasks = ports.each_ref().map(|port| start_source(&cx, port));
+        let mut sink = open_sink(&cx).await;
+        subscribed(&mut sink, &ports[0]).await;
+        sink.send(&numbers(50)).await;
+        for port in &ports {
+            let mut got = port.next_text().await;
+            while got == "marker" {
+                got = port.next_text().await;
+            }
+            for number in 1..50 {
+                assert_eq!(got, (number - 1).to_string());
+                got = port.next_text().await;
+            }
         }
-        for number in 1..50 {
-            assert_eq!(got, (number - 1).to_string());
-            got = port.next_text().await;
+        assert_eq!(named.status(), ConnectionStatus::Connected);
+        ports[0].stop();
+        for (port, task) in ports.iter().zip(tasks) {
+            port.stop();
+            task.await.unwrap().unwrap();
         }
+        // The connection outlives its users.
+        assert_eq!(sink.send(&numbers(1)).await.accepted, 1);
+        named.close().await;
     }
-    assert_eq!(named.status(), ConnectionStatus::Connected);
-    ports[0].stop();
-    for (port, task) in ports.iter().zip(tasks) {
-        port.stop();
-        task.await.unwrap().unwrap();
-    }
-    // The connection outlives its users.
-    assert_eq!(sink.send(&numbers(1)).await.accepted, 1);
-    named.close().await;
 }
 
 #[tokio::test]
 async fn metadata_holds_topic_qos_id_and_user_properties() {
-    let Some(broker) = plain() else { return };
-    let user = r#","qos":1,"protocolVersion":"5","properties":{"traceparent":"00-abc-def-01","k":"v"}"#;
-    let cx = cx(&props(&broker.server(), user));
-    let port = TestPort::new();
-    let task = start_source(&cx, &port);
-    let mut sink = open_sink(&cx).await;
-    sink.connected().await;
-    port.status_is(is_connected).await;
-    let meta = loop {
-        sink.send(&["x".to_owned()]).await;
-        let arrived = tokio::time::timeout(std::time::Duration::from_millis(200), port.next());
-        if let Ok(got) = arrived.await {
-            break got.meta.unwrap();
-        }
-    };
-    assert_eq!(meta["topic"], Value::text("in/a"));
-    assert_eq!(meta["qos"], Value::Int(1));
-    assert!(matches!(meta["messageId"], Value::Int(id) if id > 0));
-    assert_eq!(meta["traceId"], Value::text("abc"));
-    assert!(matches!(&meta["properties"], Value::Map(map) if map["k"] == Value::text("v")));
-    port.stop();
-    task.await.unwrap().unwrap();
+    for broker in brokers() {
+        let user = r#","qos":1,"protocolVersion":"5","properties":{"traceparent":"00-abc-def-01","k":"v"}"#;
+        let cx = cx(&props(&broker.server(), user));
+        let port = TestPort::new();
+        let task = start_source(&cx, &port);
+        let mut sink = open_sink(&cx).await;
+        sink.connected().await;
+        port.status_is(is_connected).await;
+        let meta = loop {
+            sink.send(&["x".to_owned()]).await;
+            let arrived = tokio::time::timeout(std::time::Duration::from_millis(200), port.next());
+            if let Ok(got) = arrived.await {
+                break got.meta.unwrap();
+            }
+        };
+        assert_eq!(meta["topic"], Value::text("in/a"));
+        assert_eq!(meta["qos"], Value::Int(1));
+        assert!(matches!(meta["messageId"], Value::Int(id) if id > 0));
+        assert_eq!(meta["traceId"], Value::text("abc"));
+        assert!(matches!(&meta["properties"], Value::Map(map) if map["k"] == Value::text("v")));
+        port.stop();
+        task.await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test]
 async fn a_templated_topic_and_retained_messages_reach_late_subscribers() {
-    let Some(broker) = plain() else { return };
-    let cx = cx(&props(&broker.server(), r#","qos":1,"retained":true,"topic":"in/{{.id}}""#).replacen(
-        r#""topic":"in/a","#,
-        "",
-        1,
-    ));
-    let mut sink = open_sink(&cx).await;
-    let mut resolved = Props::new();
-    resolved.set("topic", "in/7");
-    let payload = SinkPayload::Bytes { payload: "kept".into(), props: Some(Arc::new(resolved)) };
-    assert_eq!(sink.sink.write(&[payload]).await.accepted, 1);
-    let port = TestPort::new();
-    let task = start_source(&cx, &port);
-    let got = port.next().await;
-    assert_eq!((got.bytes.as_slice(), &got.meta.unwrap()["topic"]), (&b"kept"[..], &Value::text("in/7")));
-    port.stop();
-    task.await.unwrap().unwrap();
+    for broker in brokers() {
+        let cx = cx(&props(&broker.server(), r#","qos":1,"retained":true,"topic":"in/{{.id}}""#).replacen(
+            r#""topic":"in/a","#,
+            "",
+            1,
+        ));
+        let mut sink = open_sink(&cx).await;
+        let mut resolved = Props::new();
+        resolved.set("topic", "in/7");
+        let payload = SinkPayload::Bytes { payload: "kept".into(), props: Some(Arc::new(resolved)) };
+        assert_eq!(sink.sink.write(&[payload]).await.accepted, 1);
+        let port = TestPort::new();
+        let task = start_source(&cx, &port);
+        let got = port.next().await;
+        assert_eq!((got.bytes.as_slice(), &got.meta.unwrap()["topic"]), (&b"kept"[..], &Value::text("in/7")));
+        port.stop();
+        task.await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test]
 async fn a_kept_session_brings_what_came_in_between() {
-    let Some(broker) = plain() else { return };
-    for (version, qos) in [("3.1.1", 1), ("3.1.1", 2), ("5", 1), ("5", 2)] {
-        let base = format!(r#","qos":{qos},"protocolVersion":"{version}""#);
-        let session = format!(r#"{base},"enableClientSession":true,"clientid":"keeper{version}{qos}""#);
-        let keeper = cx(&props(&broker.server(), &session));
-        let port = TestPort::new();
-        let task = start_source(&keeper, &port);
-        let mut sink = open_sink(&cx(&props(&broker.server(), &base))).await;
-        subscribed(&mut sink, &port).await;
-        port.stop();
-        task.await.unwrap().unwrap();
-        assert_eq!(sink.send(&numbers(20)).await.accepted, 20);
-        let port = TestPort::new();
-        let task = start_source(&keeper, &port);
-        for number in 0..20 {
-            assert_eq!(port.next_text().await, number.to_string(), "{version} {qos}");
+    for broker in brokers() {
+        for (version, qos) in [("3.1.1", 1), ("3.1.1", 2), ("5", 1), ("5", 2)] {
+            let base = format!(r#","qos":{qos},"protocolVersion":"{version}""#);
+            let session = format!(r#"{base},"enableClientSession":true,"clientid":"keeper{version}{qos}""#);
+            let keeper = cx(&props(&broker.server(), &session));
+            let port = TestPort::new();
+            let task = start_source(&keeper, &port);
+            let mut sink = open_sink(&cx(&props(&broker.server(), &base))).await;
+            subscribed(&mut sink, &port).await;
+            port.stop();
+            task.await.unwrap().unwrap();
+            assert_eq!(sink.send(&numbers(20)).await.accepted, 20);
+            let port = TestPort::new();
+            let task = start_source(&keeper, &port);
+            for number in 0..20 {
+                assert_eq!(port.next_text().await, number.to_string(), "{version} {qos}");
+            }
+            port.stop();
+            task.await.unwrap().unwrap();
         }
-        port.stop();
-        task.await.unwrap().unwrap();
     }
 }
 
 #[tokio::test]
 async fn the_end_message_ends_the_stream() {
-    let Some(broker) = plain() else { return };
-    let cx = cx(&props(&broker.server(), r#","eofMessage":"YnllIQ==""#));
-    let port = TestPort::new();
-    let task = start_source(&cx, &port);
-    let mut sink = open_sink(&cx).await;
-    subscribed(&mut sink, &port).await;
-    sink.send(&["last".to_owned(), "bye!".to_owned()]).await;
-    task.await.unwrap().unwrap();
-    assert_eq!(port.next_text().await, "last");
-    assert_eq!(port.queued(), 0);
+    for broker in brokers() {
+        let cx = cx(&props(&broker.server(), r#","eofMessage":"YnllIQ==""#));
+        let port = TestPort::new();
+        let task = start_source(&cx, &port);
+        let mut sink = open_sink(&cx).await;
+        subscribed(&mut sink, &port).await;
+        sink.send(&["last".to_owned(), "bye!".to_owned()]).await;
+        task.await.unwrap().unwrap();
+        assert_eq!(port.next_text().await, "last");
+        assert_eq!(port.queued(), 0);
+    }
 }
 
 #[tokio::test]
 async fn ping_tells_why_a_broker_cannot_be_reached() {
-    let Some(mut broker) = plain() else { return };
-    let cx = cx(&props(&broker.server(), ""));
-    let connection = client::connect(&cx).unwrap();
-    // The broker may still be starting.
-    while connection.ping().await.is_err() {
-        tokio::task::yield_now().await;
-    }
-    broker.kill();
-    let error = loop {
-        if let Err(error) = connection.ping().await {
-            break error;
+    for mut broker in brokers() {
+        let cx = cx(&props(&broker.server(), ""));
+        let connection = client::connect(&cx).unwrap();
+        // The broker may still be starting.
+        while connection.ping().await.is_err() {
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
-    };
-    assert!(error.message.starts_with("cannot connect to tcp://127.0.0.1:"), "{}", error.message);
+        broker.kill();
+        let error = loop {
+            if let Err(error) = connection.ping().await {
+                break error;
+            }
+            tokio::task::yield_now().await;
+        };
+        assert!(error.message.starts_with("cannot connect to tcp://127.0.0.1:"), "{}", error.message);
+    }
 }
 
 /// A broker that takes everybody in and refuses the first subscription.
