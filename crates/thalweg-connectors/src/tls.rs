@@ -217,7 +217,7 @@ mod tests {
             (r#"{"rootCARaw":"aGk="}"#, "mqtt: certificate: no PEM section found"),
         ] {
             let cx = cx(props);
-            let error = client_config("mqtt", &cx.props, &cx.home).err().expect(props);
+            let error = client_config("mqtt", &cx.props, &cx.home).expect_err(props);
             assert_eq!(error.message, message);
         }
     }

@@ -15,7 +15,7 @@ use crate::config::Config;
 /// The log file cannot be opened.
 pub(crate) fn start(config: &Config, home: &Path) -> Result<(), String> {
     // Chatty libraries speak up only when something is wrong.
-    let filter = EnvFilter::new(format!("warn,{},{}", crate::broker::LOG_FILTER, ours(&config.log_level)));
+    let filter = EnvFilter::new(format!("warn,{}", ours(&config.log_level)));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
     let file = || {
         let path = home.join("log/stream.log");

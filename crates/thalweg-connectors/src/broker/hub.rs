@@ -80,6 +80,13 @@ struct Subscriber {
     asked: Asked,
 }
 
+/// Who gets a message, and how.
+struct Receiver {
+    client: Arc<str>,
+    qos: u8,
+    keeps_retain: bool,
+}
+
 /// All of it.
 #[derive(Default)]
 pub(super) struct Hub {
@@ -88,7 +95,8 @@ pub(super) struct Hub {
     exact: HashMap<String, Vec<Subscriber>>,
     wild: Vec<Subscriber>,
     retained: BTreeMap<String, Delivery>,
-    turns: HashMap<Arc<str>, usize>,
+    /// Whose turn it is in a shared group.
+    turns: HashMap<String, usize>,
     n_connections: u64,
 }
 
@@ -310,12 +318,12 @@ impl Hub {
             }
         }
         let mut congestion = None;
-        for (client, asked) in self.receivers(from, &publication.topic) {
+        for Receiver { client, qos: granted, keeps_retain } in self.receivers(from, &publication.topic) {
             let Some(session) = self.sessions.get_mut(&client) else { continue };
             let delivery = Delivery {
                 publication: Arc::clone(&publication),
-                qos: qos.min(asked.qos),
-                retain: retain && asked.keeps_retain,
+                qos: qos.min(granted),
+                retain: retain && keeps_retain,
             };
             if session.push(&client, delivery) && *client != *from {
                 let room = Arc::clone(&session.room);
@@ -326,35 +334,36 @@ impl Hub {
     }
 
     /// Each receiver once, with its best subscription; of a shared group the member whose turn it is.
-    fn receivers(&mut self, from: &str, topic: &str) -> Vec<(Arc<str>, Asked)> {
-        let mut found: Vec<(Arc<str>, Asked)> = Vec::new();
-        let mut groups: BTreeMap<Arc<str>, Vec<(Arc<str>, Asked)>> = BTreeMap::new();
+    fn receivers(&mut self, from: &str, topic: &str) -> Vec<Receiver> {
+        let mut found: Vec<Receiver> = Vec::new();
+        let mut groups: BTreeMap<(Arc<str>, &str), Vec<Receiver>> = BTreeMap::new();
         let exact = self.exact.get(topic).into_iter().flatten();
         let wild = self.wild.iter().filter(|subscriber| matches(&subscriber.asked.filter, topic));
         for Subscriber { client, group, asked } in exact.chain(wild) {
             if asked.is_foreign_only && **client == *from {
                 continue;
             }
-            let member = (Arc::clone(client), asked.clone());
+            let client = Arc::clone(client);
+            let receiver = Receiver { client, qos: asked.qos, keeps_retain: asked.keeps_retain };
             match group {
-                Some(group) => {
-                    groups.entry(Arc::from(format!("{group}/{}", asked.filter))).or_default().push(member)
-                }
-                None => match found.iter_mut().find(|(have, _)| have == client) {
-                    Some((_, best)) if best.qos < asked.qos => *best = member.1,
+                Some(group) => groups.entry((Arc::clone(group), &asked.filter)).or_default().push(receiver),
+                None => match found.iter_mut().find(|have| have.client == receiver.client) {
+                    Some(best) if best.qos < receiver.qos => *best = receiver,
                     Some(_) => {}
-                    None => found.push(member),
+                    None => found.push(receiver),
                 },
             }
         }
-        for (group, members) in groups {
+        for ((group, filter), mut members) in groups {
             let is_here =
-                |client: &Arc<str>| self.sessions.get(client).is_some_and(|session| session.owner != 0);
-            let here: Vec<_> = members.iter().filter(|(client, _)| is_here(client)).collect();
-            let turn = self.turns.entry(group).or_default();
+                |have: &Receiver| self.sessions.get(&have.client).is_some_and(|session| session.owner != 0);
+            if members.iter().any(is_here) {
+                members.retain(is_here);
+            }
+            let turn = self.turns.entry(format!("{group}/{filter}")).or_default();
             *turn = turn.wrapping_add(1);
-            let of = if here.is_empty() { members.iter().collect() } else { here };
-            found.extend(of.get(*turn % of.len().max(1)).map(|member| (*member).clone()));
+            let next = *turn % members.len();
+            found.push(members.swap_remove(next));
         }
         found
     }

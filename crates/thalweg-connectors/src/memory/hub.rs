@@ -34,10 +34,13 @@ pub(crate) trait Listener: Send + Sync {
     fn take(&self, item: &Item<'_>);
 }
 
+/// A filter and who listens to it.
+type Subscription = (Arc<str>, Weak<dyn Listener>);
+
 /// The topics of one engine.
 #[derive(Default)]
 pub(crate) struct Hub {
-    listeners: RwLock<Vec<(Arc<str>, Weak<dyn Listener>)>>,
+    listeners: RwLock<Vec<Subscription>>,
 }
 
 impl Hub {
@@ -52,10 +55,10 @@ impl Hub {
     pub(crate) fn publish(&self, item: &Item<'_>) {
         let listeners = self.listeners.read().unwrap_or_else(PoisonError::into_inner);
         for (filter, listener) in listeners.iter() {
-            if matches(filter, item.topic) {
-                if let Some(listener) = listener.upgrade() {
-                    listener.take(item);
-                }
+            if matches(filter, item.topic)
+                && let Some(listener) = listener.upgrade()
+            {
+                listener.take(item);
             }
         }
     }

@@ -416,3 +416,21 @@ async fn a_refused_subscription_is_a_fault_and_no_connection() {
     task.await.unwrap().unwrap();
     broker.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_broker_with_a_crowded_queue_loses_nothing() {
+    for broker in brokers() {
+        let cx = cx(&props(&broker.server(), r#","qos":1"#));
+        let port = TestPort::with_capacity(10);
+        let task = start_source(&cx, &port);
+        let mut sink = open_sink(&cx).await;
+        subscribed(&mut sink, &port).await;
+        let written = sink.send(&numbers(25_000)).await;
+        assert_eq!(written.accepted, 25_000, "{:?}", written.error);
+        for number in 0..25_000 {
+            assert_eq!(port.next_text().await, number.to_string());
+        }
+        port.stop();
+        task.await.unwrap().unwrap();
+    }
+}
