@@ -2,7 +2,7 @@
 
 from typing import Any, Callable, List, Optional
 
-import figures
+import features
 from ekuiper import Context, Function, PluginConfig, plugin
 
 
@@ -14,7 +14,7 @@ def numbers(values: List[Any]) -> List[float]:
     return [float(value) for value in values if value is not None]
 
 
-class Figure(Function):
+class Feature(Function):
     """An aggregate of one column, and of so many further arguments that are the same for all rows."""
 
     def __init__(self, usage: str, compute: Callable[..., Optional[float]]):
@@ -36,10 +36,10 @@ class Figure(Function):
 
 
 FUNCTIONS = {
-    "vib_rms": lambda: Figure("vib_rms(x)", figures.rms),
-    "vib_kurtosis": lambda: Figure("vib_kurtosis(x)", figures.kurtosis),
-    "vib_peak_hz": lambda: Figure("vib_peak_hz(x, sample_rate)", figures.peak_hz),
-    "zscore": lambda: Figure("zscore(x)", figures.zscore),
+    "vib_rms": lambda: Feature("vib_rms(x)", features.rms),
+    "vib_kurtosis": lambda: Feature("vib_kurtosis(x)", features.kurtosis),
+    "vib_peak_hz": lambda: Feature("vib_peak_hz(x, sample_rate)", features.peak_hz),
+    "zscore": lambda: Feature("zscore(x)", features.zscore),
 }
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 //! Making a package out of files, and the example plugin that the binary carries.
 
-use std::io::{self, Cursor, Write};
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
 
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
@@ -9,18 +11,18 @@ use zip::write::SimpleFileOptions;
 pub const VIBRATION: &[(&str, &str)] = &[
     ("vibration.json", include_str!("../../../plugins/vibration/vibration.json")),
     ("vibration.py", include_str!("../../../plugins/vibration/vibration.py")),
-    ("figures.py", include_str!("../../../plugins/vibration/figures.py")),
+    ("features.py", include_str!("../../../plugins/vibration/features.py")),
 ];
 
-/// The zip of these files, each given as path and content.
+/// Writes the zip of these files, each given as path and content, to `target`.
 ///
 /// # Errors
-/// A path that a zip cannot hold.
-pub fn pack(files: &[(&str, &str)]) -> io::Result<Vec<u8>> {
-    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+/// The file cannot be written, or a path is none that a zip can hold.
+pub fn pack(files: &[(&str, &str)], target: &Path) -> io::Result<()> {
+    let mut zip = ZipWriter::new(File::create(target)?);
     for (path, content) in files {
         zip.start_file(*path, SimpleFileOptions::default())?;
         zip.write_all(content.as_bytes())?;
     }
-    Ok(zip.finish()?.into_inner())
+    zip.finish().map(drop).map_err(io::Error::from)
 }

@@ -190,7 +190,7 @@ fn callers_of_one_function_never_get_each_others_results() {
 fn the_example_plugin_computes_a_spectral_peak_from_its_packed_files() {
     let bench = Bench::new(&Sdk::Bundled);
     let zip = bench.home.path().join("vibration.zip");
-    fs::write(&zip, pack(VIBRATION).unwrap()).unwrap();
+    pack(VIBRATION, &zip).unwrap();
     // Its socket has the plugin's fixed name, so that this test has it to itself.
     let request = InstallRequest {
         name: "vibration".to_owned(),

@@ -1,6 +1,6 @@
-"""Figures of a vibration signal, in plain Python. Formulas and their sources are in README.md.
+"""Features of a vibration signal, in plain Python. Formulas and their sources are in README.md.
 
-Each function takes the samples in order of time and returns a number, or None where the figure is not defined
+Each function takes the samples in order of time and returns a number, or None where the feature is not defined
 (too few samples, no variation).
 """
 
