@@ -242,6 +242,11 @@ impl<B: Bucket> Queue<B> {
         self.consumer.wake();
     }
 
+    /// Whether [`Queue::close`] was called.
+    pub fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
+
     /// Producers are to stop: every later offer is refused with [`Offer::Stopped`].
     pub fn stop(&self) {
         self.stopped.store(true, Relaxed);

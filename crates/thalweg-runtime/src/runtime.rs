@@ -338,3 +338,6 @@ impl Spawner for IoSpawner {
         self.0.spawn(task);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -132,7 +132,13 @@ impl Shard {
         }
         let Some(mut stream) = self.streams.remove(&key) else { return };
         match stream.inlet.queue.take() {
-            Taken::Bucket(bucket) => bucket.into_batches().for_each(|raw| self.pass(&mut stream, &raw)),
+            Taken::Bucket(bucket) => {
+                bucket.into_batches().for_each(|raw| self.pass(&mut stream, &raw));
+                // The wake-ups of the last message and of the end may have been one.
+                if stream.inlet.queue.is_closed() {
+                    stream.waker.wake();
+                }
+            }
             Taken::Empty => {}
             Taken::Closed => self.end_stream(&mut stream),
         }
