@@ -6,6 +6,7 @@
 //! [`Column::cell`].
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -435,14 +436,22 @@ impl Column {
         }
     }
 
+    /// As [`Column::append_rows`] for adjacent rows: plain cells are copied as blocks.
+    pub fn append_range(&mut self, other: &Column, rows: Range<usize>) {
+        if !other.seen.within(PLAIN) {
+            return self.append_rows(other, rows);
+        }
+        self.words.extend_from_slice(&other.words[rows.clone()]);
+        self.tags.extend_from_slice(&other.tags[rows.clone()]);
+        if rows.len() == other.len() {
+            self.seen.extend(other.seen);
+        } else {
+            rows.for_each(|row| self.seen.insert(other.tag(row)));
+        }
+    }
+
     /// Adds rows of another column, copying what they point to, so that the other's arena is not kept alive.
     pub fn append_rows(&mut self, other: &Column, rows: impl Iterator<Item = usize>) {
-        const PLAIN: TagSet = TagSet::of(Tag::Missing)
-            .with(Tag::Null)
-            .with(Tag::Bool)
-            .with(Tag::Int)
-            .with(Tag::Float)
-            .with(Tag::Time);
         if other.seen.within(PLAIN) {
             for row in rows {
                 self.push_word(other.tag(row), other.words[row]);
@@ -520,6 +529,10 @@ impl Column {
         OWN | start << 32 | bytes.len() as u64
     }
 }
+
+/// Tags whose word stands for itself.
+const PLAIN: TagSet =
+    TagSet::of(Tag::Missing).with(Tag::Null).with(Tag::Bool).with(Tag::Int).with(Tag::Float).with(Tag::Time);
 
 const TAGS: [Tag; 11] = [
     Tag::Missing,
@@ -622,6 +635,24 @@ mod tests {
         let column = Column::from_floats([1.5, 2.5]).spread(&Selection::rows(vec![1, 3]), 4);
         assert_eq!((column.len(), column.cell(1), column.cell(3)), (4, Cell::Float(1.5), Cell::Float(2.5)));
         assert!(column.floats().is_some());
+    }
+
+    #[test]
+    fn a_range_is_appended_as_its_rows_are() {
+        let mut mixed = Column::from_ints([1, 2]);
+        mixed.push_null();
+        let text = Column::from_values([&Value::text("a"), &Value::text("b"), &Value::Int(3)]);
+        for from in [&mixed, &text] {
+            for range in [0..3, 1..2, 2..3, 1..1] {
+                let (mut one, mut other) = (Column::from_floats([0.5]), Column::from_floats([0.5]));
+                one.append_range(from, range.clone());
+                other.append_rows(from, range);
+                assert_eq!(one.seen(), other.seen());
+                assert!(
+                    (0..one.len()).all(|row| one.cell(row) == other.cell(row)) && one.len() == other.len()
+                );
+            }
+        }
     }
 
     #[test]

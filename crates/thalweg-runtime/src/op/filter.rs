@@ -39,7 +39,7 @@ impl Operator for Filter {
             return self.collection(batch, rows, out, cx);
         }
         if self.picked.bad.is_empty() && self.picked.count == rows.len() {
-            return if rows.is_void() { () } else { out.batch(0, batch, rows) };
+            return out.batch(0, batch, rows);
         }
         let faults = faults::fail_rows(&self.picked.bad, rows, cx);
         let mut kept = self.picked.selection();

@@ -99,8 +99,7 @@ impl Join {
         joined.batch.window = window;
         let mut failed = Failed::new();
         for (step, schema) in self.steps.iter().zip(&self.schemas[1..]) {
-            let (right, right_rows) = self.side(step.side);
-            joined = pairs::join(&joined, &right, &right_rows, step, schema, &mut failed, cx);
+            joined = pairs::join(&joined, &self.side(step.side), step, schema, &mut failed, cx);
         }
         let n_events = if events { rows.len() as u32 } else { 1 };
         self.emit(&joined, n_events, &failed, out, cx);

@@ -24,8 +24,7 @@ const SMALL: usize = 64;
 /// Joins what is there with one more side.
 pub(crate) fn join(
     left: &Joined,
-    right: &Batch,
-    right_rows: &Selection,
+    (right, right_rows): &(Batch, Selection),
     step: &JoinStep,
     schema: &Arc<Schema>,
     failed: &mut Failed,

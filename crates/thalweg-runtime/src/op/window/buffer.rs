@@ -65,11 +65,17 @@ impl RowBuffer {
         self.first() + self.times().partition_point(|have| *have < time) as u64
     }
 
-    /// Copies rows in. A row's time is at least `not_before` and that of the row before it, so that times ascend.
+    /// Copies rows in, at least one, ascending. A row's time is at least `not_before` and that of the row before it, so that times ascend.
     pub(crate) fn push(&mut self, batch: &Batch, rows: &[u32], not_before: Timestamp) {
         let mut latest = self.times().last().map_or(not_before, |last| (*last).max(not_before));
+        let (first, last) = (rows[0] as usize, rows[rows.len() - 1] as usize);
+        let is_adjacent = last - first + 1 == rows.len();
         for (column, from) in self.batch.columns.iter_mut().zip(&batch.columns) {
-            unique(column).append_rows(from, rows.iter().map(|row| *row as usize));
+            if is_adjacent {
+                unique(column).append_range(from, first..last + 1);
+            } else {
+                unique(column).append_rows(from, rows.iter().map(|row| *row as usize));
+            }
         }
         for row in rows {
             latest = latest.max(batch.times[*row as usize]);
@@ -112,7 +118,7 @@ impl RowBuffer {
             let (start, end) = (self.start, self.batch.n_rows);
             for column in &mut self.batch.columns {
                 let mut rest = Column::new();
-                rest.append_rows(column, start..end);
+                rest.append_range(column, start..end);
                 *column = Arc::new(rest);
             }
             self.batch.times.drain(..start);
@@ -144,7 +150,7 @@ impl RowBuffer {
         self.times().iter().for_each(|time| out.time(*time));
         for column in &self.batch.columns {
             let mut live = Column::new();
-            live.append_rows(column, self.start..self.batch.n_rows);
+            live.append_range(column, self.start..self.batch.n_rows);
             out.column(&live);
         }
     }
