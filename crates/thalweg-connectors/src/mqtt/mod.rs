@@ -1,13 +1,14 @@
 //! MQTT (S1, D1) on `rumqttc`, protocol 3.1.1 and 5.
 //!
-//! `wire` makes the two protocol versions look alike, `client` keeps one connection alive for ever and routes
-//! messages, `outbox` knows what became of publications, `source` and `sink` are the two roles. A client belongs
+//! `wire` makes the two protocol versions look alike, `client` keeps one connection alive for ever, `shared` routes
+//! its messages, `outbox` knows what became of publications, `source` and `sink` are the two roles. A client belongs
 //! to one node, or, as a named connection, to many: then a topic is subscribed once and fanned out (N6.4).
 
 mod client;
 mod meta;
 mod options;
 mod outbox;
+mod shared;
 mod sink;
 mod source;
 #[cfg(test)]

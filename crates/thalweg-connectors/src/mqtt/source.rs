@@ -10,7 +10,8 @@ use thalweg_core::connector::{BuildCx, Built, Source, SourceKind, SourcePort};
 use thalweg_core::error::IoError;
 use thalweg_core::spec::{Roles, check};
 
-use super::client::{Held, Receiver, client_for};
+use super::client::{Held, client_for};
+use super::shared::Receiver;
 use crate::inbox::Inbox;
 use crate::memory::topic::is_filter;
 use crate::property::{refused, required, text};

@@ -434,3 +434,54 @@ async fn a_broker_with_a_crowded_queue_loses_nothing() {
         task.await.unwrap().unwrap();
     }
 }
+
+/// Makes an authority and a certificate for 127.0.0.1 with openssl.
+fn certificates(folder: &std::path::Path) -> bool {
+    let run = |arguments: &str| {
+        let mut command = std::process::Command::new("openssl");
+        command.args(arguments.split(' ')).current_dir(folder);
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    std::fs::write(folder.join("san"), "subjectAltName=IP:127.0.0.1\n").unwrap();
+    run("req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=ca")
+        && run("req -newkey rsa:2048 -nodes -keyout key.pem -out req.pem -subj /CN=127.0.0.1")
+        && run(
+            "x509 -req -in req.pem -CA ca.pem -CAkey ca.key -CAcreateserial -out cert.pem -days 2 -extfile san",
+        )
+}
+
+#[tokio::test]
+async fn tls_checks_the_brokers_certificate_unless_told_otherwise() {
+    let folder = tempfile::tempdir().unwrap();
+    if !certificates(folder.path()) {
+        println!("skipped: openssl is not installed");
+        return;
+    }
+    let at = folder.path().display();
+    let config = format!("cafile {at}/ca.pem\ncertfile {at}/cert.pem\nkeyfile {at}/key.pem");
+    let Some(broker) = Mosquitto::start(&config) else { return };
+    let server = broker.server().replace("tcp://", "ssl://");
+    for (more, expected) in [
+        (r#","rootCaPath":"ca.pem","qos":1"#, Ok(())),
+        (r#","insecureSkipVerify":true,"protocolVersion":"5""#, Ok(())),
+        ("", Err("certificate")),
+    ] {
+        let mut cx = cx(&props(&server, more));
+        cx.home = folder.path().to_owned();
+        let port = TestPort::new();
+        let task = start_source(&cx, &port);
+        match expected {
+            Ok(()) => {
+                let mut sink = open_sink(&cx).await;
+                subscribed(&mut sink, &port).await;
+            }
+            Err(word) => {
+                let told = |status: &ConnectionStatus| matches!(status, ConnectionStatus::Disconnected(why) if why.contains(word));
+                port.status_is(told).await;
+            }
+        }
+        port.stop();
+        task.await.unwrap().unwrap();
+    }
+}

@@ -31,8 +31,9 @@ impl Mosquitto {
         }
         let folder = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let text =
-            format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n{config}\n");
+        let text = format!(
+            "listener {port} 127.0.0.1\nallow_anonymous true\nuser root\nmax_queued_messages 0\n{config}\n"
+        );
         std::fs::write(folder.path().join("mosquitto.conf"), text).unwrap();
         let mut broker = Self { folder, child: None, port };
         broker.restart();

@@ -95,8 +95,8 @@ fn t_4_conversions_to_declared_types() {
 
 #[test]
 fn everything_of_a_declared_stream_holds_declared_columns_only() {
-    let mut want = Projection::default();
-    want.declared = Some(Arc::from(vec![(Arc::from("a"), DataType::BigInt)]));
+    let declared = Some(Arc::from(vec![(Arc::from("a"), DataType::BigInt)]));
+    let mut want = Projection { declared, ..Projection::default() };
     want.slot(Want::Everything, None);
     let (batch, _) = decode(want, &[br#"{"a":1,"b":"kept out"}"#]);
     let expected = Value::map(Fields::from([(Arc::from("a"), Value::Int(1))]));
