@@ -38,10 +38,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            max_message: 256 << 20,
-            peer_check: None,
-        }
+        Self { max_message: 256 << 20, peer_check: None }
     }
 }
 

@@ -51,24 +51,14 @@ impl Listener {
             other => other,
         };
         let with_path = |error: io::Error| {
-            io::Error::new(
-                error.kind(),
-                format!("cannot listen on {}: {error}", path.display()),
-            )
+            io::Error::new(error.kind(), format!("cannot listen on {}: {error}", path.display()))
         };
         let socket = socket.map_err(with_path)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(with_path)?;
         socket.set_nonblocking(true)?;
         let meta = fs::symlink_metadata(path).map_err(with_path)?;
         let identity = (meta.dev(), meta.ino());
-        Ok(Self {
-            socket,
-            path: path.to_owned(),
-            identity,
-            ours,
-            options,
-            greeting: Vec::new(),
-        })
+        Ok(Self { socket, path: path.to_owned(), identity, ours, options, greeting: Vec::new() })
     }
 
     /// Adds the sockets to be watched; [`Listener::admit`] wants them back in this order.

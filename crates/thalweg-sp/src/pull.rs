@@ -39,21 +39,10 @@ impl Pull {
     ) -> io::Result<Self> {
         let listener = Listener::bind(path, Protocol::Pull, options)?;
         let (stop, stopped) = UnixStream::pair()?;
-        let thread = std::thread::Builder::new()
-            .name("sp-pull".to_owned())
-            .spawn(move || {
-                Reader {
-                    listener,
-                    stopped,
-                    peers: Vec::new(),
-                    handler,
-                }
-                .run();
-            })?;
-        Ok(Self {
-            stop,
-            thread: Some(thread),
-        })
+        let thread = std::thread::Builder::new().name("sp-pull".to_owned()).spawn(move || {
+            Reader { listener, stopped, peers: Vec::new(), handler }.run();
+        })?;
+        Ok(Self { stop, thread: Some(thread) })
     }
 }
 

@@ -24,10 +24,7 @@ impl Push {
         if let Some(check) = &options.peer_check
             && !check(&peer_of(&stream)?)
         {
-            let text = format!(
-                "{} is served by a process that is not the plugin's",
-                path.display()
-            );
+            let text = format!("{} is served by a process that is not the plugin's", path.display());
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
         }
         let mut conn = Conn::new(stream, Protocol::Push, options)?;

@@ -92,26 +92,14 @@ impl Rep {
         let (waker, woken) = UnixStream::pair()?;
         woken.set_nonblocking(true)?;
         waker.set_nonblocking(true)?;
-        let state = State {
-            slot: Slot::Empty,
-            closed: false,
-            turns: VecDeque::new(),
-            next_turn: 0,
-        };
-        let inner = Arc::new(Inner {
-            state: Mutex::new(state),
-            changed: Condvar::new(),
-            waker,
-            is_keepalive,
-        });
+        let state = State { slot: Slot::Empty, closed: false, turns: VecDeque::new(), next_turn: 0 };
+        let inner =
+            Arc::new(Inner { state: Mutex::new(state), changed: Condvar::new(), waker, is_keepalive });
         let server = Arc::clone(&inner);
         let thread = std::thread::Builder::new()
             .name("sp-rep".to_owned())
             .spawn(move || serve(&server, listener, woken))?;
-        Ok(Self {
-            inner,
-            thread: Mutex::new(Some(thread)),
-        })
+        Ok(Self { inner, thread: Mutex::new(Some(thread)) })
     }
 
     /// Sends a command and waits for its result. Callers take turns in the order in which they come.
@@ -123,8 +111,7 @@ impl Rep {
         let hand_over = Deadline::after(limits.hand_over);
         let result = self.inner.borrow_line(hand_over).and_then(|mut line| {
             let result = line.exchange(command, hand_over, limits.answer, self.inner.is_keepalive);
-            self.inner
-                .return_line(line, !matches!(result, Err(ExchangeError::Gone(_))));
+            self.inner.return_line(line, !matches!(result, Err(ExchangeError::Gone(_))));
             result
         });
         self.inner.end_turn(turn);
@@ -209,9 +196,7 @@ impl Inner {
     }
 
     fn wait<'a>(&self, state: MutexGuard<'a, State>, deadline: Deadline) -> MutexGuard<'a, State> {
-        let waited = self
-            .changed
-            .wait_timeout(state, deadline.left_at_most(Duration::from_secs(3600)));
+        let waited = self.changed.wait_timeout(state, deadline.left_at_most(Duration::from_secs(3600)));
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
 

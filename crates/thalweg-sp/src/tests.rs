@@ -11,10 +11,7 @@ use crate::conn::Conn;
 use crate::*;
 
 const LONG: Duration = Duration::from_secs(20);
-const LIMITS: Limits = Limits {
-    hand_over: LONG,
-    answer: LONG,
-};
+const LIMITS: Limits = Limits { hand_over: LONG, answer: LONG };
 
 fn is_keepalive(body: &[u8]) -> bool {
     body == b"handshake"
@@ -45,17 +42,12 @@ struct Req {
 impl Req {
     fn dial(path: &Path) -> Self {
         let stream = UnixStream::connect(path).unwrap();
-        Self {
-            conn: Conn::new(stream, Protocol::Req, &Options::default()).unwrap(),
-            id: 0x8000_0000,
-        }
+        Self { conn: Conn::new(stream, Protocol::Req, &Options::default()).unwrap(), id: 0x8000_0000 }
     }
 
     fn send(&mut self, body: &[u8]) {
         self.id += 1;
-        self.conn
-            .send(&self.id.to_be_bytes(), body, Deadline::after(LONG))
-            .unwrap();
+        self.conn.send(&self.id.to_be_bytes(), body, Deadline::after(LONG)).unwrap();
     }
 
     fn read(&mut self) -> io::Result<Vec<u8>> {
@@ -138,10 +130,7 @@ fn a_keepalive_that_crosses_the_command_makes_it_be_sent_again() {
     peer.send(b"handshake");
     assert_eq!(peer.recv().unwrap(), b"c");
     peer.send(b"hot: no keepalive, though it begins with h");
-    assert_eq!(
-        caller.join().unwrap().0.unwrap(),
-        b"hot: no keepalive, though it begins with h"
-    );
+    assert_eq!(caller.join().unwrap().0.unwrap(), b"hot: no keepalive, though it begins with h");
 }
 
 #[test]
@@ -151,10 +140,7 @@ fn the_answer_to_a_call_that_timed_out_is_never_taken_for_the_next_ones() {
     let mut peer = Req::dial(&place.path());
     peer.send(b"handshake");
     ready(&rep);
-    let short = Limits {
-        hand_over: Duration::from_millis(5),
-        answer: Duration::from_millis(5),
-    };
+    let short = Limits { hand_over: Duration::from_millis(5), answer: Duration::from_millis(5) };
     assert_eq!(rep.exchange(b"slow", short), Err(ExchangeError::Timeout));
     assert_eq!(rep.exchange(b"too early", short), Err(ExchangeError::Late));
     assert_eq!(peer.recv().unwrap(), b"slow");
@@ -177,10 +163,7 @@ fn the_end_of_the_peer_fails_the_call_in_flight_at_once() {
     drop(peer);
     let (result, rep) = caller.join().unwrap();
     assert_eq!(result, Err(ExchangeError::Gone("connection closed".to_owned())));
-    let now = Limits {
-        hand_over: Duration::ZERO,
-        answer: LONG,
-    };
+    let now = Limits { hand_over: Duration::ZERO, answer: LONG };
     assert_eq!(rep.exchange(b"c", now), Err(ExchangeError::NoPeer));
     let path = place.path();
     std::thread::spawn(move || Req::dial(&path).echo());
@@ -252,19 +235,13 @@ fn a_stale_file_is_taken_over_and_a_live_one_is_not() {
     let first = place.rep();
     let mode = std::fs::metadata(place.path()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    let error = Rep::listen(&place.path(), Options::default(), is_keepalive)
-        .err()
-        .expect("the first one lives");
-    assert!(
-        error.to_string().contains("another process listens there"),
-        "{error}"
-    );
+    let error =
+        Rep::listen(&place.path(), Options::default(), is_keepalive).err().expect("the first one lives");
+    assert!(error.to_string().contains("another process listens there"), "{error}");
     assert!(place.path().exists());
     drop(first);
     std::fs::write(place.path(), "data").unwrap();
-    let error = Rep::listen(&place.path(), Options::default(), is_keepalive)
-        .err()
-        .expect("no socket");
+    let error = Rep::listen(&place.path(), Options::default(), is_keepalive).err().expect("no socket");
     assert!(error.to_string().contains("is no socket"), "{error}");
 }
 
@@ -272,9 +249,7 @@ fn a_stale_file_is_taken_over_and_a_live_one_is_not() {
 fn a_path_that_is_too_long_is_named() {
     let long = PathBuf::from(format!("/tmp/{}.ipc", "x".repeat(120)));
     assert!(!socket_path_fits(&long));
-    let error = Rep::listen(&long, Options::default(), is_keepalive)
-        .err()
-        .expect("too long");
+    let error = Rep::listen(&long, Options::default(), is_keepalive).err().expect("too long");
     assert!(error.to_string().contains("more than 107 bytes"), "{error}");
 }
 
@@ -288,40 +263,24 @@ fn strangers_and_wrong_roles_are_disconnected() {
     let rep = Rep::listen(&place.path(), nobody, is_keepalive).unwrap();
     let stream = UnixStream::connect(place.path()).unwrap();
     stream.set_read_timeout(Some(LONG)).unwrap();
-    assert_eq!(
-        io::Read::read(&mut &stream, &mut [0; 8]).unwrap(),
-        0,
-        "not even greeted"
-    );
+    assert_eq!(io::Read::read(&mut &stream, &mut [0; 8]).unwrap(), 0, "not even greeted");
     drop(rep);
     let rep = place.rep();
     let stream = UnixStream::connect(place.path()).unwrap();
     let mut pusher = Conn::new(stream, Protocol::Push, &Options::default()).unwrap();
     let error = loop {
-        if let Err(error) = pusher
-            .wait_readable(Deadline::after(LONG))
-            .and_then(|_| pusher.fill())
-        {
+        if let Err(error) = pusher.wait_readable(Deadline::after(LONG)).and_then(|_| pusher.fill()) {
             break error;
         }
     };
-    assert!(
-        matches!(
-            error.kind(),
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset
-        ),
-        "{error}"
-    );
+    assert!(matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset), "{error}");
     assert!(!rep.is_connected());
 }
 
 #[test]
 fn a_message_over_the_limit_ends_the_connection() {
     let place = Place::new();
-    let options = Options {
-        max_message: 100,
-        ..Options::default()
-    };
+    let options = Options { max_message: 100, ..Options::default() };
     let rep = Rep::listen(&place.path(), options, is_keepalive).unwrap();
     let mut peer = Req::dial(&place.path());
     peer.send(&[b'x'; 200]);
@@ -372,8 +331,5 @@ fn a_peer_that_does_not_read_makes_send_fail_in_time() {
     });
     let (stream, _) = listener.accept().unwrap();
     let _peer = Conn::new(stream, Protocol::Pull, &Options::default()).unwrap();
-    assert_eq!(
-        dialer.join().unwrap().unwrap_err().kind(),
-        io::ErrorKind::TimedOut
-    );
+    assert_eq!(dialer.join().unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
 }

@@ -309,7 +309,7 @@ fn engine_to_be_killed() {
     let bench = Bench::new(&Sdk::Bundled);
     let name = bench.install(&Subject::echo());
     let pid = bench.host.status(&name).unwrap().pid.unwrap();
-    fs::write(format!("{out}.new"), pid.to_string()).unwrap();
+    fs::write(format!("{out}.new"), format!("{pid} {name}")).unwrap();
     fs::rename(format!("{out}.new"), &out).unwrap();
     loop {
         std::thread::park();
@@ -329,9 +329,13 @@ fn a_plugin_does_not_outlive_an_engine_that_was_killed() {
         .spawn()
         .unwrap();
     eventually("the engine has its plugin", || out.exists());
-    let pid: u32 = fs::read_to_string(&out).unwrap().parse().unwrap();
+    let told = fs::read_to_string(&out).unwrap();
+    let (pid, name) = told.split_once(' ').unwrap();
+    let pid: u32 = pid.parse().unwrap();
     assert!(is_alive(pid));
     engine.kill().unwrap();
     engine.wait().unwrap();
     eventually("the plugin is gone", || !is_alive(pid));
+    // What the engine could not clean up, and the next one would take over.
+    fs::remove_file(format!("/tmp/plugin_{name}.ipc")).unwrap();
 }
