@@ -1,6 +1,7 @@
 //! The REST interface over a real socket, against an engine in this process.
 
 mod client;
+mod connections;
 mod plugins;
 mod rules;
 mod streams;

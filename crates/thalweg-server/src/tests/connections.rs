@@ -1,0 +1,64 @@
+//! `rest-api.md` 7: named connections, to a broker of this process.
+
+use std::net::Ipv4Addr;
+
+use serde_json::json;
+
+use super::client::Instance;
+use crate::broker::Broker;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_is_made_used_protected_and_brought_back() {
+    let broker = Broker::start((Ipv4Addr::LOCALHOST, 0).into()).expect("a broker");
+    let instance = Instance::start().await;
+    let body = |typ: &str| {
+        let server = format!("tcp://127.0.0.1:{}", broker.port());
+        json!({"id": "c1", "typ": typ, "props": {"server": server}}).to_string()
+    };
+    let unknown = "create connection failed: unknown connection type nosuch";
+    instance.post("/connections", &body("nosuch")).await.fails(400, 1000, unknown);
+    instance.post("/connections", &body("MQTT")).await.is(201, "success");
+    let again = "create connection failed: connection c1 already been created";
+    instance.post("/connections", &body("mqtt")).await.fails(400, 1000, again);
+    instance.get("/connections/c2").await.fails(400, 1000, "connection c2 not existed");
+    let demo =
+        r#"CREATE STREAM demo () WITH (DATASOURCE="in/demo", EXTRA="{\"connectionSelector\":\"c1\"}")"#;
+    instance.sql(demo).await.is(201, "Stream demo is created.");
+    let rule = r#"{"id":"r","sql":"SELECT * FROM demo","actions":[{"mqtt":{"connectionSelector":"c1","topic":"out"}}]}"#;
+    instance.post("/rules", rule).await.is(201, "Rule r was created successfully.");
+    let connected = |status: &serde_json::Value| status["sink_mqtt_0_0_connection_status"] == 1;
+    instance.status_when("r", connected).await;
+    let shown = instance.get("/connections/c1").await;
+    assert!(shown.body.starts_with(r#"{"id":"c1","typ":"mqtt","props":{"server":"#), "{shown:?}");
+    assert_eq!(shown.json()["refCount"], 2, "{shown:?}");
+    let in_use =
+        "drop connection failed: connection c1 can't be dropped due to rule references [r_demo_0 r_mqtt_0]";
+    instance.delete("/connections/c1").await.fails(400, 1000, in_use);
+    let instance = instance.restart().await;
+    instance.status_when("r", connected).await;
+    instance.delete("/rules/r").await.is(200, "Rule r is dropped.");
+    instance.delete("/connections/c1").await.is(200, "success");
+    instance.delete("/connections/c1").await.is(200, "success");
+    assert_eq!(instance.get("/connections").await.body, "[]");
+    instance.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_not_there_leaves_the_rule_running_and_unwell() {
+    let port = {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        taken.local_addr().expect("its address").port()
+    };
+    let instance = Instance::start().await;
+    let demo = format!(
+        r#"CREATE STREAM demo () WITH (DATASOURCE="in", EXTRA="{{\"server\":\"tcp://127.0.0.1:{port}\"}}")"#
+    );
+    instance.sql(&demo).await.is(201, "Stream demo is created.");
+    let rule = r#"{"id":"r","sql":"SELECT * FROM demo","actions":[{"nop":{}}]}"#;
+    instance.post("/rules", rule).await.is(201, "Rule r was created successfully.");
+    let status = instance.status_when("r", |status| status["source_demo_0_connection_status"] == -1).await;
+    assert_eq!((&status["status"], &status["health"]), (&json!("running"), &json!("failing")), "{status:#}");
+    assert_eq!(status["health_reasons"][0]["node"], "source_demo", "{status:#}");
+    assert_eq!(status["health_reasons"][0]["cause"], "disconnected", "{status:#}");
+    instance.stop().await;
+}
