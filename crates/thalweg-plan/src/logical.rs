@@ -47,7 +47,7 @@ pub struct Plan {
 #[derive(Debug, Clone)]
 pub struct Node {
     /// Upstream's name: `2_filter` … given by `naming.rs`; the operator's metrics carry it (R3.2, R3.4). A Scan is
-    /// named after its stream. Empty: upstream has no such node (Compute, Limit, Union), show no metrics.
+    /// named after its stream (after its alias if the stream is read twice). Empty: upstream has no such node (Compute, Limit, Union), show no metrics.
     pub name: Arc<str>,
     /// What it does.
     pub kind: Kind,

@@ -3,6 +3,7 @@
 //! The index counts the source side too: the connector, its decoder if it has one, its preprocessor if there is
 //! one (C2.5). Nodes that upstream does not have stay without name and number.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::logical::{Kind, Node, Plan, Scan};
@@ -11,7 +12,31 @@ use crate::logical::{Kind, Node, Plan, Scan};
 pub(crate) fn name(mut plan: Plan) -> Plan {
     let mut index = 0;
     name_node(&mut plan.root, &mut index);
+    name_twins(&mut plan.root);
     plan
+}
+
+/// A stream that is read twice has two nodes: they are told apart by their aliases.
+fn name_twins(root: &mut Node) {
+    let mut n_scans = BTreeMap::new();
+    count_scans(root, &mut n_scans);
+    name_twin(root, &n_scans);
+}
+
+fn count_scans(node: &Node, n_scans: &mut BTreeMap<Arc<str>, usize>) {
+    if matches!(node.kind, Kind::Scan(_)) {
+        *n_scans.entry(Arc::clone(&node.name)).or_default() += 1;
+    }
+    node.inputs.iter().for_each(|input| count_scans(input, n_scans));
+}
+
+fn name_twin(node: &mut Node, n_scans: &BTreeMap<Arc<str>, usize>) {
+    if let Kind::Scan(scan) = &node.kind
+        && n_scans.get(&node.name).is_some_and(|n_scans| *n_scans > 1)
+    {
+        node.name = Arc::clone(&scan.alias);
+    }
+    node.inputs.iter_mut().for_each(|input| name_twin(input, n_scans));
 }
 
 fn name_node(node: &mut Node, index: &mut usize) {

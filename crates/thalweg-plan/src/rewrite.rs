@@ -43,14 +43,14 @@ pub(crate) fn size(expr: &Expr) -> usize {
 
 /// The parts of a condition that are joined by AND, in order.
 pub(crate) fn conjuncts(condition: Expr) -> Vec<Expr> {
-    match condition {
-        Expr::Binary(BinaryOp::And, left, right) => {
-            let mut parts = conjuncts(*left);
-            parts.extend(conjuncts(*right));
-            parts
+    let (mut parts, mut rest) = (Vec::new(), vec![condition]);
+    while let Some(part) = rest.pop() {
+        match part {
+            Expr::Binary(BinaryOp::And, left, right) => rest.extend([*right, *left]),
+            other => parts.push(other),
         }
-        other => vec![other],
     }
+    parts
 }
 
 /// The reverse of [`conjuncts`]; nothing from no part.

@@ -52,6 +52,12 @@ pub(super) struct Computed {
 /// An alias with more nodes than this is worth a slot when it is used twice.
 const DEAR: usize = 40;
 
+/// An alias that cannot have a slot where it is used may have so many nodes: later walks recurse.
+const LARGEST: usize = 1_500;
+
+/// An alias with more nodes than this keeps its slot even when it is used once.
+const LARGEST_ONCE: usize = 200;
+
 impl<'q> Binder<'q, '_> {
     /// Collects the aliases and refuses duplicates (P-9).
     pub(super) fn collect_aliases(&mut self) {
@@ -104,6 +110,11 @@ impl<'q> Binder<'q, '_> {
         }
         if self.is_worth_a_slot(&value) && self.may_compute(&value, place) {
             return Some(Expr::Column(self.compute(index, value, place)));
+        }
+        if rewrite::size(&value) > LARGEST {
+            let name = &self.aliases[index].name.text;
+            let mistake = Diagnostic::plain(format!("alias {name} is too large to be used here")).at(span);
+            return self.fail(mistake.help("it stands for all the aliases that it names"));
         }
         Some(value)
     }
@@ -239,7 +250,8 @@ impl<'q> Binder<'q, '_> {
         let mut inlined = BTreeMap::new();
         for mut computed in std::mem::take(&mut self.computed) {
             computed.expr = rewrite::substitute(computed.expr, &inlined);
-            if computed.n_uses == 1 && computed.alias.is_some() {
+            let is_small = rewrite::size(&computed.expr) <= LARGEST_ONCE;
+            if computed.n_uses == 1 && computed.alias.is_some() && is_small {
                 inlined.insert(computed.slot, computed.expr);
             } else {
                 self.computed.push(computed);

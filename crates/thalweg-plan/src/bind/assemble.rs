@@ -153,6 +153,10 @@ impl Builder<'_, '_, '_> {
     fn build(&mut self, clauses: Clauses) -> Node {
         let Clauses { output, filter, group_by, having, order_by, window, joins, lookups } = clauses;
         let mut branch = self.sources(window, joins);
+        if self.binder.streams().is_empty() {
+            // J-11: tables alone never trigger.
+            branch = self.on_top(branch, Kind::Limit(0), &[]);
+        }
         for lookup in lookups {
             branch = self.lookup(branch, lookup);
         }

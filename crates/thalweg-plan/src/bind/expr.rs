@@ -10,12 +10,28 @@ use thalweg_sql::ast::{self, ExprKind};
 use super::scope::{members, step};
 use super::{Binder, Place};
 
+/// How deep expressions may be nested, aliases replaced: what later walks over them must have the stack for it.
+const MAX_DEPTH: usize = 120;
+
 impl<'q> Binder<'q, '_> {
     /// Binds an expression; `None` when it holds a mistake, which has been noted.
     pub(super) fn expr(&mut self, expr: &'q ast::Expr, place: Place<'q>) -> Option<Expr> {
         if !self.spend() {
             return None;
         }
+        self.depth += 1;
+        let bound = match self.depth > MAX_DEPTH {
+            true => {
+                let mistake = Diagnostic::plain("the expression is nested too deep").at(expr.span);
+                self.fail(mistake.help("aliases count where they are used"))
+            }
+            false => self.expr_at_depth(expr, place),
+        };
+        self.depth -= 1;
+        bound
+    }
+
+    fn expr_at_depth(&mut self, expr: &'q ast::Expr, place: Place<'q>) -> Option<Expr> {
         match &expr.kind {
             ExprKind::Literal(value) => Some(Expr::Literal(value.clone())),
             ExprKind::Name(parts) => self.name(parts, place),
@@ -28,10 +44,7 @@ impl<'q> Binder<'q, '_> {
                 )
             }
             ExprKind::Unary(op, value) => Some(Expr::Unary(*op, self.boxed(value, place)?)),
-            ExprKind::Binary(op, left, right) => {
-                let (left, right) = (self.boxed(left, place), self.boxed(right, place));
-                Some(Expr::Binary(*op, left?, right?))
-            }
+            ExprKind::Binary(..) => self.chain(expr, place),
             ExprKind::Between { negated, value, low, high } => {
                 let parts = [value, low, high].map(|part| self.expr(part, place));
                 let [value, low, high] = parts;
@@ -63,6 +76,21 @@ impl<'q> Binder<'q, '_> {
             }
             ExprKind::Call(call) => self.call(call, expr.span, place),
         }
+    }
+
+    /// `a AND b AND c …` is a tree as high as it is long, so its left side is not bound by recursion.
+    fn chain(&mut self, expr: &'q ast::Expr, place: Place<'q>) -> Option<Expr> {
+        let (mut first, mut rest) = (expr, Vec::new());
+        while let ExprKind::Binary(op, left, right) = &first.kind {
+            rest.push((*op, &**right));
+            first = left;
+        }
+        let mut bound = self.expr(first, place);
+        for (op, right) in rest.into_iter().rev() {
+            let right = self.boxed(right, place);
+            bound = bound.zip(right).map(|(left, right)| Expr::Binary(op, Box::new(left), right));
+        }
+        bound
     }
 
     fn boxed(&mut self, expr: &'q ast::Expr, place: Place<'q>) -> Option<Box<Expr>> {

@@ -128,12 +128,17 @@ struct Binder<'q, 'w> {
     is_collection: bool,
     /// Expressions still allowed, aliases counted where they are used.
     budget: u32,
+    /// How many expressions are being bound, one in the other.
+    depth: usize,
     errors: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
 }
 
 /// How many expression nodes a statement may have after its aliases are replaced.
 const MAX_NODES: u32 = 200_000;
+
+/// More mistakes than this are not told at once.
+const MAX_ERRORS: usize = 20;
 
 impl<'q, 'w> Binder<'q, 'w> {
     fn new(select: &'q ast::Select, options: &'w PlanOptions, world: &'w dyn Resolver) -> Self {
@@ -160,6 +165,7 @@ impl<'q, 'w> Binder<'q, 'w> {
             is_aggregate: false,
             is_collection: false,
             budget: MAX_NODES,
+            depth: 0,
             errors: Vec::new(),
             warnings: Vec::new(),
         }
@@ -167,7 +173,7 @@ impl<'q, 'w> Binder<'q, 'w> {
 
     /// Notes a mistake, once.
     fn note(&mut self, mistake: Diagnostic) {
-        if !self.errors.contains(&mistake) {
+        if self.errors.len() < MAX_ERRORS && !self.errors.contains(&mistake) {
             self.errors.push(mistake);
         }
     }
