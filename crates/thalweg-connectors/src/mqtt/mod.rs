@@ -35,9 +35,8 @@ const PROPS: &[PropSpec] = &[
         "server",
         PropKind::Url,
         Roles::BOTH,
-        "Broker address, for example tcp://127.0.0.1:1883; ssl://, tls:// and mqtts:// encrypt.",
-    )
-    .default("\"tcp://127.0.0.1:1883\""),
+        "Broker address, required, for example tcp://127.0.0.1:1883; ssl://, tls:// and mqtts:// encrypt.",
+    ),
     PropSpec::new("username", PropKind::Text, Roles::BOTH, "User name for the broker."),
     PropSpec::new("password", PropKind::Secret, Roles::BOTH, "Password for the broker."),
     PropSpec::new("clientid", PropKind::Text, Roles::BOTH, "Client identifier; a random one if absent."),
