@@ -65,7 +65,7 @@ pub fn build(node: &Node, _rule: &RuleInfo) -> Box<dyn Operator> {
         Kind::Limit(rows) => Box::new(limit::Limit::new(*rows)),
         Kind::Project(columns) => Box::new(project::Project::new(node, columns)),
         Kind::ProjectSet { set, function, limit } => {
-            Box::new(project_set::ProjectSet::new(*set, function, *limit))
+            Box::new(project_set::ProjectSet::new(node, *set, function, *limit))
         }
         Kind::Join(steps) => Box::new(join::Join::new(node, steps)),
         Kind::LookupJoin(lookup) => {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use thalweg_core::{Batch, Cell, Column, Fields, Schema, Selection, Slot, Unit, Value};
 use thalweg_expr::{FunctionKind, FunctionRef};
+use thalweg_plan::{Kind, Node};
 
 use crate::op::{faults, reshape};
 use crate::operator::{Emit, OpCx, Operator};
@@ -14,6 +15,8 @@ use crate::operator::{Emit, OpCx, Operator};
 pub(crate) struct ProjectSet {
     set: Slot,
     function: FunctionRef,
+    /// F-3: not with aggregates without GROUP BY columns.
+    is_refused: bool,
     limit: usize,
     /// The rows to make: the row they come from and their element.
     rows: Vec<u32>,
@@ -21,20 +24,28 @@ pub(crate) struct ProjectSet {
 }
 
 impl ProjectSet {
-    pub(crate) fn new(set: Slot, function: &FunctionRef, limit: Option<u64>) -> Self {
+    pub(crate) fn new(node: &Node, set: Slot, function: &FunctionRef, limit: Option<u64>) -> Self {
         let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-        Self { set, function: function.clone(), limit, rows: Vec::new(), items: Vec::new() }
+        let is_refused = is_ungrouped(node);
+        Self { set, function: function.clone(), is_refused, limit, rows: Vec::new(), items: Vec::new() }
     }
 
-    /// The elements of one row. Null and missing have none (F-3).
+    /// The elements of one row. Null, missing and empty ones have none (F-3, S5).
     fn elements(&self, cell: Cell<'_>) -> Result<Vec<Value>, String> {
+        if self.is_refused {
+            let name = self.function.name();
+            return Err(format!("run Select error: {name} needs GROUP BY columns beside aggregates"));
+        }
         let FunctionRef::Builtin(function) = &self.function else {
             return Err(format!("{} cannot make rows", self.function.name()));
         };
         match (function.kind, cell) {
             (_, Cell::Missing | Cell::Null) => Ok(Vec::new()),
             (_, Cell::Error(error)) => Err(error.to_string()),
-            (FunctionKind::Multi(apply), cell) => apply(&cell.to_value()).map_err(|error| error.to_string()),
+            (FunctionKind::Multi(apply), cell) => match cell.to_value() {
+                Value::Map(fields) if fields.is_empty() => Ok(Vec::new()),
+                value => apply(&value).map_err(|error| error.to_string()),
+            },
             _ => Err(format!("{} cannot make rows", function.name)),
         }
     }
@@ -69,6 +80,17 @@ impl ProjectSet {
         }
         let schema = Arc::new(Schema::computed(["*"]));
         reshape::with_columns(rows, &schema, vec![Arc::new(column)])
+    }
+}
+
+/// Whether rows are made from the only group of an aggregate query.
+fn is_ungrouped(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Aggregate { keys, .. } => keys.is_empty(),
+        Kind::ProjectSet { .. } | Kind::Project(_) | Kind::Having { .. } | Kind::Sort(_) | Kind::Limit(_) => {
+            node.inputs.first().is_some_and(is_ungrouped)
+        }
+        _ => false,
     }
 }
 

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use thalweg_core::json::{self, Numbers};
-use thalweg_core::{Cell, Diagnostic, RowError, Timestamp, Value};
-use thalweg_expr::{Arg, ArgKind, Doc, Family, Function, FunctionKind, FunctionRef, FunctionRegistry, Nulls};
+use thalweg_core::{Cell, Diagnostic, Timestamp, Value};
+use thalweg_expr::{FunctionRef, FunctionRegistry};
 use thalweg_plan::logical::StreamDef;
 use thalweg_plan::{Plan, PlanOptions, Resolver};
 use thalweg_sql::ast::{SourceKind, Statement};
@@ -140,27 +140,13 @@ impl Resolver for World {
     }
 
     fn function(&self, name: &str) -> Result<Option<FunctionRef>, Diagnostic> {
-        let found = FunctionRegistry::default().resolve(name)?;
-        Ok(found.or_else(|| (name == "unnest").then_some(FunctionRef::Builtin(&UNNEST))))
+        FunctionRegistry::default().resolve(name)
     }
 
     fn function_names(&self) -> Vec<String> {
         FunctionRegistry::default().names()
     }
 }
-
-/// Until the table has it.
-static UNNEST: Function = Function {
-    name: "unnest",
-    aliases: &[],
-    args: &[Arg::new("list", ArgKind::Any)],
-    kind: FunctionKind::Multi(|value| match value {
-        Value::List(items) => Ok(items.to_vec()),
-        _ => Err(RowError::text("the argument for the unnest function should be array")),
-    }),
-    nulls: Nulls::Own,
-    doc: Doc { family: Family::Multi, summary: "Rows from a list.", examples: &[] },
-};
 
 fn stream(name: &str) -> StreamDef {
     let is_table = matches!(name, "t" | "k");
