@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use serde_json::{Map, Value as Json, json};
 use thalweg_core::connector::{BuildCx, Connection, ConnectionStatus, Spawner};
@@ -13,6 +13,7 @@ use tracing::error;
 use crate::document::Document;
 use crate::error::EngineError;
 use crate::id::check_id;
+use crate::rule::blocking;
 use crate::store::{Change, Store, Table};
 
 /// What connectors need to be built.
@@ -67,7 +68,7 @@ impl Connections {
     fn insert(&self, id: &str, def: ConnectionDef) -> Result<(), EngineError> {
         let connection = self.build(id, &def)?;
         let named = Named { def, connection };
-        self.named.write().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), named);
+        self.lock_named().insert(id.to_owned(), named);
         Ok(())
     }
 
@@ -104,9 +105,43 @@ impl Connections {
         self.insert(&id, def.clone()).map_err(|why| refuse(why.message))?;
         let stored = self.store.write(&[Change::Put(Table::Connection, id.clone(), encode(&id, &def))]);
         if stored.is_err() {
-            self.named.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            self.lock_named().remove(&id);
         }
         stored.map_err(EngineError::from)
+    }
+
+    /// Replaces a connection, unless rules use it: drop and create. The id of the body does not count.
+    ///
+    /// # Errors
+    /// There is none, it is in use, or the new one cannot be made; then the old one stays.
+    pub async fn update(&self, id: &str, body: &[u8], users: &[String]) -> Result<(), EngineError> {
+        let refuse = |why: String| EngineError::plain(format!("update connection failed: {why}"));
+        if self.open(id).is_none() {
+            return Err(refuse(format!("connection {id} not existed")));
+        }
+        if !users.is_empty() {
+            return Err(refuse(in_use(id, users)));
+        }
+        let (_, def) = parse(body)?;
+        if def.kind.is_empty() {
+            return Err(refuse("connection id and type should be defined".to_owned()));
+        }
+        let connection = self.build(id, &def).map_err(|why| refuse(why.message))?;
+        self.write(Change::Put(Table::Connection, id.to_owned(), encode(id, &def))).await?;
+        let old = self.lock_named().insert(id.to_owned(), Named { def, connection });
+        if let Some(old) = old {
+            old.connection.close().await;
+        }
+        Ok(())
+    }
+
+    async fn write(&self, change: Change) -> Result<(), EngineError> {
+        let store = Arc::clone(&self.store);
+        blocking(move || Ok(store.write(&[change])?)).await
+    }
+
+    fn lock_named(&self) -> RwLockWriteGuard<'_, BTreeMap<String, Named>> {
+        self.named.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Drops a connection, unless rules use it. Dropping one that does not exist is no error.
@@ -115,13 +150,10 @@ impl Connections {
     /// It is in use.
     pub async fn delete(&self, id: &str, users: &[String]) -> Result<(), EngineError> {
         if !users.is_empty() {
-            let users = users.join(" ");
-            return Err(EngineError::plain(format!(
-                "drop connection failed: connection {id} can't be dropped due to rule references [{users}]"
-            )));
+            return Err(EngineError::plain(format!("drop connection failed: {}", in_use(id, users))));
         }
-        self.store.write(&[Change::Delete(Table::Connection, id.to_owned())])?;
-        let removed = self.named.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.write(Change::Delete(Table::Connection, id.to_owned())).await?;
+        let removed = self.lock_named().remove(id);
         if let Some(named) = removed {
             named.connection.close().await;
         }
@@ -152,11 +184,15 @@ impl Connections {
 
     /// Disconnects all.
     pub async fn close(&self) {
-        let all = std::mem::take(&mut *self.named.write().unwrap_or_else(PoisonError::into_inner));
+        let all = std::mem::take(&mut *self.lock_named());
         for named in all.into_values() {
             named.connection.close().await;
         }
     }
+}
+
+fn in_use(id: &str, users: &[String]) -> String {
+    format!("connection {id} can't be dropped due to rule references [{}]", users.join(" "))
 }
 
 fn describe(id: &str, named: &Named, users: usize) -> Document {

@@ -140,6 +140,14 @@ impl Engine {
         self.connections.describe(id, self.rules.uses_connection(id).len())
     }
 
+    /// Replaces a named connection.
+    ///
+    /// # Errors
+    /// See [`Connections::update`].
+    pub async fn update_connection(&self, id: &str, body: &[u8]) -> Result<(), EngineError> {
+        self.connections.update(id, body, &self.rules.uses_connection(id)).await
+    }
+
     /// Drops a named connection.
     ///
     /// # Errors

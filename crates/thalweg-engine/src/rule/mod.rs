@@ -10,6 +10,7 @@ mod run;
 mod state;
 mod status;
 
+pub(crate) use actor::blocking;
 pub use build::{Builder, Built, Needs};
 pub use definition::{Action, RuleDefinition};
 pub use entry::{RuleEntry, View};

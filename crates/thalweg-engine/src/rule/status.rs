@@ -142,9 +142,14 @@ fn reasons(view: &View, nodes: &[NodeSnapshot], now: Timestamp) -> Vec<Reason> {
     }
     if view.phase == Phase::Running {
         for node in nodes {
-            reasons.extend(connection_reason(node, view, now));
+            let connection = connection_reason(node, view, now);
+            // What a broken connection counts as errors is said by the connection's own reason.
+            let is_broken = connection.is_some();
+            reasons.extend(connection);
             reasons.extend(queue_reason(node));
-            reasons.extend(loss_reasons(node, now));
+            reasons.extend(
+                loss_reasons(node, now).into_iter().filter(|why| !(is_broken && why.cause == "exception")),
+            );
         }
     }
     reasons

@@ -15,7 +15,7 @@ type Call = Result<Answer, Failure>;
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/connections", get(list).post(create))
-        .route("/connections/{id}", get(describe).delete(remove))
+        .route("/connections/{id}", get(describe).put(update).delete(remove))
 }
 
 async fn list(State(app): State<Arc<App>>) -> Answer {
@@ -29,6 +29,11 @@ async fn create(State(app): State<Arc<App>>, Text(text): Text) -> Call {
 
 async fn describe(State(app): State<Arc<App>>, Path(id): Path<String>) -> Call {
     Ok(Answer::document(&app.engine.describe_connection(&id)?))
+}
+
+async fn update(State(app): State<Arc<App>>, Path(id): Path<String>, Text(text): Text) -> Call {
+    app.engine.update_connection(&id, text.as_bytes()).await?;
+    Ok(Answer::ok("success"))
 }
 
 async fn remove(State(app): State<Arc<App>>, Path(id): Path<String>) -> Call {

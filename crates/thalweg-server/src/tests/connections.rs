@@ -34,9 +34,15 @@ async fn a_connection_is_made_used_protected_and_brought_back() {
     let in_use =
         "drop connection failed: connection c1 can't be dropped due to rule references [r_demo_0 r_mqtt_0]";
     instance.delete("/connections/c1").await.fails(400, 1000, in_use);
+    let in_use =
+        "update connection failed: connection c1 can't be dropped due to rule references [r_demo_0 r_mqtt_0]";
+    instance.put("/connections/c1", &body("mqtt")).await.fails(400, 1000, in_use);
+    let missing = "update connection failed: connection c2 not existed";
+    instance.put("/connections/c2", &body("mqtt")).await.fails(400, 1000, missing);
     let instance = instance.restart().await;
     instance.status_when("r", connected).await;
     instance.delete("/rules/r").await.is(200, "Rule r is dropped.");
+    instance.put("/connections/c1", &body("mqtt")).await.is(200, "success");
     instance.delete("/connections/c1").await.is(200, "success");
     instance.delete("/connections/c1").await.is(200, "success");
     assert_eq!(instance.get("/connections").await.body, "[]");
