@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use thalweg_core::{BinaryOp, Slot};
-use thalweg_expr::Expr;
+use thalweg_expr::{Context, Expr};
 
 /// The slots that an expression reads.
 pub(crate) fn slots(expr: &Expr) -> BTreeSet<Slot> {
@@ -57,4 +57,21 @@ pub(crate) fn conjuncts(condition: Expr) -> Vec<Expr> {
 pub(crate) fn all_of(parts: impl IntoIterator<Item = Expr>) -> Option<Expr> {
     let and = |left, right| Expr::Binary(BinaryOp::And, Box::new(left), Box::new(right));
     parts.into_iter().reduce(and)
+}
+
+/// Whether the expression's value depends on the window, so that it has none before it.
+pub(crate) fn asks_for_window(expr: &Expr) -> bool {
+    let mut asks = false;
+    expr.walk(&mut |expr| {
+        asks |= matches!(
+            expr,
+            Expr::Context(
+                Context::WindowStart
+                    | Context::WindowEnd
+                    | Context::WindowTrigger
+                    | Context::EventTime { of_window: true }
+            )
+        );
+    });
+    asks
 }

@@ -172,7 +172,11 @@ impl<'q> Binder<'q, '_> {
         let numbers = self.row_numbers.iter().map(|site| site.slot);
         let mut late = numbers.chain(self.late_analytic.iter().map(|(slot, _)| *slot));
         let reads_late = late.any(|slot| slots.contains(&slot));
-        self.may_use(place) && !reads_late && !(reads_analytic && place.analytic.is_some())
+        let asks_for_window = rewrite::asks_for_window(value);
+        self.may_use(place)
+            && !reads_late
+            && !asks_for_window
+            && !(reads_analytic && place.analytic.is_some())
     }
 
     fn reads_analytic(&self, slots: &BTreeSet<Slot>) -> bool {

@@ -47,7 +47,9 @@ fn sink(mut node: Node, parts: &mut [Option<Expr>]) -> Node {
                     | WindowKind::State { .. }
             );
             if does_not_count && !window.event_time {
-                node.inputs = sink_sides(node.inputs, parts, |_| true);
+                let (mut of_events, of_windows) = split(parts);
+                node.inputs = sink_sides(node.inputs, &mut of_events, |_| true);
+                give_back(parts, of_events.into_iter().chain(of_windows).flatten());
             }
             node
         }
@@ -62,6 +64,18 @@ fn sink(mut node: Node, parts: &mut [Option<Expr>]) -> Node {
         }
         _ => node,
     }
+}
+
+/// The parts that single events can answer, and those that ask for the window.
+fn split(parts: &mut [Option<Expr>]) -> (Vec<Option<Expr>>, Vec<Option<Expr>>) {
+    let taken = parts.iter_mut().filter_map(Option::take).map(Some);
+    taken.partition(|part| part.as_ref().is_none_or(|part| !rewrite::asks_for_window(part)))
+}
+
+/// Puts parts back into the places that are free.
+fn give_back(parts: &mut [Option<Expr>], back: impl Iterator<Item = Expr>) {
+    let free = parts.iter_mut().filter(|part| part.is_none());
+    free.zip(back).for_each(|(place, part)| *place = Some(part));
 }
 
 /// Sinks each part that reads slots of one input alone into that input. Inputs' slots follow each other.
@@ -112,11 +126,7 @@ fn sink_join(steps: &[JoinStep], mut node: Node, parts: &mut [Option<Expr>]) -> 
         node.inputs[input] = own;
         // What cannot pass the window goes back on top of the join.
         let to_join = |slot: Slot| Slot((slot.index() - first + range.start) as u32);
-        let mut left = left.into_iter().map(|part| part.map_slots(&to_join));
-        for part in parts.iter_mut().filter(|part| part.is_none()) {
-            let Some(back) = left.next() else { break };
-            *part = Some(back);
-        }
+        give_back(parts, left.into_iter().map(|part| part.map_slots(&to_join)));
     }
     node
 }
