@@ -178,6 +178,7 @@ impl Streams {
             readers: Vec::new(),
             waker,
             has_ended: false,
+            failed: None,
         };
         inbox.send(Control::AddStream(Box::new(stream)));
         let reader = Reader { rule: home.rule, input, view, place: home.place(inbox) };

@@ -95,10 +95,10 @@ impl LookupRows for BlockingLookup {
         let ask = || self.waiter.wait(self.source.lookup(fields, keys, values)).and_then(|answer| answer);
         let Some(cache) = &mut self.cache else { return ask() };
         let (key, now) = (key(fields, values), self.clock.now());
-        if let Some((since, rows)) = cache.answers.get(&key) {
-            if cache.ttl <= 0 || now.0 - since.0 < cache.ttl {
-                return Ok(rows.clone());
-            }
+        if let Some((since, rows)) = cache.answers.get(&key)
+            && (cache.ttl <= 0 || now.0 - since.0 < cache.ttl)
+        {
+            return Ok(rows.clone());
         }
         let rows = ask()?;
         if cache.answers.len() >= CACHED {

@@ -44,7 +44,9 @@ pub struct Rig {
     /// Inlets by stream: one for all rules of a shared stream, one for each rule of another.
     inlets: HashMap<Arc<str>, Vec<Arc<Inlet>>>,
     batch_size: usize,
+    /// Messages that wait for a full batch, all of one stream.
     waiting: usize,
+    last_stream: Arc<str>,
     operators: MakeOperator,
     shared: Arc<Shared>,
 }
@@ -115,6 +117,7 @@ impl Rig {
             inlets: HashMap::new(),
             batch_size: 1,
             waiting: 0,
+            last_stream: Arc::from(""),
             operators: op::build,
             shared: Arc::default(),
         }
@@ -198,6 +201,11 @@ impl Rig {
     }
 
     fn offer<'a>(&mut self, stream: &str, meta: Option<&Arc<Fields>>, payload: impl Fn() -> Payload<'a>) {
+        if *self.last_stream != *stream {
+            // The order between streams is the order of feeding, whatever the batch size.
+            self.flush();
+            self.last_stream = Arc::from(stream);
+        }
         let time = self.clock.now();
         for inlet in self.inlets.get(stream).into_iter().flatten() {
             let message = RawMessage { payload: payload(), time, meta: meta.cloned(), offset: None };

@@ -160,7 +160,12 @@ impl Running {
             while !self.is_settled(&checkpoint.positions) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            self.store(&checkpoint.snapshot);
+            // Storing waits for the disk, which tasks must not.
+            let running = Arc::clone(&self);
+            let stored = tokio::task::spawn_blocking(move || running.store(&checkpoint.snapshot)).await;
+            if stored.is_err() {
+                tracing::error!(rule = %self.id, "storing a checkpoint panicked");
+            }
         }
     }
 

@@ -336,3 +336,18 @@ fn a_template_that_does_not_parse_is_told_when_the_rule_is_made() {
     spec.actions[0].props.set("dataTemplate", "{{.a");
     assert_eq!(rig().add(spec).unwrap_err().message, "template: sink:1: unclosed action");
 }
+
+#[test]
+fn rows_of_a_scan_table_alone_trigger_nothing() {
+    // J-11
+    let table = demo(false);
+    let mut input = scan(&table, &["a"]);
+    if let thalweg_plan::Kind::Scan(scan) = &mut input.kind {
+        scan.retain = Some(1);
+    }
+    let mut rig = rig();
+    let rule =
+        rig.add(spec("r", project(input, "3_project", &[("a", 0)]), &[&table], json!({"log": {}}))).unwrap();
+    rig.feed("demo", br#"{"a":1}"#);
+    assert_eq!(rig.texts(rule), [""; 0]);
+}

@@ -249,6 +249,15 @@ fn node(rule: &RunningRule, name: &str) -> NodeSnapshot {
     rule.metrics().into_iter().find(|node| &*node.name == name).unwrap()
 }
 
+/// How far the source had come; 0: nowhere.
+fn offset(snapshot: &Snapshot) -> i64 {
+    let bytes = snapshot.offsets.get("source_demo");
+    match bytes.map(|bytes| StateReader::new(bytes).value()) {
+        Some(Ok(Value::Int(offset))) => offset,
+        _ => 0,
+    }
+}
+
 const GRACE: Duration = Duration::from_secs(20);
 
 #[tokio::test]
@@ -365,8 +374,7 @@ async fn checkpoints_hold_the_source_position_and_a_restored_rule_goes_on_from_t
     world.arrived("r", 98).await;
     rule.stop(GRACE).await;
     let snapshot = world.snapshots.newest("r").unwrap().unwrap();
-    let offset = StateReader::new(&snapshot.offsets["source_demo"]).value().unwrap();
-    assert_eq!((snapshot.fingerprint, offset), (7, Value::Int(100)));
+    assert_eq!((snapshot.fingerprint, offset(&snapshot)), (7, 100));
     spec.sources.get_mut("demo").unwrap().props.set("count", 103);
     let again = world.runtime.launch(world.runtime.compile(spec).unwrap(), Some(snapshot));
     assert_eq!(world.arrived("r", 101).await[98..], numbers(101..=103));
@@ -382,23 +390,15 @@ async fn periodic_checkpoints_are_stored_once_their_messages_are_out() {
     spec.options.checkpoint_interval = 1;
     let rule = world.run(spec);
     world.stage.offered.subscribe().wait_for(|offered| *offered == 20).await.unwrap();
-    let snapshot = loop {
-        let snapshot = rule.checkpoint().await.unwrap();
-        if !snapshot.offsets.is_empty() {
-            break snapshot;
-        }
+    while offset(&rule.checkpoint().await.unwrap()) < 20 {
         tokio::task::yield_now().await;
-    };
-    assert_eq!(StateReader::new(&snapshot.offsets["source_demo"]).value(), Ok(Value::Int(20)));
+    }
     let stored = world.snapshots.newest("r").unwrap();
-    assert!(stored.is_none_or(|stored| stored.offsets.is_empty()), "nothing has left, so nothing is durable");
+    assert!(stored.is_none_or(|stored| offset(&stored) <= 2), "message 3 has not left, so it is not durable");
     world.stage.gate.send_replace(true);
     let mut saved = world.snapshots.1.subscribe();
-    loop {
+    while world.snapshots.newest("r").unwrap().is_none_or(|stored| offset(&stored) < 20) {
         saved.changed().await.unwrap();
-        if world.snapshots.newest("r").unwrap().is_some_and(|stored| !stored.offsets.is_empty()) {
-            break;
-        }
     }
     rule.stop(GRACE).await;
 }
@@ -419,4 +419,14 @@ async fn a_rule_that_blocks_lives_on_a_worker_and_reads_a_shared_stream_through_
     blocking.stop(GRACE).await;
     other.stop(GRACE).await;
     assert_eq!(lock(&world.runtime.workers).len(), 1);
+}
+
+#[tokio::test]
+async fn a_rule_that_joins_a_shared_stream_that_cannot_work_is_told_so_too() {
+    let world = World::new(1);
+    let (shared, source) = (counter_stream(true), json!({"fails": "always"}));
+    let first = world.run(count_spec("first", &shared, source.clone(), json!({})));
+    assert_eq!(ended(&first).await, Outcome::Failed(Arc::from("no such thing")));
+    let second = world.run(count_spec("second", &shared, source, json!({})));
+    assert_eq!(ended(&second).await, Outcome::Failed(Arc::from("no such thing")));
 }

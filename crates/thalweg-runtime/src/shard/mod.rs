@@ -115,13 +115,17 @@ impl Shard {
         if let Some(decode) = decode {
             stream.decode = decode;
         }
-        let (rule, input, has_ended) = (reader.rule, reader.input, stream.has_ended);
-        if !has_ended {
+        if !stream.has_ended {
             return stream.readers.push(reader);
         }
-        match reader.place {
-            Place::Here => self.end_input(rule, input),
-            Place::There(inlet) => inlet.push(Parcel { input, content: Content::End }, self.clock.now()),
+        let (rule, input, failed) = (reader.rule, reader.input, stream.failed.clone());
+        match (reader.place, failed) {
+            (Place::Here, None) => self.end_input(rule, input),
+            (Place::Here, Some(why)) => self.close_rule(rule, Outcome::Failed(why)),
+            (Place::There(inlet), failed) => {
+                let content = failed.map_or(Content::End, Content::Failed);
+                inlet.push(Parcel { input, content }, self.clock.now());
+            }
         }
     }
 
@@ -292,6 +296,7 @@ impl Shard {
         let Some(stream) = self.streams.get_mut(&key) else { return };
         let now = self.clock.now();
         stream.inlet.metrics.exception(why, now);
+        (stream.has_ended, stream.failed) = (true, Some(Arc::clone(why)));
         for Reader { rule, input, place, .. } in std::mem::take(&mut stream.readers) {
             match place {
                 Place::Here => self.close_rule(rule, Outcome::Failed(Arc::clone(why))),

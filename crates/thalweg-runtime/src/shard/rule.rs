@@ -95,6 +95,10 @@ impl RuleRun {
         now: Timestamp,
         clock: &dyn Clock,
     ) -> Result<(), Panicked> {
+        if self.inputs.iter().all(|input| input.is_table) {
+            // J-11: rows of a scan table trigger nothing.
+            return Ok(());
+        }
         let arrived = batch.times.first().copied().filter(|first| *first <= now);
         if let Some(first) = arrived.filter(|first| self.next_timer().is_some_and(|due| due <= *first)) {
             self.fire(first, clock)?;

@@ -22,6 +22,8 @@ pub(crate) struct StreamRun {
     /// Makes this stream ready on its shard.
     pub waker: Arc<dyn Wake>,
     pub has_ended: bool,
+    /// Why its source will never work, for rules that join later.
+    pub failed: Option<Arc<str>>,
 }
 
 /// A rule that reads the stream.
