@@ -173,10 +173,8 @@ impl<'q> Binder<'q, '_> {
         let mut late = numbers.chain(self.late_analytic.iter().map(|(slot, _)| *slot));
         let reads_late = late.any(|slot| slots.contains(&slot));
         let asks_for_window = rewrite::asks_for_window(value);
-        self.may_use(place)
-            && !reads_late
-            && !asks_for_window
-            && !(reads_analytic && place.analytic.is_some())
+        let is_too_early = reads_analytic && place.analytic.is_some();
+        self.may_use(place) && !(reads_late || asks_for_window || is_too_early)
     }
 
     fn reads_analytic(&self, slots: &BTreeSet<Slot>) -> bool {

@@ -1,0 +1,47 @@
+//! What clients see of a plan, and what checkpoints compare.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
+
+mod support;
+
+use support::World;
+use thalweg_plan::{Plan, PlanOptions, explain, plan};
+use thalweg_sql::parse_query;
+
+fn planned(sql: &str) -> Plan {
+    let mut world = World::new();
+    world.create("CREATE STREAM demo () WITH ()").unwrap();
+    world.create("CREATE TABLE t () WITH (TYPE=\"memory\")").unwrap();
+    plan(&parse_query(sql).unwrap(), &PlanOptions::default(), &world).unwrap()
+}
+
+#[test]
+fn explain_has_one_json_line_a_node_indented_by_tabs() {
+    let found = explain::explain(&planned("SELECT a FROM demo WHERE a > 0 GROUP BY COUNTWINDOW(2) LIMIT 1"));
+    let expected = concat!(
+        "{\"op\":\"ProjectPlan_0\",\"info\":\"Fields:[ a ]\"}\n",
+        "\t{\"op\":\"FilterPlan_1\",\"info\":\"Condition:{ (a > 0) }\"}\n",
+        "\t\t\t{\"op\":\"WindowPlan_2\",\"info\":\"{ windowType:COUNT_WINDOW, length:2, interval:2 }\"}\n",
+        "\t\t\t\t\t{\"op\":\"DataSourcePlan_3\",\"info\":\"StreamName: demo, StreamFields:[ a ]\"}",
+    );
+    assert_eq!(found, expected, "X-7, rest-api.md 5.8");
+}
+
+#[test]
+fn a_join_with_a_table_shows_its_alignment() {
+    let found = explain::explain(&planned("SELECT demo.a FROM demo INNER JOIN t ON demo.a = t.a"));
+    let ops: Vec<&str> = found.lines().map(|line| line.trim_start().split('"').nth(3).unwrap()).collect();
+    assert_eq!(
+        ops,
+        ["ProjectPlan_0", "JoinPlan_1", "JoinAlignPlan_2", "DataSourcePlan_3", "DataSourcePlan_4"]
+    );
+}
+
+#[test]
+fn equal_plans_have_equal_fingerprints_and_others_do_not() {
+    let of = |sql: &str| planned(sql).fingerprint;
+    let window = of("SELECT a FROM demo GROUP BY TUMBLINGWINDOW(ss, 10)");
+    assert_eq!(window, of("select  a from demo group by tumblingwindow(SS, 10);"), "R7.6");
+    assert_ne!(window, of("SELECT a FROM demo GROUP BY TUMBLINGWINDOW(ss, 11)"));
+    assert_ne!(of("SELECT lag(a, 1) AS l FROM demo"), of("SELECT lag(a, 2) AS l FROM demo"));
+}
