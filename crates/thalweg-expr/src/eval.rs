@@ -6,20 +6,10 @@ use thalweg_core::{
     Batch, BinaryOp, Cell, Column, ColumnRef, RowError, Selection, Slot, Tag, UnaryOp, Value,
 };
 
-use crate::compare::not_a_condition;
 use crate::expr::{Context, EvalCx, Expr};
 use crate::function::{CallCx, Frame, Function, FunctionKind, FunctionRef, Nulls, RemoteFunction, RowFn};
 use crate::logic::Case;
 use crate::{arith, compare, kernel, like, logic, path};
-
-/// What a condition says of the selected rows.
-#[derive(Debug, Default)]
-pub struct Filtered {
-    /// Rows for which it is true, ascending.
-    pub passed: Vec<u32>,
-    /// Rows that fail, ascending: the cause without the clause's prefix.
-    pub failed: Vec<(u32, RowError)>,
-}
 
 impl Expr {
     /// The value of every selected row, aligned with the batch; cells of other rows mean nothing. A row that fails
@@ -72,26 +62,6 @@ impl Expr {
             Self::Context(context) => surroundings(*context, batch, cx),
             Self::Object(slots) => object(slots, batch, rows),
         }
-    }
-
-    /// The rows for which this condition is true. Null and false drop a row; any other kind fails it.
-    pub fn filter(&self, batch: &Batch, rows: &Selection, cx: &mut EvalCx<'_>) -> Filtered {
-        let column = self.eval(batch, rows, cx);
-        let mut filtered = Filtered::default();
-        if column.column().seen().only(Tag::Bool) && !column.is_constant() {
-            let words = column.column().words();
-            filtered.passed.extend(rows.iter().filter(|row| words[*row] != 0).map(|row| row as u32));
-            return filtered;
-        }
-        for row in rows {
-            match column.cell(row) {
-                Cell::Bool(true) => filtered.passed.push(row as u32),
-                Cell::Bool(false) | Cell::Null | Cell::Missing => {}
-                Cell::Error(error) => filtered.failed.push((row as u32, error.clone())),
-                other => filtered.failed.push((row as u32, not_a_condition(&other))),
-            }
-        }
-        filtered
     }
 }
 

@@ -10,6 +10,7 @@ pub mod builtin;
 mod compare;
 pub mod eval;
 pub mod expr;
+pub mod filter;
 pub mod function;
 mod kernel;
 mod like;
@@ -24,8 +25,8 @@ pub use aggregate::{Accumulator, GroupId};
 pub use analytic::Analytic;
 /// The zone in [`EvalCx`], for those who make one.
 pub use chrono_tz::Tz;
-pub use eval::Filtered;
 pub use expr::{Context, EvalCx, Expr, Step};
+pub use filter::Filtered;
 pub use function::{
     Arg, ArgKind, CallCx, Doc, Family, Frame, Function, FunctionKind, FunctionRef, Nulls, RemoteFunction,
 };
