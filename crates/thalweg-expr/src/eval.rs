@@ -155,7 +155,7 @@ pub(crate) fn call_row(
 }
 
 /// Null, `[]` and `{}` (S5).
-fn is_empty(value: &Value) -> bool {
+pub(crate) fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::List(items) => items.is_empty(),

@@ -30,6 +30,7 @@ mod aggregate;
 mod analytic;
 mod args;
 mod array;
+mod compress;
 mod convert;
 mod datetime;
 mod hash;
@@ -48,6 +49,7 @@ pub const TABLES: &[&[Function]] = &[
     text::TABLE,
     text::PATTERNS,
     convert::TABLE,
+    compress::TABLE,
     array::TABLE,
     object::TABLE,
     datetime::TABLE,

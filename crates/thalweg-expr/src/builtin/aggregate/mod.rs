@@ -1,10 +1,10 @@
 //! Table: aggregate functions. In the examples each argument is the list of a group's values.
 
-mod extreme;
-mod fold;
-mod moments;
+pub(super) mod extreme;
+pub(super) mod fold;
+pub(super) mod moments;
 mod rank;
-mod rows;
+pub(super) mod rows;
 
 use thalweg_core::{RowError, Value};
 

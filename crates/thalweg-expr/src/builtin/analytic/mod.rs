@@ -3,9 +3,15 @@
 
 mod accumulate;
 mod history;
+mod incremental;
 
 use self::accumulate::{Accumulate, Average, Count, Greatest, Least, Sum};
 use self::history::{ChangedCol, HadChanged, Lag, Latest};
+use self::incremental::Running;
+use super::aggregate::extreme::Extreme;
+use super::aggregate::moments;
+use super::aggregate::rows::{Collect, LastValue, MergeAgg};
+use super::{ANY, NUMBER};
 use crate::analytic::Analytic;
 use crate::function::{Arg, ArgKind, Doc, Family, Function, FunctionKind, Nulls};
 
@@ -122,6 +128,62 @@ pub(super) const TABLE: &[Function] = &[
         "The largest value so far.",
         &[("acc_max([null, -4, -9, 2])", "[0,-4,-4,2]")],
     ),
+    row(
+        "inc_sum",
+        NUMBER,
+        fresh::<Running<moments::Sum, true>>,
+        "The sum so far.",
+        &[("inc_sum([1, 2, null, 3])", "[1,3,null,6]")],
+    ),
+    row(
+        "inc_avg",
+        NUMBER,
+        fresh::<Running<moments::Avg, true>>,
+        "The mean so far.",
+        &[("inc_avg([1, 2, 6])", "[1,1.5,3]")],
+    ),
+    row(
+        "inc_count",
+        ANY,
+        fresh::<Running<moments::Count, false>>,
+        "How many values came so far.",
+        &[("inc_count([1, null, \"x\"])", "[1,null,2]")],
+    ),
+    row(
+        "inc_max",
+        NUMBER,
+        fresh::<Running<Extreme<true>, false>>,
+        "The largest value so far.",
+        &[("inc_max([1, 5, 3])", "[1,5,5]")],
+    ),
+    row(
+        "inc_min",
+        NUMBER,
+        fresh::<Running<Extreme<false>, false>>,
+        "The smallest value so far.",
+        &[("inc_min([4, 5, 3])", "[4,4,3]")],
+    ),
+    row(
+        "inc_collect",
+        ANY,
+        fresh::<Running<Collect, false>>,
+        "All values so far.",
+        &[("inc_collect([1, null, \"x\"])", "[[1],null,[1,\"x\"]]")],
+    ),
+    row(
+        "inc_merge_agg",
+        ANY,
+        fresh::<Running<MergeAgg, false>>,
+        "One object of all objects so far.",
+        &[("inc_merge_agg([{\"a\":1}, {\"b\":2}])", "[{\"a\":1},{\"a\":1,\"b\":2}]")],
+    ),
+    row(
+        "inc_last_value",
+        LAST,
+        fresh::<Running<LastValue, false>>,
+        "The last value.",
+        &[("inc_last_value([1, null, 3], [true, true, true])", "[1,null,3]")],
+    ),
     planned(
         "changed_cols",
         CHANGED_COLS,
@@ -146,6 +208,7 @@ pub(super) const TABLE: &[Function] = &[
     planned("mqtt", META, Family::Meta, "The topic or messageid of an MQTT message."),
 ];
 
+const LAST: &[Arg] = &[Arg::new("x", ArgKind::Any), Arg::new("ignore_null", ArgKind::Number)];
 const META: &[Arg] = &[Arg::new("key", ArgKind::Any)];
 
 fn fresh<A: Analytic + Default + 'static>() -> Box<dyn Analytic> {

@@ -58,6 +58,8 @@ fn every_state_survives_a_snapshot() {
         let args = |row: &[Value; 3]| match function.name {
             "lag" => vec![row[0].clone(), Value::Int(2)],
             "latest" => vec![row[0].clone()],
+            "inc_last_value" => vec![row[0].clone(), Value::Bool(true)],
+            name if name.starts_with("inc_") => vec![row[0].clone()],
             "changed_col" | "had_changed" => vec![Value::Bool(true), row[0].clone()],
             _ => row.to_vec(),
         };

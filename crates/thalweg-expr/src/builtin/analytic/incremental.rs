@@ -1,0 +1,54 @@
+//! inc_sum, inc_count …: running aggregates, one value per row (functions.md 4). Upstream's planner calls them; rules
+//! may, too. They are the aggregates' own states.
+
+use thalweg_core::state::{StateError, StateReader, StateWriter};
+use thalweg_core::{Cell, Column, RowError, Value};
+
+use crate::analytic::Analytic;
+use crate::builtin::aggregate::fold::Fold;
+use crate::eval::is_empty;
+use crate::expr::EvalCx;
+
+/// `FLOATS`: every number counts as a float.
+#[derive(Debug, Default)]
+pub(super) struct Running<F, const FLOATS: bool>(F);
+
+impl<F: Fold, const FLOATS: bool> Analytic for Running<F, FLOATS> {
+    /// A row with null gives null and leaves the state, as does one that the aggregate refuses.
+    fn next(&mut self, args: &[Value], valid: bool, cx: &mut EvalCx<'_>) -> Result<Value, RowError> {
+        if args.iter().any(is_empty) {
+            return Ok(Value::Null);
+        }
+        let mut after = self.0.clone();
+        if valid {
+            let cells: Vec<Cell<'_>> = args
+                .iter()
+                .map(|arg| match arg {
+                    Value::Int(value) if FLOATS => Cell::Float(*value as f64),
+                    other => Cell::of(other),
+                })
+                .collect();
+            after.add(&cells, cx);
+        }
+        let mut out = Column::new();
+        after.finish(&mut out, cx);
+        match out.cell(0) {
+            Cell::Error(error) => Err(error.clone()),
+            cell => {
+                self.0 = after;
+                Ok(cell.to_value())
+            }
+        }
+    }
+
+    fn save(&self, out: &mut StateWriter) {
+        out.section(F::NAME, 1);
+        self.0.save(out);
+    }
+
+    fn load(&mut self, from: &mut StateReader<'_>) -> Result<(), StateError> {
+        from.section(F::NAME, 1)?;
+        self.0 = F::load(from)?;
+        Ok(())
+    }
+}
