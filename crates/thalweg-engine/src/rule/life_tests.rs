@@ -9,7 +9,7 @@ use serde_json::json;
 use thalweg_core::connector::{Connector, Spawner};
 use thalweg_core::registry::{Registry, Shared};
 use thalweg_core::time::BoxFuture;
-use thalweg_core::{Diagnostic, ManualClock, Props, Timestamp};
+use thalweg_core::{Clock, Diagnostic, ManualClock, Props, Timestamp};
 use thalweg_expr::FunctionRegistry;
 use thalweg_runtime::{NodeSnapshot, Outcome, RuleSpec, Snapshot, Topology};
 use tokio::sync::watch;
@@ -105,6 +105,7 @@ struct World {
     engine: Engine,
     runner: FakeRunner,
     store: Arc<dyn Store>,
+    clock: Arc<ManualClock>,
 }
 
 impl World {
@@ -118,10 +119,11 @@ impl World {
     /// An engine over what another one has stored.
     async fn over(store: Arc<dyn Store>) -> Self {
         let runner = FakeRunner::default();
+        let clock = ManualClock::at(Timestamp(1_000));
         let around = Surroundings {
             registry: Arc::new(Registry::new(CONNECTORS, &[])),
             shared: Arc::new(Shared::default()),
-            clock: ManualClock::at(Timestamp(1_000)),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
             home: PathBuf::new(),
             spawner: Arc::new(NoSpawner),
         };
@@ -139,7 +141,7 @@ impl World {
         };
         let engine = Engine::open(config).expect("the store is read");
         engine.boot().await.expect("the store is read");
-        Self { engine, runner, store }
+        Self { engine, runner, store, clock }
     }
 
     async fn create(&self, more: serde_json::Value) -> Result<(), EngineError> {
@@ -250,4 +252,23 @@ async fn r7_6_a_rule_with_qos_starts_from_its_newest_checkpoint_and_deleting_it_
     world.engine.rules().delete("r").await.expect("it is there");
     assert_eq!(snapshots.newest("r"), Ok(None));
     assert_eq!(world.engine.rules().list().compact(), "[]");
+}
+
+#[tokio::test]
+async fn r4_10_a_rule_with_a_duration_ends_after_it_and_would_start_again_at_the_next_boot() {
+    let world = World::new().await;
+    world.create(json!({"options": {"duration": "10s"}})).await.expect("it runs");
+    world.reaches(Phase::Running).await;
+    world.clock.advance_to(Timestamp(11_000));
+    assert_eq!(world.reaches(Phase::Stopped).await, "duration terminated");
+    assert!(!world.engine.rules().describe("r").expect("it exists").contains("triggered"));
+    world.engine.shutdown().await;
+    World::over(Arc::clone(&world.store)).await.reaches(Phase::Running).await;
+}
+
+#[tokio::test]
+async fn options_that_need_a_calendar_are_refused_and_not_ignored() {
+    let world = World::new().await;
+    let refused = world.create(json!({"options": {"cron": "* * * * *", "duration": "1m"}})).await;
+    assert!(refused.expect_err("not supported").message.contains("not supported yet"));
 }
