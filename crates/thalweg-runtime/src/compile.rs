@@ -151,7 +151,7 @@ pub(crate) fn assemble(
         format.decode(&Arc::new(scan.projection.clone()), Arc::default(), Arc::clone(cx.clock))?;
         let event_time = scan.event_time.clone().filter(|_| spec.options.event_time);
         let event_time = event_time.map(|(slot, pattern)| EventTime { slot, pattern, zone: info.zone });
-        let node = Arc::from(format!("source_{}", scan.stream.name));
+        let node = Arc::from(format!("source_{}", node.name));
         let steps = topology::scan_steps(scan, index);
         compiled.push(CompiledScan { scan: scan.clone(), node, steps, format, event_time, source: None });
     }

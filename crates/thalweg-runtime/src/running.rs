@@ -110,9 +110,12 @@ impl Running {
         for sink in sinks {
             let abort = sink.abort_handle();
             if timeout_at(deadline, sink).await.is_err() {
-                tracing::warn!(rule = %self.id, "sink did not get everything out in time");
                 abort.abort();
             }
+        }
+        let left: u64 = self.deliveries.iter().map(|delivery| delivery.give_up(self.runtime.now())).sum();
+        if left > 0 {
+            tracing::warn!(rule = %self.id, messages = left, "sinks did not get everything out before the rule stopped");
         }
         if let Some(snapshot) = snapshot {
             self.store(&snapshot);

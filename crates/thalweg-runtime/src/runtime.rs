@@ -215,6 +215,10 @@ impl Runtime {
         }
     }
 
+    pub(crate) fn now(&self) -> thalweg_core::Timestamp {
+        self.config.clock.now()
+    }
+
     pub(crate) fn streams(&self) -> &Streams {
         &self.streams
     }

@@ -96,7 +96,7 @@ impl Draw {
     fn node(&mut self, node: &Node, index: &mut usize) -> Vec<Arc<str>> {
         if let Kind::Scan(scan) = &node.kind {
             *index += 1;
-            let source: Arc<str> = Arc::from(format!("source_{}", scan.stream.name));
+            let source: Arc<str> = Arc::from(format!("source_{}", node.name));
             if !self.topology.sources.contains(&source) {
                 self.topology.sources.push(Arc::clone(&source));
             }

@@ -106,6 +106,17 @@ impl Delivery {
         self.queue.close();
     }
 
+    /// The rule has ended and nobody writes any more: what has not left is lost, and counted.
+    pub(crate) fn give_up(&self, now: Timestamp) -> u64 {
+        let left = self.pushed.load(Relaxed).saturating_sub(self.settled.load(Relaxed));
+        if left > 0 {
+            self.settled.fetch_add(left, Relaxed);
+            self.metrics.dropped("send", left);
+            self.metrics.exception(&format!("rule stopped, {left} messages were not sent"), now);
+        }
+        left
+    }
+
     /// How many messages were handed in so far.
     pub(crate) fn position(&self) -> u64 {
         self.pushed.load(Relaxed)

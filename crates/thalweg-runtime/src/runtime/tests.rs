@@ -430,3 +430,16 @@ async fn a_rule_that_joins_a_shared_stream_that_cannot_work_is_told_so_too() {
     let second = world.run(count_spec("second", &shared, source, json!({})));
     assert_eq!(ended(&second).await, Outcome::Failed(Arc::from("no such thing")));
 }
+
+#[tokio::test]
+async fn what_a_sink_could_not_send_before_the_rule_stopped_is_counted() {
+    let world = World::new(1);
+    let rule =
+        world.run(count_spec("r", &counter_stream(false), json!({"ends": false}), json!({"gated": true})));
+    while offset(&rule.checkpoint().await.unwrap()) < 10 {
+        tokio::task::yield_now().await;
+    }
+    rule.stop(Duration::from_millis(50)).await;
+    let sink = node(&rule, "sink_collect_0");
+    assert_eq!((sink.records_out, sink.rare.dropped.get("send")), (0, Some(&8)));
+}
