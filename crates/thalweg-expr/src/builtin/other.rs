@@ -1,6 +1,6 @@
 //! Table: what belongs to no family.
 
-use thalweg_core::Value;
+use thalweg_core::{Timestamp, Value};
 
 use super::{ANY, NONE, math};
 use crate::function::{Arg, ArgKind};
@@ -16,16 +16,35 @@ functions! { Other
     "The value as it is.", &[("bypass(7)", "7")];
     "tstamp" (NONE) Own |_, cx| Ok(Value::Int(cx.now.0)),
     "The current time, epoch ms.", &[];
-    "newuuid" (NONE) Own |_, _| Ok(Value::text(uuid())),
+    "newuuid" (NONE) Own |_, cx| Ok(Value::text(uuid(cx.now))),
     "A new universally unique id.", &[];
 }
 
-/// A random (version 4) id; upstream's are of version 1, which nothing can depend on.
-fn uuid() -> String {
-    let mut bytes = [0u8; 16];
-    bytes.iter_mut().for_each(|byte| *byte = (math::random() * 256.0) as u8);
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+/// An id of version 1, as upstream's: the time in steps of 100 ns since 1582, and random bits where upstream has the
+/// clock's sequence and the node, so that ids of one millisecond differ.
+fn uuid(now: Timestamp) -> String {
+    const SINCE_1582: i64 = 122_192_928_000_000_000;
+    let random = |below: f64| (math::random() * below) as u64;
+    let steps = now.0.wrapping_mul(10_000).wrapping_add(SINCE_1582) as u64;
+    let steps = steps.wrapping_add(random(10_000.0));
+    let (low, middle, high) = (steps as u32, (steps >> 32) as u16, (steps >> 48) as u16 & 0x0fff | 0x1000);
+    let (sequence, node) = (random(16_384.0) | 0x8000, random(281_474_976_710_656.0));
+    format!("{low:08x}-{middle:04x}-{high:04x}-{sequence:04x}-{node:012x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_of_version_1_and_differ_within_a_millisecond() {
+        let ids: std::collections::HashSet<String> =
+            (0..100).map(|_| uuid(Timestamp(1_709_212_455_678))).collect();
+        assert_eq!(ids.len(), 100);
+        let sound = |id: &String| {
+            id.len() == 36 && &id[14..15] == "1" && matches!(&id[19..20], "8" | "9" | "a" | "b")
+        };
+        assert!(ids.iter().all(sound), "{ids:?}");
+        assert_eq!(uuid(Timestamp(i64::MIN)).len(), 36);
+    }
 }
