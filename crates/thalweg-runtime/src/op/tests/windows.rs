@@ -546,3 +546,22 @@ fn s9_a_row_whose_aggregate_argument_fails_is_left_out() {
         r#"[{"c":3,"t":5}]"#,
     );
 }
+
+#[test]
+fn a_timestamp_at_the_end_of_time_does_not_stop_the_engine() {
+    for window in [
+        "TUMBLINGWINDOW(ss, 1)",
+        "HOPPINGWINDOW(ss, 2, 1)",
+        "SESSIONWINDOW(ss, 5, 1)",
+        "SLIDINGWINDOW(ss, 1)",
+    ] {
+        let plan = thalweg_plan::PlanOptions { event_time: true, late_tolerance: 0, ..Default::default() };
+        let options = Options { plan, ..Options::default() };
+        let plan = super::super::testing::plan(&format!("SELECT a FROM e GROUP BY {window}"), &options);
+        let mut rig = Rig::new(&plan, &options);
+        let rows = "400 e {\"a\":1,\"ts\":1e19}\n401 e {\"a\":2,\"ts\":-1e19}\n402 e {\"a\":3,\"ts\":1e19}\n";
+        let rows = format!("399 e {{\"a\":0,\"ts\":-1e19}}\n{rows}");
+        rig.rows(&super::super::testing::events(&rows), thalweg_core::Timestamp(402));
+        assert_eq!(rig.dropped("late"), 1, "{window}");
+    }
+}

@@ -37,7 +37,7 @@ impl RowBuffer {
 
     /// The position of the next row to come. Positions are never used again.
     pub(crate) fn end(&self) -> u64 {
-        self.removed + self.batch.n_rows as u64
+        self.removed.saturating_add(self.batch.n_rows as u64)
     }
 
     /// The position of the first live row.
@@ -133,7 +133,7 @@ impl RowBuffer {
     /// Lends the rows between two positions as the collection of a window.
     pub(crate) fn range(&mut self, from: u64, to: u64, window: WindowRange) -> (&Batch, Selection) {
         self.batch.window = Some(window);
-        let from = from.max(self.first());
+        let (from, to) = (from.clamp(self.first(), self.end()), to.min(self.end()));
         let (from, to) = (self.row(from) as u32, self.row(to.max(from)) as u32);
         let live = if from == 0 && to as usize == self.batch.n_rows {
             Live::All(to)

@@ -33,8 +33,9 @@ impl Count {
             return buffer.drop_before(buffer.first() + excess as u64);
         }
         for origin in self.origins.drain(..excess.min(self.origins.len())) {
-            let buffer = &mut held.buffers[origin as usize];
-            buffer.drop_before(buffer.first() + 1);
+            if let Some(buffer) = held.buffers.get_mut(origin as usize) {
+                buffer.drop_before(buffer.first() + 1);
+            }
         }
     }
 }

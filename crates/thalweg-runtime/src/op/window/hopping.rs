@@ -50,7 +50,8 @@ impl Assigner for Hopping {
 
     fn advance(&mut self, to: Timestamp, held: &mut Held, out: &mut dyn Emit, cx: &OpCx<'_>) {
         let Some(mut end) = self.end else { return };
-        while end <= to {
+        // At the end of time boundaries no longer advance.
+        while end <= to && end < Timestamp(i64::MAX) {
             let start = end.plus(-self.length);
             held.emit(WindowRange { start, end, trigger: end }, out, |_, buffer| {
                 (buffer.at(start.max(self.from)), buffer.at(end))

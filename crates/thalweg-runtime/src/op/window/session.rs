@@ -72,8 +72,11 @@ impl Session {
         if let (Some(tick), None) = (self.tick, self.open)
             && tick <= to
         {
-            let passed = (to.0.saturating_sub(tick.0)) / self.max_duration + 1;
-            self.tick = Some(tick.plus(passed.saturating_mul(self.max_duration)));
+            // Wide, because two timestamps may lie further apart than an i64 can hold.
+            let max = i128::from(self.max_duration);
+            let passed = (i128::from(to.0) - i128::from(tick.0)) / max + 1;
+            let next = i128::from(tick.0) + passed * max;
+            self.tick = Some(Timestamp(i64::try_from(next).unwrap_or(i64::MAX)));
         }
     }
 

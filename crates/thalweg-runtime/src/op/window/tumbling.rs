@@ -47,7 +47,8 @@ impl Assigner for Tumbling {
 
     fn advance(&mut self, to: Timestamp, held: &mut Held, out: &mut dyn Emit, cx: &OpCx<'_>) {
         let Some(mut end) = self.end else { return };
-        while end <= to {
+        // At the end of time boundaries no longer advance.
+        while end <= to && end < Timestamp(i64::MAX) {
             let window = WindowRange { start: self.start, end, trigger: end };
             held.emit(window, out, |_, buffer| (buffer.first(), buffer.at(end)));
             held.drop_before(end);
