@@ -18,6 +18,19 @@ pub struct Cli {
 pub enum Command {
     /// Run an engine until SIGTERM, SIGINT or POST /stop.
     Serve(ServeArgs),
+    /// See the main job at work: simulated devices, an MQTT broker, a rule with Python functions, results on the screen.
+    Demo(DemoArgs),
+}
+
+/// Flags of `thalweg demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// End after so many seconds, with status 0 only when results of the Python functions arrived. Default: Ctrl-C.
+    #[arg(long, value_name = "N")]
+    pub seconds: Option<u64>,
+    /// The port of the REST interface. Default: 9081 if it is free, else any.
+    #[arg(long, value_name = "N")]
+    pub port: Option<u16>,
 }
 
 /// Flags of `thalweg serve`.

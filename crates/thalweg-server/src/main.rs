@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use thalweg_server::cli::{Cli, Command, ServeArgs};
+use thalweg_server::demo::{self, DemoOptions};
+use thalweg_server::environment::Environment;
 use thalweg_server::{RunningServer, ServeOptions, UPSTREAM_VERSION, home, start};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -20,6 +22,13 @@ fn main() -> ExitCode {
     };
     let done = match cli.command {
         Command::Serve(args) => runtime.block_on(serve(args)),
+        Command::Demo(args) => {
+            let options = DemoOptions { seconds: args.seconds, port: args.port, environment: environment() };
+            runtime.block_on(demo::run(options)).and_then(|python_answered| match python_answered {
+                true => Ok(()),
+                false => Err("no result of a Python function arrived".to_owned()),
+            })
+        }
     };
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     match done {
@@ -33,6 +42,12 @@ fn fail(why: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
+fn environment() -> Environment {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
 async fn serve(args: ServeArgs) -> Result<(), String> {
     let current = std::env::current_dir().map_err(|why| format!("cannot see the current folder: {why}"))?;
     // Set up first, so that a signal during the start is not lost.
@@ -43,9 +58,7 @@ async fn serve(args: ServeArgs) -> Result<(), String> {
         port: args.port,
         data_port: args.data_port,
         mqtt: args.mqtt,
-        environment: std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect(),
+        environment: environment(),
         log: true,
     };
     let server = tokio::select! {

@@ -14,7 +14,8 @@ use serde_json::Value as Json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use crate::serve::{RunningServer, ServeOptions};
+use crate::environment::Environment;
+use crate::{RunningServer, ServeOptions};
 use devices::Devices;
 use show::line;
 use steps::Api;
@@ -24,8 +25,10 @@ use steps::Api;
 pub struct DemoOptions {
     /// End after so many seconds; `None`: run until Ctrl-C.
     pub seconds: Option<u64>,
-    /// The port of the REST API; 0: any free one.
-    pub port: u16,
+    /// The port of the REST API; `None`: 9081 if it is free, else any.
+    pub port: Option<u16>,
+    /// The variables that may hold configuration.
+    pub environment: Environment,
 }
 
 /// Runs the demo to its end. True when results of the Python functions arrived.
@@ -34,8 +37,15 @@ pub struct DemoOptions {
 /// What could not be started, and what to do about it.
 pub async fn run(options: DemoOptions) -> Result<bool, String> {
     let home = std::env::temp_dir().join(format!("thalweg-demo-{}", std::process::id()));
-    let serve = ServeOptions { home: Some(home.clone()), port: options.port, data_port: 0, mqtt: Some(0), ..ServeOptions::default() };
-    let server = crate::serve::start(serve).await?;
+    let serve = ServeOptions {
+        home: home.clone(),
+        port: Some(options.port.unwrap_or_else(usual_port)),
+        data_port: Some(0),
+        mqtt: Some(0),
+        environment: options.environment,
+        log: true,
+    };
+    let server = crate::start(serve).await?;
     let outcome = play(&server, &home, options.seconds).await;
     server.stop().await;
     let _ = std::fs::remove_dir_all(&home);
@@ -46,7 +56,10 @@ async fn play(server: &RunningServer, home: &std::path::Path, seconds: Option<u6
     let mqtt = server.mqtt_port().ok_or("the embedded broker did not start")?;
     let api = Api::new(server.port());
     let with_python = has_python();
-    line(&format!("Thalweg demo: three pumps publish {} readings a second each over MQTT;", devices::SAMPLE_RATE));
+    line(&format!(
+        "Thalweg demo: three pumps publish {} readings a second each over MQTT;",
+        devices::SAMPLE_RATE
+    ));
     line("a rule condenses two seconds of vibration into one line with Python functions.");
     line("");
     line(&format!("  REST API     {}", api.base()));
@@ -137,7 +150,10 @@ fn by_hand(api: &Api, mqtt: u16, rule: &Json, with_python: bool) {
     if with_python {
         line(&format!("    curl {base}/plugins/portables"));
     }
-    line(&format!("    curl -X POST {base}/streams -d '{}'", quoted(stream.replace("STREAM pumps", "STREAM pumps2"))));
+    line(&format!(
+        "    curl -X POST {base}/streams -d '{}'",
+        quoted(stream.replace("STREAM pumps", "STREAM pumps2"))
+    ));
     let mut second = rule.clone();
     second["id"] = Json::from("vibration2");
     line(&format!("    curl -X POST {base}/rules -d '{}'", quoted(second.to_string())));
@@ -165,6 +181,12 @@ async fn summary(api: &Api, devices: &Devices, shown: u64) {
         status["status"].as_str().unwrap_or("?"),
         status["health"].as_str().unwrap_or("?"),
     ));
+}
+
+/// 9081 when nobody has it, else 0: any.
+fn usual_port() -> u16 {
+    const USUAL: u16 = 9081;
+    if std::net::TcpListener::bind(("127.0.0.1", USUAL)).is_ok() { USUAL } else { 0 }
 }
 
 /// Whether there is a `python3` to start plugins with.

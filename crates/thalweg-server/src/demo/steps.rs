@@ -11,11 +11,6 @@ pub(super) const RESULTS: &str = "plant/results";
 pub(super) const RULE: &str = "vibration";
 
 const STREAM: &str = "pumps";
-const FILES: &[(&str, &str)] = &[
-    ("vibration.json", include_str!("../../../../plugins/vibration/vibration.json")),
-    ("vibration.py", include_str!("../../../../plugins/vibration/vibration.py")),
-    ("features.py", include_str!("../../../../plugins/vibration/features.py")),
-];
 
 /// REST calls to the demo's own engine.
 #[derive(Clone)]
@@ -40,7 +35,8 @@ impl Api {
         let (api, path) = (self.clone(), path.to_owned());
         blocking(move || {
             let url = format!("{}{path}", api.base);
-            let answer = api.agent.post(&url).send(body.to_string()).map_err(|error| format!("{url}: {error}"))?;
+            let answer =
+                api.agent.post(&url).send(body.to_string()).map_err(|error| format!("{url}: {error}"))?;
             read(answer, &url)
         })
         .await
@@ -58,7 +54,9 @@ impl Api {
     }
 }
 
-async fn blocking<T: Send + 'static>(call: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
+async fn blocking<T: Send + 'static>(
+    call: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
     tokio::task::spawn_blocking(call).await.map_err(|error| error.to_string())?
 }
 
@@ -85,14 +83,16 @@ pub(super) fn rule(mqtt: u16, with_python: bool) -> Json {
         "SELECT pump, avg(temp) AS temp, max(x) AS peak, count(*) AS readings FROM pumps \
          GROUP BY pump, TUMBLINGWINDOW(ss, 2) ORDER BY pump"
     };
-    let action = json!({"mqtt": {"server": format!("tcp://127.0.0.1:{mqtt}"), "topic": RESULTS, "sendSingle": true}});
+    let action =
+        json!({"mqtt": {"server": format!("tcp://127.0.0.1:{mqtt}"), "topic": RESULTS, "sendSingle": true}});
     json!({"id": RULE, "sql": sql, "actions": [action]})
 }
 
 /// Packs the example plugin that is part of this binary and installs it.
 pub(super) async fn install_plugin(api: &Api, home: &Path) -> Result<String, String> {
     let zip = home.join("vibration.zip");
-    thalweg_plugin::pack(FILES, &zip).map_err(|error| error.to_string())?;
+    let packed = thalweg_plugin::pack(thalweg_plugin::VIBRATION).map_err(|error| error.to_string())?;
+    std::fs::write(&zip, packed).map_err(|error| format!("{}: {error}", zip.display()))?;
     let file = format!("file://{}", zip.display());
     api.post("/plugins/portables", json!({"name": "vibration", "file": file})).await
 }
