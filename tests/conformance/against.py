@@ -58,6 +58,9 @@ def main():
     with tempfile.TemporaryDirectory() as home:
         conf = pathlib.Path(home) / "mosquitto.conf"
         conf.write_text(f"listener {mqtt} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n")
+        etc = pathlib.Path(home) / "etc"
+        etc.mkdir()
+        (etc / "mqtt_source.yaml").write_text(f"default:\n  qos: 1\n  server: tcp://127.0.0.1:{mqtt}\n")
         log = open(pathlib.Path(home) / "engine.log", "wb")
         broker = subprocess.Popen([mosquitto, "-c", str(conf)], stderr=subprocess.DEVNULL)
         engine = subprocess.Popen(
