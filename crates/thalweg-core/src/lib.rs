@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod builder;
 pub mod cast;
+pub mod cell;
 pub mod column;
 pub mod compare;
 pub mod connector;

@@ -1,3 +1,5 @@
+//! The whole table: names, documentation, and every example and recorded call.
+
 use std::collections::HashSet;
 
 use thalweg_core::{Batch, Column, ColumnRef, Selection, Value};

@@ -1,3 +1,5 @@
+//! Expressions over batches, by rule of chapter 4.
+
 use thalweg_core::{Timestamp, WindowRange};
 
 use super::*;

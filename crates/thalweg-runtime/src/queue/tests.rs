@@ -1,3 +1,5 @@
+//! What the queue promises to producers and to its consumer.
+
 use std::sync::atomic::AtomicU64;
 
 use super::*;

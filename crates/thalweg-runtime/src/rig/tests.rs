@@ -1,3 +1,5 @@
+//! Rules on the rig: counters, sharing, failures, checkpoints.
+
 use serde_json::json;
 use thalweg_core::Batch;
 use thalweg_core::Selection;

@@ -1,3 +1,5 @@
+//! Rules on real threads.
+
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;

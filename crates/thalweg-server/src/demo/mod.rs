@@ -42,7 +42,7 @@ pub async fn run(options: DemoOptions) -> Result<bool, String> {
         port: Some(options.port.unwrap_or_else(usual_port)),
         data_port: Some(0),
         mqtt: Some(0),
-        environment: options.environment,
+        environment: quiet(options.environment),
         log: true,
     };
     let server = crate::start(serve).await?;
@@ -65,7 +65,6 @@ async fn play(server: &RunningServer, home: &std::path::Path, seconds: Option<u6
     line(&format!("  REST API     {}", api.base()));
     line(&format!("  MQTT broker  mqtt://127.0.0.1:{mqtt}"));
     line("");
-    let devices = Devices::start(mqtt);
     let mut results = subscribe(mqtt);
     api.post("/streams", serde_json::json!({"sql": steps::stream_sql(mqtt)})).await?;
     if with_python {
@@ -77,6 +76,8 @@ async fn play(server: &RunningServer, home: &std::path::Path, seconds: Option<u6
     }
     let rule = steps::rule(mqtt, with_python);
     api.post("/rules", rule.clone()).await?;
+    steps::listening(&api).await?;
+    let devices = Devices::start(mqtt);
     by_hand(&api, mqtt, &rule, with_python);
     if with_python {
         show::head();
@@ -181,6 +182,12 @@ async fn summary(api: &Api, devices: &Devices, shown: u64) {
         status["status"].as_str().unwrap_or("?"),
         status["health"].as_str().unwrap_or("?"),
     ));
+}
+
+/// Log lines would tear the table of results apart: only what is wrong is printed.
+fn quiet(mut environment: Environment) -> Environment {
+    environment.extend([("THALWEG__BASIC__LOGLEVEL".to_owned(), "warn".to_owned())]);
+    environment
 }
 
 /// 9081 when nobody has it, else 0: any.

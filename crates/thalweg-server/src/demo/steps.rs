@@ -91,8 +91,20 @@ pub(super) fn rule(mqtt: u16, with_python: bool) -> Json {
 /// Packs the example plugin that is part of this binary and installs it.
 pub(super) async fn install_plugin(api: &Api, home: &Path) -> Result<String, String> {
     let zip = home.join("vibration.zip");
-    let packed = thalweg_plugin::pack(thalweg_plugin::VIBRATION).map_err(|error| error.to_string())?;
-    std::fs::write(&zip, packed).map_err(|error| format!("{}: {error}", zip.display()))?;
+    thalweg_plugin::pack(thalweg_plugin::VIBRATION, &zip).map_err(|error| error.to_string())?;
     let file = format!("file://{}", zip.display());
     api.post("/plugins/portables", json!({"name": "vibration", "file": file})).await
+}
+
+/// Waits until the rule's source has subscribed, so that every reading published is a reading read.
+pub(super) async fn listening(api: &Api) -> Result<(), String> {
+    let connected = format!("source_{STREAM}_0_connection_status");
+    let mut ticks = tokio::time::interval(Duration::from_millis(50));
+    for _ in 0..200 {
+        ticks.tick().await;
+        if api.get(&format!("/rules/{RULE}/status")).await?[&connected] == 1 {
+            return Ok(());
+        }
+    }
+    Err(format!("the rule does not reach the broker; see {}/rules/{RULE}/status", api.base()))
 }

@@ -1,3 +1,5 @@
+//! Aggregates in one pass, split and merged, saved and loaded.
+
 use proptest::prelude::*;
 use thalweg_core::state::{StateReader, StateWriter};
 use thalweg_core::{Cell, Column, ColumnRef, Selection, Value};

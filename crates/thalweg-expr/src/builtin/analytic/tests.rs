@@ -1,3 +1,5 @@
+//! Analytic functions row by row, and through their snapshots.
+
 use thalweg_core::Value;
 use thalweg_core::state::{StateReader, StateWriter};
 
