@@ -2,7 +2,7 @@
 //! subscriptions, sessions that outlive their connection; in memory only, without users and TLS.
 //!
 //! It is for trying things out and for small plants. A subscriber that does not keep up slows its publishers down for
-//! a while ([`hub`]) instead of losing messages. One thread of its own serves all connections; it ends with
+//! a while (`hub.rs`) instead of losing messages. One thread of its own serves all connections; it ends with
 //! [`Broker::stop`] or when the broker is dropped.
 //!
 //! Why not `rumqttd` 0.20: its router thread cannot be ended, each protocol version wants a port of its own, every

@@ -556,10 +556,6 @@ mod tests {
             "\u{0}",
         ] {
             assert!(parse(text.as_bytes(), Numbers::Float).is_err(), "{text}");
-            assert!(
-                Scanner::new(text.as_bytes()).skip().and_then(|_| Ok(())).is_err() || text.len() > 2,
-                "{text}"
-            );
         }
         assert!(parse("[".repeat(100_000).as_bytes(), Numbers::Float).is_err());
     }
