@@ -5,9 +5,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::channel::{Deadline, ExchangeError, Limits, Rep};
 use thalweg_core::{Cell, Column, Diagnostic, ErrorCode, RowError};
 use thalweg_expr::function::{ArgShape, CallCx, Frame, RemoteFunction};
-use thalweg_sp::{Deadline, ExchangeError, Limits, Rep};
 use tracing::{debug, warn};
 
 use crate::catalog::Catalog;

@@ -2,11 +2,12 @@
 //!
 //! [`PluginHost`] installs and removes packages, keeps one process per plugin alive and registers what each plugin
 //! declares, so that the rest of Thalweg cannot tell a plugin from a built-in. The protocol is that of
-//! `docs/compat/portable-plugins.md` 1 to 10; the wire below it is the crate `thalweg-sp`. Nothing here knows SQL,
-//! rules or REST.
+//! `docs/compat/portable-plugins.md` 1 to 10; the wire below it is the crate `thalweg-sp` (`channel.rs`). Nothing here knows
+//! SQL, rules or REST.
 
 mod blocking;
 mod catalog;
+mod channel;
 mod config;
 mod download;
 mod error;
@@ -14,7 +15,6 @@ mod function;
 mod host;
 mod install;
 mod manifest;
-
 mod output;
 mod pack;
 mod package;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use thalweg_sp::{Deadline, ExchangeError, Limits, Options, PeerCheck, Rep};
+use crate::channel::{Deadline, ExchangeError, Limits, Options, PeerCheck, Rep};
 use tracing::{debug, warn};
 
 use crate::config::HostConfig;

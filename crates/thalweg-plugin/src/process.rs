@@ -9,7 +9,7 @@ use std::process::{Child, ExitStatus};
 use std::sync::Arc;
 use std::time::Duration;
 
-use thalweg_sp::Deadline;
+use crate::channel::Deadline;
 use tracing::{info, warn};
 
 use crate::plugin::{Phase, Plugin};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use crate::channel::{Deadline, Pull, PullEvent, Push};
 use async_trait::async_trait;
 use bytes::Bytes;
 use thalweg_core::IoError;
@@ -12,7 +13,6 @@ use thalweg_core::connector::{
     SourceKind, Written,
 };
 use thalweg_core::spec::PropSpec;
-use thalweg_sp::{Deadline, Pull, PullEvent, Push};
 use tokio::sync::oneshot;
 
 use crate::manifest::Kind;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::channel::{Pull, PullEvent};
 use async_trait::async_trait;
 use thalweg_core::connector::{
     BuildCx, Built, Connection, ConnectionStatus, ConnectorKind, LookupSource, Payload, RawMessage, Sink,
@@ -9,7 +10,6 @@ use thalweg_core::connector::{
 };
 use thalweg_core::spec::PropSpec;
 use thalweg_core::{Clock, IoError, Props};
-use thalweg_sp::{Pull, PullEvent};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::blocking::offload;

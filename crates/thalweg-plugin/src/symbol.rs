@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::channel::socket_path_fits;
 use thalweg_core::Diagnostic;
-use thalweg_sp::socket_path_fits;
 
 use crate::manifest::Kind;
 

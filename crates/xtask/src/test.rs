@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything, with what it needs set up first.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::{cargo, check, root, setup};
@@ -15,7 +16,22 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
     tests.args(args);
     tests.env("THALWEG_TEST_PYTHON", &tools.python).env("THALWEG_REQUIRE_SERVERS", "1");
     crate::run(&mut tests)?;
-    if args.is_empty() { plugins() } else { Ok(()) }
+    if args.is_empty() {
+        on_nng(&tools.python)?;
+        plugins()
+    } else {
+        Ok(())
+    }
+}
+
+/// The acceptance tests of plugins once more, on nng's own library, which cmake builds.
+fn on_nng(python: &Path) -> Result<(), String> {
+    if Command::new("cmake").arg("--version").output().is_err() {
+        crate::eprint_line("no cmake: the plugin tests are not repeated with --features nng");
+        return Ok(());
+    }
+    let mut tests = cargo(&["test", "-p", "thalweg-plugin", "--features", "nng"]);
+    crate::run(tests.env("THALWEG_TEST_PYTHON", python).env("THALWEG_REQUIRE_SERVERS", "1"))
 }
 
 /// The Python side's own tests need nothing but python3.
