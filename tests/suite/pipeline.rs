@@ -1,0 +1,292 @@
+//! The main job on real input: mosquitto → stream → rule → mosquitto, with Python in between, and what goes wrong there.
+
+use serde_json::{Value as Json, json};
+use tempfile::TempDir;
+use thalweg_tests::compare::agree;
+use thalweg_tests::http::Api;
+use thalweg_tests::mqtt::Mqtt;
+use thalweg_tests::plugins::{VibrationCopy, misbehaving};
+use thalweg_tests::processes::{Engine, Mosquitto, is_alive, python, python_with_sdk, signal};
+use thalweg_tests::wait;
+
+/// A broker, a client of it, and an engine.
+struct Plant {
+    mqtt: Mqtt,
+    engine: Engine,
+    broker: Mosquitto,
+    home: TempDir,
+}
+
+impl Plant {
+    fn start(variables: &[(&str, &str)]) -> Option<Self> {
+        let broker = Mosquitto::start()?;
+        let home = tempfile::tempdir().expect("a temporary folder can be made");
+        let engine = Engine::start(home.path(), variables)?;
+        let mqtt = Mqtt::connect(broker.port(), "test");
+        mqtt.subscribe("out/#");
+        Some(Self { mqtt, engine, broker, home })
+    }
+
+    fn api(&self) -> &Api {
+        self.engine.api()
+    }
+
+    /// Stream `demo` of topic `in`.
+    fn with_demo(variables: &[(&str, &str)]) -> Option<Self> {
+        let plant = Self::start(variables)?;
+        plant.api().sql(&plant.broker.stream("demo", "in", ""));
+        Some(plant)
+    }
+
+    /// A rule whose results go to `out/<id>`; returns when it is connected.
+    fn rule(&self, id: &str, sql: &str) {
+        self.api().rule(id, sql, self.broker.action(&format!("out/{id}")));
+        self.api().connected(id);
+    }
+}
+
+fn readings(range: std::ops::Range<i64>) -> Vec<String> {
+    range.map(|a| format!(r#"{{"a":{a},"text":"x"}}"#)).collect()
+}
+
+/// The sum of the counters whose keys begin and end so.
+fn count(status: &Json, begin: &str, end: &str) -> u64 {
+    let fields = status.as_object().into_iter().flatten();
+    let wanted = fields.filter(|(key, _)| key.starts_with(begin) && key.ends_with(end));
+    wanted.filter_map(|(_, value)| value.as_u64()).sum()
+}
+
+#[test]
+fn r8_7_messages_pass_a_filter_in_order_and_every_node_counts_them() {
+    let Some(plant) = Plant::with_demo(&[]) else { return };
+    plant.rule("r", "SELECT a, a * 2 AS twice FROM demo WHERE a >= 3");
+    plant.mqtt.publish("in", &readings(0..5));
+    let want = [json!({"a": 3, "twice": 6}), json!({"a": 4, "twice": 8})];
+    assert_eq!(plant.mqtt.expect("out/r", 2), want);
+    let status = plant.api().status_when("r", |status| count(status, "sink_mqtt", "_records_out_total") == 2);
+    let figures = [
+        ("source_demo_0_records_in_total", 5),
+        ("source_demo_0_records_out_total", 5),
+        ("op_2_decoder_0_records_in_total", 5),
+        ("op_3_filter_0_records_in_total", 5),
+        ("op_3_filter_0_records_out_total", 2),
+        ("op_4_project_0_records_in_total", 2),
+        ("op_4_project_0_records_out_total", 2),
+        ("sink_mqtt_0_0_records_in_total", 2),
+        ("sink_mqtt_0_0_connection_status", 1),
+    ];
+    for (key, value) in figures {
+        assert_eq!(status[key], value, "{key}: {status:#}");
+    }
+    assert_eq!((&status["status"], &status["health"]), (&json!("running"), &json!("ok")), "{status:#}");
+    plant.mqtt.publish("in", &readings(10..1_010));
+    let all = plant.mqtt.expect("out/r", 1_002);
+    let numbers: Vec<i64> = all.iter().filter_map(|row| row["a"].as_i64()).collect();
+    assert!(numbers.is_sorted() && numbers.len() == 1_002, "{numbers:?}");
+}
+
+/// A window of four readings through the example plugin.
+fn python_aggregate(variables: &[(&str, &str)], is_published: bool) {
+    let Some(plant) = Plant::with_demo(variables) else { return };
+    let vibration = VibrationCopy::new();
+    vibration.install(plant.api(), plant.home.path());
+    plant.rule(
+        "vib",
+        &format!(
+            "SELECT pump, {}(x) AS rms, count(*) AS n FROM demo GROUP BY pump, COUNTWINDOW(4) ORDER BY pump",
+            vibration.rms
+        ),
+    );
+    let readings = [("p1", 3.0), ("p2", 2.0), ("p1", -3.0), ("p2", -2.0)];
+    plant.mqtt.publish("in", &readings.map(|(pump, x)| json!({"pump": pump, "x": x}).to_string()));
+    let rows = plant.mqtt.expect("out/vib", 2);
+    let want = [json!({"pump": "p1", "rms": 3, "n": 2}), json!({"pump": "p2", "rms": 2, "n": 2})];
+    assert!(agree(&want, &rows, false), "{rows:?}");
+    let status = plant.api().get(&format!("/plugins/portables/{}/status", vibration.name)).json();
+    let pid = status["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("a process runs");
+    assert_eq!(status["status"], "running", "{status}");
+    // The published SDK loads the library nng; ours is nothing but Python.
+    let loaded = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("the process runs");
+    assert_eq!(loaded.contains("nng"), is_published);
+    assert!(plant.engine.terminate().success(), "SIGTERM is no failure");
+    wait::until_true("the end of the plugin's process", || !is_alive(pid));
+}
+
+#[test]
+fn a_python_aggregate_runs_with_the_bundled_sdk_and_ends_with_the_engine() {
+    if python().is_some() {
+        python_aggregate(&[], false);
+    }
+}
+
+#[test]
+fn a_python_aggregate_runs_with_the_published_sdk() {
+    let Some(interpreter) = python_with_sdk() else { return };
+    let interpreter = interpreter.to_string_lossy();
+    let variables =
+        [("KUIPER__PORTABLE__PYTHONBIN", interpreter.as_ref()), ("KUIPER__PORTABLE__USEBUNDLEDSDK", "false")];
+    python_aggregate(&variables, true);
+}
+
+#[test]
+fn time_windows_of_a_python_aggregate_close_without_further_messages() {
+    if python().is_none() {
+        return;
+    }
+    let Some(plant) = Plant::with_demo(&[]) else { return };
+    let vibration = VibrationCopy::new();
+    vibration.install(plant.api(), plant.home.path());
+    let sql = "SELECT vib_rms(x) AS rms, count(*) AS n FROM demo GROUP BY TUMBLINGWINDOW(ss, 1)";
+    plant.rule("vib", &sql.replace("vib_rms", &vibration.rms));
+    plant.mqtt.publish("in", &[r#"{"x":1.5}"#, r#"{"x":-1.5}"#, r#"{"x":1.5}"#]);
+    // The window may end between two of them.
+    let rows = wait::until("three readings in windows", || {
+        let rows = plant.mqtt.messages("out/vib");
+        (rows.iter().filter_map(|row| row["n"].as_u64()).sum::<u64>() == 3).then_some(rows)
+    });
+    assert!(rows.iter().all(|row| row["rms"] == 1.5), "{rows:?}");
+}
+
+#[test]
+fn two_rules_on_a_shared_stream_read_and_decode_it_once() {
+    let Some(plant) = Plant::start(&[]) else { return };
+    plant.api().sql(&plant.broker.stream("demo", "in", r#", SHARED="true""#));
+    plant.rule("r1", "SELECT a FROM demo WHERE a > 1");
+    plant.rule("r2", "SELECT text FROM demo WHERE a = 1");
+    let mut payloads = readings(0..3);
+    payloads.insert(1, "{".to_owned());
+    plant.mqtt.publish("in", &payloads);
+    assert_eq!(plant.mqtt.expect("out/r1", 1), [json!({"a": 2})]);
+    assert_eq!(plant.mqtt.expect("out/r2", 1), [json!({"text": "x"})]);
+    // Both rules show the one source: four messages came, and the wrong one was decoded and counted once.
+    for rule in ["r1", "r2"] {
+        let status = plant
+            .api()
+            .status_when(rule, |status| status["source_demo_0_records_in_total"].as_u64() >= Some(4));
+        assert_eq!(status["source_demo_0_records_in_total"], 4, "{status:#}");
+        assert_eq!(count(&status, "op_demo_2_decoder", "_dropped_decode_total"), 1, "{status:#}");
+    }
+}
+
+#[test]
+fn a_broker_that_comes_late_and_goes_away_costs_no_rule() {
+    let Some(mut broker) = Mosquitto::prepared() else { return };
+    let home = tempfile::tempdir().expect("a temporary folder can be made");
+    let Some(mut engine) = Engine::start(home.path(), &[]) else { return };
+    engine.api().sql(&broker.stream("demo", "in", ""));
+    engine.api().rule("r", "SELECT a FROM demo", broker.action("out/r"));
+    let status = engine.api().status_when("r", |status| status["health"] == "failing");
+    assert_eq!(status["status"], "running", "{status:#}");
+    for round in 0..2 {
+        broker.run();
+        engine.api().connected("r");
+        let mqtt = Mqtt::connect(broker.port(), "test");
+        mqtt.subscribe("out/#").publish("in", &readings(round..round + 1));
+        assert_eq!(mqtt.expect("out/r", 1), [json!({"a": round})]);
+        engine.api().status_when("r", |status| status["health"] != "failing");
+        broker.kill();
+        let status = engine.api().status_when("r", |status| status["source_demo_0_connection_status"] != 1);
+        assert_eq!(status["status"], "running", "{status:#}");
+        assert_ne!(status["source_demo_0_connection_last_disconnected_message"], "", "{status:#}");
+    }
+    assert!(engine.is_alive());
+}
+
+#[test]
+fn what_is_no_json_is_counted_and_named_while_the_rule_runs_on() {
+    let Some(plant) = Plant::with_demo(&[]) else { return };
+    plant.rule("r", "SELECT a FROM demo");
+    plant.mqtt.publish("in", &["no json", r#"{"a":1}"#, "[1,2", "", "\u{feff}{", r#"{"a":2}"#]);
+    assert_eq!(plant.mqtt.expect("out/r", 2), [json!({"a": 1}), json!({"a": 2})]);
+    let status =
+        plant.api().status_when("r", |status| count(status, "op_2_decoder", "_dropped_decode_total") == 4);
+    assert_eq!((&status["status"], &status["health"]), (&json!("running"), &json!("degraded")), "{status:#}");
+    let reasons = status["health_reasons"].as_array().cloned().unwrap_or_default();
+    assert!(reasons.iter().any(|reason| reason["cause"] == "decode"), "{status:#}");
+    assert_ne!(status["op_2_decoder_0_last_exception"], "", "{status:#}");
+}
+
+#[test]
+fn a_killed_plugin_is_started_again_and_its_rule_goes_on() {
+    if python().is_none() {
+        return;
+    }
+    let Some(plant) = Plant::with_demo(&[]) else { return };
+    let bad = misbehaving(plant.api(), plant.home.path());
+    plant.rule("r", &format!("SELECT {bad}_do(\"pid\", a) AS pid FROM demo"));
+    let pid = || {
+        let rows = plant.mqtt.messages("out/r");
+        rows.last().and_then(|row| row["pid"].as_u64()).and_then(|pid| u32::try_from(pid).ok())
+    };
+    plant.mqtt.publish("in", &readings(0..1));
+    plant.mqtt.expect("out/r", 1);
+    let first = pid().expect("the function answers");
+    let status = plant.api().get(&format!("/plugins/portables/{bad}/status")).json();
+    assert_eq!(status["pid"], first, "{status}");
+    signal("KILL", first);
+    // Calls in between fail, and are counted.
+    wait::until_true("another process", || {
+        plant.mqtt.publish("in", &readings(1..2));
+        pid().is_some_and(|pid| pid != first)
+    });
+    let status = plant.api().get(&format!("/plugins/portables/{bad}/status")).json();
+    assert_eq!((&status["status"], &status["restarts"]), (&json!("running"), &json!(1)), "{status}");
+    assert_eq!(plant.api().status("r")["status"], "running");
+}
+
+#[test]
+fn a_hanging_function_hits_its_limit_while_another_rule_runs() {
+    if python().is_none() {
+        return;
+    }
+    let Some(plant) = Plant::with_demo(&[("KUIPER__PORTABLE__RECVTIMEOUT", "4000")]) else { return };
+    let bad = misbehaving(plant.api(), plant.home.path());
+    let file = plant.home.path().join("until-this-is-removed");
+    std::fs::write(&file, "").expect("the home is ours");
+    plant.api().sql(&plant.broker.stream("other", "other", ""));
+    let sql = format!("SELECT {bad}_do(\"hang\", \"{}\") AS x FROM demo", file.display());
+    plant.rule("hangs", &sql);
+    plant.rule("runs", "SELECT a FROM other");
+    plant.rule("beside", "SELECT a FROM demo");
+    plant.mqtt.publish("in", &readings(0..1));
+    plant.mqtt.publish("other", &readings(0..100));
+    plant.mqtt.expect("out/runs", 100);
+    plant.mqtt.expect("out/beside", 1);
+    let hanging = plant.api().status("hangs");
+    assert_eq!(count(&hanging, "op_", "_exceptions_total"), 0, "the others did not wait: {hanging:#}");
+    let status = plant.api().status_when("hangs", |status| count(status, "op_", "_exceptions_total") >= 1);
+    let fields = status.as_object().into_iter().flatten();
+    let mut errors = fields.filter(|(key, _)| key.ends_with("_last_exception")).map(|(_, value)| value);
+    assert!(errors.any(|error| error.as_str().is_some_and(|text| text.contains(&bad))), "{status:#}");
+    assert_eq!(status["status"], "running", "{status:#}");
+    std::fs::remove_file(&file).expect("it is there");
+    plant.mqtt.publish("in", &readings(1..2));
+    plant.mqtt.expect("out/hangs", 1);
+}
+
+#[test]
+fn engines_run_side_by_side_on_one_machine_and_broker() {
+    let Some(broker) = Mosquitto::start() else { return };
+    let homes = [(); 3].map(|()| tempfile::tempdir().expect("a temporary folder can be made"));
+    let mqtt = Mqtt::connect(broker.port(), "test");
+    mqtt.subscribe("out/#");
+    let mut engines = Vec::new();
+    for (n, home) in homes.iter().enumerate() {
+        let Some(engine) = Engine::start(home.path(), &[]) else { return };
+        engine.api().sql(&broker.stream("demo", "in", ""));
+        let sql = format!("SELECT a, {n} AS engine FROM demo");
+        engine.api().rule("r", &sql, broker.action(&format!("out/{n}")));
+        engine.api().connected("r");
+        if python().is_some() {
+            VibrationCopy::new().install(engine.api(), home.path());
+        }
+        engines.push(engine);
+    }
+    mqtt.publish("in", &readings(7..8));
+    for n in 0..engines.len() {
+        assert_eq!(mqtt.expect(&format!("out/{n}"), 1), [json!({"a": 7, "engine": n})]);
+    }
+    for engine in engines {
+        assert!(engine.terminate().success());
+    }
+}
