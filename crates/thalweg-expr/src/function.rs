@@ -1,6 +1,7 @@
 //! Functions: a row of the table each, or somebody else's behind [`RemoteFunction`].
 
 mod check;
+mod literal_args;
 
 use std::fmt;
 use std::sync::Arc;

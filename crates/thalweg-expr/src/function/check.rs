@@ -3,7 +3,7 @@
 
 use thalweg_core::{Diagnostic, ErrorCode, Value};
 
-use super::{Arg, ArgKind, ArgShape, Function};
+use super::{Arg, ArgKind, ArgShape, Function, literal_args};
 
 impl Function {
     /// Whether these arguments are acceptable.
@@ -23,11 +23,12 @@ impl Function {
         if args.len() < required || args.len() > self.args.len() && !repeats {
             return Some(self.wrong_count(args.len(), required, repeats));
         }
-        args.iter().enumerate().find_map(|(i, shape)| {
+        let mut kinds = args.iter().enumerate().filter_map(|(i, shape)| {
             let arg = self.args.get(i).or(self.args.last())?;
             let expected = refusal(arg, shape)?;
             Some(format!("Expect {expected} type for parameter {}", i + 1))
-        })
+        });
+        kinds.next().or_else(|| literal_args::mistake(self.name, args).map(str::to_owned))
     }
 
     /// Upstream words this differently for nearly every function.

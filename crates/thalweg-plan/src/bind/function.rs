@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use thalweg_core::diagnostic::nearest;
 use thalweg_core::{Diagnostic, ErrorCode};
-use thalweg_expr::function::{ArgShape, Function, FunctionKind};
+use thalweg_expr::function::{ArgShape, FunctionKind};
 use thalweg_expr::{FunctionRef, RemoteFunction};
 use thalweg_sql::ast::{self, ExprKind};
 
-use super::{Binder, literal_args};
+use super::Binder;
 use crate::ast_walk;
 
 /// What the planner does with a call.
@@ -92,7 +92,7 @@ impl<'q> Binder<'q, '_> {
     pub(super) fn check_args(&mut self, function: &FunctionRef, call: &ast::Call) -> Option<()> {
         let shapes: Vec<ArgShape> = call.args.iter().map(|arg| self.shape(arg)).collect();
         let checked = match function {
-            FunctionRef::Builtin(function) => check_builtin(function, &shapes),
+            FunctionRef::Builtin(function) => function.check_args(&shapes),
             FunctionRef::Remote(function) => check_remote(function.as_ref(), &shapes),
         };
         checked
@@ -122,10 +122,4 @@ fn check_remote(function: &dyn RemoteFunction, shapes: &[ArgShape]) -> Result<()
         let message = format!("validate function {} error: {}", function.name(), mistake.message);
         Diagnostic { code: ErrorCode::SqlParse, message, ..mistake }
     })
-}
-
-fn check_builtin(function: &Function, shapes: &[ArgShape]) -> Result<(), Diagnostic> {
-    function.check_args(shapes)?;
-    let wrong = |cause: &str| in_parsing(format!("validate function {} error: {cause}", function.name));
-    literal_args::mistake(function.name, shapes).map_or(Ok(()), |cause| Err(wrong(cause)))
 }

@@ -1,7 +1,7 @@
 //! What single functions ask of literal arguments beyond their kind, in upstream's words (with its slips).
 
+use super::ArgShape;
 use thalweg_core::Value;
-use thalweg_expr::function::ArgShape;
 
 /// What is wrong with the arguments of a built-in that fit the table.
 pub(super) fn mistake(name: &str, args: &[ArgShape]) -> Option<&'static str> {
