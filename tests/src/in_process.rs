@@ -174,7 +174,7 @@ fn document(case: &Case) -> String {
     action.insert("sendSingle".to_owned(), Json::from(false));
     action.extend(case.action.clone());
     serde_json::json!({
-        "id": "case", "sql": case.sql, "actions": [{"mqtt": action}], "options": case.options
+        "id": "rule_1", "sql": case.sql, "actions": [{"mqtt": action}], "options": case.options
     })
     .to_string()
 }

@@ -224,6 +224,8 @@ fn surroundings(context: Context, batch: &Batch, cx: &EvalCx<'_>) -> ColumnRef<'
         Context::EventTime { .. } => {
             ColumnRef::owned(Column::from_ints(batch.times.iter().map(|time| time.0)))
         }
+        Context::HitCount => kernel::constant(Cell::Int(cx.hits.count)),
+        Context::HitTime => kernel::constant(Cell::Int(cx.hits.time.0)),
         Context::RuleId => kernel::constant(Cell::Str(cx.rule)),
         Context::RuleStart => kernel::constant(Cell::Int(cx.rule_start.0)),
     }

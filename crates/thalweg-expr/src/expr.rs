@@ -102,6 +102,10 @@ pub enum Context {
         /// Whether the window's trigger is meant.
         of_window: bool,
     },
+    /// `last_hit_count()`, `last_agg_hit_count()`: how often the condition around it was true before.
+    HitCount,
+    /// `last_hit_time()`, `last_agg_hit_time()`: when it was last true, epoch ms; 0 at first.
+    HitTime,
     /// `rule_id()`.
     RuleId,
     /// `rule_start()`: when the rule was started, epoch ms.
@@ -122,4 +126,15 @@ pub struct EvalCx<'a> {
     pub rule_start: Timestamp,
     /// The window of the batch, as in [`thalweg_core::Batch::window`].
     pub window: Option<WindowRange>,
+    /// What the condition that is being evaluated knows of its past.
+    pub hits: Hits,
+}
+
+/// How often a condition was true so far, and when it last was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Hits {
+    /// How often.
+    pub count: i64,
+    /// Epoch ms; 0: never.
+    pub time: Timestamp,
 }

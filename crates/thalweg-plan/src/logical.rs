@@ -207,6 +207,8 @@ pub enum WindowKind {
         length: i64,
         /// Milliseconds; 0: none.
         delay: i64,
+        /// With a delay: one collection at the trigger and one after the delay, `(t-L, t]` and `(t, t+D]` (W-11).
+        twice: bool,
     },
     /// Ends after a pause.
     Session {
@@ -375,6 +377,8 @@ pub struct PlanOptions {
     pub send_meta: bool,
     /// sendNilField.
     pub send_nil: bool,
+    /// planOptimizeStrategy.windowOption.enableSendSlidingWindowTwice (W-11).
+    pub sliding_twice: bool,
     /// Names of passes to leave out.
     pub disabled_passes: Vec<String>,
     /// `basic.ignoreCase` (C-1).
@@ -388,6 +392,7 @@ impl Default for PlanOptions {
             late_tolerance: 1_000,
             send_meta: false,
             send_nil: false,
+            sliding_twice: false,
             disabled_passes: Vec::new(),
             ignore_case: false,
         }

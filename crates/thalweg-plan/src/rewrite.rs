@@ -75,3 +75,10 @@ pub(crate) fn asks_for_window(expr: &Expr) -> bool {
     });
     asks
 }
+
+/// Whether the expression asks how often the condition that it is part of was true: it must stay there whole.
+pub(crate) fn asks_for_hits(expr: &Expr) -> bool {
+    let mut asks = false;
+    expr.walk(&mut |expr| asks |= matches!(expr, Expr::Context(Context::HitCount | Context::HitTime)));
+    asks
+}

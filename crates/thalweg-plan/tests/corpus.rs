@@ -21,16 +21,7 @@ const KNOWN: &[(&str, &str)] = &[
         "functions-other-202",
         "a literal in brackets is judged like one without: refused at once, not for each row",
     ),
-    ("analytic-047", NO_HITS),
-    ("analytic-049", NO_HITS),
-    ("analytic-051", NO_HITS),
-    ("functions-other-026", NO_HITS),
-    ("processing-time-028", NO_HITS),
-    ("window-filter-over-014", NO_HITS),
 ];
-
-/// A condition that asks for its own hits needs an operator that does not exist yet; in SELECT they work.
-const NO_HITS: &str = "hits are known in SELECT only";
 
 #[test]
 fn recorded_cases_plan_or_are_refused_as_recorded() {

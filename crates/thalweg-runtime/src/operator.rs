@@ -68,6 +68,7 @@ impl<'a> OpCx<'a> {
             node: self.node,
             rule_start: self.rule.started,
             window,
+            hits: thalweg_expr::expr::Hits::default(),
         }
     }
 

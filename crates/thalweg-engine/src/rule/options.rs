@@ -30,6 +30,8 @@ pub struct RuleOptions {
     pub restart_attempts: i64,
     /// planOptimizeStrategy.optimizeControl.disableOptimizeRules.
     pub disabled_passes: Vec<String>,
+    /// planOptimizeStrategy.windowOption.enableSendSlidingWindowTwice.
+    pub sliding_twice: bool,
     /// disableBufferFullDiscard, when written.
     pub disable_discard: Option<bool>,
     /// enableSaveStateBeforeStop.
@@ -69,6 +71,7 @@ impl RuleOptions {
             qos: qos.ok_or_else(|| Diagnostic::plain("option \"qos\" must be 0, 1 or 2"))?,
             checkpoint_interval: interval.unwrap_or(300_000),
             restart_attempts: part(&all, "restartStrategy").int("attempts")?.unwrap_or(0),
+            sliding_twice: sliding_twice(&all)?,
             disabled_passes: disabled_passes(&all),
             disable_discard: all.bool("disableBufferFullDiscard")?,
             save_before_stop: flag("enableSaveStateBeforeStop")?,
@@ -103,6 +106,7 @@ impl RuleOptions {
             late_tolerance: self.late_tolerance,
             send_meta: self.send_meta,
             send_nil: self.send_nil,
+            sliding_twice: self.sliding_twice,
             disabled_passes: self.disabled_passes.clone(),
             ignore_case,
         }
@@ -143,6 +147,11 @@ fn disabled_passes(all: &Props) -> Vec<String> {
     let control = part(&part(all, "planOptimizeStrategy"), "optimizeControl");
     let names = control.get("disableOptimizeRules").and_then(Json::as_array).cloned().unwrap_or_default();
     names.iter().filter_map(Json::as_str).map(str::to_owned).collect()
+}
+
+fn sliding_twice(all: &Props) -> Result<bool, Diagnostic> {
+    let window = part(&part(all, "planOptimizeStrategy"), "windowOption");
+    Ok(window.bool("enableSendSlidingWindowTwice")?.unwrap_or_default())
 }
 
 fn late_actions(all: &Props) -> Result<Vec<(String, Props)>, Diagnostic> {

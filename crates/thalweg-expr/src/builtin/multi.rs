@@ -34,7 +34,7 @@ fn unnest(value: &Value) -> Result<Vec<Value>, RowError> {
     match value {
         Value::Null => Ok(Vec::new()),
         Value::List(items) => Ok(items.to_vec()),
-        _ => Err(RowError::text("the argument for the unnest function should be array")),
+        _ => Err(RowError::text("should be array")),
     }
 }
 
@@ -42,6 +42,6 @@ fn extract(value: &Value) -> Result<Vec<Value>, RowError> {
     match value {
         Value::Null => Ok(Vec::new()),
         Value::Map(fields) => Ok(vec![Value::Map(Arc::clone(fields))]),
-        _ => Err(RowError::text("the argument for the extract function should be object")),
+        _ => Err(RowError::text("should be object")),
     }
 }

@@ -172,7 +172,7 @@ impl<'q> Binder<'q, '_> {
         let numbers = self.row_numbers.iter().map(|site| site.slot);
         let mut late = numbers.chain(self.late_analytic.iter().map(|(slot, _)| *slot));
         let reads_late = late.any(|slot| slots.contains(&slot));
-        let asks_for_window = rewrite::asks_for_window(value);
+        let asks_for_window = rewrite::asks_for_window(value) || rewrite::asks_for_hits(value);
         let is_too_early = reads_analytic && place.analytic.is_some();
         self.may_use(place) && !(reads_late || asks_for_window || is_too_early)
     }

@@ -190,6 +190,12 @@ impl<'q> Binder<'q, '_> {
             None => None,
             Some(when) => Some(when?),
         };
+        if name.to_lowercase().starts_with("inc_") && place.clause == Clause::Select && is_bare(place) {
+            // These are scalar upstream: they see the rows that are projected.
+            let slot = self.new_named_slot(name);
+            self.late_analytic.push((slot, AnalyticCall { function, args, partition_by, when }));
+            return Some(Expr::Column(slot));
+        }
         let source = self.analytic_source(call, args.iter().chain(&partition_by).chain(&when))?;
         let slot = self.new_named_slot(name);
         self.slot_sources[slot.index()] = Some(source);
@@ -253,4 +259,9 @@ impl<'q> Binder<'q, '_> {
         let bound: Vec<Option<SortKey>> = keys.iter().map(|key| bind(self, key)).collect();
         bound.into_iter().collect()
     }
+}
+
+/// Whether a place is not within the arguments of an aggregate or analytic call.
+pub(super) fn is_bare(place: Place<'_>) -> bool {
+    place.aggregate.is_none() && place.analytic.is_none()
 }

@@ -10,7 +10,6 @@ mod call;
 mod expr;
 mod function;
 mod join;
-mod literal_args;
 mod planned;
 mod scope;
 mod select;

@@ -7,6 +7,7 @@ use thalweg_expr::expr::Context;
 use thalweg_expr::{Expr, FunctionRef};
 use thalweg_sql::ast::{self, ExprKind};
 
+use super::call::is_bare;
 use super::function::in_parsing;
 use super::{Binder, Clause, Place};
 use crate::logical::AnalyticCall;
@@ -26,7 +27,7 @@ impl<'q> Binder<'q, '_> {
                 let message = "function changed_cols can only be used inside the select clause";
                 return self.fail(in_parsing(message).at(span));
             }
-            "last_hit_count" | "last_hit_time" if self.is_aggregate && place.clause != Clause::Window => {
+            "last_hit_count" | "last_hit_time" if self.is_collection && place.clause != Clause::Window => {
                 let message = format!("function {} is not allowed in an aggregate query", function.name());
                 return self.fail(Diagnostic::plain(message).at(span));
             }
@@ -52,20 +53,31 @@ impl<'q> Binder<'q, '_> {
         }
     }
 
-    /// A-12, as far as it is known only at the projection how often there was a hit: calls in SELECT that neither
-    /// WHERE nor HAVING ask for. A hit is a row that is projected, a window of an ungrouped aggregate query likewise.
+    /// In a condition a hit is a row, or a window, for which the whole condition is true: the condition's
+    /// operator knows. In SELECT it is a row that is projected, or a window of an ungrouped aggregate query.
     fn hit(&mut self, name: &str, call: &'q ast::Call, span: Span, place: Place<'q>) -> Option<Expr> {
         let of_window = name.starts_with("last_agg");
-        let is_row = place.clause == Clause::Select && place.aggregate.is_none() && place.analytic.is_none();
+        let is_count = name.ends_with("count");
+        let is_bare = is_bare(place);
+        let is_asked = match place.clause {
+            Clause::Where | Clause::Window => !of_window,
+            Clause::Having => of_window,
+            _ => false,
+        };
+        if is_bare && is_asked {
+            return Some(Expr::Context(if is_count { Context::HitCount } else { Context::HitTime }));
+        }
         let is_window = self.is_aggregate && self.select.group_by.is_empty();
-        if !is_row || of_window && !is_window {
-            let place =
-                if of_window { "SELECT of an aggregate query without GROUP BY columns" } else { "SELECT" };
-            let message = format!("function {name} is supported only in {place} yet");
+        if !is_bare || place.clause != Clause::Select || of_window && !is_window {
+            let places = match of_window {
+                true => "HAVING, and in SELECT of an aggregate query without GROUP BY columns",
+                false => "SELECT, WHERE and OVER(WHEN ...)",
+            };
+            let message = format!("function {name} is supported only in {places}");
             return self.fail(Diagnostic::plain(message).at(span));
         }
         let one = Expr::Literal(Value::Int(1));
-        if name.ends_with("count") {
+        if is_count {
             let so_far = self.late_analytic("acc_count", vec![one.clone()], &call.name)?;
             return Some(Expr::Binary(BinaryOp::Minus, Box::new(Expr::Column(so_far)), Box::new(one)));
         }

@@ -7,6 +7,7 @@ use thalweg_sql::ast::{self, TimeUnit};
 use super::function::in_parsing;
 use super::{Binder, Clause, Place};
 use crate::logical::{Window, WindowKind};
+use crate::rewrite;
 
 /// A bound window and the filter before it, once for each stream.
 #[derive(Debug)]
@@ -32,6 +33,11 @@ impl<'q> Binder<'q, '_> {
         // W-11a: accepted anywhere, of use here only.
         let trigger = trigger.filter(|_| matches!(kind, WindowKind::Sliding { .. }));
         let partition_by = if matches!(kind, WindowKind::State { .. }) { partition_by } else { Vec::new() };
+        if self.asks_for_hits(&kind, &partition_by) {
+            let message =
+                "last_hit_count and last_hit_time are supported in OVER(WHEN ...), not in the window";
+            return self.fail(Diagnostic::plain(message).at(written.span));
+        }
         let has_conditions = trigger.is_some() || matches!(kind, WindowKind::State { .. });
         if has_conditions && self.streams().len() > 1 {
             let mistake =
@@ -40,6 +46,14 @@ impl<'q> Binder<'q, '_> {
         }
         let window = Window { kind, trigger, partition_by, event_time: self.options.event_time };
         Some(BoundWindow { window, filters })
+    }
+
+    fn asks_for_hits(&self, kind: &WindowKind, partition_by: &[Expr]) -> bool {
+        let conditions: Vec<&Expr> = match kind {
+            WindowKind::State { begin, emit } => std::iter::once(begin).chain(emit).collect(),
+            _ => Vec::new(),
+        };
+        conditions.into_iter().chain(partition_by).any(rewrite::asks_for_hits)
     }
 
     /// W-10: FILTER looks at single events, of each stream for itself.
@@ -70,7 +84,8 @@ impl<'q> Binder<'q, '_> {
             &ast::WindowKind::Sliding { unit, length, delay } => {
                 let length = self.length("length of slidingwindow", unit, length, 0, span);
                 let delay = self.length("delay of slidingwindow", unit, delay.unwrap_or(0), 0, span);
-                WindowKind::Sliding { length: length?, delay: delay? }
+                let (length, delay) = (length?, delay?);
+                WindowKind::Sliding { length, delay, twice: self.options.sliding_twice && delay > 0 }
             }
             &ast::WindowKind::Session { unit, max_duration, timeout } => {
                 let max_duration =

@@ -107,6 +107,8 @@ fn context(context: Context) -> &'static str {
         Context::WindowStart => "window_start()",
         Context::WindowEnd => "window_end()",
         Context::WindowTrigger => "window_trigger()",
+        Context::HitCount => "last_hit_count()",
+        Context::HitTime => "last_hit_time()",
         Context::EventTime { of_window: false } => "event_time()",
         Context::EventTime { of_window: true } => "window_trigger()",
         Context::RuleId => "rule_id()",

@@ -134,8 +134,9 @@ fn window(window: &Window, schema: &Schema) -> String {
         WindowKind::Hopping { unit, length, hop } => {
             format!("windowType:HOPPING_WINDOW, unit:{unit:?}, length:{length}, interval:{hop}")
         }
-        WindowKind::Sliding { length, delay } => {
-            format!("windowType:SLIDING_WINDOW, length:{length}, delay:{delay}")
+        WindowKind::Sliding { length, delay, twice } => {
+            let twice = if *twice { ", sent twice" } else { "" };
+            format!("windowType:SLIDING_WINDOW, length:{length}, delay:{delay}{twice}")
         }
         WindowKind::Session { unit, max_duration, timeout } => {
             format!("windowType:SESSION_WINDOW, unit:{unit:?}, length:{max_duration}, timeout:{timeout}")

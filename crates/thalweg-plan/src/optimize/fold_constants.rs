@@ -73,6 +73,7 @@ fn value(expr: &Expr) -> Option<Value> {
         node: "",
         rule_start: Timestamp(0),
         window: None,
+        hits: thalweg_expr::expr::Hits::default(),
     };
     let column: Column = expr.eval(&batch, &Selection::all(1), &mut cx).into_column(1);
     match column.cell(0) {

@@ -22,6 +22,9 @@ pub(super) fn run(mut plan: Plan) -> Plan {
 fn push_node(mut node: Node) -> Node {
     node.inputs = node.inputs.into_iter().map(push_node).collect();
     let Kind::Filter(condition) = &node.kind else { return node };
+    if rewrite::asks_for_hits(condition) {
+        return node;
+    }
     let mut parts: Vec<Option<Expr>> = rewrite::conjuncts(condition.clone()).into_iter().map(Some).collect();
     let Some(input) = node.inputs.pop() else { return node };
     let input = sink(input, &mut parts);

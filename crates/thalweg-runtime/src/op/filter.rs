@@ -2,22 +2,24 @@
 
 use std::sync::Arc;
 
+use thalweg_core::state::{StateError, StateReader, StateWriter};
 use thalweg_core::{Batch, Selection, Unit};
 use thalweg_expr::Expr;
 
 use crate::op::condition::{Nulls, Picked};
 use crate::op::faults;
+use crate::op::hits::Condition;
 use crate::operator::{Emit, OpCx, Operator};
 
 /// Keeps rows.
 pub(crate) struct Filter {
-    condition: Expr,
+    condition: Condition,
     picked: Picked,
 }
 
 impl Filter {
     pub(crate) fn new(condition: &Expr) -> Self {
-        Self { condition: condition.clone(), picked: Picked::default() }
+        Self { condition: Condition::new(condition), picked: Picked::default() }
     }
 }
 
@@ -30,7 +32,7 @@ impl Operator for Filter {
         out: &mut dyn Emit,
         cx: &mut OpCx<'_>,
     ) {
-        let column = self.condition.eval(batch, rows, &mut cx.eval(batch.window));
+        let column = self.condition.eval_rows(batch, rows, &mut cx.eval(batch.window));
         self.picked.pick(&column, rows, batch.n_rows, Nulls::False);
         for (_, message) in &mut self.picked.bad {
             message.insert_str(0, "run Where error: ");
@@ -48,6 +50,14 @@ impl Operator for Filter {
             out.batch(0, batch, &kept);
         }
         self.picked.put_back(kept);
+    }
+
+    fn save(&self, out: &mut StateWriter) {
+        self.condition.save(out);
+    }
+
+    fn load(&mut self, from: &mut StateReader<'_>) -> Result<(), StateError> {
+        self.condition.load(from)
     }
 }
 

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use thalweg_core::{Batch, Schema, Selection, Unit};
+use thalweg_core::state::{StateError, StateReader, StateWriter};
+use thalweg_core::{Batch, Schema, Selection, Timestamp, Unit};
 use thalweg_expr::Expr;
 
 use crate::op::condition::{Nulls, Picked, verdict};
 use crate::op::faults;
+use crate::op::hits::Condition;
 use crate::operator::{Emit, OpCx, Operator};
 
 /// Keeps groups.
 pub(crate) struct Having {
-    condition: Expr,
+    condition: Condition,
     grouped: bool,
     schema: Arc<Schema>,
     picked: Picked,
@@ -19,7 +21,12 @@ pub(crate) struct Having {
 
 impl Having {
     pub(crate) fn new(condition: &Expr, grouped: bool, schema: &Arc<Schema>) -> Self {
-        Self { condition: condition.clone(), grouped, schema: Arc::clone(schema), picked: Picked::default() }
+        Self {
+            condition: Condition::new(condition),
+            grouped,
+            schema: Arc::clone(schema),
+            picked: Picked::default(),
+        }
     }
 
     /// Single rows have no groups: an error for each.
@@ -46,7 +53,10 @@ impl Operator for Having {
         if !self.grouped {
             let first = rows.iter().next().map(|row| verdict(&column.cell(row), Nulls::Error));
             return match first {
-                Some(Ok(true)) => out.batch(0, batch, rows),
+                Some(Ok(true)) => {
+                    self.condition.hit(window_time(batch, cx));
+                    out.batch(0, batch, rows);
+                }
                 Some(Err(error)) => {
                     faults::fail_all(&format!("run Having error: {error}"), rows, &self.schema, out, cx);
                 }
@@ -60,9 +70,22 @@ impl Operator for Having {
         if self.picked.count == 0 {
             return faults::send(rows.faults.clone(), 0, &self.schema, out);
         }
+        self.condition.hit(window_time(batch, cx));
         let mut kept = self.picked.selection();
         kept.faults.clone_from(&rows.faults);
         out.batch(0, batch, &kept);
         self.picked.put_back(kept);
     }
+    fn save(&self, out: &mut StateWriter) {
+        self.condition.save(out);
+    }
+
+    fn load(&mut self, from: &mut StateReader<'_>) -> Result<(), StateError> {
+        self.condition.load(from)
+    }
+}
+
+/// a window's hit has the time of its trigger.
+fn window_time(batch: &Batch, cx: &OpCx<'_>) -> Timestamp {
+    batch.window.map_or(cx.now, |window| window.trigger)
 }

@@ -14,6 +14,7 @@ mod condition;
 mod faults;
 mod filter;
 mod having;
+mod hits;
 mod join;
 mod keys;
 mod limit;

@@ -15,6 +15,8 @@ use crate::operator::{Emit, OpCx, Operator};
 pub(crate) struct ProjectSet {
     set: Slot,
     function: FunctionRef,
+    /// What the set is called in the result.
+    column: Arc<str>,
     /// F-3: not with aggregates without GROUP BY columns.
     is_refused: bool,
     limit: usize,
@@ -27,7 +29,20 @@ impl ProjectSet {
     pub(crate) fn new(node: &Node, set: Slot, function: &FunctionRef, limit: Option<u64>) -> Self {
         let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
         let is_refused = is_ungrouped(node);
-        Self { set, function: function.clone(), is_refused, limit, rows: Vec::new(), items: Vec::new() }
+        let column = node
+            .schema
+            .fields
+            .get(set.index())
+            .map_or_else(|| Arc::from(""), |field| Arc::clone(&field.name));
+        Self {
+            set,
+            function: function.clone(),
+            column,
+            is_refused,
+            limit,
+            rows: Vec::new(),
+            items: Vec::new(),
+        }
     }
 
     /// The elements of one row. Null, missing and empty ones have none (F-3, S5).
@@ -44,7 +59,9 @@ impl ProjectSet {
             (_, Cell::Error(error)) => Err(error.to_string()),
             (FunctionKind::Multi(apply), cell) => match cell.to_value() {
                 Value::Map(fields) if fields.is_empty() => Ok(Vec::new()),
-                value => apply(&value).map_err(|error| error.to_string()),
+                // Upstream names the column.
+                value => apply(&value)
+                    .map_err(|error| format!("the argument for the {} function {error}", self.column)),
             },
             _ => Err(format!("{} cannot make rows", function.name)),
         }

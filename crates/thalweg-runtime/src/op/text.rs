@@ -155,6 +155,8 @@ fn context_name(context: Context) -> &'static str {
         Context::WindowStart => "window_start()",
         Context::WindowEnd => "window_end()",
         Context::WindowTrigger => "window_trigger()",
+        Context::HitCount => "last_hit_count()",
+        Context::HitTime => "last_hit_time()",
         Context::EventTime { .. } => "event_time()",
         Context::RuleId => "rule_id()",
         Context::RuleStart => "rule_start()",

@@ -19,6 +19,11 @@ pub(crate) trait Fold: Default + Clone + fmt::Debug + Send + 'static {
     /// Takes one row's arguments in.
     fn add(&mut self, args: &[Cell<'_>], cx: &EvalCx<'_>);
 
+    /// Whether the incremental form (`inc_…`) takes these arguments; what the aggregate passes over is an error there.
+    fn accepts(_args: &[Cell<'_>]) -> bool {
+        true
+    }
+
     /// The same for one float, when that is the only argument.
     #[inline]
     fn add_float(&mut self, value: f64, cx: &EvalCx<'_>) {

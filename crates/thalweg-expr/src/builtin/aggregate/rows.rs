@@ -121,6 +121,10 @@ impl Fold for MergeAgg {
         }
     }
 
+    fn accepts(args: &[Cell<'_>]) -> bool {
+        matches!(first(args), Value::Map(_))
+    }
+
     fn merge(&mut self, later: &Self) {
         self.0.extend(later.0.iter().map(|(name, value)| (Arc::clone(name), value.clone())));
     }

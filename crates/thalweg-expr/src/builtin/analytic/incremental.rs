@@ -1,6 +1,7 @@
 //! inc_sum, inc_count …: running aggregates, one value per row (functions.md 4). Upstream's planner calls them; rules
 //! may, too. They are the aggregates' own states.
 
+use thalweg_core::cast::described;
 use thalweg_core::state::{StateError, StateReader, StateWriter};
 use thalweg_core::{Cell, Column, RowError, Value};
 
@@ -28,6 +29,10 @@ impl<F: Fold, const FLOATS: bool> Analytic for Running<F, FLOATS> {
                     other => Cell::of(other),
                 })
                 .collect();
+            if !F::accepts(&cells) {
+                let given = cells.first().map(described).unwrap_or_default();
+                return Err(RowError::text(format!("inc_{} does not take {given}", F::NAME)));
+            }
             after.add(&cells, cx);
         }
         let mut out = Column::new();

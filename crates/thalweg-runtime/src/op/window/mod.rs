@@ -171,8 +171,8 @@ fn assigner(plan: &Plan, schemas: &[Arc<Schema>]) -> Box<dyn Assigner> {
     match &plan.kind {
         WindowKind::Tumbling { unit, length } => Box::new(tumbling::Tumbling::new(*unit, *length)),
         WindowKind::Hopping { unit, length, hop } => Box::new(hopping::Hopping::new(*unit, *length, *hop)),
-        WindowKind::Sliding { length, delay } => {
-            Box::new(sliding::Sliding::new(*length, *delay, plan.trigger.clone()))
+        WindowKind::Sliding { length, delay, twice } => {
+            Box::new(sliding::Sliding::new(*length, *delay, *twice, plan.trigger.clone()))
         }
         WindowKind::Session { unit, max_duration, timeout } => {
             Box::new(session::Session::new(*unit, *max_duration, *timeout))

@@ -1,7 +1,8 @@
 //! Sliding windows: one for each triggering row, looking back (W-11).
 //!
 //! Without delay the members are `[t - length, t]` as far as they have arrived; the trigger is the last of its own
-//! input. With a delay the window closes that much later, with `[t - length, t + delay)`.
+//! input. With a delay the window closes that much later, with `[t - length, t + delay)`; on demand it is sent in two
+//! parts instead, `(t - length, t]` at once and `(t, t + delay]` after the delay.
 
 use std::collections::VecDeque;
 
@@ -11,6 +12,7 @@ use thalweg_expr::Expr;
 
 use super::{Assigner, Held, Incoming};
 use crate::op::condition::{Nulls, Picked};
+use crate::op::hits::Condition;
 use crate::operator::{Emit, OpCx};
 
 /// A row that triggers a window which is not yet closed.
@@ -24,21 +26,34 @@ struct Trigger {
 pub(super) struct Sliding {
     length: i64,
     delay: i64,
-    condition: Option<Expr>,
+    condition: Option<Condition>,
+    /// Each window is sent in two parts, before and after the delay.
+    twice: bool,
+    /// Sent in two parts: triggers whose first part is not yet sent.
+    fresh: VecDeque<Trigger>,
     pending: VecDeque<Trigger>,
     picked: Picked,
 }
 
 impl Sliding {
-    pub(super) fn new(length: i64, delay: i64, condition: Option<Expr>) -> Self {
-        Self { length, delay: delay.max(0), condition, pending: VecDeque::new(), picked: Picked::default() }
+    pub(super) fn new(length: i64, delay: i64, twice: bool, condition: Option<Expr>) -> Self {
+        let condition = condition.as_ref().map(Condition::new);
+        Self {
+            length,
+            delay: delay.max(0),
+            condition,
+            twice,
+            fresh: VecDeque::new(),
+            pending: VecDeque::new(),
+            picked: Picked::default(),
+        }
     }
 
     /// Judges which rows trigger. A condition that fails or is no boolean is false and counted (S50).
     fn pick(&mut self, incoming: Incoming<'_>, cx: &OpCx<'_>) {
-        let Some(condition) = &self.condition else { return };
+        let Some(condition) = &mut self.condition else { return };
         let rows = Selection::rows(incoming.rows.to_vec());
-        let column = condition.eval(incoming.batch, &rows, &mut cx.eval(None));
+        let column = condition.eval_rows(incoming.batch, &rows, &mut cx.eval(None));
         self.picked.pick(&column, &rows, incoming.batch.n_rows, Nulls::False);
         for (_, message) in &self.picked.bad {
             cx.metrics.exception(&format!("run window trigger error: {message}"), cx.now);
@@ -57,6 +72,44 @@ impl Sliding {
             };
             (buffer.at(start), to)
         });
+    }
+
+    /// The first part, `(t - length, t]`, or the second, `(t, t + delay]`.
+    fn emit_part(&self, trigger: Trigger, is_first: bool, held: &mut Held, out: &mut dyn Emit) {
+        let (before, after) = (trigger.time.plus(-self.length), trigger.time.plus(self.delay));
+        let (start, end) = if is_first { (before, trigger.time) } else { (trigger.time, after) };
+        held.emit(WindowRange { start, end, trigger: trigger.time }, out, |input, buffer| {
+            let middle = match input == trigger.input {
+                true => trigger.position + 1,
+                false => buffer.at(trigger.time.plus(1)),
+            };
+            if is_first { (buffer.at(start.plus(1)), middle) } else { (middle, buffer.at(end.plus(1))) }
+        });
+    }
+
+    /// Sends what is due up to a time, in the order of the moments.
+    fn emit_due(&mut self, to: Timestamp, held: &mut Held, out: &mut dyn Emit) {
+        loop {
+            let first = self.fresh.front().map(|trigger| trigger.time);
+            let second = self.pending.front().map(|trigger| trigger.time.plus(self.delay));
+            if let Some(first) = first
+                && first <= to
+                && second.is_none_or(|second| first <= second)
+                && let Some(trigger) = self.fresh.pop_front()
+            {
+                self.emit_part(trigger, true, held, out);
+            } else if second.is_some_and(|second| second <= to)
+                && let Some(trigger) = self.pending.pop_front()
+            {
+                if self.twice {
+                    self.emit_part(trigger, false, held, out);
+                } else {
+                    self.emit(trigger, held, out);
+                }
+            } else {
+                return;
+            }
+        }
     }
 
     /// Drops what no pending or later trigger can see.
@@ -83,6 +136,11 @@ impl Assigner for Sliding {
                 self.emit(trigger, held, out);
             } else {
                 self.pending.push_back(trigger);
+                if self.twice && held.event_time {
+                    self.fresh.push_back(trigger);
+                } else if self.twice {
+                    self.emit_part(trigger, true, held, out);
+                }
             }
         }
         if held.event_time {
@@ -93,12 +151,7 @@ impl Assigner for Sliding {
     }
 
     fn advance(&mut self, to: Timestamp, held: &mut Held, out: &mut dyn Emit, _cx: &OpCx<'_>) {
-        while let Some(trigger) =
-            self.pending.front().copied().filter(|next| next.time.plus(self.delay) <= to)
-        {
-            self.pending.pop_front();
-            self.emit(trigger, held, out);
-        }
+        self.emit_due(to, held, out);
         if !held.event_time {
             held.latest = held.latest.max(to);
         }
@@ -111,20 +164,30 @@ impl Assigner for Sliding {
 
     fn save(&self, out: &mut StateWriter) {
         out.section("sliding", 1);
-        out.u64(self.pending.len() as u64);
-        for trigger in &self.pending {
-            out.time(trigger.time);
-            out.u64(trigger.input as u64);
-            out.u64(trigger.position);
+        if let Some(condition) = &self.condition {
+            condition.save(out);
+        }
+        for triggers in [&self.pending, &self.fresh] {
+            out.u64(triggers.len() as u64);
+            for trigger in triggers {
+                out.time(trigger.time);
+                out.u64(trigger.input as u64);
+                out.u64(trigger.position);
+            }
         }
     }
 
     fn load(&mut self, from: &mut StateReader<'_>) -> Result<(), StateError> {
         from.section("sliding", 1)?;
-        self.pending.clear();
-        for _ in 0..from.read_len()? {
-            let (time, input, position) = (from.time()?, from.u64()? as usize, from.u64()?);
-            self.pending.push_back(Trigger { time, input, position });
+        if let Some(condition) = &mut self.condition {
+            condition.load(from)?;
+        }
+        for triggers in [&mut self.pending, &mut self.fresh] {
+            triggers.clear();
+            for _ in 0..from.read_len()? {
+                let (time, input, position) = (from.time()?, from.u64()? as usize, from.u64()?);
+                triggers.push_back(Trigger { time, input, position });
+            }
         }
         Ok(())
     }
