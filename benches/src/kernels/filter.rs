@@ -45,6 +45,7 @@ pub(super) fn cx() -> EvalCx<'static> {
         node: "bench",
         rule_start: Timestamp(0),
         window: None,
+        hits: thalweg_expr::expr::Hits::default(),
     }
 }
 
