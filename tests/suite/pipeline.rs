@@ -290,3 +290,20 @@ fn engines_run_side_by_side_on_one_machine_and_broker() {
         assert!(engine.terminate().success());
     }
 }
+
+#[test]
+fn r4_6_a_rule_on_a_file_ends_with_it() {
+    let Some(plant) = Plant::start(&[]) else { return };
+    let file = plant.home.path().join("readings.jsonl");
+    std::fs::write(&file, readings(0..1_000).join("\n")).expect("the home is ours");
+    let folder = plant.home.path().display();
+    plant.api().sql(&format!(
+        r#"CREATE STREAM recorded () WITH (TYPE="file", DATASOURCE="readings.jsonl", EXTRA="{{\"fileType\":\"lines\",\"path\":\"{folder}\"}}")"#
+    ));
+    let sql = "SELECT a FROM recorded WHERE a % 10 = 0";
+    plant.api().rule("r", sql, plant.broker.action("out/r"));
+    let status = plant.api().status_when("r", |status| status["status"] == "stopped");
+    assert_eq!(status["message"], "done", "{status:#}");
+    assert_eq!(plant.mqtt.expect("out/r", 100).len(), 100);
+    assert_eq!(plant.api().get("/rules/r").json()["triggered"], false);
+}
