@@ -65,6 +65,14 @@ impl Job {
         http::expect(engine, "POST", "/rules", &rule.to_string()).map(drop)
     }
 
+    /// What the engine says it dropped, over all nodes of the rule: the rest of what is lost was lost by the broker.
+    pub(crate) fn dropped_by_engine(&self, engine: &str) -> Option<u64> {
+        let status = http::expect(engine, "GET", &format!("/rules/{RULE}/status"), "").ok()?;
+        let status: serde_json::Value = serde_json::from_str(&status).ok()?;
+        let counters = status.as_object()?.iter().filter(|(key, _)| key.ends_with("_dropped_total"));
+        Some(counters.filter_map(|(_, count)| count.as_u64()).sum())
+    }
+
     /// Removes them again; missing ones are fine.
     pub(crate) fn remove(&self, engine: &str) {
         let _ = http::call(engine, "DELETE", &format!("/rules/{RULE}"), "");

@@ -61,8 +61,10 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
     };
     job.install(&engine, &broker)?;
     let outcome = load(&job, &options, &broker, pid);
+    let dropped = job.dropped_by_engine(&engine);
     job.remove(&engine);
-    let line = outcome?;
+    let mut line = outcome?;
+    line["dropped_by_engine"] = dropped.map_or(serde_json::Value::Null, serde_json::Value::from);
     json_line(&line);
     Ok(())
 }
