@@ -46,6 +46,8 @@ pub(super) fn cx() -> EvalCx<'static> {
         rule_start: Timestamp(0),
         window: None,
         hits: thalweg_expr::expr::Hits::default(),
+        // Leaked: once for each benchmark.
+        metrics: Box::leak(Box::default()),
     }
 }
 

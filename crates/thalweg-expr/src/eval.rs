@@ -7,7 +7,9 @@ use thalweg_core::{
 };
 
 use crate::expr::{Context, EvalCx, Expr};
-use crate::function::{CallCx, Frame, Function, FunctionKind, FunctionRef, Nulls, RemoteFunction, RowFn};
+use crate::function::{
+    Arg, ArgKind, CallCx, Family, Frame, Function, FunctionKind, FunctionRef, Nulls, RemoteFunction, RowFn,
+};
 use crate::logic::Case;
 use crate::{arith, compare, kernel, like, logic, path};
 
@@ -126,10 +128,29 @@ fn lifted(
             }
         }
         match call_row(function.nulls, call, &values, cx) {
-            Ok(value) => out.push_value(&value),
+            Ok(value) => {
+                if value.is_null()
+                    && let Some(why) = unwanted_null(function, &values)
+                {
+                    cx.warn(&format!("call func {} error: {why}; the result is null", function.name));
+                }
+                out.push_value(&value);
+            }
             Err(error) => out.push_error(named(function.name, &error)),
         }
     })
+}
+
+/// Why a null result is counted as an error (S7, S45), if it is.
+fn unwanted_null(function: &Function, args: &[Value]) -> Option<&'static str> {
+    let is_null_time = |(arg, value): (&Arg, &Value)| arg.kind == ArgKind::Time && value.is_null();
+    match (function.nulls, function.doc.family) {
+        (Nulls::Null, Family::Math) if !args.iter().any(Value::is_null) => Some("outside of its domain"),
+        (Nulls::Null, Family::DateTime) if function.args.iter().zip(args).any(is_null_time) => {
+            Some("null where a time is wanted")
+        }
+        _ => None,
+    }
 }
 
 /// A function's error as upstream words it.
@@ -183,7 +204,7 @@ fn remote(
     };
     let mut results = Column::new();
     if !called.is_empty() {
-        let call_cx = CallCx { rule: cx.rule, node: cx.node, call_id };
+        let call_cx = CallCx { rule: cx.rule, node: cx.node, call_id, now: cx.now, metrics: cx.metrics };
         function.call(&Frame { args, rows: called, groups: None }, &mut results, &call_cx);
     }
     if !failing && results.len() == called.len() {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::{BinaryOp, Slot, Timestamp, UnaryOp, Value, WindowRange};
 
 use crate::function::FunctionRef;
@@ -128,6 +129,16 @@ pub struct EvalCx<'a> {
     pub window: Option<WindowRange>,
     /// What the condition that is being evaluated knows of its past.
     pub hits: Hits,
+    /// The node's metrics, for [`EvalCx::warn`].
+    pub metrics: &'a NodeMetrics,
+}
+
+impl EvalCx<'_> {
+    /// Counts an error on the node for a result that is null all the same, where an error cell would end the row
+    /// (S7, S45).
+    pub fn warn(&self, message: &str) {
+        self.metrics.exception(message, self.now);
+    }
 }
 
 /// How often a condition was true so far, and when it last was.

@@ -6,7 +6,8 @@ mod literal_args;
 use std::fmt;
 use std::sync::Arc;
 
-use thalweg_core::{Column, ColumnRef, Diagnostic, RowError, Selection, Value};
+use thalweg_core::metrics::NodeMetrics;
+use thalweg_core::{Column, ColumnRef, Diagnostic, RowError, Selection, Timestamp, Value};
 
 use crate::aggregate::{Accumulator, GroupId};
 use crate::analytic::Analytic;
@@ -228,6 +229,17 @@ pub struct CallCx<'a> {
     pub node: &'a str,
     /// The number of the call in the statement.
     pub call_id: u32,
+    /// Now.
+    pub now: Timestamp,
+    /// The operator's metrics, for [`CallCx::warn`].
+    pub metrics: &'a NodeMetrics,
+}
+
+impl CallCx<'_> {
+    /// Counts an error on the operator for a result that is null all the same (S7).
+    pub fn warn(&self, message: &str) {
+        self.metrics.exception(message, self.now);
+    }
 }
 
 /// A function that an expression names.

@@ -19,6 +19,7 @@ pub(crate) fn cx() -> EvalCx<'static> {
         rule_start: Timestamp(1_000),
         window: None,
         hits: crate::expr::Hits::default(),
+        metrics: Box::leak(Box::default()),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::channel::{Deadline, ExchangeError, Limits, Rep};
 use thalweg_core::{Cell, Column, Diagnostic, ErrorCode, RowError};
 use thalweg_expr::function::{ArgShape, CallCx, Frame, RemoteFunction};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::catalog::Catalog;
 use crate::manifest::Kind;
@@ -150,8 +150,16 @@ impl Call<'_> {
 
     /// One call: one cell.
     fn send(&mut self, out: &mut Column) {
+        if self.writer.lost_number {
+            self.warn_not_finite("an argument");
+        }
         let answer = self.exchange().and_then(|answer| match (answer.state, answer.result) {
-            (true, result) => Ok(wire::value(&result)),
+            (true, result) => {
+                if answer.had_nan {
+                    self.warn_not_finite("a result");
+                }
+                Ok(wire::value(&result))
+            }
             (false, serde_json::Value::Null) => Ok(thalweg_core::Value::Null),
             (false, serde_json::Value::String(text)) => {
                 debug!(rule = self.cx.rule, function = self.function.name, "{text}");
@@ -165,6 +173,11 @@ impl Call<'_> {
                 out.push_error(RowError::text(format!("call func {} error: {text}", self.function.name)))
             }
         }
+    }
+
+    fn warn_not_finite(&self, what: &str) {
+        let name = &self.function.name;
+        self.cx.warn(&format!("call func {name} error: {what} is not a finite number; it became null"));
     }
 
     fn exchange(&mut self) -> Result<Answer, String> {
@@ -286,9 +299,6 @@ impl FunctionChannel {
             ExchangeError::Gone(_) | ExchangeError::NoPeer => Failure::Other(self.why_gone(life)),
         })?;
         let answer = wire::answer(&message).map_err(Failure::Other)?;
-        if answer.had_nan {
-            warn!(plugin = %plugin, "function {function} returned a number that is not finite; it became null");
-        }
         Ok(answer)
     }
 

@@ -85,17 +85,20 @@ pub(crate) struct ExecWriter {
     text: String,
     context: String,
     n_args: usize,
+    /// Whether the call in hand has an argument that JSON has no number for, sent as null.
+    pub(crate) lost_number: bool,
 }
 
 impl ExecWriter {
     pub(crate) fn new(cx: &CallCx<'_>) -> Self {
-        Self { text: String::new(), context: context(cx), n_args: 0 }
+        Self { text: String::new(), context: context(cx), n_args: 0, lost_number: false }
     }
 
     pub(crate) fn begin(&mut self) {
         self.text.clear();
         self.text.push_str(r#"{"func":"Exec","arg":["#);
         self.n_args = 0;
+        self.lost_number = false;
     }
 
     fn separate(&mut self) {
@@ -108,7 +111,7 @@ impl ExecWriter {
     /// An argument of a row function.
     pub(crate) fn value(&mut self, cell: Cell<'_>) {
         self.separate();
-        write_cell(&mut self.text, cell);
+        self.cell(cell);
     }
 
     /// An argument of an aggregate.
@@ -119,9 +122,14 @@ impl ExecWriter {
             if index > 0 {
                 self.text.push(',');
             }
-            write_cell(&mut self.text, cell);
+            self.cell(cell);
         }
         self.text.push(']');
+    }
+
+    fn cell(&mut self, cell: Cell<'_>) {
+        self.lost_number |= matches!(cell, Cell::Float(value) if !value.is_finite());
+        write_cell(&mut self.text, cell);
     }
 
     /// The whole message.
@@ -403,7 +411,8 @@ mod tests {
 
     #[test]
     fn an_exec_message_ends_with_the_context_as_text() {
-        let cx = CallCx { rule: "r\"1", node: "2_project", call_id: 3 };
+        let metrics = thalweg_core::metrics::NodeMetrics::default();
+        let cx = CallCx { rule: "r\"1", node: "2_project", call_id: 3, now: Timestamp(0), metrics: &metrics };
         let mut writer = ExecWriter::new(&cx);
         for _ in 0..2 {
             writer.begin();

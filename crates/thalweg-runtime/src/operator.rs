@@ -69,6 +69,7 @@ impl<'a> OpCx<'a> {
             rule_start: self.rule.started,
             window,
             hits: thalweg_expr::expr::Hits::default(),
+            metrics: self.metrics,
         }
     }
 

@@ -62,7 +62,7 @@ functions! { Math
     "The square root.", &[("sqrt(16)", "4"), ("sqrt(-1)", "-")];
     "power" ["pow"] (TWO) Null |args, _| Ok(defined(float(&args[0])?.powf(float(&args[1])?))),
     "x to the power of y.", &[("power(2, 10)", "1024"), ("pow(0, 0)", "1"), ("power(-8, 0.5)", "-")];
-    "mod" (TWO) Null |args, _| Ok(modulo(&args[0], &args[1])),
+    "mod" (TWO) Own |args, _| Ok(modulo(&args[0], &args[1])),
     "The remainder of x / y with the sign of x, as a float.", &[("mod(7, 3)", "1"), ("mod(-7, 3)", "-1"), ("mod(7.5, 2)", "1.5"), ("mod(7, 0)", "-"), ("mod(7, \"x\")", "-")];
     "ceiling" ["ceil"] (NUMBER) Null |args, _| one(args, f64::ceil),
     "The next whole number above.", &[("ceil(3.2)", "4"), ("ceiling(3)", "3")];

@@ -1,6 +1,7 @@
 //! The whole table: names, documentation, and every example and recorded call.
 
 use std::collections::HashSet;
+use std::sync::atomic::Ordering::Relaxed;
 
 use thalweg_core::{Batch, Column, ColumnRef, Selection, Value};
 
@@ -200,5 +201,23 @@ fn alike(a: &Value, b: &Value) -> bool {
         }
         (Value::Float(a), Value::Float(b)) => a == b || (a - b).abs() <= 1e-14 * b.abs(),
         _ => thalweg_core::compare::values_equal(a, b),
+    }
+}
+
+#[test]
+fn a_null_outside_of_the_domain_or_of_a_null_time_is_counted_row_by_row() {
+    let column = Column::from_values([&Value::Int(-1), &Value::Int(4), &Value::Null, &Value::Int(-2)]);
+    let batch = batch(vec![("a", column)]);
+    for (text, n_counted, last) in [
+        ("ln(a)", 2, "call func ln error: outside of its domain; the result is null"),
+        ("hour(a)", 1, "call func hour error: null where a time is wanted; the result is null"),
+        // S22: plainly null.
+        ("mod(a, 0)", 0, ""),
+        ("abs(a)", 0, ""),
+    ] {
+        let mut cx = cx();
+        parse(text, &batch.schema).eval(&batch, &Selection::all(4), &mut cx);
+        assert_eq!(cx.metrics.exceptions.load(Relaxed), n_counted, "{text}");
+        assert_eq!(&*cx.metrics.rare().last_exception, last, "{text}");
     }
 }

@@ -4,7 +4,9 @@
 //! and fails for each row, as written.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
+use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::{Batch, Cell, Column, Schema, Selection, Timestamp, Unit, Value};
 use thalweg_expr::{EvalCx, Expr};
 
@@ -66,6 +68,7 @@ fn value(expr: &Expr) -> Option<Value> {
         unit: Unit::Rows,
         window: None,
     };
+    let metrics = NodeMetrics::default();
     let mut cx = EvalCx {
         now: Timestamp(0),
         zone: thalweg_expr::Tz::UTC,
@@ -74,10 +77,13 @@ fn value(expr: &Expr) -> Option<Value> {
         rule_start: Timestamp(0),
         window: None,
         hits: thalweg_expr::expr::Hits::default(),
+        metrics: &metrics,
     };
     let column: Column = expr.eval(&batch, &Selection::all(1), &mut cx).into_column(1);
     match column.cell(0) {
         Cell::Error(_) => None,
+        // What is counted is counted row by row (S7).
+        _ if metrics.exceptions.load(Relaxed) > 0 => None,
         cell => Some(cell.to_value()),
     }
 }

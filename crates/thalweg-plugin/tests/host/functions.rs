@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use thalweg_core::{Cell, Column, ColumnRef, Selection, Value};
+use thalweg_core::metrics::NodeMetrics;
+use thalweg_core::{Cell, Column, ColumnRef, Selection, Timestamp, Value};
 use thalweg_expr::function::{ArgShape, CallCx, Frame};
 use thalweg_expr::registry::RemoteFunctions;
 use thalweg_plugin::{InstallRequest, VIBRATION, pack};
@@ -53,7 +55,8 @@ fn an_aggregate_gets_a_list_per_group_with_literals_repeated() {
         // Row 1 is not selected; group 2 has no rows that are numbers.
         let (rows, groups) = (Selection::rows(vec![0, 2, 3, 4]), [0, 0, 1, 2]);
         let mut out = Column::new();
-        let cx = CallCx { rule: "r", node: "3_aggregate", call_id: 1 };
+        let metrics = NodeMetrics::default();
+        let cx = CallCx { rule: "r", node: "3_aggregate", call_id: 1, now: Timestamp(0), metrics: &metrics };
         mean.call(&Frame { args: &args, rows: &rows, groups: Some((&groups, 3)) }, &mut out, &cx);
         assert_eq!(out.len(), 3);
         assert_eq!(
@@ -92,6 +95,16 @@ fn failures_of_a_call_are_errors_that_name_the_function_and_the_channel_goes_on(
         assert_eq!(ask("none"), Ok(Value::Null));
         let nan = Value::list(vec![Value::Null, Value::Null, Value::Float(1.0)]);
         assert_eq!(ask("nan"), Ok(nan));
+        let do_it = bench.host.resolve(&function).unwrap().unwrap();
+        let metrics = NodeMetrics::default();
+        let nans = [Value::text("nan"), Value::Float(f64::NAN)];
+        call_counted(&*do_it, &nans, &metrics).unwrap();
+        // Section 6: one for the argument and one for the result.
+        assert_eq!(metrics.exceptions.load(Relaxed), 2);
+        assert_eq!(
+            &*metrics.rare().last_exception,
+            format!("call func {function} error: a result is not a finite number; it became null")
+        );
         let garbage = ask("garbage").unwrap_err();
         assert!(garbage.contains("invalid answer \"this is no JSON\""), "{garbage}");
         assert_eq!(ask("echo"), Ok(Value::text("why")));
@@ -209,7 +222,8 @@ fn the_example_plugin_computes_a_spectral_peak_from_its_packed_files() {
     let rate = Column::from_ints([1000]);
     let args = [ColumnRef::borrowed(&sine), ColumnRef::Constant(std::borrow::Cow::Owned(rate))];
     let mut out = Column::new();
-    let cx = CallCx { rule: "r", node: "n", call_id: 0 };
+    let metrics = NodeMetrics::default();
+    let cx = CallCx { rule: "r", node: "n", call_id: 0, now: Timestamp(0), metrics: &metrics };
     peak.call(
         &Frame { args: &args, rows: &Selection::all(1000), groups: Some((&[0; 1000], 1)) },
         &mut out,

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
+use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::registry::Registry;
-use thalweg_core::{Column, ColumnRef, Selection, Value};
+use thalweg_core::{Column, ColumnRef, Selection, Timestamp, Value};
 use thalweg_expr::function::{CallCx, Frame, RemoteFunction};
 use thalweg_expr::registry::RemoteFunctions;
 use thalweg_plugin::{HostConfig, InstallRequest, PluginHost};
@@ -91,10 +92,19 @@ impl Bench {
 
 /// One call for one row.
 pub(crate) fn call(function: &dyn RemoteFunction, args: &[Value]) -> Result<Value, String> {
+    call_counted(function, args, &NodeMetrics::default())
+}
+
+/// The same on an operator with these metrics.
+pub(crate) fn call_counted(
+    function: &dyn RemoteFunction,
+    args: &[Value],
+    metrics: &NodeMetrics,
+) -> Result<Value, String> {
     let columns: Vec<Column> = args.iter().map(|value| Column::from_values([value])).collect();
     let args: Vec<ColumnRef<'_>> = columns.iter().map(ColumnRef::borrowed).collect();
     let (rows, mut out) = (Selection::all(1), Column::new());
-    let cx = CallCx { rule: "rule1", node: "2_project", call_id: 0 };
+    let cx = CallCx { rule: "rule1", node: "2_project", call_id: 0, now: Timestamp(0), metrics };
     function.call(&Frame { args: &args, rows: &rows, groups: None }, &mut out, &cx);
     assert_eq!(out.len(), 1);
     match out.cell(0) {

@@ -95,7 +95,13 @@ impl Call {
             }
             State::Remote(remote) => {
                 let frame = Frame { args: &args, rows, groups: Some((groups, input.n_groups)) };
-                let call = CallCx { rule: &cx.rule.id, node: cx.node, call_id: self.call_id };
+                let call = CallCx {
+                    rule: &cx.rule.id,
+                    node: cx.node,
+                    call_id: self.call_id,
+                    now: cx.now,
+                    metrics: cx.metrics,
+                };
                 remote.call(&frame, &mut out, &call);
             }
             State::None => {}
