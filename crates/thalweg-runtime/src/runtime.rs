@@ -99,8 +99,9 @@ impl Runtime {
     /// # Errors
     /// The system gives no threads.
     pub fn start(config: RuntimeConfig) -> Result<Arc<Self>, RunError> {
+        // One worker: sockets on a work-stealing runtime cost up to twice the CPU per message (hot-path.md 6.2).
         let io_runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
+            .worker_threads(1)
             .thread_name("thalweg-io")
             .enable_all()
             .build()
