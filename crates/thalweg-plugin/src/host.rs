@@ -25,6 +25,7 @@ use crate::sdk;
 use crate::sink::SinkConnector;
 use crate::source::SourceConnector;
 use crate::status::PluginStatus;
+use crate::symbol::remove_stale_sockets;
 
 /// The body of POST and PUT.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -74,6 +75,7 @@ impl PluginHost {
             let started = Package::load(&dir, &name).and_then(|package| {
                 let plugin = self.plugin(&name);
                 problems.extend(self.register(&plugin, &package.manifest, false));
+                remove_stale_sockets(&package.manifest);
                 plugin.start(Arc::new(package))
             });
             if let Err(error) = started {

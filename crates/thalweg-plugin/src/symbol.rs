@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::channel::socket_path_fits;
+use crate::channel::{remove_stale, socket_path_fits};
 use thalweg_core::Diagnostic;
 
-use crate::manifest::Kind;
+use crate::manifest::{Kind, Manifest};
 
 /// Where the SDKs look for all sockets.
 const SOCKETS: &str = "/tmp";
@@ -49,6 +49,15 @@ impl Symbol {
 /// `/tmp/plugin_<name>.ipc`.
 pub(crate) fn control_path(plugin: &str) -> PathBuf {
     PathBuf::from(format!("{SOCKETS}/plugin_{plugin}.ipc"))
+}
+
+/// Removes what a killed engine has left of the sockets that this plugin's symbols have of their own. Those of rules
+/// are taken over when the rules start.
+pub(crate) fn remove_stale_sockets(manifest: &Manifest) {
+    for function in manifest.symbols(Kind::Function) {
+        // There may be none, or a live one, about which the first call will complain.
+        let _ = remove_stale(&function_path(function));
+    }
 }
 
 /// `/tmp/func_<symbol>.ipc`.

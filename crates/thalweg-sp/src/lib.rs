@@ -18,7 +18,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use deadline::Deadline;
-pub use listener::{MAX_PATH, socket_path_fits};
+pub use listener::{MAX_PATH, remove_stale, socket_path_fits};
 pub use pull::{Pull, PullEvent};
 pub use push::Push;
 pub use rep::{ExchangeError, Limits, Rep};

@@ -130,7 +130,11 @@ impl AsRawFd for Listener {
     }
 }
 
-fn remove_stale(path: &Path) -> io::Result<()> {
+/// Removes the file of a socket that nobody listens on any more.
+///
+/// # Errors
+/// There is no such file, it is no socket, or somebody listens there.
+pub fn remove_stale(path: &Path) -> io::Result<()> {
     let in_use = |why: &str| {
         let text = format!("cannot listen on {}: {why}", path.display());
         Err(io::Error::new(io::ErrorKind::AddrInUse, text))

@@ -228,8 +228,12 @@ fn what_is_installed_runs_after_a_boot_and_the_first_owner_of_a_name_keeps_it() 
         format!("import ekuiper\nekuiper.plugin.start(ekuiper.PluginConfig({second:?}, {{}}, {{}}, {{}}))\n");
     fs::write(portable.join(&second).join("x.py"), script).unwrap();
     bench.host.shutdown();
+    // A socket that a killed engine has left.
+    let stale = Path::new("/tmp").join(format!("func_{first}_who.ipc"));
+    drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
     let host = PluginHost::new(HostConfig::in_home(bench.home.path()), bench.registry.clone());
     let problems = host.start_all();
+    assert!(!stale.exists());
     assert_eq!(problems.len(), 2, "{problems:?}");
     assert!(problems[0].contains("cannot read") && problems[0].contains("empty.json"), "{problems:?}");
     assert_eq!(problems[1], format!("plugin {second}: function {first}_echo belongs to plugin {first}"));

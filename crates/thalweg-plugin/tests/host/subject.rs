@@ -3,8 +3,8 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
@@ -50,6 +50,40 @@ pub(crate) fn on_both(test: impl Fn(Sdk)) {
     }
 }
 
+/// Removes the sockets of test processes that were killed: their names hold the process id.
+fn remove_leftovers() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        for entry in fs::read_dir("/tmp").into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Some(owner) = name.strip_suffix(".ipc").and_then(owner_of) else { continue };
+            if !is_alive(owner) {
+                // Another test process may have been faster.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    });
+}
+
+/// The test process that made a name like `plugin_tw<process>x<n>`.
+fn owner_of(name: &str) -> Option<u32> {
+    let name = name.strip_prefix("plugin_").or_else(|| name.strip_prefix("func_")).unwrap_or(name);
+    let name = name.strip_prefix('z').unwrap_or(name).strip_prefix("tw")?;
+    let (process, rest) = name.split_once('x')?;
+    rest.starts_with(|c: char| c.is_ascii_digit()).then(|| process.parse().ok())?
+}
+
+#[test]
+fn sockets_of_killed_test_processes_are_told_from_all_others() {
+    assert_eq!(owner_of("plugin_tw12x3"), Some(12));
+    assert_eq!(owner_of("func_tw12x3_echo"), Some(12));
+    assert_eq!(owner_of("tw12x3r_demo_0"), Some(12));
+    assert_eq!(owner_of("plugin_ztw12x3"), Some(12));
+    for name in ["plugin_vibration", "func_twice", "plugin_tw12", "plugin_twax1", "tw1xy_0"] {
+        assert_eq!(owner_of(name), None, "{name}");
+    }
+}
+
 /// A host in a folder of its own.
 pub(crate) struct Bench {
     pub(crate) host: Arc<PluginHost>,
@@ -63,6 +97,7 @@ impl Bench {
     }
 
     pub(crate) fn with(sdk: &Sdk, change: impl FnOnce(&mut HostConfig)) -> Self {
+        remove_leftovers();
         let home = tempfile::tempdir().unwrap();
         let registry = Arc::new(Registry::new(&[], &[]));
         let host = PluginHost::new(Self::config(sdk, home.path(), change), Arc::clone(&registry));
