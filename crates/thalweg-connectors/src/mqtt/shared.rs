@@ -25,6 +25,8 @@ pub(super) struct Shared {
     /// Replaced whole on each change, so that the task reads it without holding a lock while it delivers.
     routes: Mutex<Arc<Vec<Route>>>,
     pub(super) phase: watch::Sender<Phase>,
+    /// Whether an attempt to connect has ended, well or not.
+    tried: watch::Sender<bool>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
@@ -111,7 +113,8 @@ impl Shared {
     /// A connection that has not begun.
     pub(super) fn new(options: Options, clock: Arc<dyn Clock>, remote: Remote) -> Self {
         let phase = watch::Sender::new(Phase::New);
-        Self { options, clock, remote, state: Mutex::default(), routes: Mutex::default(), phase }
+        let tried = watch::Sender::new(false);
+        Self { options, clock, remote, state: Mutex::default(), routes: Mutex::default(), phase, tried }
     }
 
     /// The state now.
@@ -151,12 +154,21 @@ impl Shared {
         self.advance(Phase::Closing);
     }
 
+    /// Waits until the first attempt to connect has ended, so that what a rule sends right after its start, as a window
+    /// that was due while the engine was down, is not refused by a connection that is about to stand.
+    pub(super) async fn first_attempt(&self) {
+        let mut tried = self.tried.subscribe();
+        let ended = tried.wait_for(|tried| *tried);
+        let _in_time = tokio::time::timeout(OPERATION_LIMIT, ended).await;
+    }
+
     /// Sets the status and tells everybody who uses the connection.
     fn report(&self, status: &ConnectionStatus) {
         let mut state = self.lock();
         state.status = status.clone();
         let sinks: Vec<_> = state.sinks.iter().map(|(_, port)| Arc::clone(port)).collect();
         drop(state);
+        self.tried.send_replace(true);
         sinks.iter().for_each(|port| port.status(status.clone()));
         for receiver in self.routes().iter().flat_map(|route| &route.receivers) {
             receiver.inbox.port().status(status.clone());

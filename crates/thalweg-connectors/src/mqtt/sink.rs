@@ -89,6 +89,7 @@ impl Sink for MqttSink {
     async fn open(&mut self, port: Arc<dyn SinkPort>) -> Result<(), IoError> {
         self.client.shared.watch(self.id, port);
         self.client.start();
+        self.client.shared.first_attempt().await;
         Ok(())
     }
 
