@@ -11,4 +11,5 @@ pub mod in_process;
 pub mod mqtt;
 pub mod plugins;
 pub mod processes;
+pub mod rest;
 pub mod wait;

@@ -4,4 +4,5 @@ mod corpus;
 mod crash;
 mod demo;
 mod pipeline;
+mod rest;
 mod tidy;

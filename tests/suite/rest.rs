@@ -1,0 +1,91 @@
+//! The management interface against `tests/rest/*.rest`: what `docs/compat/rest-api.md` says, and every kind of bad input.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use thalweg_server::{ServeOptions, start};
+use thalweg_tests::http::Api;
+use thalweg_tests::processes::python;
+use thalweg_tests::rest::play;
+
+/// Plays one file against an instance of its own.
+fn check(name: &str, prepare: impl Fn(&Path)) {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    prepare(folder.path());
+    let environment = [("KUIPER__BASIC__RESTIP", "127.0.0.1"), ("KUIPER__PORTABLE__INITTIMEOUT", "5000")];
+    let options = ServeOptions {
+        home: folder.path().join("home"),
+        port: Some(0),
+        data_port: Some(0),
+        environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        ..ServeOptions::default()
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("the system gives threads");
+    let server = runtime.block_on(start(options)).expect("it starts");
+    let file: PathBuf = [env!("CARGO_MANIFEST_DIR"), "rest", name].iter().collect();
+    let wrong = play(&file, &folder.path().to_string_lossy(), &Api::new(server.port()));
+    runtime.block_on(server.stop());
+    let wrong = wrong.expect("the file is readable and every call is answered");
+    assert!(wrong.is_empty(), "{} wrong answers:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn the_instance_answers_as_documented() {
+    check("system.rest", |_| {});
+}
+
+#[test]
+fn streams_and_tables_answer_as_documented() {
+    check("streams.rest", |_| {});
+}
+
+#[test]
+fn rules_answer_as_documented() {
+    check("rules.rest", |_| {});
+}
+
+/// A manifest of plugin `p` with these members over the right ones.
+fn manifest(changes: &serde_json::Value) -> String {
+    let mut manifest = json!({
+        "name": "p", "version": "1", "language": "python", "executable": "p.py", "functions": ["p_f"]
+    });
+    for (key, value) in changes.as_object().into_iter().flatten() {
+        manifest[key] = value.clone();
+    }
+    manifest.to_string()
+}
+
+fn bad_zips(folder: &Path) {
+    let right = manifest(&json!({}));
+    let pack = |name: &str, files: &[(&str, &str)]| {
+        thalweg_plugin::pack(files, &folder.join(name)).expect("the zip can be written");
+    };
+    pack("traversal.zip", &[("p.json", &right), ("p.py", ""), ("../../../evil.py", "print()")]);
+    pack("absolute.zip", &[("p.json", &right), ("p.py", ""), ("/tmp/thalweg-evil.py", "print()")]);
+    pack("no-manifest.zip", &[("p.py", ""), ("README.md", "")]);
+    pack("no-executable.zip", &[("p.json", &right)]);
+    pack("broken-manifest.zip", &[("p.json", "{\"name\":"), ("p.py", "")]);
+    for (name, changes) in [
+        ("wrong-language.zip", json!({"language": "rust"})),
+        ("wrong-name.zip", json!({"name": "q"})),
+        ("no-language.zip", json!({"language": ""})),
+        ("nothing-in-it.zip", json!({"functions": []})),
+        ("outside.zip", json!({"executable": "../p.py"})),
+    ] {
+        pack(name, &[("p.json", &manifest(&changes)), ("p.py", "")]);
+    }
+    pack("wrong-python.zip", &[("p.json", &right), ("p.py", "def f(:\n")]);
+    pack("exits.zip", &[("p.json", &right), ("p.py", "import sys\nsys.exit('no licence')\n")]);
+    std::fs::write(folder.join("no-zip.zip"), "this is no zip").expect("the folder is ours");
+}
+
+#[test]
+fn plugins_answer_as_documented_and_bad_zips_leave_nothing() {
+    if python().is_none() {
+        return;
+    }
+    let before = Path::new("/tmp/thalweg-evil.py").exists();
+    check("plugins.rest", bad_zips);
+    assert_eq!(Path::new("/tmp/thalweg-evil.py").exists(), before);
+}
