@@ -31,7 +31,7 @@ pub fn plan(
     options: &PlanOptions,
     world: &dyn Resolver,
 ) -> Result<Plan, Vec<Diagnostic>> {
-    let plan = bind::bind(query, options, world)?;
+    let plan = bind::query::plan(query, options, world)?;
     let plan = optimize::optimize(plan, &options.disabled_passes);
     Ok(fingerprint::stamp(naming::name(plan)))
 }

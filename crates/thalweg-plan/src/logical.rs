@@ -11,7 +11,8 @@
 //! | Aggregate | the input's (each group's first row, Q-7), then one per call |
 //! | Join | the sides' in the order in which they are joined: FROM's, then one for each step (the unmatched side missing, J-7) |
 //! | LookupJoin | the input's, then the lookup projection's |
-//! | Union | as its inputs, which are projected alike |
+//! | Union | the inputs' columns by name; a batch has those of the input that it came from |
+//! | SubQuery | its projection's slots |
 //! | Project | its columns |
 //! | ProjectSet | its input's, with the set column taken apart |
 //!
@@ -126,6 +127,20 @@ pub enum Kind {
     },
     /// UNION ALL, by column name.
     Union,
+    /// Makes events of the results below: each row is one, without metadata.
+    SubQuery(SubQuery),
+}
+
+/// A sub-query in FROM, or a name of WITH, seen as a stream without schema. Its rows have their own time, or their
+/// window's end.
+#[derive(Debug, Clone)]
+pub struct SubQuery {
+    /// The name under which the statement knows it.
+    pub alias: Arc<str>,
+    /// What is read of its results, by column name.
+    pub projection: Projection,
+    /// Watermarks move back by so many milliseconds: the length of the window below.
+    pub back: i64,
 }
 
 /// Reads a stream or table.

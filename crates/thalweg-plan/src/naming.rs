@@ -21,6 +21,19 @@ fn name_twins(root: &mut Node) {
     let mut n_scans = BTreeMap::new();
     count_scans(root, &mut n_scans);
     name_twin(root, &n_scans);
+    number_twins(root, &mut BTreeMap::new());
+}
+
+/// Those that have one alias too (in different SELECTs) are numbered: `demo`, `demo_2`.
+fn number_twins(node: &mut Node, seen: &mut BTreeMap<Arc<str>, usize>) {
+    if matches!(node.kind, Kind::Scan(_)) {
+        let n_seen = seen.entry(Arc::clone(&node.name)).or_default();
+        *n_seen += 1;
+        if *n_seen > 1 {
+            node.name = Arc::from(format!("{}_{n_seen}", node.name));
+        }
+    }
+    node.inputs.iter_mut().for_each(|input| number_twins(input, seen));
 }
 
 fn count_scans(node: &Node, n_scans: &mut BTreeMap<Arc<str>, usize>) {
@@ -81,6 +94,6 @@ pub(crate) fn suffix(kind: &Kind) -> Option<&'static str> {
         Kind::Sort(_) => Some("order"),
         Kind::Project(_) => Some("project"),
         Kind::ProjectSet { .. } => Some("projectset"),
-        Kind::Scan(_) | Kind::Compute(_) | Kind::Limit(_) | Kind::Union => None,
+        Kind::Scan(_) | Kind::Compute(_) | Kind::Limit(_) | Kind::Union | Kind::SubQuery(_) => None,
     }
 }

@@ -45,3 +45,24 @@ fn equal_plans_have_equal_fingerprints_and_others_do_not() {
     assert_ne!(window, of("SELECT a FROM demo GROUP BY TUMBLINGWINDOW(ss, 11)"));
     assert_ne!(of("SELECT lag(a, 1) AS l FROM demo"), of("SELECT lag(a, 2) AS l FROM demo"));
 }
+
+#[test]
+fn sub_queries_and_unions_are_shown_by_what_is_in_them_and_count_in_fingerprints() {
+    let sql = "SELECT b FROM (SELECT a AS b FROM demo UNION ALL SELECT c AS b FROM demo) AS u";
+    let found = explain::explain(&planned(sql));
+    let ops: Vec<&str> = found.lines().map(|line| line.trim_start().split('"').nth(3).unwrap()).collect();
+    assert_eq!(
+        ops,
+        ["ProjectPlan_0", "ProjectPlan_1", "DataSourcePlan_2", "ProjectPlan_1", "DataSourcePlan_2"]
+    );
+    let with = "WITH u AS (SELECT a AS b FROM demo UNION ALL SELECT c AS b FROM demo) SELECT b FROM u";
+    assert_eq!(planned(sql).fingerprint, planned(with).fingerprint, "WITH is another way to write it");
+    assert_ne!(planned(sql).fingerprint, planned(&sql.replace("c AS b", "d AS b")).fingerprint, "R7.6");
+}
+
+#[test]
+fn a_stream_that_is_read_in_two_parts_has_two_names() {
+    let plan = planned("SELECT a FROM demo UNION ALL SELECT b FROM demo");
+    let names: Vec<&str> = plan.root.inputs.iter().map(|input| &*input.inputs[0].name).collect();
+    assert_eq!(names, ["demo", "demo_2"]);
+}

@@ -11,13 +11,13 @@ use thalweg_expr::Expr;
 use super::alias::Stage;
 use super::call::AggregateSite;
 use super::join::{BoundJoin, BoundLookup};
-use super::scope::Role;
+use super::scope::{Role, Source};
 use super::select::Output;
 use super::window::BoundWindow;
 use super::{Binder, Clause, Place};
 use crate::logical::{
-    AggregateCall, AnalyticCall, JoinStep, Kind, Lookup, Node, OutputColumn, Plan, Scan, SortKey, Window,
-    WindowKind,
+    AggregateCall, AnalyticCall, JoinStep, Kind, Lookup, Node, OutputColumn, Plan, Scan, SortKey, SubQuery,
+    Window, WindowKind,
 };
 use crate::{rewrite, validate};
 
@@ -81,6 +81,10 @@ impl<'q> Binder<'q, '_> {
     fn open_event_time(&mut self, source: usize) {
         let (stream, span) = (Arc::clone(&self.sources[source].stream), self.sources[source].span);
         if self.sources[source].role == Role::Lookup {
+            return;
+        }
+        if self.sources[source].query.is_some() {
+            // The streams below have their times; results have theirs.
             return;
         }
         match validate::event_time(&stream) {
@@ -253,6 +257,9 @@ impl Builder<'_, '_, '_> {
 
     fn scan(&self, index: usize) -> Branch {
         let source = &self.binder.sources[index];
+        if let Some(query) = &source.query {
+            return sub_query(source, query.clone());
+        }
         let event_time = self.binder.options.event_time.then(|| self.event_time(index)).flatten();
         let scan = Scan {
             stream: Arc::clone(&source.stream),
@@ -276,7 +283,7 @@ impl Builder<'_, '_, '_> {
     /// A stream with everything that sees its single events.
     fn events(&self, source: usize, filters: &[(usize, Expr)]) -> Branch {
         let mut branch = self.scan(source);
-        if self.binder.options.event_time {
+        if self.binder.options.event_time && self.binder.sources[source].query.is_none() {
             let late_tolerance = self.binder.options.late_tolerance;
             branch = self.on_top(branch, Kind::Watermark { late_tolerance }, &[]);
         }
@@ -480,4 +487,30 @@ impl Builder<'_, '_, '_> {
 /// A node that has no name yet.
 fn node(kind: Kind, inputs: Vec<Node>, schema: Arc<Schema>) -> Node {
     Node { name: Arc::from(""), kind, inputs, schema }
+}
+
+/// The results of a query as events.
+fn sub_query(source: &Source, query: Node) -> Branch {
+    let schema = Arc::new(source.projection.schema());
+    let kind = Kind::SubQuery(SubQuery {
+        alias: Arc::clone(&source.alias),
+        projection: source.projection.clone(),
+        back: window_length(&query),
+    });
+    Branch { node: node(kind, vec![query], schema), layout: source.slots.clone() }
+}
+
+/// The length of the longest window in a query, whose own sub-queries have moved watermarks back already.
+fn window_length(node: &Node) -> i64 {
+    let below = || node.inputs.iter().map(window_length).max().unwrap_or_default();
+    match &node.kind {
+        Kind::SubQuery(_) => 0,
+        Kind::Window(window) => match window.kind {
+            WindowKind::Tumbling { length, .. } | WindowKind::Hopping { length, .. } => length,
+            WindowKind::Sliding { length, delay, .. } => length.saturating_add(delay),
+            WindowKind::Session { max_duration, .. } => max_duration,
+            WindowKind::Count { .. } | WindowKind::State { .. } => 0,
+        },
+        _ => below(),
+    }
 }

@@ -69,8 +69,8 @@ impl<'q> Binder<'q, '_> {
 
     /// The number of a call: the same wherever an alias brings it.
     pub(super) fn call_id(&mut self, call: &ast::Call) -> u32 {
-        let next = self.call_ids.len() as u32;
-        *self.call_ids.entry(site(call)).or_insert(next)
+        let scope = &self.scope;
+        *self.call_ids.entry(site(call)).or_insert_with(|| scope.next_call_id())
     }
 
     fn scalar(&mut self, function: FunctionRef, call: &'q ast::Call, place: Place<'q>) -> Option<Expr> {

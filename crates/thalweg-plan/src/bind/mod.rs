@@ -11,6 +11,7 @@ mod expr;
 mod function;
 mod join;
 mod planned;
+pub(crate) mod query;
 mod scope;
 mod select;
 mod window;
@@ -24,32 +25,17 @@ use thalweg_sql::ast;
 
 use self::alias::{Alias, Computed};
 use self::call::{AggregateSite, AnalyticSite, RowNumberSite};
+use self::query::Scope;
 use self::scope::{Role, Source};
 use crate::logical::{AnalyticCall, Plan, PlanOptions, Resolver};
-
-/// Plans a query without optimizing it. Node names are still missing.
-pub(crate) fn bind(
-    query: &ast::Query,
-    options: &PlanOptions,
-    world: &dyn Resolver,
-) -> Result<Plan, Vec<Diagnostic>> {
-    let unsupported = |what: &str| Err(vec![Diagnostic::plain(format!("{what} is not supported yet"))]);
-    if !query.with.is_empty() {
-        return unsupported("WITH");
-    }
-    match query.selects.as_slice() {
-        [select] => bind_select(select, options, world),
-        [] => Err(vec![Diagnostic::plain("the statement has no SELECT")]),
-        _ => unsupported("UNION ALL"),
-    }
-}
 
 fn bind_select(
     select: &ast::Select,
     options: &PlanOptions,
     world: &dyn Resolver,
+    scope: &Scope,
 ) -> Result<Plan, Vec<Diagnostic>> {
-    let mut binder = Binder::new(select, options, world);
+    let mut binder = Binder::new(select, options, world, scope.clone());
     let plan = binder.select();
     match plan {
         Some(plan) if binder.errors.is_empty() => Ok(plan),
@@ -96,6 +82,8 @@ impl Place<'_> {
 /// What the SELECT needs, collected while it is bound.
 struct Binder<'q, 'w> {
     world: &'w dyn Resolver,
+    /// The names of WITH that may stand in FROM, and what all parts of the statement share.
+    scope: Scope,
     options: &'w PlanOptions,
     select: &'q ast::Select,
     sources: Vec<Source>,
@@ -140,9 +128,10 @@ const MAX_NODES: u32 = 200_000;
 const MAX_ERRORS: usize = 20;
 
 impl<'q, 'w> Binder<'q, 'w> {
-    fn new(select: &'q ast::Select, options: &'w PlanOptions, world: &'w dyn Resolver) -> Self {
+    fn new(select: &'q ast::Select, options: &'w PlanOptions, world: &'w dyn Resolver, scope: Scope) -> Self {
         Self {
             world,
+            scope,
             options,
             select,
             sources: Vec::new(),

@@ -10,7 +10,8 @@ use thalweg_expr::expr::Step;
 use thalweg_sql::ast;
 
 use super::Binder;
-use crate::logical::StreamDef;
+use super::query;
+use crate::logical::{Node, Plan, StreamDef};
 
 /// How a source takes part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub(super) struct Source {
     pub stream: Arc<StreamDef>,
     pub role: Role,
     pub projection: Projection,
+    /// What a sub-query or a WITH name is made of.
+    pub query: Option<Node>,
     /// The binder's slot of each projection slot.
     pub slots: Vec<Slot>,
     pub span: Span,
@@ -53,7 +56,7 @@ impl Source {
             strict_json: stream.strict_json,
             declared,
         };
-        Self { alias, stream, role, projection, slots: Vec::new(), span }
+        Self { alias, stream, role, projection, query: None, slots: Vec::new(), span }
     }
 
     /// Whether the source may have the column: `None` when it has no schema and may have any.
@@ -75,9 +78,22 @@ impl<'q> Binder<'q, '_> {
             ast::FromSource::Named(name) => name,
             ast::FromSource::Query(query) => {
                 let span = query.selects.first().map_or(Span::default(), |select| select.span);
-                return self.fail(Diagnostic::plain("a sub-query in FROM is not supported yet").at(span));
+                let Some(alias) = &from.alias else {
+                    return self.fail(Diagnostic::plain("a sub-query needs an alias").at(span));
+                };
+                let plan = match query::bind(query, &query::inner(self.options), self.world, &self.scope) {
+                    Ok(plan) => plan,
+                    Err(mistakes) => {
+                        mistakes.into_iter().for_each(|mistake| self.note(mistake));
+                        return None;
+                    }
+                };
+                return self.add_query(alias, plan);
             }
         };
+        if let Some(plan) = self.scope.plan(&name.text) {
+            return self.add_query(from.alias.as_ref().unwrap_or(name), plan);
+        }
         let Some(stream) = self.world.stream(&name.text) else {
             let names = self.world.stream_names();
             let mut mistake = Diagnostic::plain(format!(
@@ -90,11 +106,24 @@ impl<'q> Binder<'q, '_> {
             return self.fail(mistake.at(name.span));
         };
         let alias = from.alias.as_ref().unwrap_or(name);
+        self.open(alias, stream, name.span)
+    }
+
+    /// Adds a planned query as a stream without schema.
+    fn add_query(&mut self, alias: &ast::Name, plan: Plan) -> Option<usize> {
+        self.hosts.extend(plan.hosts);
+        self.warnings.extend(plan.warnings);
+        let source = self.open(alias, Arc::new(query::stream(&alias.text)), alias.span)?;
+        self.sources[source].query = Some(plan.root);
+        Some(source)
+    }
+
+    fn open(&mut self, alias: &ast::Name, stream: Arc<StreamDef>, span: Span) -> Option<usize> {
         if self.sources.iter().any(|source| source.alias == alias.text) {
             let mistake = Diagnostic::plain(format!("source {} occurs twice", alias.text)).at(alias.span);
             return self.fail(mistake.help("give one of them another name with AS"));
         }
-        let source = Source::new(Arc::clone(&alias.text), stream, self.options.ignore_case, name.span);
+        let source = Source::new(Arc::clone(&alias.text), stream, self.options.ignore_case, span);
         self.sources.push(source);
         Some(self.sources.len() - 1)
     }

@@ -20,7 +20,7 @@ fn tree_node(node: &Node, depth: usize, text: &mut String) {
 }
 
 /// Upstream's explain text: `{"op":"ProjectPlan_0","info":"…"}`, children below, indented by 2d-1 tabs. Nodes that
-/// upstream does not have (Compute, Limit, Union) are not shown; a join with tables shows its JoinAlignPlan.
+/// upstream does not have (Compute, Limit, Union, SubQuery) are not shown; a join with tables shows its JoinAlignPlan.
 pub fn explain(plan: &Plan) -> String {
     let mut lines = Vec::new();
     explain_node(&plan.root, 0, 0, &mut lines);
@@ -65,6 +65,6 @@ fn upstream_name(kind: &Kind) -> Option<&'static str> {
         Kind::Sort(_) => "OrderPlan",
         Kind::Project(_) => "ProjectPlan",
         Kind::ProjectSet { .. } => "ProjectSetPlan",
-        Kind::Compute(_) | Kind::Limit(_) | Kind::Union => return None,
+        Kind::Compute(_) | Kind::Limit(_) | Kind::Union | Kind::SubQuery(_) => return None,
     })
 }

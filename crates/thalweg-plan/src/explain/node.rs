@@ -28,6 +28,7 @@ pub(super) fn line(node: &Node) -> String {
         Kind::Project(_) => "Project",
         Kind::ProjectSet { .. } => "ProjectSet",
         Kind::Union => "Union",
+        Kind::SubQuery(_) => "SubQuery",
     };
     let info = match &node.kind {
         Kind::Scan(scan) => self::scan(scan),
@@ -86,6 +87,12 @@ pub(super) fn info(node: &Node) -> String {
             format!("{} of field {}{limit}", function.name(), set.0)
         }
         Kind::Union => String::new(),
+        Kind::SubQuery(query) => {
+            let columns: Vec<String> =
+                query.projection.slots.iter().map(|wanted| want(&wanted.want)).collect();
+            let back = if query.back > 0 { format!(" back {}", query.back) } else { String::new() };
+            format!("AS {} [{}]{back}", query.alias, columns.join(", "))
+        }
     }
 }
 

@@ -8,7 +8,8 @@ use crate::logical::{AggregateCall, Kind, OutputColumn, SortKey, Window, WindowK
 /// slots than the rest, are for [`join_right_sides`].
 pub(super) fn visit(kind: &mut Kind, visit: &mut dyn FnMut(&mut Expr)) {
     match kind {
-        Kind::Scan(_) | Kind::Watermark { .. } | Kind::Limit(_) | Kind::ProjectSet { .. } | Kind::Union => {}
+        Kind::Scan(_) | Kind::Watermark { .. } | Kind::Limit(_) | Kind::ProjectSet { .. } => {}
+        Kind::Union | Kind::SubQuery(_) => {}
         Kind::Analytic(calls) => {
             for call in calls {
                 call.args

@@ -34,7 +34,7 @@ fn prune(node: Node, needed: &BTreeSet<Slot>) -> (Node, Moves) {
             prune_scan(node, scan, needed)
         }
         Kind::Project(_) => prune_project(node),
-        Kind::ProjectSet { .. } | Kind::Union => keep_output(node),
+        Kind::ProjectSet { .. } | Kind::Union | Kind::SubQuery(_) => keep_output(node),
         _ => prune_through(node, needed),
     }
 }
@@ -93,7 +93,7 @@ fn prune_project(mut node: Node) -> (Node, Moves) {
     keep(node)
 }
 
-/// Inputs that stand for the whole output (ProjectSet, Union) keep all columns.
+/// Inputs that stand for the whole output (ProjectSet, Union, SubQuery) keep all columns.
 fn keep_output(mut node: Node) -> (Node, Moves) {
     let prune_whole = |input: Node| {
         let all = every_slot(&input);

@@ -30,6 +30,7 @@ mod reshape;
 mod row_number;
 mod signals;
 mod sort;
+mod sub_query;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -73,6 +74,7 @@ pub fn build(node: &Node, _rule: &RuleInfo) -> Box<dyn Operator> {
             let reason = format!("run Join error: lookup table {} is not connected", lookup.alias);
             Box::new(refuse::Refuse::new(&reason, schema))
         }
+        Kind::SubQuery(query) => Box::new(sub_query::SubQuery::new(query, schema)),
         Kind::Union => Box::new(union::Union::new(node.inputs.len())),
     }
 }

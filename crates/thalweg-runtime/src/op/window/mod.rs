@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use thalweg_core::state::{StateError, StateReader, StateWriter};
 use thalweg_core::{Batch, Schema, Selection, Timestamp, WindowRange};
-use thalweg_plan::Node;
 use thalweg_plan::logical::{Window as Plan, WindowKind};
+use thalweg_plan::{Kind, Node};
 
 use crate::op::faults;
 use crate::op::reorder::Reorder;
@@ -135,7 +135,7 @@ pub(crate) struct Window {
     held: Held,
     schemas: Vec<Arc<Schema>>,
     merge: Merge,
-    /// Event time over several inputs: rows wait here until the common watermark has passed them.
+    /// Event time over several inputs, or a UNION ALL: rows wait here until the common watermark has passed them.
     reorder: Option<Reorder>,
     rows: Vec<u32>,
 }
@@ -148,7 +148,8 @@ impl Window {
             event_time: plan.event_time,
             latest: Timestamp(i64::MIN),
         };
-        let reorder = (plan.event_time && schemas.len() > 1).then(|| Reorder::new(schemas.iter()));
+        let is_out_of_order = schemas.len() > 1 || node.inputs.iter().any(has_union);
+        let reorder = (plan.event_time && is_out_of_order).then(|| Reorder::new(schemas.iter()));
         let merge = Merge::new(schemas.len());
         Self { assigner: assigner(plan, &schemas), held, schemas, merge, reorder, rows: Vec::new() }
     }
@@ -164,6 +165,15 @@ impl Window {
         }
         assigner.advance(mark, held, out, cx);
         out.signal(Signal::Watermark(mark));
+    }
+}
+
+/// Whether rows come from a UNION ALL, whose parts are each in order but not together.
+fn has_union(node: &Node) -> bool {
+    match node.kind {
+        Kind::Union => true,
+        Kind::Window(_) => false,
+        _ => node.inputs.iter().any(has_union),
     }
 }
 

@@ -1,0 +1,120 @@
+//! What surrounds SELECTs: WITH, UNION ALL, sub-queries (beyond upstream, `decisions.md`).
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use thalweg_core::{Diagnostic, Schema};
+use thalweg_sql::ast;
+
+use super::bind_select;
+use crate::logical::{Kind, Node, Plan, PlanOptions, Resolver, StreamDef};
+
+/// What a query sees of the statement around it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Scope {
+    /// The names of WITH, later ones last. Each is planned once; who reads it gets a copy.
+    names: Vec<(Arc<str>, Rc<Plan>)>,
+    /// Calls are numbered through the whole statement.
+    n_calls: Rc<Cell<u32>>,
+}
+
+impl Scope {
+    /// The plan of a WITH name.
+    pub(super) fn plan(&self, name: &str) -> Option<Plan> {
+        let (_, plan) = self.names.iter().rfind(|(known, _)| &**known == name)?;
+        Some(Plan::clone(plan))
+    }
+
+    /// The number of one more call.
+    pub(super) fn next_call_id(&self) -> u32 {
+        let next = self.n_calls.get();
+        self.n_calls.set(next.saturating_add(1));
+        next
+    }
+}
+
+/// Plans a statement without optimizing it. Node names are still missing.
+pub(crate) fn plan(
+    query: &ast::Query,
+    options: &PlanOptions,
+    world: &dyn Resolver,
+) -> Result<Plan, Vec<Diagnostic>> {
+    bind(query, options, world, &Scope::default())
+}
+
+/// Plans a query that sees the names of a scope.
+pub(super) fn bind(
+    query: &ast::Query,
+    options: &PlanOptions,
+    world: &dyn Resolver,
+    outer: &Scope,
+) -> Result<Plan, Vec<Diagnostic>> {
+    let mut scope = outer.clone();
+    let n_outer = scope.names.len();
+    for (name, part) in &query.with {
+        if scope.names[n_outer..].iter().any(|(known, _)| *known == name.text) {
+            let message = format!("{} occurs twice in WITH", name.text);
+            return Err(vec![Diagnostic::plain(message).at(name.span)]);
+        }
+        let plan = bind(part, &inner(options), world, &scope)?;
+        scope.names.push((Arc::clone(&name.text), Rc::new(plan)));
+    }
+    let mut plans = Vec::new();
+    for select in &query.selects {
+        plans.push(bind_select(select, options, world, &scope)?);
+    }
+    match plans.len() {
+        0 => Err(vec![Diagnostic::plain("the statement has no SELECT")]),
+        1 => Ok(plans.remove(0)),
+        _ => Ok(union(plans)),
+    }
+}
+
+/// The options of a query whose results are events: those that are about sinks do not hold.
+pub(super) fn inner(options: &PlanOptions) -> PlanOptions {
+    PlanOptions { send_meta: false, send_nil: false, ..options.clone() }
+}
+
+/// The inputs' columns, by name.
+fn union(plans: Vec<Plan>) -> Plan {
+    let mut names: Vec<Arc<str>> = Vec::new();
+    for field in plans.iter().flat_map(|plan| &plan.root.schema.fields) {
+        if !names.contains(&field.name) {
+            names.push(Arc::clone(&field.name));
+        }
+    }
+    let schema = Arc::new(Schema::computed(names.iter().map(|name| &**name)));
+    let is_collection = plans.iter().any(|plan| plan.is_collection);
+    let mut hosts: Vec<Arc<str>> = plans.iter().flat_map(|plan| plan.hosts.iter().cloned()).collect();
+    hosts.sort();
+    hosts.dedup();
+    let warnings = plans.iter().flat_map(|plan| plan.warnings.iter().cloned()).collect();
+    let inputs = plans.into_iter().map(|plan| plan.root).collect();
+    let root = Node { name: Arc::from(""), kind: Kind::Union, inputs, schema };
+    Plan { root, fingerprint: 0, is_collection, hosts, warnings }
+}
+
+/// A query as a stream without schema.
+pub(super) fn stream(name: &Arc<str>) -> StreamDef {
+    StreamDef {
+        name: Arc::clone(name),
+        kind: ast::SourceKind::Stream,
+        columns: None,
+        source_type: Arc::from(""),
+        datasource: Arc::from(""),
+        format: Arc::from(""),
+        shared: false,
+        strict: false,
+        timestamp: None,
+        timestamp_format: None,
+        is_lookup: false,
+        retain: 0,
+        temp: false,
+        version: Arc::from(""),
+        options: Vec::new(),
+        whole_numbers: false,
+        strict_json: false,
+        has_decoder: false,
+    }
+}
