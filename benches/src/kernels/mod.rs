@@ -1,5 +1,6 @@
 //! Kernels of the data plane, each beside the plain way of doing the same.
 
+mod aggregate;
 mod decode;
 mod filter;
 
@@ -9,4 +10,5 @@ use crate::report::Report;
 pub(crate) fn run(report: &Report) {
     decode::run(report);
     filter::run(report);
+    aggregate::run(report);
 }

@@ -34,6 +34,22 @@ pub enum DataType {
     Struct(Vec<(Arc<str>, DataType)>),
 }
 
+impl DataType {
+    /// The type's name in lower case, without its parts.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::BigInt => "bigint",
+            Self::Float => "float",
+            Self::String => "string",
+            Self::Bytea => "bytea",
+            Self::DateTime => "datetime",
+            Self::Boolean => "boolean",
+            Self::Array(_) => "array",
+            Self::Struct(_) => "struct",
+        }
+    }
+}
+
 /// One column of a [`Schema`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Field {

@@ -230,20 +230,7 @@ fn describe_type(data_type: &DataType) -> Document {
                 .with("Type", "struct")
                 .with("Fields", Document::List(members.iter().map(member).collect()))
         }
-        simple => Document::Plain(Json::from(type_word(simple))),
-    }
-}
-
-fn type_word(data_type: &DataType) -> &'static str {
-    match data_type {
-        DataType::BigInt => "bigint",
-        DataType::Float => "float",
-        DataType::String => "string",
-        DataType::Bytea => "bytea",
-        DataType::DateTime => "datetime",
-        DataType::Boolean => "boolean",
-        DataType::Array(_) => "array",
-        DataType::Struct(_) => "struct",
+        simple => Document::Plain(Json::from(simple.name())),
     }
 }
 
@@ -274,7 +261,7 @@ pub(crate) fn schema(entry: &StreamEntry) -> Json {
 
 fn schema_of(data_type: &DataType) -> Map<String, Json> {
     let mut field =
-        Map::from_iter([("index".to_owned(), json!(0)), ("type".to_owned(), json!(type_word(data_type)))]);
+        Map::from_iter([("index".to_owned(), json!(0)), ("type".to_owned(), json!(data_type.name()))]);
     match data_type {
         DataType::Array(element) => {
             field.insert("items".to_owned(), Json::Object(schema_of(element)));
@@ -338,6 +325,6 @@ fn type_text(data_type: &DataType) -> String {
                 members.iter().map(|(name, inner)| format!("{name} {}", type_text(inner))).collect();
             format!("struct({})", members.join(", "))
         }
-        simple => type_word(simple).to_owned(),
+        simple => simple.name().to_owned(),
     }
 }

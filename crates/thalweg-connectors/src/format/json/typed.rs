@@ -133,20 +133,7 @@ fn wrong(name: &str, token: Token, data_type: &DataType) -> FormatError {
         Token::OpenArray => "array",
         Token::OpenObject => "object",
     };
-    FormatError::new(format!("{name} has wrong type:{found}, expect:{}", type_name(data_type)))
-}
-
-fn type_name(data_type: &DataType) -> &'static str {
-    match data_type {
-        DataType::BigInt => "bigint",
-        DataType::Float => "float",
-        DataType::String => "string",
-        DataType::Bytea => "bytea",
-        DataType::DateTime => "datetime",
-        DataType::Boolean => "boolean",
-        DataType::Array(_) => "array",
-        DataType::Struct(_) => "struct",
-    }
+    FormatError::new(format!("{name} has wrong type:{found}, expect:{}", data_type.name()))
 }
 
 /// T-8, T-9: the current row's cell of a strictly checked column.
