@@ -41,10 +41,11 @@ fn demo(more: &[&str], path: Option<&Path>, interrupt_at: Option<&str>) -> Optio
         signal("INT", process.id());
     }
     let status = wait::within(Duration::from_secs(60), || process.try_wait().ok().flatten());
-    let Some(status) = status else {
+    if status.is_none() {
         let _ = process.kill();
-        panic!("the demo does not end: {}", text());
-    };
+    }
+    assert!(status.is_some(), "the demo does not end: {}", text());
+    let status = status?;
     assert_eq!(marked(&mark), Vec::<String>::new(), "processes are left");
     assert!(!Path::new("/tmp/plugin_vibration.ipc").exists(), "a socket is left");
     let left: Vec<_> = fs::read_dir(&temporary).expect("it is there").collect();
