@@ -71,7 +71,6 @@ fn batch(rows: usize) -> Batch {
 pub(crate) fn run(report: &Report) {
     for &size in SIZES {
         let (batch, condition, fahrenheit) = (batch(size), condition(), fahrenheit());
-        let metrics = NodeMetrics::default();
         let rows: Vec<HashMap<String, f64>> = (0..size).map(row_map).collect();
         let plain = || rows.iter().filter_map(by_row).map(|value| value as u64).sum::<u64>();
         let metrics = NodeMetrics::default();

@@ -1,9 +1,10 @@
 //! All rules of an engine: what REST asks of them. States are the business of the control task.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use dashmap::DashMap;
 use serde_json::Value as Json;
 use thalweg_core::{Clock, ErrorCode, Props};
 use tokio::sync::OwnedMutexGuard;
@@ -32,7 +33,7 @@ pub struct Rules {
     /// The instance's `rule:` section.
     defaults: Props,
     control: Control,
-    entries: RwLock<BTreeMap<Arc<str>, Arc<RuleEntry>>>,
+    entries: DashMap<Arc<str>, Arc<RuleEntry>>,
     /// Stored rules whose document cannot be read.
     broken: Mutex<BTreeSet<String>>,
     /// One turn a rule, so that changes of one rule come one after the other.
@@ -67,7 +68,7 @@ impl Rules {
             clock,
             defaults,
             control,
-            entries: RwLock::default(),
+            entries: DashMap::new(),
             broken: Mutex::default(),
             turns: Mutex::default(),
         }
@@ -166,7 +167,7 @@ impl Rules {
         }
         if let Some(entry) = entry {
             self.control.remove(&entry.id).await;
-            self.entries.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+            self.entries.remove(id);
         }
         let (store, snapshots, id) = (Arc::clone(&self.store), self.snapshots.clone(), id.to_owned());
         blocking(move || {
@@ -355,11 +356,13 @@ impl Rules {
     }
 
     fn all(&self) -> Vec<Arc<RuleEntry>> {
-        self.entries.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        let mut all: Vec<_> = self.entries.iter().map(|entry| Arc::clone(entry.value())).collect();
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        all
     }
 
     fn find(&self, id: &str) -> Option<Arc<RuleEntry>> {
-        self.entries.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+        self.entries.get(id).map(|entry| Arc::clone(entry.value()))
     }
 
     fn known(&self, id: &str) -> Result<Arc<RuleEntry>, EngineError> {
@@ -379,10 +382,7 @@ impl Rules {
     fn insert(&self, definition: RuleDefinition) -> Arc<RuleEntry> {
         let entry = Arc::new(RuleEntry::new(definition));
         self.broken.lock().unwrap_or_else(PoisonError::into_inner).remove(entry.id.as_ref());
-        self.entries
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(Arc::clone(&entry.id), Arc::clone(&entry));
+        self.entries.insert(Arc::clone(&entry.id), Arc::clone(&entry));
         self.control.add(Arc::clone(&entry));
         entry
     }
