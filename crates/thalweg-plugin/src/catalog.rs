@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use crate::channel::Timing;
 use crate::config::HostConfig;
 use crate::function::FunctionChannel;
+use crate::linger::Linger;
 use crate::manifest::{Kind, Manifest};
 use crate::plugin::Plugin;
 
@@ -13,6 +15,7 @@ pub(crate) struct Catalog {
     pub(crate) config: Arc<HostConfig>,
     entries: RwLock<Entries>,
     channels: Mutex<BTreeMap<String, Arc<FunctionChannel>>>,
+    linger: Arc<Linger>,
 }
 
 #[derive(Default)]
@@ -52,7 +55,12 @@ impl Entries {
 
 impl Catalog {
     pub(crate) fn new(config: Arc<HostConfig>) -> Arc<Self> {
-        Arc::new(Self { config, entries: RwLock::default(), channels: Mutex::default() })
+        Arc::new(Self {
+            config,
+            entries: RwLock::default(),
+            channels: Mutex::default(),
+            linger: Arc::default(),
+        })
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Entries> {
@@ -103,6 +111,38 @@ impl Catalog {
         Ok(channel)
     }
 
+    /// A rule has got a function.
+    pub(crate) fn enter(&self, function: &str) {
+        self.linger.enter(function);
+    }
+
+    /// A rule has given a function up: after the last one its channel is closed, a while later.
+    pub(crate) fn leave(self: &Arc<Self>, function: &str) {
+        let catalog = Arc::downgrade(self);
+        self.linger.leave(function, self.config.function_linger, move |function| {
+            if let Some(catalog) = catalog.upgrade() {
+                catalog.close_unused(function);
+            }
+        });
+    }
+
+    fn close_unused(&self, function: &str) {
+        // Under the lock: whoever comes now opens the channel anew, after this one has freed its path.
+        let mut channels = self.channels();
+        if !self.linger.is_used(function)
+            && let Some(channel) = channels.remove(function)
+        {
+            channel.abandon();
+        }
+    }
+
+    /// How long calls of a function of this plugin have taken, while its channel is open.
+    pub(crate) fn timing(&self, function: &str, plugin: &str) -> Option<Timing> {
+        let channels = self.channels();
+        let channel = channels.get(function).filter(|channel| *channel.plugin().name == *plugin)?;
+        Some(channel.timing())
+    }
+
     /// Forgets what was cached about the functions of a plugin whose package has changed.
     pub(crate) fn refresh(&self, plugin: &Arc<Plugin>) {
         self.channels()
@@ -113,6 +153,9 @@ impl Catalog {
 
     /// Closes the channels of a plugin (of all plugins when `None`).
     pub(crate) fn close_channels(&self, plugin: Option<&Arc<Plugin>>) {
+        if plugin.is_none() {
+            self.linger.end();
+        }
         let mut channels = self.channels();
         let (gone, kept): (BTreeMap<_, _>, _) = std::mem::take(&mut *channels)
             .into_iter()

@@ -21,6 +21,8 @@ pub struct HostConfig {
     pub send_timeout: Duration,
     /// `portable.recvTimeout`: until its answer.
     pub recv_timeout: Duration,
+    /// How long the channel of a function is kept after the last rule that used it.
+    pub function_linger: Duration,
     /// For a command on the control channel.
     pub control_timeout: Duration,
     /// `portable.installTimeout`: for `install.sh`.
@@ -48,6 +50,7 @@ impl HostConfig {
             init_timeout: Duration::from_secs(60),
             send_timeout: Duration::from_secs(5),
             recv_timeout: Duration::from_secs(5),
+            function_linger: Duration::from_secs(60),
             control_timeout: Duration::from_secs(60),
             install_timeout: Duration::from_secs(600),
             stop_timeout: Duration::from_secs(2),

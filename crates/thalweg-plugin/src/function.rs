@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::channel::{Deadline, ExchangeError, Limits, Rep};
+use crate::channel::{Deadline, ExchangeError, Limits, Rep, Timing};
 use thalweg_core::{Cell, Column, Diagnostic, ErrorCode, RowError};
 use thalweg_expr::function::{ArgShape, CallCx, Frame, RemoteFunction};
 use tracing::debug;
@@ -30,6 +30,7 @@ pub(crate) struct PluginFunction {
 
 impl PluginFunction {
     pub(crate) fn new(catalog: Arc<Catalog>, name: &str, plugin: Arc<str>) -> Self {
+        catalog.enter(name);
         Self { catalog, name: name.to_owned(), plugin }
     }
 
@@ -41,6 +42,12 @@ impl PluginFunction {
         });
         answer
             .map_err(|error| Diagnostic::new(ErrorCode::Executor, format!("function {}: {error}", self.name)))
+    }
+}
+
+impl Drop for PluginFunction {
+    fn drop(&mut self) {
+        self.catalog.leave(&self.name);
     }
 }
 
@@ -224,9 +231,21 @@ impl FunctionChannel {
         &self.plugin
     }
 
+    /// How long its calls have waited and taken so far.
+    pub(crate) fn timing(&self) -> Timing {
+        self.rep.timing()
+    }
+
     /// Ends the channel and forgets that the function was started.
     pub(crate) fn close(&self) {
         self.plugin.stop_symbol(&self.symbol);
+        self.rep.close();
+    }
+
+    /// Ends the channel without a word to the plugin, whose thread for the function ends with it; `stop` does not end
+    /// functions.
+    pub(crate) fn abandon(&self) {
+        self.plugin.forget_symbol(&self.symbol);
         self.rep.close();
     }
 

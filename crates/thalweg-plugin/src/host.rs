@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thalweg_core::registry::Registry;
@@ -24,7 +25,7 @@ use crate::plugin::Plugin;
 use crate::sdk;
 use crate::sink::SinkConnector;
 use crate::source::SourceConnector;
-use crate::status::PluginStatus;
+use crate::status::{CallTimes, PluginStatus};
 use crate::symbol::remove_stale_sockets;
 
 /// The body of POST and PUT.
@@ -260,7 +261,16 @@ impl PluginHost {
     /// The state of a plugin, also of one that was deleted; `None` if there was never one.
     pub fn status(&self, name: &str) -> Option<PluginStatus> {
         let plugin = self.catalog.read().plugins.get(name).cloned()?;
-        plugin.status()
+        let mut status = plugin.status()?;
+        for symbol in status.symbols.iter_mut().filter(|symbol| symbol.kind == Kind::Function.noun()) {
+            let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+            symbol.times = self.catalog.timing(&symbol.name, name).map(|timing| CallTimes {
+                calls: timing.calls,
+                waiting_us: micros(timing.waiting),
+                calling_us: micros(timing.calling),
+            });
+        }
+        Some(status)
     }
 
     fn plugin(&self, name: &str) -> Arc<Plugin> {

@@ -18,7 +18,7 @@ use crate::output::Output;
 use crate::package::Package;
 use crate::process;
 use crate::status::{PluginStatus, SymbolStatus};
-use crate::symbol::{Symbol, control_path};
+use crate::symbol::{Symbol, SymbolState, control_path};
 use crate::sys;
 use crate::wire;
 
@@ -299,7 +299,20 @@ impl Plugin {
         if state.life == life {
             return Ok(());
         }
-        self.symbols().insert((symbol.kind, symbol.control.clone()), Arc::clone(symbol));
+        self.symbols().insert(symbol.key(), Arc::clone(symbol));
+        self.launch(symbol, &mut state, life)
+    }
+
+    /// The same for one that was started in an earlier life, unless it was forgotten meanwhile.
+    fn start_again(&self, symbol: &Symbol, life: u64) -> Result<(), String> {
+        let mut state = symbol.state();
+        if state.life == life || !self.symbols().contains_key(&symbol.key()) {
+            return Ok(());
+        }
+        self.launch(symbol, &mut state, life)
+    }
+
+    fn launch(&self, symbol: &Symbol, state: &mut SymbolState, life: u64) -> Result<(), String> {
         let started = self.command("start", symbol);
         state.error = started.clone().err();
         state.life = if started.is_ok() { life } else { 0 };
@@ -323,9 +336,14 @@ impl Plugin {
         }
     }
 
+    /// Forgets a symbol, which ends by itself. Does not wait for a start in progress.
+    pub(crate) fn forget_symbol(&self, symbol: &Symbol) {
+        self.symbols().remove(&symbol.key());
+    }
+
     /// Stops a symbol and forgets it.
     pub(crate) fn stop_symbol(&self, symbol: &Symbol) {
-        self.symbols().remove(&(symbol.kind, symbol.control.clone()));
+        self.symbols().remove(&symbol.key());
         let life = std::mem::take(&mut symbol.state().life);
         if life != 0
             && self.life(Duration::ZERO) == Ok(life)
@@ -342,7 +360,7 @@ impl Plugin {
             if self.state().life != life || self.state().pid.is_none() {
                 return;
             }
-            if let Err(error) = self.start_symbol(&symbol, life) {
+            if let Err(error) = self.start_again(&symbol, life) {
                 warn!(plugin = %self.name, rule = symbol.rule, "after a restart: {error}");
             }
         }
@@ -375,6 +393,7 @@ impl Plugin {
                 rule: symbol.rule.clone(),
                 running,
                 error: symbol.try_state().and_then(|state| state.error.clone()),
+                times: None,
             }
         };
         (state.life > 0 || state.phase != Phase::Initializing).then(|| PluginStatus {

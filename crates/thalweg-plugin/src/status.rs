@@ -44,4 +44,19 @@ pub struct SymbolStatus {
     pub running: bool,
     /// Why not.
     pub error: Option<String>,
+    /// For functions whose channel is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub times: Option<CallTimes>,
+}
+
+/// What calls of a function have taken altogether since its channel was opened, over all rules (section 6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CallTimes {
+    /// How many there were.
+    pub calls: u64,
+    /// They waited for the calls of other rules so long, in microseconds.
+    pub waiting_us: u64,
+    /// They took so long, in microseconds.
+    pub calling_us: u64,
 }

@@ -36,6 +36,11 @@ impl Symbol {
         Self { kind, name: name.to_owned(), rule: rule.to_owned(), control, state: Mutex::default() }
     }
 
+    /// What tells it from all others of its plugin.
+    pub(crate) fn key(&self) -> (Kind, String) {
+        (self.kind, self.control.clone())
+    }
+
     pub(crate) fn state(&self) -> MutexGuard<'_, SymbolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

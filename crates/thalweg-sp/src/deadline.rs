@@ -1,4 +1,4 @@
-//! A moment until which somebody is willing to wait. The only file of this crate that asks for the time.
+//! A moment until which somebody is willing to wait, and how long something took. The only file of this crate that asks for the time.
 
 use std::time::{Duration, Instant};
 
@@ -30,5 +30,21 @@ impl Deadline {
     /// The earlier of this and `wait` from now, as a duration.
     pub fn left_at_most(self, wait: Duration) -> Duration {
         self.left().map_or(wait, |left| left.min(wait))
+    }
+}
+
+/// Measures from its making.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts.
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// The time since the start.
+    pub fn elapsed(self) -> Duration {
+        self.0.elapsed()
     }
 }

@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::conn::Conn;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Stopwatch};
 use crate::listener::Listener;
 use crate::sys::{poll, readable};
 use crate::{Options, Protocol};
@@ -46,6 +46,26 @@ pub struct Limits {
     pub answer: Duration,
 }
 
+/// What all exchanges so far have taken together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Timing {
+    /// How many there were.
+    pub calls: u64,
+    /// Waiting for other callers.
+    pub waiting: Duration,
+    /// From then until the result or the error.
+    pub calling: Duration,
+}
+
+impl Timing {
+    /// Adds one exchange.
+    pub fn add(&mut self, waiting: Duration, calling: Duration) {
+        self.calls += 1;
+        self.waiting = self.waiting.saturating_add(waiting);
+        self.calling = self.calling.saturating_add(calling);
+    }
+}
+
 /// A REP listener with one peer: when a second one connects, the older is disconnected.
 pub struct Rep {
     inner: Arc<Inner>,
@@ -65,6 +85,7 @@ struct State {
     /// Callers in order of arrival; the first has the turn.
     turns: VecDeque<u64>,
     next_turn: u64,
+    timing: Timing,
 }
 
 enum Slot {
@@ -92,7 +113,13 @@ impl Rep {
         let (waker, woken) = UnixStream::pair()?;
         woken.set_nonblocking(true)?;
         waker.set_nonblocking(true)?;
-        let state = State { slot: Slot::Empty, closed: false, turns: VecDeque::new(), next_turn: 0 };
+        let state = State {
+            slot: Slot::Empty,
+            closed: false,
+            turns: VecDeque::new(),
+            next_turn: 0,
+            timing: Timing::default(),
+        };
         let inner =
             Arc::new(Inner { state: Mutex::new(state), changed: Condvar::new(), waker, is_keepalive });
         let server = Arc::clone(&inner);
@@ -107,14 +134,16 @@ impl Rep {
     /// # Errors
     /// See [`ExchangeError`]. After a time-out the peer owes a result; later exchanges wait for it and drop it.
     pub fn exchange(&self, command: &[u8], limits: Limits) -> Result<Vec<u8>, ExchangeError> {
+        let whole = Stopwatch::start();
         let turn = self.inner.take_turn()?;
+        let waiting = whole.elapsed();
         let hand_over = Deadline::after(limits.hand_over);
         let result = self.inner.borrow_line(hand_over).and_then(|mut line| {
             let result = line.exchange(command, hand_over, limits.answer, self.inner.is_keepalive);
             self.inner.return_line(line, !matches!(result, Err(ExchangeError::Gone(_))));
             result
         });
-        self.inner.end_turn(turn);
+        self.inner.end_turn(turn, (waiting, whole.elapsed().saturating_sub(waiting)));
         result
     }
 
@@ -152,6 +181,11 @@ impl Rep {
     /// Callers that wait or are being served.
     pub fn n_callers(&self) -> usize {
         self.inner.lock().turns.len()
+    }
+
+    /// What all exchanges so far have taken together.
+    pub fn timing(&self) -> Timing {
+        self.inner.lock().timing
     }
 
     /// Ends the connection of the present peer.
@@ -215,8 +249,9 @@ impl Inner {
         Ok(turn)
     }
 
-    fn end_turn(&self, turn: u64) {
+    fn end_turn(&self, turn: u64, (waiting, calling): (Duration, Duration)) {
         let mut state = self.lock();
+        state.timing.add(waiting, calling);
         state.turns.retain(|other| *other != turn);
         let others_wait = !state.turns.is_empty();
         drop(state);

@@ -232,3 +232,39 @@ fn the_example_plugin_computes_a_spectral_peak_from_its_packed_files() {
     let Cell::Float(hz) = out.cell(0) else { panic!("{:?}", out.cell(0)) };
     assert!((hz - 50.0).abs() < 0.1, "{hz}");
 }
+
+#[test]
+fn the_channel_of_a_function_is_closed_after_its_last_user_and_opens_again() {
+    on_both(|sdk| {
+        let bench = Bench::with(&sdk, |config| config.function_linger = Duration::ZERO);
+        let name = bench.install(&Subject::echo());
+        let echo = format!("{name}_echo");
+        let socket = format!("/tmp/func_{echo}.ipc");
+        for _ in 0..3 {
+            let first = bench.host.resolve(&echo).unwrap().unwrap();
+            let second = bench.host.resolve(&echo).unwrap().unwrap();
+            assert_eq!(call(&*first, &[Value::text("a")]), Ok(Value::text("a")));
+            drop(first);
+            assert_eq!(call(&*second, &[Value::text("b")]), Ok(Value::text("b")));
+            assert!(fs::exists(&socket).unwrap(), "it is in use");
+            drop(second);
+            eventually("the channel is closed", || !fs::exists(&socket).unwrap());
+            eventually("it is forgotten", || bench.host.status(&name).unwrap().symbols.is_empty());
+        }
+    });
+}
+
+#[test]
+fn waiting_time_and_call_time_of_functions_are_in_the_status() {
+    let bench = Bench::new(&Sdk::Bundled);
+    let name = bench.install(&Subject::echo());
+    let echo = bench.host.resolve(&format!("{name}_echo")).unwrap().unwrap();
+    for _ in 0..3 {
+        call(&*echo, &[Value::Int(1)]).unwrap();
+    }
+    let status = bench.host.status(&name).unwrap();
+    let times = status.symbols[0].times.unwrap();
+    // One for is_aggregate.
+    assert_eq!(times.calls, 4);
+    assert!(times.calling_us > times.waiting_us, "{times:?}");
+}

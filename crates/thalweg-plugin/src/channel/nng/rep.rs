@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nng::options::{Options as _, SendTimeout};
 use nng::{Message, Pipe, PipeEvent, Protocol, RawSocket, Socket};
-use thalweg_sp::{Deadline, ExchangeError, Limits, Options};
+use thalweg_sp::{Deadline, ExchangeError, Limits, Options, Stopwatch, Timing};
 
 /// For giving a message to the library, which hands it on at once.
 const SEND: Duration = Duration::from_secs(5);
@@ -40,6 +40,7 @@ struct State {
     /// Callers draw numbers and are served in their order.
     next_turn: usize,
     serving: usize,
+    timing: Timing,
 }
 
 impl State {
@@ -68,6 +69,7 @@ impl Rep {
 
     /// Sends a command and waits for its result. Callers take turns in the order in which they come.
     pub(crate) fn exchange(&self, command: &[u8], limits: Limits) -> Result<Vec<u8>, ExchangeError> {
+        let whole = Stopwatch::start();
         let mut state = self.shared.lock();
         let turn = state.next_turn;
         state.next_turn += 1;
@@ -75,8 +77,10 @@ impl Rep {
             state = self.shared.wait(state, Deadline::never());
         }
         drop(state);
+        let waiting = whole.elapsed();
         let result = self.exchange_in_turn(command, limits);
         let mut state = self.shared.lock();
+        state.timing.add(waiting, whole.elapsed().saturating_sub(waiting));
         state.calling = false;
         state.serving += 1;
         drop(state);
@@ -168,6 +172,11 @@ impl Rep {
     pub(crate) fn n_callers(&self) -> usize {
         let state = self.shared.lock();
         state.next_turn - state.serving
+    }
+
+    /// What all exchanges so far have taken together.
+    pub(crate) fn timing(&self) -> Timing {
+        self.shared.lock().timing
     }
 
     /// Ends the connection of the present peer.
