@@ -46,6 +46,7 @@ pub(super) fn cx(metrics: &NodeMetrics) -> EvalCx<'_> {
         node: "bench",
         rule_start: Timestamp(0),
         window: None,
+        props: None,
         hits: thalweg_expr::expr::Hits::default(),
         metrics,
     }

@@ -36,6 +36,8 @@ pub struct EngineConfig {
     pub zone: String,
     /// `basic.ignoreCase`.
     pub ignore_case: bool,
+    /// What `props(name)` answers, by name in lower case.
+    pub props: thalweg_expr::expr::InstanceProps,
     /// `basic.rulePatrolInterval`.
     pub patrol: Duration,
 }
@@ -69,6 +71,7 @@ impl Engine {
             sink_defaults: config.sink_defaults,
             zone: config.zone,
             ignore_case: config.ignore_case,
+            props: Arc::new(config.props),
         });
         let rules = Rules::start(crate::rule::RulesConfig {
             builder,

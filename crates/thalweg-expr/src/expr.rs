@@ -127,6 +127,8 @@ pub struct EvalCx<'a> {
     pub rule_start: Timestamp,
     /// The window of the batch, as in [`thalweg_core::Batch::window`].
     pub window: Option<WindowRange>,
+    /// What `props(name)` answers, by name in lower case.
+    pub props: Option<&'a InstanceProps>,
     /// What the condition that is being evaluated knows of its past.
     pub hits: Hits,
     /// The node's metrics, for [`EvalCx::warn`].
@@ -140,6 +142,9 @@ impl EvalCx<'_> {
         self.metrics.exception(message, self.now);
     }
 }
+
+/// What the instance was told for `props(name)`: values by name in lower case.
+pub type InstanceProps = std::collections::BTreeMap<String, String>;
 
 /// How often a condition was true so far, and when it last was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

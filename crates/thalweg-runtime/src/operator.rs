@@ -56,6 +56,8 @@ pub struct RuleInfo {
     pub zone: chrono_tz::Tz,
     /// sendError: faults travel on to the sinks.
     pub send_error: bool,
+    /// What `props(name)` answers.
+    pub props: Arc<thalweg_expr::expr::InstanceProps>,
 }
 
 impl<'a> OpCx<'a> {
@@ -68,6 +70,7 @@ impl<'a> OpCx<'a> {
             node: self.node,
             rule_start: self.rule.started,
             window,
+            props: Some(&self.rule.props),
             hits: thalweg_expr::expr::Hits::default(),
             metrics: self.metrics,
         }

@@ -72,6 +72,8 @@ pub struct RunOptions {
     pub late_actions: Vec<(Arc<str>, Props)>,
     /// The configured time zone, IANA name.
     pub zone: Arc<str>,
+    /// What `props(name)` answers.
+    pub props: Arc<thalweg_expr::expr::InstanceProps>,
 }
 
 impl Default for RunOptions {
@@ -88,6 +90,7 @@ impl Default for RunOptions {
             save_before_stop: false,
             late_actions: Vec::new(),
             zone: Arc::from("UTC"),
+            props: Arc::default(),
         }
     }
 }

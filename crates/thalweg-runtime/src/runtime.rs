@@ -323,7 +323,8 @@ pub(crate) fn rule_info(spec: &RuleSpec, clock: &dyn Clock) -> Result<RuleInfo, 
     let zone = spec.options.zone.parse().map_err(|_| {
         Diagnostic::new(ErrorCode::Executor, format!("unknown time zone \"{}\"", spec.options.zone))
     })?;
-    Ok(RuleInfo { id: Arc::clone(&spec.id), started: clock.now(), zone, send_error: spec.options.send_error })
+    let (send_error, props) = (spec.options.send_error, Arc::clone(&spec.options.props));
+    Ok(RuleInfo { id: Arc::clone(&spec.id), started: clock.now(), zone, send_error, props })
 }
 
 fn start_shard(

@@ -26,6 +26,16 @@ pub fn tree(environment: &Environment, file: &str) -> Json {
     tree
 }
 
+/// What `props(name)` answers: `KUIPER_PROPS_<NAME>`, over it `THALWEG_PROPS_<NAME>`, by name in lower case.
+pub fn props(environment: &Environment) -> BTreeMap<String, String> {
+    let of = |prefix: &'static str| {
+        environment
+            .iter()
+            .filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?.to_lowercase(), value.clone())))
+    };
+    of("KUIPER_PROPS_").chain(of("THALWEG_PROPS_")).collect()
+}
+
 /// `[a,1,true]` is a list; else integer, boolean, float, text, whichever fits first.
 fn typed(text: &str) -> Json {
     if let Some(items) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {

@@ -63,6 +63,7 @@ pub(crate) fn connect(home: &Path, config: &Config, environment: &Environment) -
         sink_defaults: config.sink.clone(),
         zone: config.zone.clone(),
         ignore_case: config.ignore_case,
+        props: crate::environment::props(environment),
         patrol: config.patrol,
     })
     .map_err(|why| why.to_string())?;

@@ -39,6 +39,8 @@ pub struct Builder {
     pub zone: String,
     /// `basic.ignoreCase`.
     pub ignore_case: bool,
+    /// What `props(name)` answers.
+    pub props: Arc<thalweg_expr::expr::InstanceProps>,
 }
 
 /// A rule that is ready, and what is known about it before it runs.
@@ -104,7 +106,8 @@ impl Builder {
         });
         let actions = actions.collect::<Result<Vec<_>, EngineError>>()?;
         let needs = needs(definition, &plan, &sources, &actions);
-        let options = definition.options.for_run(&self.zone);
+        let mut options = definition.options.for_run(&self.zone);
+        options.props = Arc::clone(&self.props);
         let spec = RuleSpec { id: Arc::clone(&definition.id), plan, sources, actions, options };
         let ready = self
             .runner

@@ -131,6 +131,7 @@ impl RuleOptions {
                 .map(|(kind, props)| (kind.as_str().into(), props.clone()))
                 .collect(),
             zone: zone.into(),
+            props: std::sync::Arc::default(),
         }
     }
 }

@@ -76,6 +76,7 @@ fn value(expr: &Expr) -> Option<Value> {
         node: "",
         rule_start: Timestamp(0),
         window: None,
+        props: None,
         hits: thalweg_expr::expr::Hits::default(),
         metrics: &metrics,
     };

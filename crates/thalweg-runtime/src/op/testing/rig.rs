@@ -63,6 +63,7 @@ impl Rig {
             started,
             zone: chrono_tz::Tz::UTC,
             send_error: options.send_error,
+            props: Arc::default(),
         };
         let mut rig = Self { nodes: Vec::new(), scans: Vec::new(), rule, now: started, printed: Vec::new() };
         rig.place(&plan.root, None, options);
