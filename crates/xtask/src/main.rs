@@ -18,7 +18,7 @@ cargo xtask <command>
   check             formatting, clippy, documentation: everything CI refuses, without the tests
   setup             only set up what the tests need: mosquitto, the Python environment
   conformance [..]  start an engine and a broker and run tests/conformance/run.py against them
-  bench [name]      measure; `bench hot-path --json` prints one JSON line per figure
+  bench [kernels|e2e ..]  measure; --json prints one JSON line per figure
 ";
 
 fn main() -> ExitCode {
