@@ -61,6 +61,31 @@ pub fn misbehaving(api: &Api, folder: &Path) -> String {
     name
 }
 
+/// Installs the test subject of `plugins/tests/echo`; its name, which begins the names of its source `<name>_count`, its
+/// sink `<name>_lines` and its functions.
+#[track_caller]
+pub fn echo(api: &Api, folder: &Path) -> String {
+    let name = own_name("echo");
+    let (manifest_path, code_path) = (format!("{name}.json"), format!("{name}.py"));
+    let named = |kind: &str| format!("{name}_{kind}");
+    let manifest = json!({
+        "name": name, "version": "1", "language": "python", "executable": code_path,
+        "sources": [named("count")], "sinks": [named("lines")],
+        "functions": [named("echo"), named("who"), named("mean")]
+    });
+    let source = format!("sources/{}.yaml", named("count"));
+    let code = include_str!("../../plugins/tests/echo/echo.py");
+    let files = [
+        (&*manifest_path, &*manifest.to_string()),
+        (&*code_path, code),
+        (&*source, "default:\n  count: 3\n"),
+    ]
+    .map(|(path, text)| (path.to_owned(), text.to_owned()));
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    install(api, folder, &name, &files);
+    name
+}
+
 /// Packs these files and installs them over REST.
 #[track_caller]
 pub fn install(api: &Api, folder: &Path, name: &str, files: &[(&str, &str)]) {

@@ -5,7 +5,7 @@ use tempfile::TempDir;
 use thalweg_tests::compare::agree;
 use thalweg_tests::http::Api;
 use thalweg_tests::mqtt::Mqtt;
-use thalweg_tests::plugins::{VibrationCopy, misbehaving};
+use thalweg_tests::plugins::{VibrationCopy, echo, misbehaving};
 use thalweg_tests::processes::{Engine, Mosquitto, is_alive, python, python_with_sdk, signal};
 use thalweg_tests::wait;
 
@@ -126,6 +126,46 @@ fn a_python_aggregate_runs_with_the_published_sdk() {
     let variables =
         [("KUIPER__PORTABLE__PYTHONBIN", interpreter.as_ref()), ("KUIPER__PORTABLE__USEBUNDLEDSDK", "false")];
     python_aggregate(&variables, true);
+}
+
+/// Rows of a Python source, through a Python function, to a Python sink.
+fn python_at_every_end(variables: &[(&str, &str)]) {
+    let home = tempfile::tempdir().expect("a temporary folder can be made");
+    let Some(engine) = Engine::start(home.path(), variables) else { return };
+    let name = echo(engine.api(), home.path());
+    engine.api().sql(&format!(
+        r#"CREATE STREAM counted () WITH (TYPE="{name}_count", DATASOURCE="here", FORMAT="json")"#
+    ));
+    let file = home.path().join("lines");
+    let sql = format!("SELECT {name}_echo(i) AS i, datasource FROM counted");
+    let action = json!({format!("{name}_lines"): {"path": file, "sendSingle": true}});
+    // No rule of another engine may have this id: it is part of the socket's name.
+    engine.api().rule(&format!("r{name}"), &sql, action);
+    let lines = wait::until("three lines", || {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        (text.lines().count() >= 3).then_some(text)
+    });
+    let rows: Vec<Json> = lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let want = [0, 1, 2].map(|i| json!({"i": i, "datasource": "here"}));
+    assert!(agree(&want, &rows, false), "{lines}");
+    assert!(engine.terminate().success());
+}
+
+#[test]
+fn python_sources_functions_and_sinks_work_together_with_the_bundled_sdk() {
+    if python().is_some() {
+        python_at_every_end(&[]);
+    }
+}
+
+#[test]
+fn python_sources_functions_and_sinks_work_together_with_the_published_sdk() {
+    let Some(interpreter) = python_with_sdk() else { return };
+    let interpreter = interpreter.to_string_lossy();
+    python_at_every_end(&[
+        ("KUIPER__PORTABLE__PYTHONBIN", interpreter.as_ref()),
+        ("KUIPER__PORTABLE__USEBUNDLEDSDK", "false"),
+    ]);
 }
 
 #[test]
