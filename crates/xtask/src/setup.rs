@@ -33,6 +33,11 @@ fn mosquitto() -> Result<(), String> {
     apt(&["mosquitto", "mosquitto-clients"])
 }
 
+/// For the feature `nng` only; everything else builds without.
+pub(crate) fn cmake() -> Result<(), String> {
+    if found("cmake") { Ok(()) } else { apt(&["cmake"]) }
+}
+
 fn apt(packages: &[&str]) -> Result<(), String> {
     let wanted = packages.join(" ");
     let by_hand = format!("please install: sudo apt-get install -y {wanted}");

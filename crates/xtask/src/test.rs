@@ -26,28 +26,27 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
 
 /// The acceptance tests of plugins once more, on nng's own library, which cmake builds.
 fn on_nng(python: &Path) -> Result<(), String> {
-    if Command::new("cmake").arg("--version").output().is_err() {
-        crate::eprint_line("no cmake: the plugin tests are not repeated with --features nng");
+    if let Err(why) = setup::cmake() {
+        crate::eprint_line(&format!(
+            "{why}; without cmake the plugin tests are not repeated with --features nng"
+        ));
         return Ok(());
     }
     let mut tests = cargo(&["test", "-p", "thalweg-plugin", "--features", "nng"]);
     crate::run(tests.env("THALWEG_TEST_PYTHON", python).env("THALWEG_REQUIRE_SERVERS", "1"))
 }
 
-/// The Python side's own tests need nothing but python3.
+/// The Python side's own tests need nothing but python3; each plugin's folder is a root of its own.
 fn plugins() -> Result<(), String> {
-    let mut tests = Command::new("python3");
-    crate::run(tests.args([
-        "-m",
-        "unittest",
-        "discover",
-        "-s",
-        "plugins",
-        "-p",
-        "test_*.py",
-        "-t",
-        "plugins",
-    ]))
+    let folders = std::fs::read_dir(root().join("plugins")).map_err(|error| format!("plugins: {error}"))?;
+    for folder in folders.filter_map(|entry| Some(entry.ok()?.path())) {
+        let files = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        if files.map(|file| file.file_name()).any(|name| name.to_string_lossy().starts_with("test_")) {
+            let mut tests = Command::new("python3");
+            crate::run(tests.args(["-m", "unittest", "discover", "-s"]).arg(folder))?;
+        }
+    }
+    Ok(())
 }
 
 /// Starts an engine and a broker and drives them with `tests/conformance/run.py`.
