@@ -2,6 +2,7 @@
 //!
 //! `cargo xtask bench [kernels|e2e] [--json]`. Absolute numbers move with the machine; the ratios are the result.
 
+mod allocations;
 mod e2e;
 mod kernels;
 mod measure;
@@ -10,7 +11,7 @@ mod report;
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocations::Counting = allocations::Counting;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -3,6 +3,7 @@
 mod aggregate;
 mod decode;
 mod filter;
+mod pipeline;
 
 use crate::report::Report;
 
@@ -11,4 +12,5 @@ pub(crate) fn run(report: &Report) {
     decode::run(report);
     filter::run(report);
     aggregate::run(report);
+    pipeline::run(report);
 }

@@ -1,0 +1,143 @@
+//! Whole rules on the in-process rig: payloads in, messages out, time and allocations per message.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use thalweg_core::registry::Registry;
+use thalweg_core::{Diagnostic, Props, Timestamp};
+use thalweg_expr::{FunctionRef, FunctionRegistry};
+use thalweg_plan::{PlanOptions, Resolver, SourceKind, StreamDef};
+use thalweg_runtime::{ActionSpec, Rig, RuleSpec, RunOptions, SourceSpec};
+use thalweg_sql::ast::Statement;
+
+use crate::allocations;
+use crate::measure::{Variant, nanos_per_item};
+use crate::report::Report;
+
+const BATCH: usize = 1_024;
+
+const FILTER: &str =
+    "SELECT temperature * 1.8 + 32 AS f, humidity FROM demo WHERE temperature > 50 AND humidity < 80";
+const PASS: &str = "SELECT temperature, humidity FROM demo";
+const WINDOW: &str = "SELECT device, avg(temperature) AS mean, max(humidity) AS most FROM demo \
+                      GROUP BY device, TUMBLINGWINDOW(ss, 1)";
+
+/// All pipelines.
+pub(crate) fn run(report: &Report) {
+    let text =
+        |row: usize| format!("{{\"temperature\": {}, \"humidity\": {}}}", row % 90 + 10, row % 80 + 10);
+    let keyed = |row: usize| {
+        let (temperature, humidity) = (row % 90 + 10, row % 80 + 10);
+        format!(
+            "{{\"device\":\"dev-{:02}\",\"temperature\":{temperature},\"humidity\":{humidity}}}",
+            row % 100
+        )
+    };
+    let payloads: Vec<String> = (0..BATCH).map(text).collect();
+    let by_key: Vec<String> = (0..BATCH).map(keyed).collect();
+    measure(report, "pipeline_pass", &[PASS.to_owned()], &payloads, false);
+    measure(report, "pipeline_filter_project", &[FILTER.to_owned()], &payloads, false);
+    measure(report, "pipeline_tumbling_100_keys", &[WINDOW.to_owned()], &by_key, false);
+    let same = vec![FILTER.to_owned(); 300];
+    measure(report, "pipeline_300_equal_rules", &same, &payloads, true);
+    let none = "SELECT temperature, humidity FROM demo WHERE temperature > 1000";
+    measure(report, "pipeline_300_equal_rules_no_match", &vec![none.to_owned(); 300], &payloads, true);
+    let differ = |rule: usize| {
+        format!(
+            "SELECT temperature, humidity FROM demo WHERE temperature > 97 AND humidity = {}",
+            rule % 80 + 10
+        )
+    };
+    let differing: Vec<String> = (0..300).map(differ).collect();
+    measure(report, "pipeline_300_different_rules", &differing, &payloads, true);
+}
+
+/// One turn: all payloads arrive, the clock goes on by 100 ms, every rule's messages are taken.
+fn measure(report: &Report, name: &str, rules: &[String], payloads: &[String], is_shared: bool) {
+    let registry = Arc::new(Registry::new(thalweg_connectors::CONNECTORS, thalweg_connectors::FORMATS));
+    let mut rig = Rig::new(registry, Timestamp(0)).batch_size(payloads.len());
+    let added: Result<Vec<_>, _> = rules
+        .iter()
+        .enumerate()
+        .filter_map(|(at, sql)| spec(format!("rule{at}"), sql, is_shared))
+        .map(|spec| rig.add(spec))
+        .collect();
+    let Ok(added) = added else { return };
+    let mut turn = || {
+        payloads.iter().for_each(|payload| rig.feed("demo", payload.as_bytes()));
+        rig.advance(100);
+        added.iter().map(|rule| rig.output(*rule).len() as u64).sum::<u64>()
+    };
+    for _ in 0..20 {
+        turn();
+    }
+    let (_, allocated) = allocations::counted(|| (0..20).map(|_| turn()).sum::<u64>());
+    let times = nanos_per_item(payloads.len(), vec![Variant::new("rig", turn)]);
+    for (_, nanos) in times {
+        report.figure(&format!("{name}/time"), nanos, "ns/message");
+    }
+    report.figure(
+        &format!("{name}/allocations"),
+        allocated as f64 / (20 * payloads.len()) as f64,
+        "per message",
+    );
+}
+
+fn spec(id: String, sql: &str, is_shared: bool) -> Option<RuleSpec> {
+    let Ok(Statement::Query(query)) = thalweg_sql::parse(sql) else { return None };
+    let world = World(Arc::new(demo(is_shared)));
+    let plan = thalweg_plan::plan(&query, &PlanOptions::default(), &world).ok()?;
+    let source = SourceSpec { stream: Arc::clone(&world.0), props: Props::new(), connection: None };
+    let action = ActionSpec { kind: Arc::from("nop"), index: 0, props: Props::new(), connection: None };
+    Some(RuleSpec {
+        id: Arc::from(id),
+        plan,
+        sources: BTreeMap::from([(Arc::from("demo"), source)]),
+        actions: vec![action],
+        options: RunOptions::default(),
+    })
+}
+
+fn demo(shared: bool) -> StreamDef {
+    StreamDef {
+        name: Arc::from("demo"),
+        kind: SourceKind::Stream,
+        columns: None,
+        source_type: Arc::from("mqtt"),
+        datasource: Arc::from("demo"),
+        format: Arc::from("json"),
+        shared,
+        strict: false,
+        timestamp: None,
+        timestamp_format: None,
+        is_lookup: false,
+        retain: 0,
+        temp: false,
+        version: Arc::from(""),
+        options: Vec::new(),
+        whole_numbers: false,
+        strict_json: false,
+        has_decoder: true,
+    }
+}
+
+/// The one stream.
+struct World(Arc<StreamDef>);
+
+impl Resolver for World {
+    fn stream(&self, name: &str) -> Option<Arc<StreamDef>> {
+        (name == "demo").then(|| Arc::clone(&self.0))
+    }
+
+    fn stream_names(&self) -> Vec<String> {
+        vec!["demo".to_owned()]
+    }
+
+    fn function(&self, name: &str) -> Result<Option<FunctionRef>, Diagnostic> {
+        FunctionRegistry::default().resolve(name)
+    }
+
+    fn function_names(&self) -> Vec<String> {
+        FunctionRegistry::default().names()
+    }
+}
