@@ -36,8 +36,9 @@ impl Expr {
         sort_out(&self.eval(batch, rows, cx), rows, not_a_condition)
     }
 
-    /// The same for conditions that can neither fail nor be anything but a boolean on this batch; `None` for others.
-    fn narrow(&self, batch: &Batch, rows: &Selection, cx: &mut EvalCx<'_>) -> Option<Vec<u32>> {
+    /// The same for conditions that can neither fail nor be anything but a boolean on this batch, whichever rows are
+    /// selected; `None` for others.
+    pub fn narrow(&self, batch: &Batch, rows: &Selection, cx: &mut EvalCx<'_>) -> Option<Vec<u32>> {
         match self {
             Self::Binary(BinaryOp::And, left, right) => {
                 let survivors = Selection::rows(left.narrow(batch, rows, cx)?);

@@ -13,6 +13,7 @@ use crate::compile::{CompiledRule, CompiledScan};
 use crate::ingest::port::Inlet;
 use crate::queue::{Bounds, Queue};
 use crate::ruleset::View;
+use crate::ruleset::conjunct::Conditions;
 use crate::shard::inbox::{Control, Inbox, Key, Ready};
 use crate::shard::stream::{Place, Reader, RuleInlet, StreamRun};
 
@@ -176,12 +177,13 @@ impl Streams {
             inlet: Arc::clone(&inlet),
             decode,
             readers: Vec::new(),
+            conditions: Conditions::default(),
             waker,
             has_ended: false,
             failed: None,
         };
         inbox.send(Control::AddStream(Box::new(stream)));
-        let reader = Reader { rule: home.rule, input, view, place: home.place(inbox) };
+        let reader = reader(scan, input, view, home, home.place(inbox));
         let join = Control::Join { stream: key, reader, decode: None };
         let inbox = Arc::clone(inbox);
         Ok(Attached { key, inbox, inlet, decoder, is_new: true, shared: None, join })
@@ -208,7 +210,7 @@ impl Streams {
         state.projection = projection;
         state.n_readers += 1;
         drop(state);
-        let reader = Reader { rule: home.rule, input, view, place };
+        let reader = reader(scan, input, view, home, place);
         Ok(Attached {
             key: stream.key,
             inbox: Arc::clone(&stream.inbox),
@@ -232,4 +234,11 @@ impl Streams {
             stream.inbox.send(Control::DropStream(stream.key));
         }
     }
+}
+
+/// A rule on another shard asks its condition by itself.
+fn reader(scan: &CompiledScan, input: usize, view: View, home: &Home<'_>, place: Place) -> Reader {
+    let condition = scan.condition.as_ref().filter(|_| matches!(place, Place::Here));
+    let condition = condition.map(|condition| view.condition(condition));
+    Reader { rule: home.rule, input, view, place, condition, node: None }
 }

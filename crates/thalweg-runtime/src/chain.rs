@@ -8,9 +8,10 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::{Batch, Clock, Diagnostic, Selection, Timestamp, Unit};
+use thalweg_expr::Expr;
 use thalweg_plan::{Kind, Node};
 
-use crate::operator::{Emit, OpCx, Operator, RuleInfo, Signal};
+use crate::operator::{Emit, OpCx, Operator, RuleInfo, Signal, Verdict};
 
 /// Builds the operator of a plan node; [`Kind::Scan`] never comes here.
 pub(crate) type Build<'a> = dyn Fn(&Node) -> Result<Box<dyn Operator>, Diagnostic> + 'a;
@@ -56,6 +57,8 @@ pub(crate) struct Drive<'a> {
     pub now: Timestamp,
     /// For latencies.
     pub clock: &'a dyn Clock,
+    /// What the condition of the first operator says of the rows, when it has been asked already.
+    pub verdict: Option<&'a Verdict>,
     /// Behind the last operator.
     pub out: &'a mut dyn Emit,
 }
@@ -123,6 +126,14 @@ impl Chain {
             timer: None,
         });
         Ok(Some(at))
+    }
+
+    /// The condition that the rows of a scan meet first, if they meet one.
+    pub(crate) fn condition(&self, scan: usize) -> Option<&Expr> {
+        match self.inlets.get(scan)? {
+            Link::Node { at, .. } | Link::Ports { at } => self.nodes[*at].operator.condition(),
+            Link::Out => None,
+        }
     }
 
     /// Name and metrics of every operator, in order.
@@ -241,13 +252,18 @@ fn hand_on(rest: Rest<'_>, link: Link, port: usize, batch: &Batch, rows: &Select
         Link::Out => return drive.out.batch(port, batch, rows),
     };
     let (node, rest) = rest.split(at);
+    let verdict = drive.verdict.take();
     let began = drive.clock.monotonic_micros();
     let mut outlet = Outlet { rest, next: node.next, drive, emitted: 0, inner: 0 };
     let mut cx =
         OpCx { now: outlet.drive.now, rule: outlet.drive.rule, metrics: &node.metrics, node: &node.name };
-    node.operator.on_batch(input, batch, rows, &mut outlet, &mut cx);
+    match verdict {
+        Some(verdict) => node.operator.on_judged(batch, rows, verdict, &mut outlet, &mut cx),
+        None => node.operator.on_batch(input, batch, rows, &mut outlet, &mut cx),
+    }
     let (emitted, inner) = (outlet.emitted, outlet.inner);
-    let spent = drive.clock.monotonic_micros().saturating_sub(began + inner);
+    let judged = verdict.map_or(0, |verdict| verdict.micros);
+    let spent = drive.clock.monotonic_micros().saturating_sub(began + inner) + judged;
     count(node, weight(port, batch, rows), emitted, drive.now, spent);
     node.timer = node.operator.next_timer();
 }

@@ -22,6 +22,7 @@ use crate::lookup::{BlockingLookup, Waiter};
 use crate::op;
 use crate::operator::{Operator, RuleInfo};
 use crate::rule::{ActionSpec, RuleSpec, SourceSpec, Topology};
+use crate::ruleset::conjunct::Condition;
 use crate::topology;
 
 /// What compiling may look at.
@@ -59,6 +60,8 @@ pub(crate) struct CompiledScan {
     pub steps: Vec<Arc<str>>,
     pub format: Arc<FormatRef>,
     pub event_time: Option<EventTime>,
+    /// What its rows are asked first and other rules of a shared stream may ask too.
+    pub condition: Option<Condition>,
     /// Absent in the rig, which feeds streams by hand.
     pub source: Option<(SourceFactory, SourceKind)>,
 }
@@ -151,9 +154,13 @@ pub(crate) fn assemble(
         format.decode(&Arc::new(scan.projection.clone()), Arc::default(), Arc::clone(cx.clock))?;
         let event_time = scan.event_time.clone().filter(|_| spec.options.event_time);
         let event_time = event_time.map(|(slot, pattern)| EventTime { slot, pattern, zone: info.zone });
+        let may_share = scan.stream.shared && event_time.is_none();
+        let condition = chain.condition(compiled.len()).filter(|expr| may_share && expr.is_pure());
+        let condition = condition.map(|expr| Condition { expr: expr.clone(), zone: info.zone });
         let node = Arc::from(format!("source_{}", node.name));
         let steps = topology::scan_steps(scan, index);
-        compiled.push(CompiledScan { scan: scan.clone(), node, steps, format, event_time, source: None });
+        let scan = scan.clone();
+        compiled.push(CompiledScan { scan, node, steps, format, event_time, condition, source: None });
     }
     let actions = spec.actions.iter().map(|action| action_of(action, registry)).collect::<Result<_, _>>()?;
     let mut rule =

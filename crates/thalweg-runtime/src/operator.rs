@@ -9,7 +9,7 @@ use std::sync::Arc;
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::state::{StateError, StateReader, StateWriter};
 use thalweg_core::{Batch, Fault, Selection, Timestamp, WindowRange};
-use thalweg_expr::EvalCx;
+use thalweg_expr::{EvalCx, Expr};
 
 /// In band and in order, so an operator never has to guess what is before or after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +85,38 @@ impl<'a> OpCx<'a> {
     }
 }
 
+/// What a condition says of the selected rows of a batch.
+#[derive(Debug)]
+pub struct Verdict {
+    /// The rows for which it is true, without faults.
+    pub passed: Selection,
+    /// How many those are.
+    pub count: usize,
+    /// Failed rows and why.
+    pub bad: Vec<(usize, String)>,
+    /// How long it took, when it was asked for several rules at once.
+    pub micros: u64,
+}
+
+impl Verdict {
+    /// Asks a condition: null and missing are false.
+    pub fn of(condition: &Expr, batch: &Batch, rows: &Selection, cx: &mut EvalCx<'_>) -> Self {
+        let said = condition.filter(batch, rows, cx);
+        let bad = said.failed.iter().map(|(row, why)| (*row as usize, format!("run Where error: {why}")));
+        Self { bad: bad.collect(), ..Self::passed(said.passed) }
+    }
+
+    /// These rows pass, ascending, and none fails.
+    pub fn passed(rows: Vec<u32>) -> Self {
+        Self { count: rows.len(), passed: Selection::rows(rows), bad: Vec::new(), micros: 0 }
+    }
+
+    /// Whether no row passes and none fails.
+    pub fn is_void(&self) -> bool {
+        self.count == 0 && self.bad.is_empty()
+    }
+}
+
 /// One step of a rule.
 pub trait Operator: Send {
     /// Takes rows. `rows.faults` must be handed on with the output (or at once, when the rows are kept: Z-1, W-23).
@@ -97,6 +129,25 @@ pub trait Operator: Send {
         out: &mut dyn Emit,
         cx: &mut OpCx<'_>,
     );
+
+    /// The condition by which it judges rows, if that is all it does.
+    fn condition(&self) -> Option<&Expr> {
+        None
+    }
+
+    /// Takes rows that its [`Operator::condition`] has been asked about already, once for several rules. When
+    /// nothing passes or fails the columns of `batch` are not its own and must not be looked at.
+    fn on_judged(
+        &mut self,
+        batch: &Batch,
+        rows: &Selection,
+        verdict: &Verdict,
+        out: &mut dyn Emit,
+        cx: &mut OpCx<'_>,
+    ) {
+        let _ = verdict;
+        self.on_batch(0, batch, rows, out, cx);
+    }
 
     /// Takes a signal; by default hands it on. An operator with several inputs merges: watermarks by minimum, `End`
     /// once all inputs have ended, barriers as told.

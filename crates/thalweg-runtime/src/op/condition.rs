@@ -3,6 +3,8 @@
 use thalweg_core::cast;
 use thalweg_core::{Cell, ColumnRef, Live, Selection, Tag};
 
+use crate::operator::Verdict;
+
 /// What null and missing are to a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Nulls {
@@ -68,6 +70,13 @@ impl Picked {
         if let Live::Mask { bits, .. } = selection.live {
             self.bits = bits;
         }
+    }
+
+    /// The picked rows and the failed ones.
+    pub(crate) fn verdict(self) -> Verdict {
+        let passed = Selection::mask(self.bits, self.rows as usize);
+        let bad = self.bad.into_iter().map(|(row, why)| (row, format!("run Where error: {why}")));
+        Verdict { passed, count: self.count, bad: bad.collect(), micros: 0 }
     }
 }
 

@@ -9,17 +9,16 @@ use thalweg_expr::Expr;
 use crate::op::condition::{Nulls, Picked};
 use crate::op::faults;
 use crate::op::hits::Condition;
-use crate::operator::{Emit, OpCx, Operator};
+use crate::operator::{Emit, OpCx, Operator, Verdict};
 
 /// Keeps rows.
 pub(crate) struct Filter {
     condition: Condition,
-    picked: Picked,
 }
 
 impl Filter {
     pub(crate) fn new(condition: &Expr) -> Self {
-        Self { condition: Condition::new(condition), picked: Picked::default() }
+        Self { condition: Condition::new(condition) }
     }
 }
 
@@ -32,24 +31,47 @@ impl Operator for Filter {
         out: &mut dyn Emit,
         cx: &mut OpCx<'_>,
     ) {
-        let column = self.condition.eval_rows(batch, rows, &mut cx.eval(batch.window));
-        self.picked.pick(&column, rows, batch.n_rows, Nulls::False);
-        for (_, message) in &mut self.picked.bad {
-            message.insert_str(0, "run Where error: ");
-        }
+        let mut eval = cx.eval(batch.window);
+        let verdict = match self.condition.plain() {
+            Some(expr) => Verdict::of(expr, batch, rows, &mut eval),
+            None => {
+                let mut picked = Picked::default();
+                picked.pick(
+                    &self.condition.eval_rows(batch, rows, &mut eval),
+                    rows,
+                    batch.n_rows,
+                    Nulls::False,
+                );
+                picked.verdict()
+            }
+        };
+        self.on_judged(batch, rows, &verdict, out, cx);
+    }
+
+    fn condition(&self) -> Option<&Expr> {
+        self.condition.plain()
+    }
+
+    fn on_judged(
+        &mut self,
+        batch: &Batch,
+        rows: &Selection,
+        verdict: &Verdict,
+        out: &mut dyn Emit,
+        cx: &mut OpCx<'_>,
+    ) {
         if batch.unit == Unit::Collection {
-            return self.collection(batch, rows, out, cx);
+            return collection(batch, rows, verdict, out, cx);
         }
-        if self.picked.bad.is_empty() && self.picked.count == rows.len() {
+        if verdict.bad.is_empty() && verdict.count == rows.len() {
             return out.batch(0, batch, rows);
         }
-        let faults = faults::fail_rows(&self.picked.bad, rows, cx);
-        let mut kept = self.picked.selection();
-        kept.faults = faults;
-        if !kept.is_void() {
-            out.batch(0, batch, &kept);
+        let faults = faults::fail_rows(&verdict.bad, rows, cx);
+        if !faults.is_empty() {
+            out.batch(0, batch, &Selection { live: verdict.passed.live.clone(), faults });
+        } else if verdict.count > 0 {
+            out.batch(0, batch, &verdict.passed);
         }
-        self.picked.put_back(kept);
     }
 
     fn save(&self, out: &mut StateWriter) {
@@ -61,18 +83,16 @@ impl Operator for Filter {
     }
 }
 
-impl Filter {
-    /// An error fails the whole collection (Z-2), and one of which nothing is left is dropped.
-    fn collection(&mut self, batch: &Batch, rows: &Selection, out: &mut dyn Emit, cx: &mut OpCx<'_>) {
-        if let Some((_, message)) = self.picked.bad.first() {
-            return faults::fail_all(message, rows, &batch.schema, out, cx);
-        }
-        if self.picked.count == 0 {
-            return faults::send(rows.faults.clone(), 0, &Arc::clone(&batch.schema), out);
-        }
-        let mut kept = self.picked.selection();
-        kept.faults.clone_from(&rows.faults);
-        out.batch(0, batch, &kept);
-        self.picked.put_back(kept);
+/// An error fails the whole collection (Z-2), and one of which nothing is left is dropped.
+fn collection(batch: &Batch, rows: &Selection, verdict: &Verdict, out: &mut dyn Emit, cx: &mut OpCx<'_>) {
+    if let Some((_, message)) = verdict.bad.first() {
+        return faults::fail_all(message, rows, &batch.schema, out, cx);
     }
+    if verdict.count == 0 {
+        return faults::send(rows.faults.clone(), 0, &Arc::clone(&batch.schema), out);
+    }
+    if rows.faults.is_empty() {
+        return out.batch(0, batch, &verdict.passed);
+    }
+    out.batch(0, batch, &Selection { live: verdict.passed.live.clone(), faults: rows.faults.clone() });
 }

@@ -21,6 +21,11 @@ impl Condition {
         Self { expr: expr.clone(), hits: asks.then(Hits::default) }
     }
 
+    /// The condition, when it does not ask for its past.
+    pub(crate) fn plain(&self) -> Option<&Expr> {
+        self.hits.is_none().then_some(&self.expr)
+    }
+
     /// The condition's values; each row for which it is true is a hit at the row's time.
     pub(crate) fn eval_rows<'b>(
         &'b mut self,

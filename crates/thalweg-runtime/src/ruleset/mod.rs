@@ -3,9 +3,13 @@
 //! Slots are only ever appended, so a rule that joins does not disturb the others. Each rule sees a [`View`]: its own
 //! slots in its own order, which costs a pointer per column and batch, and nothing when the rule is alone.
 
+pub(crate) mod conjunct;
+
 use std::sync::Arc;
 
-use thalweg_core::{Batch, Projection, Schema};
+use thalweg_core::{Batch, Projection, Schema, Slot};
+
+use conjunct::Condition;
 
 /// The slots of one rule among those of the stream.
 #[derive(Debug, Clone)]
@@ -30,6 +34,17 @@ impl View {
     /// Whether a batch of the stream can be used as it is.
     pub(crate) fn is_whole(&self, batch: &Batch) -> bool {
         self.is_prefix && batch.columns.len() == self.slots.len()
+    }
+
+    /// Whether another rule sees exactly the same.
+    pub(crate) fn equals(&self, other: &Self) -> bool {
+        self.slots == other.slots
+    }
+
+    /// A condition over the rule's slots as one over the stream's.
+    pub(crate) fn condition(&self, own: &Condition) -> Condition {
+        let expr = own.expr.map_slots(&|slot| Slot(self.slots[slot.index()] as u32));
+        Condition { expr, zone: own.zone }
     }
 
     /// The rule's own batch: the same columns, its own slots.

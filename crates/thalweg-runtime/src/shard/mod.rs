@@ -16,14 +16,16 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use hashbrown::HashMap;
 use thalweg_core::format::RawBatch;
-use thalweg_core::{Batch, Clock, Selection, Timestamp, Value};
+use thalweg_core::{Batch, Clock, Timestamp};
 
 use crate::ingest::Decode;
+use crate::operator::Verdict;
 use crate::queue::Taken;
 use crate::rule::{Outcome, Snapshot};
+use crate::ruleset::View;
 use inbox::{Control, Inbox, Key, Ready};
 use rule::{Panicked, RuleRun};
-use stream::{Content, Parcel, Place, Reader, StreamRun};
+use stream::{Content, Hand, Parcel, Place, Reader, StreamRun};
 
 /// The streams and rules of one thread.
 pub(crate) struct Shard {
@@ -82,7 +84,7 @@ impl Shard {
             }
             Control::Leave { stream, rule } => {
                 if let Some(stream) = self.streams.get_mut(&stream) {
-                    stream.readers.retain(|reader| reader.rule != rule);
+                    stream.retain(|reader| reader.rule != rule);
                     stream.waker.wake();
                 }
             }
@@ -116,7 +118,7 @@ impl Shard {
             stream.decode = decode;
         }
         if !stream.has_ended {
-            return stream.readers.push(reader);
+            return stream.join(reader);
         }
         let (rule, input, failed) = (reader.rule, reader.input, stream.failed.clone());
         match (reader.place, failed) {
@@ -167,48 +169,50 @@ impl Shard {
             stream.inlet.metrics.dropped("decode", raw.len() as u64);
             return;
         };
-        for reader in &stream.readers {
-            self.pass_to(reader, &batch, &rows, raw.offset.as_ref(), now);
-        }
+        stream.conditions.begin();
+        let hand = Hand { batch: &batch, rows: &rows, verdict: None, offset: raw.offset.as_ref() };
+        self.pass_around(stream, hand, now);
         let rules = &self.rules;
-        stream.readers.retain(|reader| match reader.place {
+        stream.retain(|reader| match reader.place {
             Place::Here => rules.contains_key(&reader.rule),
             Place::There(_) => true,
         });
         stream.decode.recycle(batch);
     }
 
-    fn pass_to(
-        &mut self,
-        reader: &Reader,
-        batch: &Batch,
-        rows: &Selection,
-        offset: Option<&Value>,
-        now: Timestamp,
-    ) {
-        let own;
-        let seen = if reader.view.is_whole(batch) {
-            batch
-        } else {
-            own = reader.view.of(batch);
-            &own
-        };
-        match &reader.place {
-            Place::Here => self.feed(reader.rule, reader.input, (seen, rows), offset),
-            Place::There(inlet) => {
-                let (batch, rows, offset) = (Arc::new(seen.clone()), rows.clone(), offset.cloned());
-                inlet.push(
-                    Parcel { input: reader.input, content: Content::Rows { batch, rows, offset } },
-                    now,
-                );
+    /// Hands rows to all readers. Rules that see the same columns share a view of the batch, and a rule of which no
+    /// row passes needs none.
+    fn pass_around(&mut self, stream: &mut StreamRun, hand: Hand<'_>, now: Timestamp) {
+        let StreamRun { readers, conditions, .. } = stream;
+        let clock = Arc::clone(&self.clock);
+        let mut view: Option<(&View, Batch)> = None;
+        for reader in readers.iter() {
+            let asked = reader
+                .node
+                .and_then(|node| conditions.verdict(node, (hand.batch, hand.rows), clock.as_ref()));
+            let mut hand = Hand { verdict: asked, ..hand };
+            let is_void = hand.rows.faults.is_empty() && asked.is_some_and(Verdict::is_void);
+            if !is_void && !reader.view.is_whole(hand.batch) {
+                if view.as_ref().is_none_or(|(view, _)| !view.equals(&reader.view)) {
+                    view = Some((&reader.view, reader.view.of(hand.batch)));
+                }
+                hand.batch = view.as_ref().map_or(hand.batch, |(_, own)| own);
+            }
+            match &reader.place {
+                Place::Here => self.feed(reader.rule, reader.input, hand),
+                Place::There(inlet) => {
+                    let (batch, rows) = (Arc::new(hand.batch.clone()), hand.rows.clone());
+                    let content = Content::Rows { batch, rows, offset: hand.offset.cloned() };
+                    inlet.push(Parcel { input: reader.input, content }, now);
+                }
             }
         }
     }
 
-    fn feed(&mut self, key: Key, input: usize, rows: (&Batch, &Selection), offset: Option<&Value>) {
+    fn feed(&mut self, key: Key, input: usize, hand: Hand<'_>) {
         let (now, clock) = (self.clock.now(), Arc::clone(&self.clock));
         let Some(rule) = self.rules.get_mut(&key) else { return };
-        let fed = rule.feed(input, rows, offset, now, clock.as_ref());
+        let fed = rule.feed(input, hand, now, clock.as_ref());
         self.settle(key, fed);
     }
 
@@ -227,7 +231,8 @@ impl Shard {
         for parcel in parcels.list {
             match parcel.content {
                 Content::Rows { batch, rows, offset } => {
-                    self.feed(key, parcel.input, (&batch, &rows), offset.as_ref());
+                    let hand = Hand { batch: &batch, rows: &rows, verdict: None, offset: offset.as_ref() };
+                    self.feed(key, parcel.input, hand);
                 }
                 Content::End => self.end_input(key, parcel.input),
                 Content::Failed(why) => self.close_rule(key, Outcome::Failed(why)),

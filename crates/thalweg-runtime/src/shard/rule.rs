@@ -10,12 +10,12 @@ use thalweg_core::{Batch, Clock, Fault, Selection, Timestamp, Value};
 use tokio::sync::watch;
 
 use super::inbox::{Checkpoint, Key};
-use super::stream::RuleInlet;
+use super::stream::{Hand, RuleInlet};
 use crate::chain::{Chain, Drive};
 use crate::egress::Egress;
 use crate::ingest::event_time::EventTime;
 use crate::ingest::port::Inlet;
-use crate::operator::{Emit, RuleInfo, Signal};
+use crate::operator::{Emit, RuleInfo, Signal, Verdict};
 use crate::queue::Wake;
 use crate::rule::{Outcome, Snapshot};
 
@@ -90,8 +90,7 @@ impl RuleRun {
     pub(crate) fn feed(
         &mut self,
         input: usize,
-        (batch, rows): (&Batch, &Selection),
-        offset: Option<&Value>,
+        Hand { batch, rows, verdict, offset }: Hand<'_>,
         now: Timestamp,
         clock: &dyn Clock,
     ) -> Result<(), Panicked> {
@@ -114,7 +113,9 @@ impl RuleRun {
                 rows = &stripped;
             }
             let Some(event_time) = rule.inputs[input].event_time.clone() else {
-                return rule.drive(now, clock, |chain, drive| chain.batch(input, batch, rows, drive));
+                return rule.drive_judged(now, clock, verdict, |chain, drive| {
+                    chain.batch(input, batch, rows, drive);
+                });
             };
             let mut timed = batch.clone();
             let (mut rows, bad) = event_time.apply(&mut timed, rows, now);
@@ -203,8 +204,18 @@ impl RuleRun {
     }
 
     fn drive(&mut self, now: Timestamp, clock: &dyn Clock, call: impl FnOnce(&mut Chain, &mut Drive<'_>)) {
+        self.drive_judged(now, clock, None, call);
+    }
+
+    fn drive_judged(
+        &mut self,
+        now: Timestamp,
+        clock: &dyn Clock,
+        verdict: Option<&Verdict>,
+        call: impl FnOnce(&mut Chain, &mut Drive<'_>),
+    ) {
         let mut out = Actions { egress: &mut self.egress, now };
-        call(&mut self.chain, &mut Drive { rule: &self.info, now, clock, out: &mut out });
+        call(&mut self.chain, &mut Drive { rule: &self.info, now, clock, verdict, out: &mut out });
     }
 }
 

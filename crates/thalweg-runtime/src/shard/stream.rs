@@ -10,8 +10,10 @@ use thalweg_core::{Batch, Selection, Timestamp, Value};
 use super::inbox::Key;
 use crate::ingest::Decode;
 use crate::ingest::port::Inlet;
+use crate::operator::Verdict;
 use crate::queue::{Bucket, Entries, Entry, Queue, Wake};
 use crate::ruleset::View;
+use crate::ruleset::conjunct::{Condition, Conditions};
 
 /// A stream as its shard runs it.
 pub(crate) struct StreamRun {
@@ -19,6 +21,8 @@ pub(crate) struct StreamRun {
     pub inlet: Arc<Inlet>,
     pub decode: Decode,
     pub readers: Vec<Reader>,
+    /// What the readers ask of the rows.
+    pub conditions: Conditions,
     /// Makes this stream ready on its shard.
     pub waker: Arc<dyn Wake>,
     pub has_ended: bool,
@@ -33,6 +37,21 @@ pub(crate) struct Reader {
     pub input: usize,
     pub view: View,
     pub place: Place,
+    /// What it asks of the rows first, until that is filed.
+    pub condition: Option<Condition>,
+    /// That, among the stream's conditions.
+    pub node: Option<usize>,
+}
+
+/// Rows on their way into a rule.
+#[derive(Clone, Copy)]
+pub(crate) struct Hand<'a> {
+    pub batch: &'a Batch,
+    pub rows: &'a Selection,
+    /// What the rule's first condition says of them, when it has been asked already.
+    pub verdict: Option<&'a Verdict>,
+    /// Where the source stands behind them.
+    pub offset: Option<&'a Value>,
 }
 
 /// Where the rule runs.
@@ -105,6 +124,24 @@ impl RuleInlet {
 }
 
 impl StreamRun {
+    /// Takes a reader on and files its condition.
+    pub(crate) fn join(&mut self, mut reader: Reader) {
+        reader.node = reader.condition.take().map(|condition| self.conditions.join(condition));
+        self.readers.push(reader);
+    }
+
+    /// Lets readers go.
+    pub(crate) fn retain(&mut self, keeps: impl Fn(&Reader) -> bool) {
+        let conditions = &mut self.conditions;
+        self.readers.retain(|reader| {
+            let kept = keeps(reader);
+            if let Some(node) = reader.node.filter(|_| !kept) {
+                conditions.leave(node);
+            }
+            kept
+        });
+    }
+
     /// Decodes one hand-over, counting it on the source's node.
     pub(crate) fn decode(&mut self, raw: &RawBatch, now: Timestamp) -> (Batch, Selection) {
         let count = raw.len().max(raw.rows.iter().map(Vec::len).sum()) as u64;
