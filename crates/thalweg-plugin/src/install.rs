@@ -200,8 +200,8 @@ fn check_entries(archive: &mut Archive) -> Result<Vec<(usize, PathBuf)>, String>
     let mut files = Vec::new();
     for index in 0..archive.len() {
         let entry = archive.by_index(index).map_err(|error| error.to_string())?;
-        let Some(path) = entry.enclosed_name() else {
-            let name = entry.name().unwrap_or_default();
+        let name = entry.name().unwrap_or_default().into_owned();
+        let Some(path) = entry.enclosed_name().filter(|_| !name.starts_with(['/', '\\'])) else {
             return Err(format!("invalid entry {name}: it would leave the plugin's folder"));
         };
         if entry.is_symlink() {

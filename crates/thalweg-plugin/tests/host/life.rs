@@ -45,6 +45,8 @@ fn a_wrong_package_is_refused_with_its_reason_and_leaves_nothing_behind() {
         outside,
         "fail to install plugin: invalid entry ../../escaped.txt: it would leave the plugin's folder"
     );
+    let absolute = refused(&bench, &good.clone().file("/tmp/escaped.txt", "x"));
+    assert!(absolute.contains("invalid entry /tmp/escaped.txt"), "{absolute}");
     let symbols = refused(&bench, &good.clone().file("sources/../../escaped.txt", "x"));
     assert!(symbols.contains("it would leave the plugin's folder"), "{symbols}");
     let yaml = refused(&bench, &good.clone().without(&format!("sources/{name}_count.yaml")));
