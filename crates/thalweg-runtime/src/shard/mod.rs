@@ -148,7 +148,8 @@ impl Shard {
             Taken::Empty => {}
             Taken::Closed => self.end_stream(&mut stream),
         }
-        if !stream.inlet.queue.is_stopped() {
+        // A stream whose rule is being stopped keeps what arrived meanwhile until `stop_rule` takes it.
+        if !stream.inlet.queue.is_stopped() || !stream.readers.is_empty() {
             self.streams.insert(key, stream);
         }
     }
