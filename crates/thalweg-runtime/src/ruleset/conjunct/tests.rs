@@ -1,3 +1,5 @@
+//! Shared conditions: the same outputs and counters as without sharing, whatever comes and goes.
+
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use proptest::prelude::*;
