@@ -6,7 +6,7 @@ use std::sync::Arc;
 use thalweg_core::registry::Registry;
 use thalweg_core::{Diagnostic, Props, Timestamp};
 use thalweg_expr::{FunctionRef, FunctionRegistry};
-use thalweg_plan::{PlanOptions, Resolver, SourceKind, StreamDef};
+use thalweg_plan::{PlanOptions, Resolver, StreamDef};
 use thalweg_runtime::{ActionSpec, Rig, RuleSpec, RunOptions, SourceSpec};
 use thalweg_sql::ast::Statement;
 
@@ -100,24 +100,12 @@ fn spec(id: String, sql: &str, is_shared: bool) -> Option<RuleSpec> {
 
 fn demo(shared: bool) -> StreamDef {
     StreamDef {
-        name: Arc::from("demo"),
-        kind: SourceKind::Stream,
-        columns: None,
         source_type: Arc::from("mqtt"),
         datasource: Arc::from("demo"),
         format: Arc::from("json"),
         shared,
-        strict: false,
-        timestamp: None,
-        timestamp_format: None,
-        is_lookup: false,
-        retain: 0,
-        temp: false,
-        version: Arc::from(""),
-        options: Vec::new(),
-        whole_numbers: false,
-        strict_json: false,
         has_decoder: true,
+        ..StreamDef::schemaless(&Arc::from("demo"))
     }
 }
 

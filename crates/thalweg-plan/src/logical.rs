@@ -370,6 +370,32 @@ pub struct StreamDef {
     pub has_decoder: bool,
 }
 
+impl StreamDef {
+    /// A schemaless stream without options: neither shared nor decoded, of no source type.
+    pub fn schemaless(name: &Arc<str>) -> Self {
+        Self {
+            name: Arc::clone(name),
+            kind: ast::SourceKind::Stream,
+            columns: None,
+            source_type: Arc::from(""),
+            datasource: Arc::from(""),
+            format: Arc::from(""),
+            shared: false,
+            strict: false,
+            timestamp: None,
+            timestamp_format: None,
+            is_lookup: false,
+            retain: 0,
+            temp: false,
+            version: Arc::from(""),
+            options: Vec::new(),
+            whole_numbers: false,
+            strict_json: false,
+            has_decoder: false,
+        }
+    }
+}
+
 /// A declared column.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ColumnDef {

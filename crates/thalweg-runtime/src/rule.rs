@@ -68,8 +68,6 @@ pub struct RunOptions {
     pub send_meta: bool,
     /// enableSaveStateBeforeStop.
     pub save_before_stop: bool,
-    /// Actions for late rows (`lateData`).
-    pub late_actions: Vec<(Arc<str>, Props)>,
     /// The configured time zone, IANA name.
     pub zone: Arc<str>,
     /// What `props(name)` answers.
@@ -88,7 +86,6 @@ impl Default for RunOptions {
             late_tolerance: 1_000,
             send_meta: false,
             save_before_stop: false,
-            late_actions: Vec::new(),
             zone: Arc::from("UTC"),
             props: Arc::default(),
         }

@@ -11,7 +11,6 @@ use thalweg_core::{
     BatchBuilder, BinaryOp, Diagnostic, FormatError, Projection, Props, Schema, Slot, Value, Want,
 };
 use thalweg_expr::Expr;
-use thalweg_plan::SourceKind;
 use thalweg_plan::logical::{Empty, Kind, Node, OutputColumn, Plan, Scan, StreamDef};
 
 use crate::rule::{ActionSpec, RuleSpec, RunOptions, SourceSpec};
@@ -88,24 +87,12 @@ pub(crate) fn registry(connectors: &'static [Connector]) -> Arc<Registry> {
 /// A schemaless stream with a decoder.
 pub(crate) fn stream(name: &str, source_type: &str, shared: bool) -> Arc<StreamDef> {
     Arc::new(StreamDef {
-        name: Arc::from(name),
-        kind: SourceKind::Stream,
-        columns: None,
         source_type: Arc::from(source_type),
         datasource: Arc::from(name),
         format: Arc::from("json"),
         shared,
-        strict: false,
-        timestamp: None,
-        timestamp_format: None,
-        is_lookup: false,
-        retain: 0,
-        temp: false,
-        version: Arc::from(""),
-        options: Vec::new(),
-        whole_numbers: false,
-        strict_json: false,
         has_decoder: true,
+        ..StreamDef::schemaless(&Arc::from(name))
     })
 }
 

@@ -42,8 +42,6 @@ pub struct RuleOptions {
     pub duration: i64,
     /// Whether cronDatetimeRange has entries.
     pub has_ranges: bool,
-    /// lateData: actions for late rows, by kind.
-    pub late_actions: Vec<(String, Props)>,
 }
 
 impl RuleOptions {
@@ -55,6 +53,7 @@ impl RuleOptions {
         let mut all = instance.to_json();
         overlay(&mut all, &own.to_json());
         let all = Props::from(all.as_object().cloned().unwrap_or_default());
+        refuse_late_data(&all)?;
         let flag = |name| all.bool(name).map(Option::unwrap_or_default);
         let int = |name, default| all.int(name).map(|value| value.unwrap_or(default));
         let qos = int("qos", 0)?;
@@ -84,7 +83,6 @@ impl RuleOptions {
                 .get("cronDatetimeRange")
                 .and_then(Json::as_array)
                 .is_some_and(|ranges| !ranges.is_empty()),
-            late_actions: late_actions(&all)?,
         })
     }
 
@@ -125,11 +123,6 @@ impl RuleOptions {
             late_tolerance: self.late_tolerance,
             send_meta: self.send_meta,
             save_before_stop: self.save_before_stop,
-            late_actions: self
-                .late_actions
-                .iter()
-                .map(|(kind, props)| (kind.as_str().into(), props.clone()))
-                .collect(),
             zone: zone.into(),
             props: std::sync::Arc::default(),
         }
@@ -155,12 +148,13 @@ fn sliding_twice(all: &Props) -> Result<bool, Diagnostic> {
     Ok(window.bool("enableSendSlidingWindowTwice")?.unwrap_or_default())
 }
 
-fn late_actions(all: &Props) -> Result<Vec<(String, Props)>, Diagnostic> {
+/// Accepting the actions and sending them nothing would be a silent loss.
+fn refuse_late_data(all: &Props) -> Result<(), Diagnostic> {
     match all.get("lateData") {
-        None | Some(Json::Null) => Ok(Vec::new()),
-        Some(Json::Array(items)) => super::definition::actions(items)
-            .map(|actions| actions.into_iter().map(|action| (action.kind, action.props)).collect()),
-        Some(_) => Err(Diagnostic::plain("option \"lateData\" must be a list of actions")),
+        None | Some(Json::Null) => Ok(()),
+        Some(_) => Err(Diagnostic::plain(
+            "option \"lateData\" is not supported yet: late rows are dropped, and counted in the rule's status",
+        )),
     }
 }
 
@@ -183,6 +177,14 @@ fn lay(under: &mut Map<String, Json>, name: &str, value: &Json) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn late_data_is_refused_rather_than_lost() {
+        let mut own = Props::new();
+        own.set("lateData", serde_json::json!([{"log": {}}]));
+        let refusal = RuleOptions::new(&Props::new(), &own).err().map(|why| why.message);
+        assert!(refusal.is_some_and(|text| text.starts_with("option \"lateData\" is not supported yet")));
+    }
 
     fn options(instance: &str, own: &str) -> Result<RuleOptions, Diagnostic> {
         let props = |text: &str| Props::from(serde_json::from_str::<Map<String, Json>>(text).expect("JSON"));

@@ -221,9 +221,7 @@ fn hint(cause: &str, node: &NodeSnapshot) -> String {
             "the rule is slower than its input: raise bufferLength, filter earlier, or use a faster sink"
                 .to_owned()
         }
-        "late" => {
-            "rows came later than lateTolerance allows: raise it, or send them on with lateData".to_owned()
-        }
+        "late" => "rows came later than lateTolerance allows: raise it".to_owned(),
         "too_large" => "messages were larger than allowed".to_owned(),
         "cache_full" => {
             "the sink's cache is full: raise maxDiskCache, or bring the other side back".to_owned()

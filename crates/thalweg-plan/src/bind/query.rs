@@ -8,7 +8,7 @@ use thalweg_core::{Diagnostic, Schema};
 use thalweg_sql::ast;
 
 use super::bind_select;
-use crate::logical::{Kind, Node, Plan, PlanOptions, Resolver, StreamDef};
+use crate::logical::{Kind, Node, Plan, PlanOptions, Resolver};
 
 /// What a query sees of the statement around it.
 #[derive(Debug, Clone, Default)]
@@ -93,28 +93,4 @@ fn union(plans: Vec<Plan>) -> Plan {
     let inputs = plans.into_iter().map(|plan| plan.root).collect();
     let root = Node { name: Arc::from(""), kind: Kind::Union, inputs, schema };
     Plan { root, fingerprint: 0, is_collection, hosts, warnings }
-}
-
-/// A query as a stream without schema.
-pub(super) fn stream(name: &Arc<str>) -> StreamDef {
-    StreamDef {
-        name: Arc::clone(name),
-        kind: ast::SourceKind::Stream,
-        columns: None,
-        source_type: Arc::from(""),
-        datasource: Arc::from(""),
-        format: Arc::from(""),
-        shared: false,
-        strict: false,
-        timestamp: None,
-        timestamp_format: None,
-        is_lookup: false,
-        retain: 0,
-        temp: false,
-        version: Arc::from(""),
-        options: Vec::new(),
-        whole_numbers: false,
-        strict_json: false,
-        has_decoder: false,
-    }
 }

@@ -113,7 +113,7 @@ impl<'q> Binder<'q, '_> {
     fn add_query(&mut self, alias: &ast::Name, plan: Plan) -> Option<usize> {
         self.hosts.extend(plan.hosts);
         self.warnings.extend(plan.warnings);
-        let source = self.open(alias, Arc::new(query::stream(&alias.text)), alias.span)?;
+        let source = self.open(alias, Arc::new(StreamDef::schemaless(&alias.text)), alias.span)?;
         self.sources[source].query = Some(plan.root);
         Some(source)
     }
