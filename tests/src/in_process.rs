@@ -147,7 +147,7 @@ fn build(case: &Case, axis: Axis, registry: &Arc<Registry>) -> Result<RuleSpec, 
         sink_defaults: Props::new(),
         zone: "UTC".to_owned(),
         ignore_case: false,
-        props: Arc::default(),
+        instance: Arc::default(),
     };
     let definition =
         RuleDefinition::parse(&document(case), None, &Props::new()).map_err(|why| why.to_string())?;

@@ -46,7 +46,8 @@ pub(super) fn cx(metrics: &NodeMetrics) -> EvalCx<'_> {
         node: "bench",
         rule_start: Timestamp(0),
         window: None,
-        props: None,
+        instance: None,
+        clock: None,
         hits: thalweg_expr::expr::Hits::default(),
         metrics,
     }

@@ -22,7 +22,7 @@ impl Timestamp {
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// What time it is. Operators never see this: they are told the time with each call.
-pub trait Clock: Send + Sync {
+pub trait Clock: Send + Sync + std::fmt::Debug {
     /// Now.
     fn now(&self) -> Timestamp;
 
@@ -32,6 +32,10 @@ pub trait Clock: Send + Sync {
     /// How long a thread has to wait in real time until `when`; `None` if only [`ManualClock::advance_to`] can
     /// bring that moment.
     fn until(&self, when: Timestamp) -> Option<Duration>;
+
+    /// Lets so much time pass on the calling thread, which may block: only for work that stands where that is
+    /// allowed (`contracts.md` 5). A [`ManualClock`] moves itself instead, as nobody else would.
+    fn pass(&self, millis: u64);
 }
 
 /// The machine's clock.
@@ -59,6 +63,10 @@ impl Clock for SystemClock {
     fn until(&self, when: Timestamp) -> Option<Duration> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Some(Duration::from_millis(when.0.max(0) as u64).saturating_sub(since))
+    }
+
+    fn pass(&self, millis: u64) {
+        std::thread::sleep(Duration::from_millis(millis));
     }
 }
 
@@ -116,6 +124,10 @@ impl Clock for ManualClock {
 
     fn until(&self, when: Timestamp) -> Option<Duration> {
         (when <= self.now()).then_some(Duration::ZERO)
+    }
+
+    fn pass(&self, millis: u64) {
+        self.advance_to(self.now().plus(i64::try_from(millis).unwrap_or(i64::MAX)));
     }
 }
 

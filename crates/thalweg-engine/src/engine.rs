@@ -1,10 +1,11 @@
 //! The façade: what the server asks for goes through here or through one of the parts it shows.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use thalweg_core::Props;
-use thalweg_expr::FunctionRegistry;
+use thalweg_expr::{FunctionRegistry, Instance};
 use thalweg_sql::ast::SourceKind;
 
 use crate::catalog::Catalog;
@@ -13,7 +14,7 @@ use crate::document::Document;
 use crate::error::EngineError;
 use crate::props::Profiles;
 use crate::rule::{Builder, Rules, Runner};
-use crate::store::Store;
+use crate::store::{KeyedStates, Store};
 use crate::stream::word;
 
 /// What an engine is made of.
@@ -37,7 +38,7 @@ pub struct EngineConfig {
     /// `basic.ignoreCase`.
     pub ignore_case: bool,
     /// What `props(name)` answers, by name in lower case.
-    pub props: thalweg_expr::expr::InstanceProps,
+    pub props: BTreeMap<String, String>,
     /// `basic.rulePatrolInterval`.
     pub patrol: Duration,
 }
@@ -48,6 +49,7 @@ pub struct Engine {
     connections: Arc<Connections>,
     rules: Rules,
     runner: Arc<dyn Runner>,
+    keyed_states: Arc<KeyedStates>,
 }
 
 impl Engine {
@@ -61,6 +63,8 @@ impl Engine {
         let clock = Arc::clone(&config.around.clock);
         let registry = Arc::clone(&config.around.registry);
         let connections = Arc::new(Connections::load(config.around, Arc::clone(&config.store))?);
+        let keyed_states = Arc::new(KeyedStates::new(Arc::clone(&config.store)));
+        let instance = Instance { props: config.props, keyed_state: Some(keyed_states.clone()) };
         let builder = Arc::new(Builder {
             catalog: Arc::clone(&catalog),
             connections: Arc::clone(&connections),
@@ -71,7 +75,7 @@ impl Engine {
             sink_defaults: config.sink_defaults,
             zone: config.zone,
             ignore_case: config.ignore_case,
-            props: Arc::new(config.props),
+            instance: Arc::new(instance),
         });
         let rules = Rules::start(crate::rule::RulesConfig {
             builder,
@@ -80,7 +84,7 @@ impl Engine {
             defaults: config.rule_defaults,
             patrol: config.patrol,
         });
-        Ok(Self { catalog, connections, rules, runner: config.runner })
+        Ok(Self { catalog, connections, rules, runner: config.runner, keyed_states })
     }
 
     /// Starts the stored rules that are to run.
@@ -99,6 +103,11 @@ impl Engine {
     /// Rules.
     pub fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    /// What `get_keyed_state` reads.
+    pub fn keyed_states(&self) -> &Arc<KeyedStates> {
+        &self.keyed_states
     }
 
     /// Drops a stream or table, unless live rules read it; `force` looks away, but not for lookup tables

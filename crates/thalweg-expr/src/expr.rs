@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use thalweg_core::metrics::NodeMetrics;
-use thalweg_core::{BinaryOp, Slot, Timestamp, UnaryOp, Value, WindowRange};
+use thalweg_core::{BinaryOp, Clock, Slot, Timestamp, UnaryOp, Value, WindowRange};
 
 use crate::function::FunctionRef;
+use crate::instance::Instance;
 
 /// An expression without names. Built by the planner, evaluated by the runtime.
 #[derive(Debug, Clone)]
@@ -127,8 +128,10 @@ pub struct EvalCx<'a> {
     pub rule_start: Timestamp,
     /// The window of the batch, as in [`thalweg_core::Batch::window`].
     pub window: Option<WindowRange>,
-    /// What `props(name)` answers, by name in lower case.
-    pub props: Option<&'a InstanceProps>,
+    /// The instance's properties and stored state.
+    pub instance: Option<&'a Instance>,
+    /// What `delay` waits by. Absent where nothing may wait.
+    pub clock: Option<&'a dyn Clock>,
     /// What the condition that is being evaluated knows of its past.
     pub hits: Hits,
     /// The node's metrics, for [`EvalCx::warn`].
@@ -142,9 +145,6 @@ impl EvalCx<'_> {
         self.metrics.exception(message, self.now);
     }
 }
-
-/// What the instance was told for `props(name)`: values by name in lower case.
-pub type InstanceProps = std::collections::BTreeMap<String, String>;
 
 /// How often a condition was true so far, and when it last was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

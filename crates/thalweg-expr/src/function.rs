@@ -62,6 +62,16 @@ impl Function {
         ];
         matches!(self.kind, FunctionKind::Row(_) | FunctionKind::Columns(_)) && !IMPURE.contains(&self.name)
     }
+
+    /// Where its calls belong if they may block, as [`RemoteFunction::host`]: a shard never waits (`contracts.md` 4).
+    pub fn host(&self) -> Option<&'static str> {
+        match self.name {
+            "delay" => Some("delay"),
+            "get_keyed_state" => Some("state"),
+            "resize" | "thumbnail" => Some("image"),
+            _ => None,
+        }
+    }
 }
 
 /// One argument.
@@ -252,6 +262,14 @@ pub enum FunctionRef {
 }
 
 impl FunctionRef {
+    /// Where its calls belong if they may block.
+    pub fn host(&self) -> Option<&str> {
+        match self {
+            Self::Builtin(function) => function.host(),
+            Self::Remote(function) => Some(function.host()),
+        }
+    }
+
     /// The function's name.
     pub fn name(&self) -> &str {
         match self {

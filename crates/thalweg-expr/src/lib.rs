@@ -12,6 +12,7 @@ pub mod eval;
 pub mod expr;
 pub mod filter;
 pub mod function;
+pub mod instance;
 mod kernel;
 mod like;
 mod logic;
@@ -30,5 +31,6 @@ pub use filter::Filtered;
 pub use function::{
     Arg, ArgKind, CallCx, Doc, Family, Frame, Function, FunctionKind, FunctionRef, Nulls, RemoteFunction,
 };
+pub use instance::{Instance, KeyedState};
 pub use registry::{FunctionRegistry, RemoteFunctions};
 pub use walk::ExprKey;

@@ -18,7 +18,8 @@ pub(crate) fn cx() -> EvalCx<'static> {
         node: "2_project",
         rule_start: Timestamp(1_000),
         window: None,
-        props: None,
+        instance: None,
+        clock: None,
         hits: crate::expr::Hits::default(),
         metrics: Box::leak(Box::default()),
     }

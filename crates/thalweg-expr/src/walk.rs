@@ -48,14 +48,15 @@ impl Expr {
         });
     }
 
-    /// The plugin hosts of remote calls, each once.
+    /// The hosts of calls that may block, each once.
     pub fn hosts(&self) -> Vec<&str> {
         let mut hosts = Vec::new();
         self.walk(&mut |expr| {
-            if let Self::Call { function: FunctionRef::Remote(function), .. } = expr
-                && !hosts.contains(&function.host())
+            if let Self::Call { function, .. } = expr
+                && let Some(host) = function.host()
+                && !hosts.contains(&host)
             {
-                hosts.push(function.host());
+                hosts.push(host);
             }
         });
         hosts

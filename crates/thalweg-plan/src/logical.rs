@@ -38,7 +38,7 @@ pub struct Plan {
     pub fingerprint: u64,
     /// Whether results are single rows ([`thalweg_core::Unit::Rows`]) or collections.
     pub is_collection: bool,
-    /// Plugin hosts whose functions the plan calls; non-empty: the rule's suffix runs on the blocking pool.
+    /// Hosts of the functions that may block (plugins', `delay` …); non-empty: the rule's suffix runs on the blocking pool.
     pub hosts: Vec<Arc<str>>,
     /// Worth telling the user although the plan is valid.
     pub warnings: Vec<Diagnostic>,

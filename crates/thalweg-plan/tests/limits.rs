@@ -57,3 +57,13 @@ fn aliases_that_double_where_they_cannot_be_computed_are_refused() {
     let sql = format!("SELECT row_number() AS x0, {} FROM demo GROUP BY COUNTWINDOW(2)", fields.join(", "));
     assert!(plan_on_a_worker(sql).starts_with("alias x10 is too large to be used here"));
 }
+
+#[test]
+fn a_rule_that_may_wait_for_a_function_names_its_host() {
+    let mut world = World::new();
+    world.create("CREATE STREAM demo () WITH ()").unwrap();
+    let hosts = |sql: &str| plan(&parse_query(sql).unwrap(), &PlanOptions::default(), &world).unwrap().hosts;
+    assert_eq!(hosts("SELECT delay(5, a) AS a FROM demo"), ["delay".into()]);
+    assert_eq!(hosts("SELECT a FROM demo WHERE get_keyed_state('k', 'bigint', 0) > a"), ["state".into()]);
+    assert!(hosts("SELECT a FROM demo").is_empty());
+}

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::state::{StateError, StateReader, StateWriter};
-use thalweg_core::{Batch, Fault, Selection, Timestamp, WindowRange};
-use thalweg_expr::{EvalCx, Expr};
+use thalweg_core::{Batch, Clock, Fault, Selection, Timestamp, WindowRange};
+use thalweg_expr::{EvalCx, Expr, Instance};
 
 /// In band and in order, so an operator never has to guess what is before or after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +56,10 @@ pub struct RuleInfo {
     pub zone: chrono_tz::Tz,
     /// sendError: faults travel on to the sinks.
     pub send_error: bool,
-    /// What `props(name)` answers.
-    pub props: Arc<thalweg_expr::expr::InstanceProps>,
+    /// What functions may ask of the instance.
+    pub instance: Arc<Instance>,
+    /// What calls that block wait by; everything else is told the time.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl<'a> OpCx<'a> {
@@ -70,7 +72,8 @@ impl<'a> OpCx<'a> {
             node: self.node,
             rule_start: self.rule.started,
             window,
-            props: Some(&self.rule.props),
+            instance: Some(&self.rule.instance),
+            clock: Some(self.rule.clock.as_ref()),
             hits: thalweg_expr::expr::Hits::default(),
             metrics: self.metrics,
         }

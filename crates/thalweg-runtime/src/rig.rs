@@ -165,8 +165,8 @@ impl Rig {
     }
 
     fn launch(&mut self, spec: &RuleSpec, restore: Option<Snapshot>) -> Result<Launched, Diagnostic> {
-        let info = rule_info(spec, self.clock.as_ref())?;
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        let info = rule_info(spec, &clock)?;
         let cx = CompileCx {
             registry: &self.registry,
             shared: &self.shared,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use thalweg_core::connector::Connection;
 use thalweg_core::metrics::Rare;
 use thalweg_core::{Props, Timestamp};
+use thalweg_expr::Instance;
 use thalweg_plan::{Plan, StreamDef};
 
 /// A rule to be compiled.
@@ -70,8 +71,8 @@ pub struct RunOptions {
     pub save_before_stop: bool,
     /// The configured time zone, IANA name.
     pub zone: Arc<str>,
-    /// What `props(name)` answers.
-    pub props: Arc<thalweg_expr::expr::InstanceProps>,
+    /// What functions may ask of the instance.
+    pub instance: Arc<Instance>,
 }
 
 impl Default for RunOptions {
@@ -87,7 +88,7 @@ impl Default for RunOptions {
             send_meta: false,
             save_before_stop: false,
             zone: Arc::from("UTC"),
-            props: Arc::default(),
+            instance: Arc::default(),
         }
     }
 }

@@ -131,7 +131,7 @@ impl Runtime {
     /// # Errors
     /// What the rule asks for and cannot have.
     pub fn compile(&self, spec: RuleSpec) -> Result<CompiledRule, Diagnostic> {
-        let info = rule_info(&spec, self.config.clock.as_ref())?;
+        let info = rule_info(&spec, &self.config.clock)?;
         let cx = CompileCx {
             registry: &self.config.registry,
             shared: &self.config.shared,
@@ -319,12 +319,18 @@ impl Drop for Runtime {
 }
 
 /// What is the same for all operators of a rule.
-pub(crate) fn rule_info(spec: &RuleSpec, clock: &dyn Clock) -> Result<RuleInfo, Diagnostic> {
+pub(crate) fn rule_info(spec: &RuleSpec, clock: &Arc<dyn Clock>) -> Result<RuleInfo, Diagnostic> {
     let zone = spec.options.zone.parse().map_err(|_| {
         Diagnostic::new(ErrorCode::Executor, format!("unknown time zone \"{}\"", spec.options.zone))
     })?;
-    let (send_error, props) = (spec.options.send_error, Arc::clone(&spec.options.props));
-    Ok(RuleInfo { id: Arc::clone(&spec.id), started: clock.now(), zone, send_error, props })
+    Ok(RuleInfo {
+        id: Arc::clone(&spec.id),
+        started: clock.now(),
+        zone,
+        send_error: spec.options.send_error,
+        instance: Arc::clone(&spec.options.instance),
+        clock: Arc::clone(clock),
+    })
 }
 
 fn start_shard(

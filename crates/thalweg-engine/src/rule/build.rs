@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use thalweg_core::registry::Registry;
 use thalweg_core::{Diagnostic, ErrorCode, Props};
-use thalweg_expr::{FunctionRef, FunctionRegistry};
+use thalweg_expr::{FunctionRef, FunctionRegistry, Instance};
 use thalweg_plan::{Kind, Node, Plan, PlanOptions, Resolver, StreamDef};
 use thalweg_runtime::{ActionSpec, RuleSpec, SourceSpec, Topology};
 use tracing::warn;
@@ -39,8 +39,8 @@ pub struct Builder {
     pub zone: String,
     /// `basic.ignoreCase`.
     pub ignore_case: bool,
-    /// What `props(name)` answers.
-    pub props: Arc<thalweg_expr::expr::InstanceProps>,
+    /// What functions may ask of the instance.
+    pub instance: Arc<Instance>,
 }
 
 /// A rule that is ready, and what is known about it before it runs.
@@ -107,7 +107,7 @@ impl Builder {
         let actions = actions.collect::<Result<Vec<_>, EngineError>>()?;
         let needs = needs(definition, &plan, &sources, &actions);
         let mut options = definition.options.for_run(&self.zone);
-        options.props = Arc::clone(&self.props);
+        options.instance = Arc::clone(&self.instance);
         let spec = RuleSpec { id: Arc::clone(&definition.id), plan, sources, actions, options };
         let ready = self
             .runner

@@ -137,7 +137,7 @@ impl World {
             sink_defaults: Props::new(),
             zone: "UTC".to_owned(),
             ignore_case: false,
-            props: thalweg_expr::expr::InstanceProps::new(),
+            props: Default::default(),
             patrol: Duration::from_millis(1),
         };
         let engine = Engine::open(config).expect("the store is read");

@@ -124,7 +124,7 @@ impl RuleOptions {
             send_meta: self.send_meta,
             save_before_stop: self.save_before_stop,
             zone: zone.into(),
-            props: std::sync::Arc::default(),
+            instance: std::sync::Arc::default(),
         }
     }
 }

@@ -1,12 +1,14 @@
 //! Where definitions and checkpoints are kept: tables of key to bytes, written in atomic changes.
 
 mod disk;
+mod keyed_state;
 mod memory;
 mod snapshots;
 
 use thiserror::Error;
 
 pub use disk::DiskStore;
+pub use keyed_state::KeyedStates;
 pub use memory::MemoryStore;
 pub use snapshots::Snapshots;
 
@@ -23,11 +25,14 @@ pub enum Table {
     Plugin,
     /// `<rule>/<epoch>` → snapshot.
     Checkpoint,
+    /// Key → JSON that `get_keyed_state` reads.
+    KeyedState,
 }
 
 impl Table {
     /// All tables.
-    pub const ALL: [Table; 5] = [Self::Stream, Self::Rule, Self::Connection, Self::Plugin, Self::Checkpoint];
+    pub const ALL: [Table; 6] =
+        [Self::Stream, Self::Rule, Self::Connection, Self::Plugin, Self::Checkpoint, Self::KeyedState];
 
     fn name(self) -> &'static str {
         match self {
@@ -36,6 +41,7 @@ impl Table {
             Self::Connection => "connection",
             Self::Plugin => "plugin",
             Self::Checkpoint => "checkpoint",
+            Self::KeyedState => "keyed_state",
         }
     }
 }

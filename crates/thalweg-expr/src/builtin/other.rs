@@ -1,8 +1,10 @@
 //! Table: what belongs to no family.
 
+use thalweg_core::cast::go_text;
 use thalweg_core::{RowError, Timestamp, Value};
 
-use super::{ANY, NONE, math};
+use super::args::{fail, int, only_text};
+use super::{ANY, NONE, convert, math};
 use crate::expr::EvalCx;
 use crate::function::{Arg, ArgKind};
 
@@ -19,8 +21,32 @@ functions! { Other
     "The current time, epoch ms.", &[];
     "props" (super::TEXT) Null |args, cx| props(args, cx),
     "A property of the instance: the environment's KUIPER_PROPS_<NAME>; et is the time, snowflake a new id.", &[];
+    "delay" (DELAY) Null delay,
+    "The value, after so many milliseconds have passed. The rule waits for it, others do not.", &[];
+    "get_keyed_state" (KEYED) Own keyed_state,
+    "What is stored under the key, cast to the type; the default where nothing is.", &[];
     "newuuid" (NONE) Own |_, cx| Ok(Value::text(uuid(cx.now))),
     "A new universally unique id.", &[];
+}
+
+const DELAY: &[Arg] = &[Arg::new("ms", ArgKind::Number), Arg::new("x", ArgKind::Any)];
+const KEYED: &[Arg] =
+    &[Arg::new("key", ArgKind::Any), Arg::new("type", ArgKind::Text), Arg::new("default", ArgKind::Any)];
+
+fn delay(args: &[Value], cx: &mut EvalCx<'_>) -> Result<Value, RowError> {
+    if let (Ok(millis @ 1..), Some(clock)) = (u64::try_from(int(&args[0])?), cx.clock) {
+        clock.pass(millis);
+    }
+    Ok(args[1].clone())
+}
+
+fn keyed_state(args: &[Value], cx: &mut EvalCx<'_>) -> Result<Value, RowError> {
+    let Value::Str(key) = &args[0] else { return fail(format!("key {} is not a string", go_text(&args[0]))) };
+    let store = cx.instance.and_then(|instance| instance.keyed_state.as_ref());
+    match store.and_then(|store| store.get(key)) {
+        Some(value) => convert::cast(&value, only_text(&args[1])?, cx),
+        None => Ok(args[2].clone()),
+    }
 }
 
 /// S58: an unknown name is an error that names it.
@@ -36,7 +62,7 @@ fn props(args: &[Value], cx: &EvalCx<'_>) -> Result<Value, RowError> {
             let random = (math::random() * f64::from(1 << 22)) as i64;
             Ok(Value::text((cx.now.0.wrapping_shl(22) | random).to_string()))
         }
-        _ => match cx.props.and_then(|props| props.get(&name)) {
+        _ => match cx.instance.and_then(|instance| instance.props.get(&name)) {
             Some(value) => Ok(Value::text(value.as_str())),
             None => Err(RowError::text(format!("property {name} is not set"))),
         },
@@ -57,12 +83,48 @@ fn uuid(now: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
+    use thalweg_core::{Clock, ManualClock};
+
     use super::*;
+    use crate::instance::{Instance, KeyedState};
+
+    #[test]
+    fn a_delay_lets_the_given_time_pass_and_no_other() {
+        let clock = ManualClock::at(Timestamp(1_000));
+        for (millis, now) in [(5, 1_005), (0, 1_005), (-7, 1_005), (1, 1_006)] {
+            let mut cx = EvalCx { clock: Some(&*clock), ..crate::testing::cx() };
+            assert_eq!(delay(&[Value::Int(millis), Value::text("x")], &mut cx), Ok(Value::text("x")));
+            assert_eq!(clock.now(), Timestamp(now));
+        }
+        assert!(delay(&[Value::text("5"), Value::Null], &mut crate::testing::cx()).is_err());
+    }
+
+    #[derive(Debug)]
+    struct Limits;
+
+    impl KeyedState for Limits {
+        fn get(&self, key: &str) -> Option<Value> {
+            (key == "high").then(|| Value::text("80"))
+        }
+    }
+
+    #[test]
+    fn keyed_state_is_cast_and_a_default_is_not() {
+        let instance = Instance { keyed_state: Some(std::sync::Arc::new(Limits)), ..Instance::default() };
+        let mut cx = EvalCx { instance: Some(&instance), ..crate::testing::cx() };
+        let mut get =
+            |key: Value, kind: &str| keyed_state(&[key, Value::text(kind), Value::text("d")], &mut cx);
+        assert_eq!(get(Value::text("high"), "bigint"), Ok(Value::Int(80)));
+        assert_eq!(get(Value::text("low"), "bigint"), Ok(Value::text("d")));
+        let why = get(Value::Int(1), "bigint").expect_err("a key is a text");
+        assert_eq!(why.to_string(), "key 1 is not a string");
+    }
 
     #[test]
     fn s58_properties_come_from_the_instance_and_an_unknown_one_is_named() {
-        let known = crate::expr::InstanceProps::from([("site".to_owned(), "north".to_owned())]);
-        let cx = EvalCx { props: Some(&known), ..crate::testing::cx() };
+        let known = [("site".to_owned(), "north".to_owned())].into();
+        let instance = Instance { props: known, keyed_state: None };
+        let cx = EvalCx { instance: Some(&instance), ..crate::testing::cx() };
         assert_eq!(props(&[Value::text("Site")], &cx), Ok(Value::text("north")));
         assert_eq!(props(&[Value::text("et")], &cx), Ok(Value::text("1709212455678")));
         let unknown = props(&[Value::text("nope")], &cx).expect_err("it is not set");

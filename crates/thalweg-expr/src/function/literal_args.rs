@@ -27,6 +27,7 @@ pub(super) fn mistake(name: &str, args: &[ArgShape]) -> Option<&'static str> {
             Some("The index should not be a nagtive integer.")
         }
         "cast" => cast(literal(1)?),
+        "get_keyed_state" => keyed(literal(1)?),
         "encode" | "decode" => match literal(1)? {
             Value::Str(method) if &**method == "base64" => None,
             Value::Str(_) => Some("Only base64 is supported for the 2nd parameter."),
@@ -38,6 +39,17 @@ pub(super) fn mistake(name: &str, args: &[ArgShape]) -> Option<&'static str> {
             Value::Str(_) | Value::Null => None,
             _ => Some("Expect string type for parameter 1"),
         }),
+        _ => None,
+    }
+}
+
+fn keyed(target: &Value) -> Option<&'static str> {
+    const KINDS: [&str; 5] = ["bigint", "float", "string", "boolean", "datetime"];
+    match target {
+        Value::Str(kind) if KINDS.contains(&&**kind) => None,
+        Value::Str(_) => Some(
+            "expect one of following value for the 2nd parameter: bigint, float, string, boolean, datetime",
+        ),
         _ => None,
     }
 }

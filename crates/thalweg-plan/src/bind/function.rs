@@ -49,9 +49,7 @@ impl<'q> Binder<'q, '_> {
             }
             Err(mistake) => self.fail(if mistake.span.is_none() { mistake.at(name.span) } else { mistake }),
         };
-        if let Some(FunctionRef::Remote(function)) = &found {
-            self.hosts.insert(Arc::from(function.host()));
-        }
+        self.hosts.extend(found.iter().filter_map(FunctionRef::host).map(Arc::from));
         self.functions.insert(Arc::clone(&name.text), found.clone());
         found
     }

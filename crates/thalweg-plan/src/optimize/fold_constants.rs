@@ -76,7 +76,8 @@ fn value(expr: &Expr) -> Option<Value> {
         node: "",
         rule_start: Timestamp(0),
         window: None,
-        props: None,
+        instance: None,
+        clock: None,
         hits: thalweg_expr::expr::Hits::default(),
         metrics: &metrics,
     };

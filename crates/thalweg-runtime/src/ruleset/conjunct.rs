@@ -135,7 +135,8 @@ fn surroundings<'a>(zone: Tz, clock: &dyn Clock, metrics: &'a NodeMetrics) -> Ev
         node: "",
         rule_start: now,
         window: None,
-        props: None,
+        instance: None,
+        clock: None,
         hits: Hits::default(),
         metrics,
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use thalweg_core::json::{self, Numbers};
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::state::{StateReader, StateWriter};
-use thalweg_core::{Batch, Column, Fields, IoError, Selection, Timestamp, Unit, Value, Want};
+use thalweg_core::{Batch, Column, Fields, IoError, ManualClock, Selection, Timestamp, Unit, Value, Want};
 use thalweg_plan::logical::Scan;
 use thalweg_plan::{Kind, Node, Plan};
 
@@ -63,7 +63,8 @@ impl Rig {
             started,
             zone: chrono_tz::Tz::UTC,
             send_error: options.send_error,
-            props: Arc::default(),
+            instance: Arc::default(),
+            clock: ManualClock::at(started),
         };
         let mut rig = Self { nodes: Vec::new(), scans: Vec::new(), rule, now: started, printed: Vec::new() };
         rig.place(&plan.root, None, options);
