@@ -8,6 +8,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use crate::column::Column;
+use crate::error::RowError;
 use crate::time::Timestamp;
 use crate::value::{Fields, Value};
 
@@ -114,13 +115,17 @@ impl StateWriter {
         }
     }
 
-    /// A column, missing cells and raw JSON kept apart from null and maps.
+    /// A column, missing cells and raw JSON kept apart from null and maps, errors as their texts.
     pub fn column(&mut self, column: &Column) {
         use crate::column::Cell;
         self.u64(column.len() as u64);
         for row in 0..column.len() {
             match column.cell(row) {
-                Cell::Missing | Cell::Error(_) => self.bytes.push(9),
+                Cell::Missing => self.bytes.push(9),
+                Cell::Error(error) => {
+                    self.bytes.push(11);
+                    self.text(&error.to_string());
+                }
                 Cell::Json(raw) => {
                     self.bytes.push(10);
                     self.bytes(raw);
@@ -273,6 +278,7 @@ impl<'a> StateReader<'a> {
             match self.take(1)?[0] {
                 9 => column.push_missing(),
                 10 => column.push_json(self.bytes()?),
+                11 => column.push_error(RowError::text(self.text()?)),
                 kind => column.push_value(&self.value_of(kind, 0)?),
             }
         }
@@ -289,6 +295,7 @@ mod tests {
         let mut column = Column::from_values([&Value::Int(1), &Value::list(vec![Value::Float(0.5)])]);
         column.push_missing();
         column.push_json(b"{\"a\":1}");
+        column.push_error(RowError::DividedByZero);
         let mut writer = StateWriter::new();
         writer.section("window", 1);
         writer.column(&column);
@@ -300,6 +307,9 @@ mod tests {
         assert_eq!(read.tag(2), crate::column::Tag::Missing);
         assert_eq!(read.tag(3), crate::column::Tag::Json);
         assert_eq!(read.value(1), column.value(1));
+        assert!(
+            matches!(read.cell(4), crate::column::Cell::Error(error) if error.to_string() == "divided by zero")
+        );
         assert!(matches!(reader.value(), Ok(Value::Map(_))) && reader.is_at_end());
         for cut in 0..bytes.len() {
             let mut reader = StateReader::new(&bytes[..cut]);

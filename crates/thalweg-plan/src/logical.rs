@@ -58,6 +58,20 @@ pub struct Node {
     pub schema: Arc<Schema>,
 }
 
+impl Node {
+    /// When a window below folds rows and so does this node's work: how many nodes stand between the two.
+    pub fn folded_by(&self) -> Option<usize> {
+        if !matches!(self.kind, Kind::Aggregate { .. } | Kind::Filter(_) | Kind::Compute(_)) {
+            return None;
+        }
+        let (mut below, mut n_between) = (self.inputs.first()?, 0);
+        while matches!(below.kind, Kind::Filter(_) | Kind::Compute(_)) {
+            (below, n_between) = (below.inputs.first()?, n_between + 1);
+        }
+        matches!(&below.kind, Kind::Window(window) if window.fold.is_some()).then_some(n_between)
+    }
+}
+
 /// What a node does.
 #[derive(Debug, Clone)]
 pub enum Kind {
@@ -195,6 +209,39 @@ pub struct Window {
     pub partition_by: Vec<Expr>,
     /// Event time instead of processing time.
     pub event_time: bool,
+    /// The aggregate above, into which rows are folded as they arrive instead of being kept. Then the window's output
+    /// is that of the aggregate, and the nodes from here to there ([`Node::folded_by`]) hand on what they get.
+    pub fold: Option<Arc<Fold>>,
+}
+
+/// What a window does with rows that it does not keep. Its expressions are bound as those of the nodes are that they
+/// were copied from.
+#[derive(Debug, Clone)]
+pub struct Fold {
+    /// What stands between window and aggregate, from below.
+    pub steps: Vec<FoldStep>,
+    /// Those of the aggregate.
+    pub keys: Vec<Expr>,
+    /// Those of the aggregate; none is remote.
+    pub calls: Vec<AggregateCall>,
+    /// The slots of the aggregate's input that are read of each group's first row.
+    pub firsts: Vec<Slot>,
+    /// The aggregate's.
+    pub schema: Arc<Schema>,
+}
+
+/// A node between window and aggregate.
+#[derive(Debug, Clone)]
+pub enum FoldStep {
+    /// WHERE.
+    Filter(Expr),
+    /// Appends values.
+    Compute {
+        /// The values; later ones may read earlier ones.
+        values: Vec<Expr>,
+        /// With them.
+        schema: Arc<Schema>,
+    },
 }
 
 /// The six windows. All lengths in milliseconds; `unit` aligns (W-3).

@@ -118,10 +118,14 @@ impl Chain {
                 Source::Inlet(inlet) => self.inlets[inlet] = link,
             }
         }
+        let metrics = Arc::new(NodeMetrics::default());
+        if let Some(n_between) = node.folded_by() {
+            self.nodes[at - 1 - n_between].operator.adopt(&metrics);
+        }
         self.nodes.push(ChainNode {
             operator: build(node)?,
             name: Arc::clone(&node.name),
-            metrics: Arc::new(NodeMetrics::default()),
+            metrics,
             next: Link::Out,
             timer: None,
         });
@@ -152,7 +156,13 @@ impl Chain {
     /// Tells every operator that the rule starts.
     pub(crate) fn start(&mut self, drive: &mut Drive<'_>) {
         for node in &mut self.nodes {
-            let mut cx = OpCx { now: drive.now, rule: drive.rule, metrics: &node.metrics, node: &node.name };
+            let mut cx = OpCx {
+                now: drive.now,
+                rule: drive.rule,
+                metrics: &node.metrics,
+                node: &node.name,
+                behind: &[],
+            };
             node.operator.start(&mut cx);
             node.timer = node.operator.next_timer();
         }
@@ -182,8 +192,13 @@ impl Chain {
             node.timer = None;
             let began = drive.clock.monotonic_micros();
             let mut link = Outlet { rest, next: node.next, drive, emitted: 0, inner: 0 };
-            let mut cx =
-                OpCx { now: link.drive.now, rule: link.drive.rule, metrics: &node.metrics, node: &node.name };
+            let mut cx = OpCx {
+                now: link.drive.now,
+                rule: link.drive.rule,
+                metrics: &node.metrics,
+                node: &node.name,
+                behind: &[],
+            };
             node.operator.on_timer(&mut link, &mut cx);
             let (emitted, inner) = (link.emitted, link.inner);
             count(node, 0, emitted, drive.now, drive.clock.monotonic_micros().saturating_sub(began + inner));
@@ -255,8 +270,13 @@ fn hand_on(rest: Rest<'_>, link: Link, port: usize, batch: &Batch, rows: &Select
     let verdict = drive.verdict.take();
     let began = drive.clock.monotonic_micros();
     let mut outlet = Outlet { rest, next: node.next, drive, emitted: 0, inner: 0 };
-    let mut cx =
-        OpCx { now: outlet.drive.now, rule: outlet.drive.rule, metrics: &node.metrics, node: &node.name };
+    let mut cx = OpCx {
+        now: outlet.drive.now,
+        rule: outlet.drive.rule,
+        metrics: &node.metrics,
+        node: &node.name,
+        behind: &[],
+    };
     match verdict {
         Some(verdict) => node.operator.on_judged(batch, rows, verdict, &mut outlet, &mut cx),
         None => node.operator.on_batch(input, batch, rows, &mut outlet, &mut cx),
@@ -276,8 +296,13 @@ fn pass_on(rest: Rest<'_>, link: Link, signal: Signal, drive: &mut Drive<'_>) {
     };
     let (node, rest) = rest.split(at);
     let mut outlet = Outlet { rest, next: node.next, drive, emitted: 0, inner: 0 };
-    let mut cx =
-        OpCx { now: outlet.drive.now, rule: outlet.drive.rule, metrics: &node.metrics, node: &node.name };
+    let mut cx = OpCx {
+        now: outlet.drive.now,
+        rule: outlet.drive.rule,
+        metrics: &node.metrics,
+        node: &node.name,
+        behind: &[],
+    };
     node.operator.on_signal(input, signal, &mut outlet, &mut cx);
     let emitted = outlet.emitted;
     count(node, 0, emitted, drive.now, 0);

@@ -43,6 +43,8 @@ pub struct OpCx<'a> {
     pub metrics: &'a NodeMetrics,
     /// Its name as plugins see it (`2_project`).
     pub node: &'a str,
+    /// Metrics of the nodes behind it whose work it does as well, nearest first (a window that folds rows).
+    pub behind: &'a [Arc<NodeMetrics>],
 }
 
 /// What is the same for all operators of a rule.
@@ -63,6 +65,19 @@ pub struct RuleInfo {
 }
 
 impl<'a> OpCx<'a> {
+    /// The same, with the metrics of nodes whose work is done here.
+    pub fn with_behind<'b>(&'b self, behind: &'b [Arc<NodeMetrics>]) -> OpCx<'b> {
+        OpCx { now: self.now, rule: self.rule, metrics: self.metrics, node: self.node, behind }
+    }
+
+    /// The same for the work of one of those nodes, so that it is counted there.
+    pub fn of_behind(&self, index: usize) -> OpCx<'_> {
+        OpCx {
+            metrics: self.behind.get(index).map_or(self.metrics, |metrics| metrics),
+            ..self.with_behind(&[])
+        }
+    }
+
     /// What expressions may look at, for a batch of this window.
     pub fn eval(&self, window: Option<WindowRange>) -> EvalCx<'a> {
         EvalCx {
@@ -132,6 +147,11 @@ pub trait Operator: Send {
         out: &mut dyn Emit,
         cx: &mut OpCx<'_>,
     );
+
+    /// Takes the metrics of the next node behind it that [`thalweg_plan::Node::folded_by`] says it works for.
+    fn adopt(&mut self, metrics: &Arc<NodeMetrics>) {
+        let _ = metrics;
+    }
 
     /// The condition by which it judges rows, if that is all it does.
     fn condition(&self) -> Option<&Expr> {

@@ -334,6 +334,7 @@ impl Builder<'_, '_, '_> {
             trigger: window.trigger.map(place),
             partition_by: self.place_all(window.partition_by, &layout),
             event_time: window.event_time,
+            fold: None,
         };
         let schema = self.schema(&layout);
         let inputs = inputs.into_iter().map(|input| input.node).collect();

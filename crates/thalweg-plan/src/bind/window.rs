@@ -44,7 +44,7 @@ impl<'q> Binder<'q, '_> {
                 Diagnostic::plain("a window with conditions over several streams is not supported yet");
             return self.fail(mistake.at(written.span));
         }
-        let window = Window { kind, trigger, partition_by, event_time: self.options.event_time };
+        let window = Window { kind, trigger, partition_by, event_time: self.options.event_time, fold: None };
         Some(BoundWindow { window, filters })
     }
 

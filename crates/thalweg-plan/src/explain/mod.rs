@@ -55,6 +55,7 @@ fn upstream_name(kind: &Kind) -> Option<&'static str> {
         Kind::Watermark { .. } => "WatermarkPlan",
         Kind::Analytic(_) => "AnalyticFuncsPlan",
         Kind::WindowFilter(_) | Kind::Filter(_) => "FilterPlan",
+        Kind::Window(window) if window.fold.is_some() => "IncAggWindowPlan",
         Kind::Window(_) => "WindowPlan",
         Kind::Join(_) => "JoinPlan",
         Kind::LookupJoin(_) => "LookupPlan",

@@ -169,6 +169,9 @@ fn window(window: &Window, schema: &Schema) -> String {
     if window.event_time {
         text.push_str(", event time");
     }
+    if window.fold.is_some() {
+        text.push_str(", incremental");
+    }
     format!("{{ {text} }}")
 }
 

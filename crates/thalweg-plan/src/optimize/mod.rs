@@ -3,6 +3,7 @@
 
 mod exprs;
 mod fold_constants;
+mod fold_windows;
 mod prune_columns;
 mod push_filter;
 mod sides;
@@ -15,10 +16,12 @@ struct Pass {
     run: fn(Plan) -> Plan,
 }
 
-const PASSES: [Pass; 3] = [
+/// Whoever renumbers slots comes before windows copy what they fold.
+const PASSES: [Pass; 4] = [
     Pass { names: &["constantFolding", "fold_constants"], run: fold_constants::run },
     Pass { names: &["predicatePushDown", "push_filter"], run: push_filter::run },
     Pass { names: &["columnPruner", "prune_columns"], run: prune_columns::run },
+    Pass { names: &["incrementalWindow", "fold_windows"], run: fold_windows::run },
 ];
 
 /// Runs all passes but the disabled ones.

@@ -1,7 +1,8 @@
-//! The aggregate calls of an operator: rows and their groups in, one column a call out.
+//! The aggregate calls of an operator: rows and their groups in, at once or in pieces; one column a call out.
 
 use std::sync::Arc;
 
+use thalweg_core::state::{StateError, StateReader, StateWriter};
 use thalweg_core::{Batch, Cell, Column, ColumnRef, RowError, Selection};
 use thalweg_expr::{Accumulator, CallCx, Expr, Frame, FunctionKind, FunctionRef, GroupId, RemoteFunction};
 use thalweg_plan::logical::AggregateCall;
@@ -28,7 +29,11 @@ struct Call {
 
 enum State {
     Builtin(Box<dyn Accumulator>),
-    Remote(Arc<dyn RemoteFunction>),
+    /// Takes all rows at once and keeps no state but the result of the last call.
+    Remote {
+        function: Arc<dyn RemoteFunction>,
+        result: Column,
+    },
     /// Not an aggregate; the planner lets none through.
     None,
 }
@@ -48,12 +53,61 @@ impl Calls {
         Self { calls: calls.iter().map(Call::new).collect(), ids: Vec::new() }
     }
 
+    /// Folds rows into the states of their groups.
+    pub(crate) fn update(&mut self, input: Grouped<'_>, cx: &OpCx<'_>) {
+        self.calls.iter_mut().for_each(|call| call.update(input, cx));
+    }
+
+    /// Folds in what other calls of the same kind hold: their group `g` goes to `map[g]`, behind what is there.
+    pub(crate) fn merge(&mut self, later: &Self, map: &[GroupId], cx: &OpCx<'_>) {
+        let mut eval = cx.eval(None);
+        for (call, later) in self.calls.iter_mut().zip(&later.calls) {
+            if let (State::Builtin(call), State::Builtin(later)) = (&mut call.state, &later.state) {
+                call.merge(later.as_ref(), map, &mut eval);
+            }
+        }
+    }
+
+    /// One column a call, one cell a group. The states stay.
+    pub(crate) fn finish(&mut self, n_groups: usize, cx: &OpCx<'_>) -> Vec<Column> {
+        self.ids.clear();
+        self.ids.extend(0..n_groups as u32);
+        let ids = &self.ids;
+        self.calls.iter_mut().map(|call| call.finish(ids, cx)).collect()
+    }
+
+    /// Forgets all groups.
+    pub(crate) fn reset(&mut self) {
+        for call in &mut self.calls {
+            if let State::Builtin(accumulator) = &mut call.state {
+                accumulator.reset();
+            }
+        }
+    }
+
     /// One column a call, one cell a group. Keeps no state.
     pub(crate) fn compute(&mut self, input: Grouped<'_>, cx: &OpCx<'_>) -> Vec<Column> {
-        self.ids.clear();
-        self.ids.extend(0..input.n_groups as u32);
-        let ids = &self.ids;
-        self.calls.iter_mut().map(|call| call.compute(input, ids, cx)).collect()
+        self.update(input, cx);
+        let columns = self.finish(input.n_groups, cx);
+        self.reset();
+        columns
+    }
+
+    /// Writes the states.
+    pub(crate) fn save(&self, out: &mut StateWriter) {
+        for call in &self.calls {
+            if let State::Builtin(accumulator) = &call.state {
+                accumulator.save(out);
+            }
+        }
+    }
+
+    /// Reads what [`Calls::save`] wrote.
+    pub(crate) fn load(&mut self, from: &mut StateReader<'_>) -> Result<(), StateError> {
+        self.calls.iter_mut().try_for_each(|call| match &mut call.state {
+            State::Builtin(accumulator) => accumulator.load(from),
+            State::Remote { .. } | State::None => Ok(()),
+        })
     }
 }
 
@@ -64,7 +118,9 @@ impl Call {
                 FunctionKind::Aggregate(make) => State::Builtin(make()),
                 _ => State::None,
             },
-            FunctionRef::Remote(remote) => State::Remote(Arc::clone(remote)),
+            FunctionRef::Remote(remote) => {
+                State::Remote { function: Arc::clone(remote), result: Column::new() }
+            }
         };
         Self {
             name: plan.function.name().to_owned(),
@@ -77,7 +133,7 @@ impl Call {
         }
     }
 
-    fn compute(&mut self, input: Grouped<'_>, ids: &[GroupId], cx: &OpCx<'_>) -> Column {
+    fn update(&mut self, input: Grouped<'_>, cx: &OpCx<'_>) {
         let mut eval = cx.eval(input.batch.window);
         let exprs = std::mem::take(&mut self.args);
         let args: Vec<_> = exprs.iter().map(|arg| arg.eval(input.batch, input.rows, &mut eval)).collect();
@@ -86,14 +142,9 @@ impl Call {
             Some(rows) => (rows, &self.groups[..]),
             None => (input.rows, input.groups),
         };
-        let mut out = Column::new();
         match &mut self.state {
-            State::Builtin(accumulator) => {
-                accumulator.update(groups, &args, rows, &mut eval);
-                accumulator.finish(ids, &mut out, &mut eval);
-                accumulator.reset();
-            }
-            State::Remote(remote) => {
+            State::Builtin(accumulator) => accumulator.update(groups, &args, rows, &mut eval),
+            State::Remote { function, result } => {
                 let frame = Frame { args: &args, rows, groups: Some((groups, input.n_groups)) };
                 let call = CallCx {
                     rule: &cx.rule.id,
@@ -102,16 +153,26 @@ impl Call {
                     now: cx.now,
                     metrics: cx.metrics,
                 };
-                remote.call(&frame, &mut out, &call);
+                *result = Column::new();
+                function.call(&frame, result, &call);
             }
             State::None => {}
         }
         drop(args);
         self.args = exprs;
+    }
+
+    fn finish(&mut self, ids: &[GroupId], cx: &OpCx<'_>) -> Column {
+        let mut out = Column::new();
+        match &mut self.state {
+            State::Builtin(accumulator) => accumulator.finish(ids, &mut out, &mut cx.eval(None)),
+            State::Remote { result, .. } => out = std::mem::take(result),
+            State::None => {}
+        }
         // A misbehaving function must not shift the columns.
         let error = || RowError::text(format!("{} gave no result", self.name));
-        (out.len()..input.n_groups).for_each(|_| out.push_error(error()));
-        out.truncate(input.n_groups);
+        (out.len()..ids.len()).for_each(|_| out.push_error(error()));
+        out.truncate(ids.len());
         out
     }
 

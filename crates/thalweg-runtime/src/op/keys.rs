@@ -45,6 +45,13 @@ impl Keys {
         self.intern()
     }
 
+    /// The number here of a key of another dictionary.
+    pub(crate) fn number_of(&mut self, other: &Self, id: u32) -> u32 {
+        self.scratch.clear();
+        self.scratch.extend_from_slice(key(&other.bytes, &other.ends, id));
+        self.intern()
+    }
+
     /// The number of the key, if it is known. `None` also when a part is null or missing, which equals nothing (O-4).
     pub(crate) fn find(&mut self, columns: &[ColumnRef<'_>], row: usize) -> Option<u32> {
         self.scratch.clear();

@@ -13,6 +13,7 @@ mod compute;
 mod condition;
 mod faults;
 mod filter;
+mod groups;
 mod having;
 mod hits;
 mod join;
@@ -50,6 +51,9 @@ pub fn build_lookup(node: &Node, lookup: &Lookup, table: Box<dyn LookupRows>) ->
 /// The operator of a plan node; lookup joins are built by [`build_lookup`]. A Scan's rows come from its source, so its operator hands everything on.
 pub fn build(node: &Node, _rule: &RuleInfo) -> Box<dyn Operator> {
     let schema = &node.schema;
+    if node.folded_by().is_some() {
+        return Box::new(pass::Pass);
+    }
     match &node.kind {
         Kind::Scan(_) => Box::new(pass::Pass),
         Kind::Watermark { late_tolerance } => Box::new(watermark::Watermark::new(node, *late_tolerance)),

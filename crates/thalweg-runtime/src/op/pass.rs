@@ -1,4 +1,4 @@
-//! Hands everything on: the place of a Scan in a chain.
+//! Hands everything on: the place of a Scan in a chain, and of nodes whose work the window below has done.
 
 use thalweg_core::{Batch, Selection};
 

@@ -152,13 +152,13 @@ impl<F: Fold> Accumulator for Groups<F> {
     }
 
     fn save(&self, out: &mut StateWriter) {
-        out.section(F::NAME, 1);
+        out.section(F::NAME, 2);
         out.u64(self.states.len() as u64);
         self.states.iter().for_each(|state| state.save(out));
     }
 
     fn load(&mut self, from: &mut StateReader<'_>) -> Result<(), StateError> {
-        from.section(F::NAME, 1)?;
+        from.section(F::NAME, 2)?;
         let len = from.u64()?;
         // No state is reserved ahead: a damaged length ends with the bytes.
         self.states.clear();

@@ -54,7 +54,32 @@ struct Total {
     n_ints: u64,
     floats: f64,
     n_floats: u64,
-    failure: Option<Box<RowError>>,
+    failure: Option<Box<NoNumber>>,
+}
+
+/// The first value that was no number, and what was there before it: the text names what was expected.
+#[derive(Debug, Clone)]
+struct NoNumber {
+    found: String,
+    after_ints: bool,
+    after_floats: bool,
+}
+
+impl NoNumber {
+    fn error(&self) -> RowError {
+        let kind = if self.after_ints && !self.after_floats { "int64" } else { "float64" };
+        RowError::text(format!("requires {kind} but found {}", self.found))
+    }
+
+    fn save(&self, out: &mut StateWriter) {
+        out.text(&self.found);
+        out.bool(self.after_ints);
+        out.bool(self.after_floats);
+    }
+
+    fn load(from: &mut StateReader<'_>) -> Result<Self, StateError> {
+        Ok(Self { found: from.text()?.to_owned(), after_ints: from.bool()?, after_floats: from.bool()? })
+    }
 }
 
 impl Total {
@@ -64,9 +89,9 @@ impl Total {
             Cell::Int(value) => self.add_int(*value),
             Cell::Float(value) => self.add_float(*value),
             other => {
-                let kind = if self.n_ints > 0 && self.n_floats == 0 { "int64" } else { "float64" };
-                let text = format!("requires {kind} but found {}", described(other));
-                self.failure.get_or_insert_with(|| Box::new(RowError::text(text)));
+                let (after_ints, after_floats) = (self.n_ints > 0, self.n_floats > 0);
+                let found = || NoNumber { found: described(other), after_ints, after_floats };
+                self.failure.get_or_insert_with(|| Box::new(found()));
             }
         }
     }
@@ -84,11 +109,16 @@ impl Total {
     }
 
     fn merge(&mut self, later: &Self) {
+        if let (None, Some(failure)) = (&self.failure, &later.failure) {
+            let mut failure = failure.clone();
+            failure.after_ints |= self.n_ints > 0;
+            failure.after_floats |= self.n_floats > 0;
+            self.failure = Some(failure);
+        }
         self.ints += later.ints;
         self.n_ints += later.n_ints;
         self.floats += later.floats;
         self.n_floats += later.n_floats;
-        self.failure = self.failure.take().or_else(|| later.failure.clone());
     }
 
     fn can_retract(&self, args: &[Cell<'_>]) -> bool {
@@ -112,7 +142,10 @@ impl Total {
         out.u64(self.n_ints);
         out.f64(self.floats);
         out.u64(self.n_floats);
-        save_failure(self.failure.as_deref(), out);
+        out.bool(self.failure.is_some());
+        if let Some(failure) = &self.failure {
+            failure.save(out);
+        }
     }
 
     fn load(from: &mut StateReader<'_>) -> Result<Self, StateError> {
@@ -122,7 +155,7 @@ impl Total {
             n_ints: from.u64()?,
             floats: from.f64()?,
             n_floats: from.u64()?,
-            failure: load_failure(from)?,
+            failure: if from.bool()? { Some(Box::new(NoNumber::load(from)?)) } else { None },
         })
     }
 }
@@ -166,7 +199,9 @@ macro_rules! total_fold {
 
             fn finish(&self, out: &mut Column, _cx: &EvalCx<'_>) {
                 match &self.0 {
-                    Total { failure: Some(error), .. } => out.push_error(super::named($name, error)),
+                    Total { failure: Some(failure), .. } => {
+                        out.push_error(super::named($name, &failure.error()))
+                    }
                     Total { n_ints: 0, n_floats: 0, .. } => out.push_null(),
                     total => $finish(total, out),
                 }

@@ -58,6 +58,8 @@ fn load_values(from: &mut StateReader<'_>) -> Result<Vec<Value>, StateError> {
 /// `last_value(x, ignoreNull)`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LastValue {
+    /// Whether there was a row at all.
+    seen: bool,
     last: Value,
     last_present: Value,
     ignore_null: Option<bool>,
@@ -70,6 +72,7 @@ impl Fold for LastValue {
         if let (None, Some(Cell::Bool(flag))) = (self.ignore_null, args.get(1)) {
             self.ignore_null = Some(*flag);
         }
+        self.seen = true;
         self.last = first(args);
         if !self.last.is_null() {
             self.last_present = self.last.clone();
@@ -77,10 +80,10 @@ impl Fold for LastValue {
     }
 
     fn merge(&mut self, later: &Self) {
-        // A state that was never updated has no flag.
-        if later.ignore_null.is_none() {
+        if !later.seen {
             return;
         }
+        self.seen = true;
         self.ignore_null = self.ignore_null.or(later.ignore_null);
         self.last = later.last.clone();
         if !later.last_present.is_null() {
@@ -93,18 +96,19 @@ impl Fold for LastValue {
     }
 
     fn save(&self, out: &mut StateWriter) {
+        out.bool(self.seen);
         out.value(&self.last);
         out.value(&self.last_present);
         out.value(&self.ignore_null.map_or(Value::Null, Value::Bool));
     }
 
     fn load(from: &mut StateReader<'_>) -> Result<Self, StateError> {
-        let (last, last_present) = (from.value()?, from.value()?);
+        let (seen, last, last_present) = (from.bool()?, from.value()?, from.value()?);
         let ignore_null = match from.value()? {
             Value::Bool(flag) => Some(flag),
             _ => None,
         };
-        Ok(Self { last, last_present, ignore_null })
+        Ok(Self { seen, last, last_present, ignore_null })
     }
 }
 

@@ -79,9 +79,12 @@ fn retraction_is_exact_for_integers_and_refused_for_floats() {
 
 fn value() -> impl Strategy<Value = Value> {
     prop_oneof![
-        2 => (-50i64..50).prop_map(Value::Int),
-        2 => (-50i32..50).prop_map(|quarter| Value::Float(f64::from(quarter) / 4.0)),
-        1 => Just(Value::Null),
+        12 => (-50i64..50).prop_map(Value::Int),
+        12 => (-50i32..50).prop_map(|quarter| Value::Float(f64::from(quarter) / 4.0)),
+        6 => Just(Value::Null),
+        2 => "[xy]".prop_map(Value::text),
+        1 => any::<bool>().prop_map(Value::Bool),
+        1 => Just(Value::Float(f64::NAN)),
     ]
 }
 

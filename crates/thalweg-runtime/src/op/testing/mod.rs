@@ -1,7 +1,7 @@
 //! Test support: SQL and rows as text in, printed messages out, along all axes.
 //!
 //! [`check`] runs a rule's operators with batches of 1, of 3 and as large as possible, and once more with state saved
-//! and loaded between any two rows; the results must be the same text. No sleeping: time is what the rows say.
+//! and loaded between any two rows, and all that with windows in both forms; the results must be the same text. No sleeping: time is what the rows say.
 
 use std::sync::Arc;
 
@@ -49,14 +49,23 @@ pub(crate) fn check_event_time(tolerance: i64, sql: &str, input: &str, expected:
 /// Runs a case along all axes.
 #[track_caller]
 pub(crate) fn check_with(options: &Options, sql: &str, input: &str, expected: &str) {
-    let (plan, events) = (plan(sql, options), events(input));
-    let expected = lines(expected);
-    for size in [1, 3, usize::MAX] {
-        let found = run(&plan, options, &events, size, false);
-        assert_eq!(found, expected, "{sql}\nbatches of {size}");
+    let (events, expected) = (events(input), lines(expected));
+    for (form, options) in forms(options) {
+        let plan = plan(sql, &options);
+        for size in [1, 3, usize::MAX] {
+            let found = run(&plan, &options, &events, size, false);
+            assert_eq!(found, expected, "{sql}\n{form}, batches of {size}");
+        }
+        let found = run(&plan, &options, &events, 1, true);
+        assert_eq!(found, expected, "{sql}\n{form}, with state saved and loaded after each row");
     }
-    let found = run(&plan, options, &events, 1, true);
-    assert_eq!(found, expected, "{sql}\nwith state saved and loaded after each row");
+}
+
+/// The options as they are, and with windows that keep their rows.
+pub(crate) fn forms(options: &Options) -> [(&'static str, Options); 2] {
+    let mut buffered = options.clone();
+    buffered.plan.disabled_passes.push("incrementalWindow".to_owned());
+    [("incremental", options.clone()), ("buffered", buffered)]
 }
 
 /// What a case gives with the largest batches.

@@ -131,7 +131,8 @@ impl Rig {
     fn call(&mut self, node: usize, act: impl FnOnce(&mut dyn Operator, &mut dyn Emit, &mut OpCx<'_>)) {
         let mut sink = Sink::default();
         let placed = &mut self.nodes[node];
-        let mut cx = OpCx { now: self.now, rule: &self.rule, metrics: &placed.metrics, node: "node" };
+        let mut cx =
+            OpCx { now: self.now, rule: &self.rule, metrics: &placed.metrics, node: "node", behind: &[] };
         act(&mut *placed.operator, &mut sink, &mut cx);
         let next = placed.next;
         sink.0.into_iter().for_each(|sent| self.deliver(next, sent));

@@ -12,7 +12,7 @@ use thalweg_plan::logical::{ColumnDef, StreamDef};
 use thalweg_plan::{PlanOptions, Resolver};
 use thalweg_sql::ast::{CreateSource, SourceKind, Statement};
 
-use super::super::testing::{Event, Options, run_from};
+use super::super::testing::{Event, Options, forms, run_from};
 
 /// The files whose cases are about operators.
 const AREAS: &[&str] = &[
@@ -174,7 +174,6 @@ fn judge(case: &Json) -> Option<Result<(), String>> {
         return None;
     }
     let Ok(Statement::Query(query)) = thalweg_sql::parse(sql) else { return None };
-    let plan = thalweg_plan::plan(&query, &options.plan, &world).ok()?;
     let events = events(case, &world)?;
     let start = Timestamp(case["start"].as_i64().unwrap_or(300));
     let expected = match &case["expect"]["messages"] {
@@ -182,13 +181,17 @@ fn judge(case: &Json) -> Option<Result<(), String>> {
         _ => case["expect"]["timed_messages"].as_array()?.iter().map(|timed| timed[1].clone()).collect(),
     };
     let unordered = case["unordered"] == true;
-    for (size, restore) in [(1, false), (3, false), (usize::MAX, false), (1, true)] {
+    let axes = [(1, false), (3, false), (usize::MAX, false), (1, true)];
+    let both = forms(&options).into_iter().flat_map(|form| axes.map(|axis| (form.clone(), axis)));
+    for ((form, options), (size, restore)) in both {
+        let plan = thalweg_plan::plan(&query, &options.plan, &world).ok()?;
         let printed = run_from(&plan, &options, &events, size, restore, start);
         let found: Vec<Json> = printed.iter().map(|line| message(line)).collect();
         let pairs = found.iter().zip(&expected);
         if found.len() != expected.len() || !pairs.into_iter().all(|(a, b)| equal(a, b, unordered)) {
-            let text =
-                format!("{sql}\n  batches of {size}, restored: {restore}\n  {found:?}\n  {expected:?}");
+            let text = format!(
+                "{sql}\n  {form}, batches of {size}, restored: {restore}\n  {found:?}\n  {expected:?}"
+            );
             return Some(Err(text));
         }
     }

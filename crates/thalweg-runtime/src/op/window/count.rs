@@ -25,41 +25,53 @@ impl Count {
         Self { length, step, since: 0, origins: VecDeque::new() }
     }
 
+    /// How many rows after a step a window begins.
+    fn begins(&self) -> usize {
+        (self.step - self.length % self.step) % self.step
+    }
+
+    /// How many more rows come before a window begins or ends.
+    fn until_cut(&self) -> usize {
+        let begins = self.begins();
+        if self.since < begins { begins - self.since } else { self.step - self.since }
+    }
+
     /// Drops the oldest rows until `keep` are left.
     fn trim(&mut self, keep: usize, held: &mut Held) {
-        let total: usize = held.buffers.iter().map(|buffer| buffer.len()).sum();
-        let excess = total.saturating_sub(keep);
-        if let [buffer] = &mut held.buffers[..] {
-            return buffer.drop_before(buffer.first() + excess as u64);
+        let excess = held.len().saturating_sub(keep);
+        if let [store] = &mut held.stores[..] {
+            return store.drop_before(store.first() + excess as u64);
         }
         for origin in self.origins.drain(..excess.min(self.origins.len())) {
-            if let Some(buffer) = held.buffers.get_mut(origin as usize) {
-                buffer.drop_before(buffer.first() + 1);
+            if let Some(store) = held.stores.get_mut(origin as usize) {
+                store.drop_before(store.first() + 1);
             }
         }
     }
 }
 
 impl Assigner for Count {
-    fn rows(&mut self, incoming: Incoming<'_>, held: &mut Held, out: &mut dyn Emit, _cx: &OpCx<'_>) {
+    fn rows(&mut self, incoming: Incoming<'_>, held: &mut Held, out: &mut dyn Emit, cx: &OpCx<'_>) {
         let mut rest = incoming.rows;
         while !rest.is_empty() {
-            let (now, later) = rest.split_at(rest.len().min(self.step - self.since));
+            let (now, later) = rest.split_at(rest.len().min(self.until_cut()));
             rest = later;
-            let time = held.push(Incoming { rows: now, ..incoming });
-            if held.buffers.len() > 1 {
+            let time = held.push(Incoming { rows: now, ..incoming }, None, cx);
+            if held.stores.len() > 1 {
                 self.origins.extend(now.iter().map(|_| incoming.input as u32));
             }
             self.since += now.len();
+            if self.since == self.step || self.since == self.begins() {
+                held.cut();
+            }
             if self.since < self.step {
                 continue;
             }
             self.since = 0;
-            let total: usize = held.buffers.iter().map(|buffer| buffer.len()).sum();
-            if total >= self.length {
+            if held.len() >= self.length {
                 self.trim(self.length, held);
                 let window = WindowRange { start: time, end: time, trigger: time };
-                held.emit(window, out, |_, buffer| (buffer.first(), buffer.end()));
+                held.emit(window, out, cx, |_, store| (store.first(), store.end()));
             }
             // What a later window cannot hold: it has `step` newer rows.
             self.trim(self.length.saturating_sub(self.step), held);

@@ -7,6 +7,7 @@ use thalweg_core::{Timestamp, WindowRange};
 use thalweg_plan::TimeUnit;
 
 use super::align::boundary_after;
+use super::panes::Grid;
 use super::{Assigner, Held, Incoming, load_time, save_time};
 use crate::operator::{Emit, OpCx};
 
@@ -32,6 +33,14 @@ impl Hopping {
     }
 }
 
+impl Hopping {
+    /// Windows begin and end there.
+    fn grid(&self) -> Option<Grid> {
+        let phases = |end: Timestamp| [end, end.plus(-self.length)];
+        self.end.map(|end| Grid { phases: phases(end), step: self.hop, also: self.from })
+    }
+}
+
 impl Assigner for Hopping {
     fn start(&mut self, cx: &OpCx<'_>) {
         if self.end.is_none() && self.hop > self.length {
@@ -42,7 +51,7 @@ impl Assigner for Hopping {
 
     fn rows(&mut self, rows: Incoming<'_>, held: &mut Held, out: &mut dyn Emit, cx: &OpCx<'_>) {
         self.open(held.time_of(rows.batch, rows.rows[0]), cx);
-        let last = held.push(rows);
+        let last = held.push(rows, self.grid(), cx);
         if !held.event_time {
             self.advance(last, held, out, cx);
         }
@@ -53,8 +62,8 @@ impl Assigner for Hopping {
         // At the end of time boundaries no longer advance.
         while end <= to && end < Timestamp(i64::MAX) {
             let start = end.plus(-self.length);
-            held.emit(WindowRange { start, end, trigger: end }, out, |_, buffer| {
-                (buffer.at(start.max(self.from)), buffer.at(end))
+            held.emit(WindowRange { start, end, trigger: end }, out, cx, |_, store| {
+                (store.at(start.max(self.from)), store.at(end))
             });
             held.latest = held.latest.max(end);
             end = end.plus(self.hop);

@@ -1,12 +1,14 @@
 //! Windows: which rows belong together, and when they do. What is computed from them is `op/aggregate.rs`.
 //!
-//! Rows are kept in one buffer an input ([`buffer::RowBuffer`]); one small file a kind decides which of them a window
-//! holds and when it closes ([`Assigner`]). A window closes on time whether or not a row follows, and a row is counted
+//! What is kept of each input is its rows, or the groups of the aggregate above, into which rows are folded as they
+//! arrive ([`store::Store`]); one small file a kind decides which of them a window holds and when it closes
+//! ([`Assigner`]), and does not know the form. A window closes on time whether or not a row follows, and a row is counted
 //! by its own time, so neither batch borders nor a late timer change a result. In processing time a row that arrives
 //! after its window has closed belongs to the next one; nothing is lost.
 
 use std::sync::Arc;
 
+use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::state::{StateError, StateReader, StateWriter};
 use thalweg_core::{Batch, Schema, Selection, Timestamp, WindowRange};
 use thalweg_plan::logical::{Window as Plan, WindowKind};
@@ -21,12 +23,15 @@ pub(crate) mod align;
 pub(crate) mod buffer;
 mod count;
 mod hopping;
+mod panes;
 mod session;
 mod sliding;
 mod state;
+mod store;
 mod tumbling;
 
-use buffer::RowBuffer;
+use panes::{Folding, Grid};
+use store::Store;
 
 /// After a jump of time at most so many empty windows are emitted one by one; a clock that was set by years must not
 /// stop the engine.
@@ -67,21 +72,31 @@ struct Incoming<'a> {
     rows: &'a [u32],
 }
 
-/// The rows that a window holds.
+/// What a window holds.
 struct Held {
-    buffers: Vec<RowBuffer>,
+    /// One an input.
+    stores: Vec<Store>,
     event_time: bool,
     /// No row counts as earlier than this: the latest time seen, so that times ascend over all inputs.
     latest: Timestamp,
 }
 
 impl Held {
-    /// Keeps rows; gives the time of the last one.
-    fn push(&mut self, incoming: Incoming<'_>) -> Timestamp {
-        let buffer = &mut self.buffers[incoming.input];
-        buffer.push(incoming.batch, incoming.rows, self.latest);
-        self.latest = buffer.times().last().copied().unwrap_or(self.latest);
+    /// Keeps rows; gives the time of the last one. Windows end at the times of the grid, or where the assigner cuts.
+    fn push(&mut self, incoming: Incoming<'_>, grid: Option<Grid>, cx: &OpCx<'_>) -> Timestamp {
+        let store = &mut self.stores[incoming.input];
+        self.latest = store.push(incoming.batch, incoming.rows, self.latest, grid, cx);
         self.latest
+    }
+
+    /// A window may end here.
+    fn cut(&mut self) {
+        self.stores.iter_mut().for_each(Store::cut);
+    }
+
+    /// The number of rows of all inputs.
+    fn len(&self) -> usize {
+        self.stores.iter().map(Store::len).sum()
     }
 
     /// The time that a row counts for.
@@ -94,30 +109,30 @@ impl Held {
         &mut self,
         window: WindowRange,
         out: &mut dyn Emit,
-        range: impl Fn(usize, &RowBuffer) -> (u64, u64),
+        cx: &OpCx<'_>,
+        range: impl Fn(usize, &Store) -> (u64, u64),
     ) {
-        for (port, buffer) in self.buffers.iter_mut().enumerate() {
-            let (from, to) = range(port, buffer);
-            let (batch, rows) = buffer.range(from, to, window);
-            out.batch(port, batch, &rows);
+        for (port, store) in self.stores.iter_mut().enumerate() {
+            let range = range(port, store);
+            store.emit(port, range, window, out, cx);
         }
     }
 
     /// Emits everything and forgets it.
-    fn emit_all(&mut self, window: WindowRange, out: &mut dyn Emit) {
-        self.emit(window, out, |_, buffer| (buffer.first(), buffer.end()));
-        self.buffers.iter_mut().for_each(|buffer| buffer.drop_before(buffer.end()));
+    fn emit_all(&mut self, window: WindowRange, out: &mut dyn Emit, cx: &OpCx<'_>) {
+        self.emit(window, out, cx, |_, store| (store.first(), store.end()));
+        self.stores.iter_mut().for_each(|store| store.drop_before(store.end()));
     }
 
     /// Drops rows before a time.
     fn drop_before(&mut self, time: Timestamp) {
-        self.buffers.iter_mut().for_each(|buffer| buffer.drop_before(buffer.at(time)));
+        self.stores.iter_mut().for_each(|store| store.drop_before(store.at(time)));
     }
 
     /// The boundary to go on with when the next row, or `to`, is further away than [`MAX_EMPTY`] intervals.
     fn skip_to(&self, next: Timestamp, to: Timestamp, interval: i64, cx: &OpCx<'_>) -> Timestamp {
-        let first = self.buffers.iter().filter_map(|buffer| buffer.times().first()).min();
-        let to = first.map_or(to, |first| to.min(*first));
+        let first = self.stores.iter().filter_map(Store::first_time).min();
+        let to = first.map_or(to, |first| to.min(first));
         let missed = to.0.saturating_sub(next.0) / interval;
         if missed <= MAX_EMPTY {
             return next;
@@ -133,29 +148,40 @@ impl Held {
 pub(crate) struct Window {
     assigner: Box<dyn Assigner>,
     held: Held,
-    schemas: Vec<Arc<Schema>>,
+    /// The schema of each port.
+    outputs: Vec<Arc<Schema>>,
     merge: Merge,
     /// Event time over several inputs, or a UNION ALL: rows wait here until the common watermark has passed them.
     reorder: Option<Reorder>,
     rows: Vec<u32>,
+    /// Of the nodes whose work is done here, nearest first.
+    behind: Vec<Arc<NodeMetrics>>,
 }
 
 impl Window {
     pub(crate) fn new(node: &Node, plan: &Plan) -> Self {
         let schemas: Vec<_> = node.inputs.iter().map(|input| Arc::clone(&input.schema)).collect();
+        // With groups the output is theirs.
+        let outputs = match &plan.fold {
+            Some(fold) => vec![Arc::clone(&fold.schema)],
+            None => schemas.clone(),
+        };
+        let folding = plan.fold.as_deref().map(|fold| Arc::new(Folding::new(fold)));
         let held = Held {
-            buffers: schemas.iter().map(RowBuffer::new).collect(),
+            stores: schemas.iter().map(|schema| Store::new(schema, folding.as_ref())).collect(),
             event_time: plan.event_time,
             latest: Timestamp(i64::MIN),
         };
         let is_out_of_order = schemas.len() > 1 || node.inputs.iter().any(has_union);
         let reorder = (plan.event_time && is_out_of_order).then(|| Reorder::new(schemas.iter()));
         let merge = Merge::new(schemas.len());
-        Self { assigner: assigner(plan, &schemas), held, schemas, merge, reorder, rows: Vec::new() }
+        let assigner = assigner(plan, &schemas, folding);
+        Self { assigner, held, outputs, merge, reorder, rows: Vec::new(), behind: Vec::new() }
     }
 
     fn watermark(&mut self, mark: Timestamp, out: &mut dyn Emit, cx: &OpCx<'_>) {
-        let Self { assigner, held, reorder, rows, .. } = self;
+        let Self { assigner, held, reorder, rows, behind, .. } = self;
+        let cx = &cx.with_behind(behind);
         if let Some(reorder) = reorder {
             reorder.release(mark, |input, batch, selection| {
                 rows.clear();
@@ -177,7 +203,7 @@ fn has_union(node: &Node) -> bool {
     }
 }
 
-fn assigner(plan: &Plan, schemas: &[Arc<Schema>]) -> Box<dyn Assigner> {
+fn assigner(plan: &Plan, schemas: &[Arc<Schema>], folding: Option<Arc<Folding>>) -> Box<dyn Assigner> {
     match &plan.kind {
         WindowKind::Tumbling { unit, length } => Box::new(tumbling::Tumbling::new(*unit, *length)),
         WindowKind::Hopping { unit, length, hop } => Box::new(hopping::Hopping::new(*unit, *length, *hop)),
@@ -189,7 +215,11 @@ fn assigner(plan: &Plan, schemas: &[Arc<Schema>]) -> Box<dyn Assigner> {
         }
         WindowKind::Count { length, step } => Box::new(count::Count::new(*length, *step)),
         WindowKind::State { begin, emit } => {
-            Box::new(state::State::new(begin, emit.as_ref(), &plan.partition_by, &schemas[0]))
+            let empty = Box::new({
+                let schema = Arc::clone(&schemas[0]);
+                move || Store::new(&schema, folding.as_ref())
+            });
+            Box::new(state::State::new(begin, emit.as_ref(), &plan.partition_by, empty))
         }
     }
 }
@@ -204,7 +234,7 @@ impl Operator for Window {
         cx: &mut OpCx<'_>,
     ) {
         // W-23: errors do not wait for a window.
-        faults::send(rows.faults.clone(), input, &self.schemas[input], out);
+        faults::send(rows.faults.clone(), input, &self.outputs[input], out);
         self.rows.clear();
         self.rows.extend(rows.iter().map(|row| row as u32));
         if self.rows.is_empty() {
@@ -212,7 +242,11 @@ impl Operator for Window {
         }
         match &mut self.reorder {
             Some(reorder) => reorder.push(input, batch, &self.rows),
-            None => self.assigner.rows(Incoming { input, batch, rows: &self.rows }, &mut self.held, out, cx),
+            None => {
+                let cx = cx.with_behind(&self.behind);
+                let incoming = Incoming { input, batch, rows: &self.rows };
+                self.assigner.rows(incoming, &mut self.held, out, &cx);
+            }
         }
     }
 
@@ -230,7 +264,7 @@ impl Operator for Window {
 
     fn on_timer(&mut self, out: &mut dyn Emit, cx: &mut OpCx<'_>) {
         if !self.held.event_time {
-            self.assigner.advance(cx.now, &mut self.held, out, cx);
+            self.assigner.advance(cx.now, &mut self.held, out, &cx.with_behind(&self.behind));
         }
     }
 
@@ -240,10 +274,14 @@ impl Operator for Window {
         }
     }
 
+    fn adopt(&mut self, metrics: &Arc<NodeMetrics>) {
+        self.behind.push(Arc::clone(metrics));
+    }
+
     fn save(&self, out: &mut StateWriter) {
-        out.section("window", 1);
+        out.section("window", 2);
         out.time(self.held.latest);
-        self.held.buffers.iter().for_each(|buffer| buffer.save(out));
+        self.held.stores.iter().for_each(|store| store.save(out));
         self.merge.save(out);
         if let Some(reorder) = &self.reorder {
             reorder.save(out);
@@ -252,9 +290,9 @@ impl Operator for Window {
     }
 
     fn load(&mut self, from: &mut StateReader<'_>) -> Result<(), StateError> {
-        from.section("window", 1)?;
+        from.section("window", 2)?;
         self.held.latest = from.time()?;
-        self.held.buffers.iter_mut().try_for_each(|buffer| buffer.load(from))?;
+        self.held.stores.iter_mut().try_for_each(|store| store.load(from))?;
         self.merge.load(from)?;
         if let Some(reorder) = &mut self.reorder {
             reorder.load(from)?;

@@ -49,17 +49,17 @@ impl Session {
         Some(self.tick.map_or(pause, |tick| tick.min(pause)))
     }
 
-    fn close_due(&mut self, to: Timestamp, held: &mut Held, out: &mut dyn Emit) {
+    fn close_due(&mut self, to: Timestamp, held: &mut Held, out: &mut dyn Emit, cx: &OpCx<'_>) {
         let slack = i64::from(held.event_time);
         while let Some(due) = self.next(held.event_time).filter(|due| *due <= to) {
             if due >= self.last.plus(self.timeout + slack) {
-                self.emit(self.last.plus(self.timeout), held, out);
+                self.emit(self.last.plus(self.timeout), held, out, cx);
                 self.resume = None;
                 continue;
             }
             let oldest = due.plus(-self.max_duration - slack);
             if self.open.is_some_and(|(_, first)| first <= oldest) {
-                self.emit(due, held, out);
+                self.emit(due, held, out, cx);
                 self.resume = Some(due);
             }
             self.tick = Some(due.plus(self.max_duration));
@@ -80,9 +80,9 @@ impl Session {
         }
     }
 
-    fn emit(&mut self, end: Timestamp, held: &mut Held, out: &mut dyn Emit) {
+    fn emit(&mut self, end: Timestamp, held: &mut Held, out: &mut dyn Emit, cx: &OpCx<'_>) {
         if let Some((start, _)) = self.open.take() {
-            held.emit_all(WindowRange { start, end, trigger: end }, out);
+            held.emit_all(WindowRange { start, end, trigger: end }, out, cx);
         }
     }
 
@@ -109,20 +109,20 @@ impl Assigner for Session {
             let time = held.time_of(batch, *row).max(self.last);
             let due = self.next(held.event_time).is_some_and(|due| due <= time);
             if due && run < index {
-                held.push(Incoming { rows: &rows[run..index], ..incoming });
+                held.push(Incoming { rows: &rows[run..index], ..incoming }, None, cx);
                 run = index;
             }
             if due || self.open.is_none() {
-                self.close_due(time, held, out);
+                self.close_due(time, held, out, cx);
             }
             self.add(time, held.event_time);
         }
-        held.push(Incoming { rows: &rows[run..], ..incoming });
+        held.push(Incoming { rows: &rows[run..], ..incoming }, None, cx);
     }
 
-    fn advance(&mut self, to: Timestamp, held: &mut Held, out: &mut dyn Emit, _cx: &OpCx<'_>) {
+    fn advance(&mut self, to: Timestamp, held: &mut Held, out: &mut dyn Emit, cx: &OpCx<'_>) {
         held.latest = held.latest.max(to);
-        self.close_due(to, held, out);
+        self.close_due(to, held, out, cx);
     }
 
     fn due(&self) -> Option<Timestamp> {

@@ -60,11 +60,11 @@ impl Sliding {
         }
     }
 
-    fn emit(&self, trigger: Trigger, held: &mut Held, out: &mut dyn Emit) {
+    fn emit(&self, trigger: Trigger, held: &mut Held, out: &mut dyn Emit, cx: &OpCx<'_>) {
         let start = trigger.time.plus(-self.length);
         let end = trigger.time.plus(self.delay);
         let delayed = self.delay > 0;
-        held.emit(WindowRange { start, end, trigger: end }, out, |input, buffer| {
+        held.emit(WindowRange { start, end, trigger: end }, out, cx, |input, buffer| {
             let to = match (delayed, input == trigger.input) {
                 (true, _) => buffer.at(end),
                 (false, true) => trigger.position + 1,
@@ -75,10 +75,17 @@ impl Sliding {
     }
 
     /// The first part, `(t - length, t]`, or the second, `(t, t + delay]`.
-    fn emit_part(&self, trigger: Trigger, is_first: bool, held: &mut Held, out: &mut dyn Emit) {
+    fn emit_part(
+        &self,
+        trigger: Trigger,
+        is_first: bool,
+        held: &mut Held,
+        out: &mut dyn Emit,
+        cx: &OpCx<'_>,
+    ) {
         let (before, after) = (trigger.time.plus(-self.length), trigger.time.plus(self.delay));
         let (start, end) = if is_first { (before, trigger.time) } else { (trigger.time, after) };
-        held.emit(WindowRange { start, end, trigger: trigger.time }, out, |input, buffer| {
+        held.emit(WindowRange { start, end, trigger: trigger.time }, out, cx, |input, buffer| {
             let middle = match input == trigger.input {
                 true => trigger.position + 1,
                 false => buffer.at(trigger.time.plus(1)),
@@ -88,7 +95,7 @@ impl Sliding {
     }
 
     /// Sends what is due up to a time, in the order of the moments.
-    fn emit_due(&mut self, to: Timestamp, held: &mut Held, out: &mut dyn Emit) {
+    fn emit_due(&mut self, to: Timestamp, held: &mut Held, out: &mut dyn Emit, cx: &OpCx<'_>) {
         loop {
             let first = self.fresh.front().map(|trigger| trigger.time);
             let second = self.pending.front().map(|trigger| trigger.time.plus(self.delay));
@@ -97,14 +104,14 @@ impl Sliding {
                 && second.is_none_or(|second| first <= second)
                 && let Some(trigger) = self.fresh.pop_front()
             {
-                self.emit_part(trigger, true, held, out);
+                self.emit_part(trigger, true, held, out, cx);
             } else if second.is_some_and(|second| second <= to)
                 && let Some(trigger) = self.pending.pop_front()
             {
                 if self.twice {
-                    self.emit_part(trigger, false, held, out);
+                    self.emit_part(trigger, false, held, out, cx);
                 } else {
-                    self.emit(trigger, held, out);
+                    self.emit(trigger, held, out, cx);
                 }
             } else {
                 return;
@@ -123,23 +130,23 @@ impl Assigner for Sliding {
     fn rows(&mut self, incoming: Incoming<'_>, held: &mut Held, out: &mut dyn Emit, cx: &OpCx<'_>) {
         self.pick(incoming, cx);
         let input = incoming.input;
-        let first = held.buffers[input].end();
-        let last = held.push(incoming);
+        let first = held.stores[input].end();
+        let mut time = held.latest;
+        let last = held.push(incoming, None, cx);
         for (position, row) in (first..).zip(incoming.rows) {
+            time = time.max(incoming.batch.times[*row as usize]);
             if self.condition.is_some() && !self.picked.has(*row as usize) {
                 continue;
             }
-            let buffer = &held.buffers[input];
-            let time = buffer.batch().times[buffer.row(position)];
             let trigger = Trigger { time, input, position };
             if self.delay == 0 && !held.event_time {
-                self.emit(trigger, held, out);
+                self.emit(trigger, held, out, cx);
             } else {
                 self.pending.push_back(trigger);
                 if self.twice && held.event_time {
                     self.fresh.push_back(trigger);
                 } else if self.twice {
-                    self.emit_part(trigger, true, held, out);
+                    self.emit_part(trigger, true, held, out, cx);
                 }
             }
         }
@@ -150,8 +157,8 @@ impl Assigner for Sliding {
         self.prune(held);
     }
 
-    fn advance(&mut self, to: Timestamp, held: &mut Held, out: &mut dyn Emit, _cx: &OpCx<'_>) {
-        self.emit_due(to, held, out);
+    fn advance(&mut self, to: Timestamp, held: &mut Held, out: &mut dyn Emit, cx: &OpCx<'_>) {
+        self.emit_due(to, held, out, cx);
         if !held.event_time {
             held.latest = held.latest.max(to);
         }

@@ -1,13 +1,11 @@
 //! State windows: from the row on which one condition is true to the row on which another is (W-17), in each partition
 //! (W-18). Open windows are never flushed.
 
-use std::sync::Arc;
-
 use thalweg_core::state::{StateError, StateReader, StateWriter};
-use thalweg_core::{ColumnRef, Schema, Selection, Timestamp, WindowRange};
+use thalweg_core::{ColumnRef, Selection, Timestamp, WindowRange};
 use thalweg_expr::Expr;
 
-use super::buffer::RowBuffer;
+use super::store::Store;
 use super::{Assigner, Held, Incoming};
 use crate::op::condition::{Nulls, Picked};
 use crate::op::keys::Keys;
@@ -18,7 +16,7 @@ pub(super) struct State {
     /// Absent in the one-condition form, where each further true closes the window and starts the next.
     emit: Option<Expr>,
     partition_by: Vec<Expr>,
-    schema: Arc<Schema>,
+    empty: Box<dyn Fn() -> Store + Send>,
     keys: Keys,
     partitions: Vec<Partition>,
     begins: Picked,
@@ -26,27 +24,26 @@ pub(super) struct State {
 }
 
 struct Partition {
-    buffer: RowBuffer,
+    store: Store,
     is_open: bool,
-    /// Rows of the current batch that are not yet in the buffer.
+    /// Rows of the current batch that are not yet in the store.
     run: Vec<u32>,
 }
 
 impl Partition {
-    fn take_run(&mut self, incoming: Incoming<'_>) {
+    fn take_run(&mut self, incoming: Incoming<'_>, cx: &OpCx<'_>) {
         if !self.run.is_empty() {
-            self.buffer.push(incoming.batch, &self.run, Timestamp(i64::MIN));
+            self.store.push(incoming.batch, &self.run, Timestamp(i64::MIN), None, cx);
             self.run.clear();
         }
     }
 
-    fn close(&mut self, incoming: Incoming<'_>, end: Timestamp, out: &mut dyn Emit) {
-        self.take_run(incoming);
-        let start = self.buffer.times().first().copied().unwrap_or(end);
-        let (first, last) = (self.buffer.first(), self.buffer.end());
-        let (batch, rows) = self.buffer.range(first, last, WindowRange { start, end, trigger: end });
-        out.batch(0, batch, &rows);
-        self.buffer.drop_before(last);
+    fn close(&mut self, incoming: Incoming<'_>, end: Timestamp, out: &mut dyn Emit, cx: &OpCx<'_>) {
+        self.take_run(incoming, cx);
+        let start = self.store.first_time().unwrap_or(end);
+        let all = (self.store.first(), self.store.end());
+        self.store.emit(0, all, WindowRange { start, end, trigger: end }, out, cx);
+        self.store.drop_before(all.1);
     }
 }
 
@@ -55,13 +52,13 @@ impl State {
         begin: &Expr,
         emit: Option<&Expr>,
         partition_by: &[Expr],
-        schema: &Arc<Schema>,
+        empty: Box<dyn Fn() -> Store + Send>,
     ) -> Self {
         Self {
             begin: begin.clone(),
             emit: emit.cloned(),
             partition_by: partition_by.to_vec(),
-            schema: Arc::clone(schema),
+            empty,
             keys: Keys::default(),
             partitions: Vec::new(),
             begins: Picked::default(),
@@ -78,11 +75,18 @@ impl State {
     }
 
     fn fresh(&self) -> Partition {
-        Partition { buffer: RowBuffer::new(&self.schema), is_open: false, run: Vec::new() }
+        Partition { store: (self.empty)(), is_open: false, run: Vec::new() }
     }
 
     /// Takes one row; conditions that fail or are no boolean are false (W-18).
-    fn take(&mut self, incoming: Incoming<'_>, keys: &[ColumnRef<'_>], row: u32, out: &mut dyn Emit) {
+    fn take(
+        &mut self,
+        incoming: Incoming<'_>,
+        keys: &[ColumnRef<'_>],
+        row: u32,
+        out: &mut dyn Emit,
+        cx: &OpCx<'_>,
+    ) {
         let begins = self.begins.has(row as usize);
         let emits = self.emit.is_some() && self.emits.has(row as usize);
         let has_emit = self.emit.is_some();
@@ -96,12 +100,12 @@ impl State {
         } else if has_emit {
             partition.run.push(row);
             if emits {
-                partition.close(incoming, time, out);
+                partition.close(incoming, time, out, cx);
                 partition.is_open = false;
             }
         } else {
             if begins {
-                partition.close(incoming, time, out);
+                partition.close(incoming, time, out, cx);
             }
             partition.run.push(row);
         }
@@ -127,9 +131,9 @@ impl Assigner for State {
         let keys: Vec<_> =
             partition_by.iter().map(|key| key.eval(incoming.batch, &rows, &mut cx.eval(None))).collect();
         for row in incoming.rows {
-            self.take(incoming, &keys, *row, out);
+            self.take(incoming, &keys, *row, out, cx);
         }
-        self.partitions.iter_mut().for_each(|partition| partition.take_run(incoming));
+        self.partitions.iter_mut().for_each(|partition| partition.take_run(incoming, cx));
     }
 
     fn save(&self, out: &mut StateWriter) {
@@ -137,7 +141,7 @@ impl Assigner for State {
         self.keys.save(out);
         for partition in &self.partitions {
             out.bool(partition.is_open);
-            partition.buffer.save(out);
+            partition.store.save(out);
         }
     }
 
@@ -148,7 +152,7 @@ impl Assigner for State {
         for _ in 0..self.keys.len() {
             let mut partition = self.fresh();
             partition.is_open = from.bool()?;
-            partition.buffer.load(from)?;
+            partition.store.load(from)?;
             self.partitions.push(partition);
         }
         Ok(())

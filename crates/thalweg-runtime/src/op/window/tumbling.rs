@@ -8,6 +8,7 @@ use thalweg_core::{Timestamp, WindowRange};
 use thalweg_plan::TimeUnit;
 
 use super::align::boundary_after;
+use super::panes::Grid;
 use super::{Assigner, Held, Incoming, load_time, save_time};
 use crate::operator::{Emit, OpCx};
 
@@ -32,6 +33,12 @@ impl Tumbling {
     }
 }
 
+impl Tumbling {
+    fn grid(&self) -> Option<Grid> {
+        self.end.map(|end| Grid { phases: [end, end], step: self.length, also: end })
+    }
+}
+
 impl Assigner for Tumbling {
     fn start(&mut self, cx: &OpCx<'_>) {
         self.open(cx.now, cx);
@@ -39,7 +46,7 @@ impl Assigner for Tumbling {
 
     fn rows(&mut self, rows: Incoming<'_>, held: &mut Held, out: &mut dyn Emit, cx: &OpCx<'_>) {
         self.open(held.time_of(rows.batch, rows.rows[0]), cx);
-        let last = held.push(rows);
+        let last = held.push(rows, self.grid(), cx);
         if !held.event_time {
             self.advance(last, held, out, cx);
         }
@@ -50,7 +57,7 @@ impl Assigner for Tumbling {
         // At the end of time boundaries no longer advance.
         while end <= to && end < Timestamp(i64::MAX) {
             let window = WindowRange { start: self.start, end, trigger: end };
-            held.emit(window, out, |_, buffer| (buffer.first(), buffer.at(end)));
+            held.emit(window, out, cx, |_, store| (store.first(), store.at(end)));
             held.drop_before(end);
             held.latest = held.latest.max(end);
             let next = held.skip_to(end.plus(self.length), to, self.length, cx);

@@ -1,0 +1,217 @@
+//! What GROUP BY knows of the rows it has seen: the groups in the order in which they first appeared, the states of
+//! their aggregates, the columns of their first rows.
+//!
+//! The one aggregation of all forms: a collection that comes as a whole is folded in at once and forgotten
+//! (`op/aggregate.rs`), a window folds rows in as they arrive and merges its panes (`op/window/panes.rs`).
+
+use std::sync::Arc;
+
+use thalweg_core::state::{StateError, StateReader, StateWriter};
+use thalweg_core::{Batch, Column, Schema, Selection, Slot, Tag, Timestamp, WindowRange};
+use thalweg_expr::{Expr, GroupId};
+use thalweg_plan::logical::AggregateCall;
+
+use crate::op::calls::{Calls, Grouped};
+use crate::op::keys::{Keys, error_at};
+use crate::op::reshape;
+use crate::operator::{Emit, OpCx};
+
+/// What is grouped and what comes out.
+#[derive(Debug)]
+pub(crate) struct Grouping {
+    /// Without keys all rows are one group, also when there are none (W-6).
+    pub(crate) by: Vec<Expr>,
+    pub(crate) calls: Vec<AggregateCall>,
+    /// The input's slots that are read of each group's first row.
+    pub(crate) firsts: Vec<Slot>,
+    /// The input's slots, then one for each call.
+    pub(crate) schema: Arc<Schema>,
+}
+
+impl Grouping {
+    /// With all columns of the first rows.
+    pub(crate) fn new(by: &[Expr], calls: &[AggregateCall], schema: &Arc<Schema>) -> Self {
+        let n_slots = schema.len() - calls.len();
+        Self {
+            by: by.to_vec(),
+            calls: calls.to_vec(),
+            firsts: (0..n_slots as u32).map(Slot).collect(),
+            schema: Arc::clone(schema),
+        }
+    }
+}
+
+/// The groups so far.
+pub(crate) struct Groups {
+    keys: Keys,
+    calls: Calls,
+    /// One a slot of [`Grouping::firsts`], one row a group.
+    firsts: Vec<Arc<Column>>,
+    /// The times of the first rows.
+    times: Vec<Timestamp>,
+    /// The group of each row of the current batch.
+    groups: Vec<GroupId>,
+    /// The rows of the current batch that are the first of their group.
+    fresh: Vec<u32>,
+}
+
+impl Groups {
+    pub(crate) fn new(grouping: &Grouping) -> Self {
+        Self {
+            keys: Keys::default(),
+            calls: Calls::new(&grouping.calls),
+            firsts: grouping.firsts.iter().map(|_| Arc::default()).collect(),
+            times: Vec::new(),
+            groups: Vec::new(),
+            fresh: Vec::new(),
+        }
+    }
+
+    /// Folds rows in.
+    ///
+    /// # Errors
+    /// A key that fails; then no row was taken.
+    pub(crate) fn take(
+        &mut self,
+        grouping: &Grouping,
+        batch: &Batch,
+        rows: &Selection,
+        cx: &OpCx<'_>,
+    ) -> Result<(), String> {
+        self.number(grouping, batch, rows, cx)?;
+        for (column, slot) in self.firsts.iter_mut().zip(&grouping.firsts) {
+            if !self.fresh.is_empty() {
+                let fresh = self.fresh.iter().map(|row| *row as usize);
+                Arc::make_mut(column).append_rows(batch.column(*slot), fresh);
+            }
+        }
+        self.times.extend(self.fresh.iter().map(|row| batch.times[*row as usize]));
+        let n_groups = self.n_groups(grouping);
+        self.calls.update(Grouped { batch, rows, groups: &self.groups, n_groups }, cx);
+        Ok(())
+    }
+
+    /// Numbers the groups of rows, and notes which are new.
+    fn number(
+        &mut self,
+        grouping: &Grouping,
+        batch: &Batch,
+        rows: &Selection,
+        cx: &OpCx<'_>,
+    ) -> Result<(), String> {
+        self.groups.clear();
+        self.fresh.clear();
+        if grouping.by.is_empty() {
+            self.groups.resize(rows.len(), 0);
+            self.fresh.extend(rows.iter().next().filter(|_| self.times.is_empty()).map(|row| row as u32));
+            return Ok(());
+        }
+        let mut eval = cx.eval(batch.window);
+        let columns: Vec<_> = grouping.by.iter().map(|key| key.eval(batch, rows, &mut eval)).collect();
+        if columns.iter().any(|column| column.column().seen().contains(Tag::Error))
+            && let Some(error) = rows.iter().find_map(|row| error_at(&columns, row))
+        {
+            return Err(format!("run Group By error: {error}"));
+        }
+        for row in rows {
+            let group = self.keys.number(&columns, row);
+            if group as usize == self.times.len() + self.fresh.len() {
+                self.fresh.push(row as u32);
+            }
+            self.groups.push(group);
+        }
+        Ok(())
+    }
+
+    /// Folds in the groups of rows that came later.
+    pub(crate) fn merge(&mut self, grouping: &Grouping, later: &Self, cx: &OpCx<'_>) {
+        self.groups.clear();
+        self.fresh.clear();
+        for group in 0..later.times.len() as u32 {
+            let own = if grouping.by.is_empty() { 0 } else { self.keys.number_of(&later.keys, group) };
+            if own as usize == self.times.len() + self.fresh.len() {
+                self.fresh.push(group);
+            }
+            self.groups.push(own);
+        }
+        for (column, from) in self.firsts.iter_mut().zip(&later.firsts) {
+            Arc::make_mut(column).append_rows(from, self.fresh.iter().map(|group| *group as usize));
+        }
+        self.times.extend(self.fresh.iter().map(|group| later.times[*group as usize]));
+        self.calls.merge(&later.calls, &self.groups, cx);
+    }
+
+    fn n_groups(&self, grouping: &Grouping) -> usize {
+        if grouping.by.is_empty() { 1 } else { self.times.len() }
+    }
+
+    /// Hands on one row a group, unless there is none. The states stay.
+    pub(crate) fn emit(
+        &mut self,
+        grouping: &Grouping,
+        window: Option<WindowRange>,
+        out: &mut dyn Emit,
+        cx: &OpCx<'_>,
+    ) {
+        let n_groups = self.n_groups(grouping);
+        if n_groups == 0 {
+            return;
+        }
+        let results = self.calls.finish(n_groups, cx);
+        // Columns that nobody reads, and the first row of nothing.
+        let missing = Arc::new(Column::missing(n_groups));
+        let mut columns = vec![missing; grouping.schema.len() - results.len()];
+        let mut times = self.times.clone();
+        if times.is_empty() {
+            times.push(window.map_or(cx.now, |window| window.trigger));
+        } else {
+            for (slot, column) in grouping.firsts.iter().zip(&self.firsts) {
+                columns[slot.index()] = Arc::clone(column);
+            }
+        }
+        columns.extend(results.into_iter().map(Arc::new));
+        let result = reshape::collection(&grouping.schema, columns, times, window);
+        out.batch(0, &result, &Selection::all(n_groups));
+    }
+
+    /// Forgets all groups, keeping room.
+    pub(crate) fn reset(&mut self) {
+        self.keys.clear();
+        self.calls.reset();
+        for column in &mut self.firsts {
+            match Arc::get_mut(column) {
+                Some(column) => column.clear(None),
+                None => *column = Arc::default(),
+            }
+        }
+        self.times.clear();
+    }
+
+    /// Writes the groups.
+    pub(crate) fn save(&self, out: &mut StateWriter) {
+        self.keys.save(out);
+        out.u64(self.times.len() as u64);
+        self.times.iter().for_each(|time| out.time(*time));
+        self.firsts.iter().for_each(|column| out.column(column));
+        self.calls.save(out);
+    }
+
+    /// Reads what [`Groups::save`] wrote.
+    pub(crate) fn load(&mut self, grouping: &Grouping, from: &mut StateReader<'_>) -> Result<(), StateError> {
+        self.keys.load(from)?;
+        let n_groups = from.read_len()?;
+        let n_keys = if grouping.by.is_empty() { n_groups.min(1) } else { self.keys.len() };
+        if n_groups != n_keys {
+            return Err(StateError(format!("{n_groups} groups have {n_keys} keys")));
+        }
+        self.times = (0..n_groups).map(|_| from.time()).collect::<Result<_, _>>()?;
+        for column in &mut self.firsts {
+            let read = from.column()?;
+            if read.len() != n_groups {
+                return Err(StateError(format!("a column has {} of {n_groups} groups", read.len())));
+            }
+            *column = Arc::new(read);
+        }
+        self.calls.load(from)
+    }
+}
