@@ -63,6 +63,19 @@ impl Function {
         matches!(self.kind, FunctionKind::Row(_) | FunctionKind::Columns(_)) && !IMPURE.contains(&self.name)
     }
 
+    /// The cargo feature that this build lacks and the function needs.
+    pub fn missing_feature(&self) -> Option<&'static str> {
+        let needs_image = matches!(self.name, "resize" | "thumbnail");
+        (needs_image && !cfg!(feature = "image")).then_some("image")
+    }
+
+    /// Whether it is scalar although it has state: it sees the rows that are projected, not all events, and takes no
+    /// OVER.
+    pub fn is_scalar_with_state(&self) -> bool {
+        matches!(self.kind, FunctionKind::Analytic(_))
+            && (self.name.starts_with("inc_") || self.doc.family == Family::External)
+    }
+
     /// Where its calls belong if they may block, as [`RemoteFunction::host`]: a shard never waits (`contracts.md` 4).
     pub fn host(&self) -> Option<&'static str> {
         match self.name {
@@ -146,6 +159,7 @@ pub enum Family {
     Array,
     Convert,
     DateTime,
+    External,
     Hash,
     Json,
     Math,

@@ -31,7 +31,8 @@ impl FunctionRegistry {
         Self { remote }
     }
 
-    /// The function of this name: built-ins in any case, others exactly.
+    /// The function of this name: built-ins in any case, others exactly. A plugin goes before a function of its name
+    /// that upstream, too, has only as a plugin.
     ///
     /// # Errors
     /// It exists, but cannot be used now.
@@ -44,15 +45,25 @@ impl FunctionRegistry {
                 return Ok(Some(FunctionRef::Remote(function)));
             }
         }
-        Ok(None)
+        Ok(shipped(name).map(FunctionRef::Builtin))
     }
 
     /// All names, for hints.
     pub fn names(&self) -> Vec<String> {
         let builtin =
             builtin::TABLES.iter().copied().flatten().flat_map(|f| f.aliases.iter().copied().chain([f.name]));
-        builtin.map(str::to_owned).chain(self.remote.iter().flat_map(|remote| remote.names())).collect()
+        let shipped = builtin::SHIPPED.iter().copied().flatten().map(|function| function.name);
+        builtin
+            .chain(shipped)
+            .map(str::to_owned)
+            .chain(self.remote.iter().flat_map(|remote| remote.names()))
+            .collect()
     }
+}
+
+/// The function of exactly this name that upstream ships as a plugin.
+pub fn shipped(name: &str) -> Option<&'static Function> {
+    builtin::SHIPPED.iter().copied().flatten().find(|function| function.name == name)
 }
 
 /// The built-in of this name or alias, in any case.
@@ -61,4 +72,62 @@ pub fn builtin(name: &str) -> Option<&'static Function> {
         function.name.eq_ignore_ascii_case(name)
             || function.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::function::{ArgShape, CallCx, Frame};
+
+    #[derive(Debug)]
+    struct Plugin;
+
+    impl RemoteFunction for Plugin {
+        fn name(&self) -> &str {
+            "echo"
+        }
+
+        fn host(&self) -> &str {
+            "plugin"
+        }
+
+        fn is_aggregate(&self) -> Result<bool, Diagnostic> {
+            Ok(false)
+        }
+
+        fn validate(&self, _args: &[ArgShape]) -> Result<(), Diagnostic> {
+            Ok(())
+        }
+
+        fn call(&self, _frame: &Frame<'_>, _out: &mut thalweg_core::Column, _cx: &CallCx<'_>) {}
+    }
+
+    impl RemoteFunctions for Plugin {
+        fn resolve(&self, name: &str) -> Result<Option<Arc<dyn RemoteFunction>>, Diagnostic> {
+            Ok((name == "echo" || name == "abs").then(|| Arc::new(Plugin) as Arc<dyn RemoteFunction>))
+        }
+
+        fn names(&self) -> Vec<String> {
+            vec!["echo".to_owned()]
+        }
+    }
+
+    /// functions.md 1.5 and 19.
+    #[test]
+    fn built_ins_win_over_plugins_and_plugins_over_what_upstream_ships_as_a_plugin() {
+        let kind = |registry: &FunctionRegistry, name: &str| match registry.resolve(name) {
+            Ok(Some(FunctionRef::Builtin(_))) => "ours",
+            Ok(Some(FunctionRef::Remote(_))) => "the plugin's",
+            _ => "none",
+        };
+        let (alone, with_plugin) =
+            (FunctionRegistry::default(), FunctionRegistry::new(vec![Arc::new(Plugin)]));
+        assert_eq!(kind(&with_plugin, "ABS"), "ours");
+        assert_eq!(kind(&with_plugin, "abs"), "ours");
+        assert_eq!(kind(&with_plugin, "echo"), "the plugin's");
+        assert_eq!(kind(&alone, "echo"), "ours");
+        assert_eq!(kind(&alone, "Echo"), "none");
+        assert_eq!(kind(&alone, "geohashEncode"), "ours");
+        assert_eq!(kind(&alone, "geohashencode"), "none");
+    }
 }

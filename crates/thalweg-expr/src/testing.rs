@@ -7,7 +7,7 @@ use thalweg_core::{Batch, BinaryOp, Column, Schema, Selection, Slot, Timestamp, 
 
 use crate::expr::{EvalCx, Expr, Step};
 use crate::function::FunctionRef;
-use crate::registry::builtin;
+use crate::registry::{builtin, shipped};
 
 /// A context at a fixed time, in UTC.
 pub(crate) fn cx() -> EvalCx<'static> {
@@ -242,8 +242,8 @@ impl Parser<'_> {
             _ => {}
         }
         if self.eat("(") {
-            let function =
-                FunctionRef::Builtin(builtin(&name).unwrap_or_else(|| panic!("no function {name}")));
+            let found = builtin(&name).or_else(|| shipped(&name));
+            let function = FunctionRef::Builtin(found.unwrap_or_else(|| panic!("no function {name}")));
             return Expr::Call { function, args: self.list(")"), call_id: 0 };
         }
         let slot = self.schema.fields.iter().position(|field| *field.name == *name);

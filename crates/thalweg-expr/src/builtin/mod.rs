@@ -33,12 +33,15 @@ mod array;
 mod compress;
 mod convert;
 mod datetime;
+mod geohash;
 mod hash;
+mod image;
 mod json;
 mod math;
 mod multi;
 mod object;
 mod other;
+mod shipped;
 mod text;
 
 /// Every family's table.
@@ -59,6 +62,9 @@ pub const TABLES: &[&[Function]] = &[
     multi::TABLE,
     other::TABLE,
 ];
+
+/// Functions that upstream ships as plugins: found by their exact names, behind everybody else's.
+pub const SHIPPED: &[&[Function]] = &[shipped::TABLE, geohash::TABLE];
 
 const NONE: &[Arg] = &[];
 const ANY: &[Arg] = &[Arg::new("x", ArgKind::Any)];

@@ -18,6 +18,9 @@ impl Function {
     }
 
     fn mistake(&self, args: &[ArgShape]) -> Option<String> {
+        if let Some(feature) = self.missing_feature() {
+            return Some(format!("this build has no cargo feature {feature}; build thalweg-server with it"));
+        }
         let required = self.args.iter().filter(|arg| !arg.optional).count();
         let repeats = self.args.last().is_some_and(|arg| arg.repeated);
         if args.len() < required || args.len() > self.args.len() && !repeats {
@@ -35,6 +38,16 @@ impl Function {
     fn wrong_count(&self, found: usize, required: usize, repeats: bool) -> String {
         let most = self.args.len();
         match self.name {
+            "resize" => format!("The resize function must have at least 3 parameters, but got {found}"),
+            name if name == "thumbnail" || name.starts_with("geohash") => {
+                format!("The {name} function supports {most} parameters, but got {found}")
+            }
+            "echo" | "countPlusOne" => {
+                format!("{} function only supports {most} parameter but got {found}", self.name)
+            }
+            "accumulateWordCount" => {
+                format!("wordCount function only supports {most} parameter but got {found}")
+            }
             "substring" => "the arguments for substring should be 2 or 3".to_owned(),
             "round" | "log" => "Expect 1 or 2 arguments only".to_owned(),
             "array_join" | "sequence" => format!("Expect two or three arguments but found {found}."),

@@ -47,7 +47,8 @@ impl<'q> Binder<'q, '_> {
     pub(super) fn call(&mut self, call: &'q ast::Call, span: Span, place: Place<'q>) -> Option<Expr> {
         let function = self.function(&call.name)?;
         let kind = self.call_kind(&function, &call.name)?;
-        let takes_over = kind == CallKind::Analytic || function.name() == "row_number";
+        let takes_over =
+            kind == CallKind::Analytic && !has_scalar_state(&function) || function.name() == "row_number";
         if call.has_over && !takes_over {
             let mistake = in_parsing(format!("Found OVER after non analytic function {}", call.name.text));
             return self.fail(mistake.at(call.name.span));
@@ -190,7 +191,7 @@ impl<'q> Binder<'q, '_> {
             None => None,
             Some(when) => Some(when?),
         };
-        if name.to_lowercase().starts_with("inc_") && place.clause == Clause::Select && is_bare(place) {
+        if has_scalar_state(&function) && place.clause == Clause::Select && is_bare(place) {
             // These are scalar upstream: they see the rows that are projected.
             let slot = self.new_named_slot(name);
             self.late_analytic.push((slot, AnalyticCall { function, args, partition_by, when }));
@@ -259,6 +260,11 @@ impl<'q> Binder<'q, '_> {
         let bound: Vec<Option<SortKey>> = keys.iter().map(|key| bind(self, key)).collect();
         bound.into_iter().collect()
     }
+}
+
+/// Whether a call keeps state and is scalar all the same.
+fn has_scalar_state(function: &FunctionRef) -> bool {
+    matches!(function, FunctionRef::Builtin(function) if function.is_scalar_with_state())
 }
 
 /// Whether a place is not within the arguments of an aggregate or analytic call.
