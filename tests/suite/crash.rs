@@ -1,7 +1,6 @@
 //! `kill -9` at any moment: what was acknowledged is there again, and state goes on from its checkpoint.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Mutex;
 use std::thread;
 
@@ -79,15 +78,11 @@ fn every_acknowledged_change_is_there_after_kill_9() {
     }
 }
 
-/// Waits until a checkpoint that began after this call is on disk: the second write from now on.
-fn checkpointed(home: &Path) {
-    let store = home.join("data/thalweg.redb");
-    let written = || std::fs::metadata(&store).and_then(|data| data.modified()).ok();
-    let mut last = written();
-    for _ in 0..3 {
-        wait::until_true("a checkpoint", || written() != last);
-        last = written();
-    }
+/// Waits until a checkpoint that began after this call is durable: the second one from now on.
+fn checkpointed(api: &Api, rule: &str) {
+    let total = |status: &Json| status["checkpoint_total"].as_u64().unwrap_or_default();
+    let before = total(&api.status(rule));
+    api.status_when(rule, |status| total(status) >= before + 2);
 }
 
 fn restored(sql: &str, more: &[i64], is_complete: impl Fn(&[Json]) -> bool) {
@@ -105,7 +100,7 @@ fn restored(sql: &str, more: &[i64], is_complete: impl Fn(&[Json]) -> bool) {
         let mut fields = status.as_object().into_iter().flatten();
         fields.any(|(key, value)| key.ends_with("window_0_records_in_total") && *value == 2)
     });
-    checkpointed(home.path());
+    checkpointed(engine.api(), "r");
     engine.kill();
     let Some(engine) = Engine::start(home.path(), &[]) else { return };
     engine.api().connected("r");

@@ -45,6 +45,7 @@ const WAITS: &[&str] = &[
     "thalweg-runtime/src/running.rs",
     "thalweg-server/src/demo/devices.rs",
     "thalweg-server/src/demo/mod.rs",
+    "thalweg-runtime/src/checkpoint.rs",
 ];
 
 const BANNED_NAMES: &[&str] =

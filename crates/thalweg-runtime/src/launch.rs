@@ -5,20 +5,21 @@
 use std::sync::Arc;
 
 use thalweg_core::connector::{Sink, SourceKind};
-use thalweg_core::state::StateReader;
-use thalweg_core::{Diagnostic, Timestamp, Value};
-use tokio::sync::watch;
+use thalweg_core::metrics::NodeMetrics;
+use thalweg_core::{Diagnostic, Timestamp};
+use tokio::sync::{Notify, watch};
 
 use crate::attach::{Attached, Home, SharedStream, Streams};
-use crate::compile::{CompiledAction, CompiledRule};
+use crate::compile::{CompiledAction, CompiledRule, CompiledScan};
 use crate::egress::Egress;
 use crate::egress::delivery::Delivery;
 use crate::ingest::port::Inlet;
 use crate::ingest::supervise::SourceFactory;
 use crate::metrics::NodeView;
-use crate::rule::{Outcome, Snapshot, Topology};
+use crate::rule::{Outcome, Topology};
 use crate::shard::inbox::{Control, Inbox, Key};
-use crate::shard::rule::{Input, RuleRun};
+use crate::shard::rule::{Input, RuleRun, resume};
+use crate::snapshot::{Snapshot, checksum};
 use crate::topology;
 
 /// A rule that is on its shard.
@@ -34,6 +35,20 @@ pub(crate) struct Launched {
     /// Inlets that only this rule reads.
     pub own: Vec<Arc<Inlet>>,
     pub shared: Vec<Arc<SharedStream>>,
+    /// The inlet of each input.
+    pub inlets: Vec<Arc<Inlet>>,
+}
+
+/// Where and over what a rule is put together.
+pub(crate) struct Ground<'a> {
+    /// The rule's shard.
+    pub home: &'a Arc<Inbox>,
+    /// Where shared streams are made that do not run yet.
+    pub shared_at: &'a Arc<Inbox>,
+    pub streams: &'a Streams,
+    /// Told when messages have left, for rules with checkpoints.
+    pub settled: Option<&'a Arc<Notify>>,
+    pub now: Timestamp,
 }
 
 /// A source to be started.
@@ -52,19 +67,18 @@ pub(crate) struct NewSink {
     pub sink: Option<Box<dyn Sink>>,
 }
 
-/// Puts `rule` on the shard of `home`; shared streams that do not run yet are made on `shared_at`. A snapshot of another plan is ignored, and that is said.
+/// Puts `rule` on its shard. A snapshot of another plan is ignored.
 ///
 /// # Errors
 /// The snapshot does not fit the operators (R5.12), or the union of a shared stream cannot be decoded.
 pub(crate) fn launch(
     mut rule: CompiledRule,
-    restore: Option<Snapshot>,
-    (home, shared_at): (&Arc<Inbox>, &Arc<Inbox>),
-    streams: &Streams,
-    now: Timestamp,
+    restore: Option<&Snapshot>,
+    Ground { home, shared_at, streams, settled, now }: Ground<'_>,
 ) -> Result<Launched, Diagnostic> {
     let key = streams.key();
     let restore = restore.filter(|snapshot| fits(snapshot, &rule));
+    let inputs = identities(&rule);
     let options = rule.spec.options.clone();
     let is_shared = rule.scans.iter().any(|scan| scan.scan.stream.shared);
     let may_drop = options.disable_discard.map_or(is_shared, |disabled| !disabled);
@@ -75,7 +89,9 @@ pub(crate) fn launch(
         Home { rule: key, inbox: home, shared_at, inlet: inlet.as_ref(), capacity: options.buffer_length };
     let mut attached: Vec<Attached> = Vec::new();
     for (input, scan) in rule.scans.iter().enumerate() {
-        match streams.attach(scan, input, resume(restore.as_ref(), &scan.node), &place) {
+        let (name, source) = &inputs[input];
+        let offset = restore.and_then(|snapshot| resume(snapshot, name, *source));
+        match streams.attach(scan, input, offset, &place) {
             Ok(scan) => attached.push(scan),
             Err(diagnostic) => {
                 leave_all(streams, attached, key);
@@ -86,7 +102,8 @@ pub(crate) fn launch(
     let preprocessors: Vec<_> = rule.scans.iter().map(|_| Arc::default()).collect();
     let mut nodes = source_views(&rule, &attached, &preprocessors);
     nodes.extend(rule.chain.metrics().filter(|(name, _)| !name.is_empty()).map(NodeView::operator));
-    let (egress, sinks) = actions(std::mem::take(&mut rule.actions), may_drop, rule.info.zone, &mut nodes);
+    let (egress, sinks) =
+        actions(std::mem::take(&mut rule.actions), (may_drop, settled), rule.info.zone, &mut nodes);
     rule.info.started = now;
     let outcome = Arc::new(watch::Sender::new(Outcome::Running));
     let own =
@@ -96,14 +113,15 @@ pub(crate) fn launch(
         info: Arc::new(rule.info),
         chain: rule.chain,
         egress,
-        inputs: rule.scans.iter().zip(preprocessors).map(input_of).collect(),
+        inputs: rule.scans.iter().zip(preprocessors).zip(inputs).map(input_of).collect(),
         own: own.collect(),
         inlet,
         fingerprint: rule.spec.plan.fingerprint,
         outcome: Arc::clone(&outcome),
         timer: None,
     };
-    let restored = restore.as_ref().map_or(Ok(()), |snapshot| run.restore(snapshot));
+    let inlets = attached.iter().map(|scan| Arc::clone(&scan.inlet)).collect();
+    let restored = restore.map_or(Ok(()), |snapshot| run.restore(snapshot, now));
     if let Err(error) = restored {
         leave_all(streams, attached, key);
         return Err(Diagnostic::plain(error.to_string()));
@@ -124,21 +142,26 @@ pub(crate) fn launch(
             None => own.push(inlet),
         }
     }
-    Ok(Launched { key, home: Arc::clone(home), nodes, topology, outcome, sources, sinks, own, shared })
+    let home = Arc::clone(home);
+    Ok(Launched { key, home, nodes, topology, outcome, sources, sinks, own, shared, inlets })
 }
 
 /// R7.6: a snapshot of another plan is not used.
-fn fits(snapshot: &Snapshot, rule: &CompiledRule) -> bool {
-    let fits = snapshot.fingerprint == rule.spec.plan.fingerprint;
-    if !fits {
-        tracing::warn!(rule = %rule.info.id, epoch = snapshot.epoch, "checkpoint belongs to another plan, starting fresh");
-    }
-    fits
+pub(crate) fn fits(snapshot: &Snapshot, rule: &CompiledRule) -> bool {
+    snapshot.fingerprint == rule.spec.plan.fingerprint
 }
 
-fn resume(snapshot: Option<&Snapshot>, node: &Arc<str>) -> Option<Value> {
-    let bytes = snapshot?.offsets.get(&**node)?;
-    StateReader::new(bytes).value().ok()
+/// How the inputs are called in snapshots, and which sources they are.
+fn identities(rule: &CompiledRule) -> Vec<(Arc<str>, u64)> {
+    let mut names: Vec<(Arc<str>, u64)> = Vec::with_capacity(rule.scans.len());
+    for (index, scan) in rule.scans.iter().enumerate() {
+        let is_taken = names.iter().any(|(name, _)| *name == scan.node);
+        let name =
+            if is_taken { Arc::from(format!("{}#{index}", scan.node)) } else { Arc::clone(&scan.node) };
+        let stream = &scan.scan.stream;
+        names.push((name, checksum(format!("{} {}", stream.source_type, stream.datasource).as_bytes())));
+    }
+    names
 }
 
 fn leave_all(streams: &Streams, attached: Vec<Attached>, rule: Key) {
@@ -154,10 +177,11 @@ fn leave_all(streams: &Streams, attached: Vec<Attached>, rule: Key) {
 }
 
 fn input_of(
-    (scan, preprocessor): (&crate::compile::CompiledScan, Arc<thalweg_core::metrics::NodeMetrics>),
+    ((scan, preprocessor), (key, source)): ((&CompiledScan, Arc<NodeMetrics>), (Arc<str>, u64)),
 ) -> Input {
     Input {
-        node: Arc::clone(&scan.node),
+        key,
+        source,
         event_time: scan.event_time.clone(),
         preprocessor,
         is_table: scan.scan.retain.is_some(),
@@ -170,7 +194,7 @@ fn input_of(
 fn source_views(
     rule: &CompiledRule,
     attached: &[Attached],
-    preprocessors: &[Arc<thalweg_core::metrics::NodeMetrics>],
+    preprocessors: &[Arc<NodeMetrics>],
 ) -> Vec<NodeView> {
     let mut nodes: Vec<NodeView> = Vec::new();
     for ((scan, attached), preprocessor) in rule.scans.iter().zip(attached).zip(preprocessors) {
@@ -190,17 +214,17 @@ fn source_views(
 
 fn actions(
     actions: Vec<CompiledAction>,
-    may_drop: bool,
+    (may_drop, settled): (bool, Option<&Arc<Notify>>),
     zone: chrono_tz::Tz,
     nodes: &mut Vec<NodeView>,
 ) -> (Vec<Egress>, Vec<NewSink>) {
     let (mut egress, mut sinks) = (Vec::new(), Vec::new());
     for action in actions {
         let (batch, steps) = topology::action_steps(&action);
-        let delivery = Delivery::new(&action.options, may_drop);
+        let delivery = Delivery::new(&action.options, may_drop, settled);
         let sink_name = Arc::from(format!("sink_{}", action.node));
-        let made =
-            Egress::new(action.options, (action.output, action.templates), zone, Arc::clone(&delivery));
+        let output = (action.output, action.templates);
+        let made = Egress::new(action.node, action.options, output, zone, Arc::clone(&delivery));
         let (transform, encode) = made.metrics();
         let metrics = batch.iter().map(|_| transform).chain([transform]).chain(encode);
         for (name, metrics) in batch.iter().chain(&steps).zip(metrics) {

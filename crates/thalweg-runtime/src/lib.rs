@@ -6,6 +6,7 @@
 
 mod attach;
 mod chain;
+mod checkpoint;
 mod compile;
 mod egress;
 mod ingest;
@@ -21,12 +22,16 @@ mod ruleset;
 mod running;
 mod runtime;
 mod shard;
+mod snapshot;
 #[cfg(test)]
 mod testing;
 mod topology;
 
 pub use compile::CompiledRule;
 pub use rig::{Rig, RigId, Sent};
-pub use rule::{ActionSpec, NodeSnapshot, Outcome, RuleSpec, RunOptions, Snapshot, SourceSpec, Topology};
+pub use rule::{
+    ActionSpec, CheckpointStatus, NodeSnapshot, Outcome, RuleSpec, RunOptions, SourceSpec, Topology,
+};
 pub use running::RunningRule;
-pub use runtime::{RunError, Runtime, RuntimeConfig, SnapshotStore};
+pub use runtime::{RunError, Runtime, RuntimeConfig};
+pub use snapshot::{Entry, Offset, Snapshot, SnapshotStore};

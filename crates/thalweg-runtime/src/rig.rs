@@ -25,13 +25,14 @@ use tokio::sync::oneshot;
 use crate::attach::Streams;
 use crate::compile::{CompileCx, MakeOperator, assemble};
 use crate::ingest::port::Inlet;
-use crate::launch::{Launched, launch};
+use crate::launch::{Ground, Launched, launch};
 use crate::lookup::Waiter;
 use crate::op;
-use crate::rule::{NodeSnapshot, Outcome, RuleSpec, Snapshot, Topology};
+use crate::rule::{NodeSnapshot, Outcome, RuleSpec, Topology};
 use crate::runtime::rule_info;
 use crate::shard::Shard;
 use crate::shard::inbox::{Control, Inbox};
+use crate::snapshot::Snapshot;
 
 /// A shard in the hands of a test.
 pub struct Rig {
@@ -177,7 +178,14 @@ impl Rig {
             operators: self.operators,
         };
         let rule = assemble(spec.clone(), info, &cx)?;
-        let launched = launch(rule, restore, (&self.inbox, &self.inbox), &self.streams, self.clock.now())?;
+        let ground = Ground {
+            home: &self.inbox,
+            shared_at: &self.inbox,
+            streams: &self.streams,
+            settled: None,
+            now: self.clock.now(),
+        };
+        let launched = launch(rule, restore.as_ref(), ground)?;
         for source in &launched.sources {
             self.inlets.entry(Arc::clone(&source.name)).or_default().push(Arc::clone(&source.inlet));
         }
@@ -249,10 +257,11 @@ impl Rig {
     /// The rule's state now; `None` when it does not run any more.
     pub fn snapshot(&mut self, rule: RigId) -> Option<Snapshot> {
         self.flush();
-        let (reply, mut answer) = oneshot::channel();
+        let (sender, mut answer) = oneshot::channel();
+        let reply = Box::new(move |checkpoint| drop(sender.send(checkpoint)));
         self.inbox.send(Control::Checkpoint { rule: self.rules[rule.0].launched.key, reply });
         self.turn();
-        answer.try_recv().ok().map(|checkpoint| checkpoint.snapshot)
+        answer.try_recv().ok().flatten().map(|checkpoint| checkpoint.finish().0)
     }
 
     /// Kills a rule and starts it again from a checkpoint of this moment. A rule that has ended stays as it is.

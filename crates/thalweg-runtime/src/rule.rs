@@ -106,17 +106,29 @@ pub enum Outcome {
     Failed(Arc<str>),
 }
 
-/// A rule's state at one barrier.
+/// How the checkpoints of a rule fare.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Snapshot {
-    /// The plan's fingerprint; another one: start fresh and say so.
-    pub fingerprint: u64,
-    /// Milliseconds since the epoch of the barrier.
-    pub epoch: i64,
-    /// Operator state by node name.
-    pub nodes: BTreeMap<String, Vec<u8>>,
-    /// Offsets of rewindable sources by node name, as written by `StateWriter::value`.
-    pub offsets: BTreeMap<String, Vec<u8>>,
+pub struct CheckpointStatus {
+    /// Checkpoints that are durable, of this run.
+    pub completed: u64,
+    /// Tries that failed, of this run.
+    pub failed: u64,
+    /// Tries that failed since the last one that did not.
+    pub failing: u64,
+    /// When the first of those failed; 0: none.
+    pub failing_since: Timestamp,
+    /// Why the last one failed.
+    pub last_error: Arc<str>,
+    /// When the last one became durable; 0: none yet.
+    pub last_time: Timestamp,
+    /// Milliseconds from asking the rule to the disk's answer.
+    pub duration_ms: u64,
+    /// The size of the last one.
+    pub bytes: u64,
+    /// The barrier that the run began from; 0: it began fresh.
+    pub restored: Timestamp,
+    /// Why the run did not begin from a checkpoint that there was.
+    pub note: Arc<str>,
 }
 
 /// The metrics of one node at one moment.

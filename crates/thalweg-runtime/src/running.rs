@@ -4,19 +4,19 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use thalweg_core::Value;
-use thalweg_core::state::StateReader;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use crate::attach::SharedStream;
+use crate::checkpoint::Subject;
 use crate::egress::delivery::Delivery;
 use crate::ingest::port::Inlet;
 use crate::metrics::NodeView;
-use crate::rule::{NodeSnapshot, Outcome, Snapshot, Topology};
+use crate::rule::{CheckpointStatus, NodeSnapshot, Outcome, Topology};
 use crate::runtime::{RunError, Runtime};
 use crate::shard::inbox::{Checkpoint, Control, Inbox, Key};
+use crate::snapshot::Snapshot;
 
 /// A rule that was launched. Dropping it stops the rule without grace.
 pub struct RunningRule {
@@ -33,13 +33,12 @@ pub(crate) struct Running {
     pub topology: Topology,
     pub outcome: Arc<watch::Sender<Outcome>>,
     pub own: Vec<Arc<Inlet>>,
-    /// The node of each own inlet, for offsets.
-    pub own_nodes: Vec<Arc<str>>,
     pub streams: Mutex<Vec<Arc<SharedStream>>>,
     pub deliveries: Vec<Arc<Delivery>>,
     pub sources: Mutex<Vec<JoinHandle<()>>>,
     pub sinks: Mutex<Vec<JoinHandle<()>>>,
-    pub checkpoints: Mutex<Option<JoinHandle<()>>>,
+    /// Its checkpoints, if its options ask for any.
+    pub saving: Option<Arc<Subject>>,
     pub save_before_stop: bool,
     pub is_stopping: AtomicBool,
 }
@@ -71,7 +70,12 @@ impl RunningRule {
     /// # Errors
     /// The rule does not run any more.
     pub async fn checkpoint(&self) -> Result<Snapshot, RunError> {
-        self.shared.checkpoint().await.map(|checkpoint| checkpoint.snapshot)
+        self.shared.checkpoint().await
+    }
+
+    /// How its checkpoints fare; `None` for a rule without.
+    pub fn checkpoints(&self) -> Option<CheckpointStatus> {
+        self.shared.saving.as_ref().map(|subject| subject.lock().clone())
     }
 }
 
@@ -81,6 +85,9 @@ impl Drop for RunningRule {
             self.shared.close_intake();
             let (done, _) = oneshot::channel();
             self.shared.home.send(Control::StopRule { rule: self.shared.key, save: false, done });
+            if self.shared.saving.is_some() {
+                drop(self.shared.runtime.coordinator().part(self.shared.key, None));
+            }
             // A rule that is done may still have messages on their way out; its sink tasks end by themselves.
             if *self.shared.outcome.borrow() != Outcome::Done {
                 self.shared.abort();
@@ -105,7 +112,7 @@ impl Running {
         }
         let (done, stopped) = oneshot::channel();
         self.home.send(Control::StopRule { rule: self.key, save: self.save_before_stop, done });
-        let snapshot = timeout_at(deadline, stopped).await.ok().and_then(Result::ok).flatten();
+        let last = timeout_at(deadline, stopped).await.ok().and_then(Result::ok).flatten();
         let sinks = std::mem::take(&mut *lock(&self.sinks));
         for sink in sinks {
             let abort = sink.abort_handle();
@@ -113,12 +120,14 @@ impl Running {
                 abort.abort();
             }
         }
-        let left: u64 = self.deliveries.iter().map(|delivery| delivery.give_up(self.runtime.now())).sum();
-        if left > 0 {
-            tracing::warn!(rule = %self.id, messages = left, "sinks did not get everything out before the rule stopped");
-        }
-        if let Some(snapshot) = snapshot {
-            self.store(&snapshot);
+        if self.part(last).await {
+            // What has not left is in the checkpoint and goes out when the rule is started again.
+            self.abort();
+        } else {
+            let left: u64 = self.deliveries.iter().map(|delivery| delivery.give_up(self.runtime.now())).sum();
+            if left > 0 {
+                tracing::warn!(rule = %self.id, messages = left, "sinks did not get everything out before the rule stopped");
+            }
         }
         self.abort();
         self.outcome.send_if_modified(|outcome| {
@@ -139,55 +148,38 @@ impl Running {
     }
 
     fn abort(&self) {
-        let tasks = lock(&self.checkpoints).take().into_iter();
         let sources = std::mem::take(&mut *lock(&self.sources));
         let sinks = std::mem::take(&mut *lock(&self.sinks));
-        tasks.chain(sources).chain(sinks).for_each(|task| task.abort());
+        sources.into_iter().chain(sinks).for_each(|task| task.abort());
     }
 
-    async fn checkpoint(&self) -> Result<Checkpoint, RunError> {
-        let (reply, answer) = oneshot::channel();
+    async fn checkpoint(&self) -> Result<Snapshot, RunError> {
+        let (sender, answer) = oneshot::channel();
+        let reply = Box::new(move |checkpoint: Option<Checkpoint>| drop(sender.send(checkpoint)));
         self.home.send(Control::Checkpoint { rule: self.key, reply });
-        answer.await.map_err(|_| RunError::NotRunning(Arc::clone(&self.id)))
+        let checkpoint = answer.await.ok().flatten();
+        checkpoint
+            .map(|checkpoint| checkpoint.finish().0)
+            .ok_or_else(|| RunError::NotRunning(Arc::clone(&self.id)))
     }
 
-    /// Takes a checkpoint every `interval` and stores it once the sinks have everything that belongs before it, so
-    /// that a crash can repeat messages and never lose them.
-    pub(crate) async fn checkpoint_often(self: Arc<Self>, interval: Duration) {
-        let mut ticks = tokio::time::interval(interval);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        ticks.tick().await;
-        loop {
-            ticks.tick().await;
-            let Ok(checkpoint) = self.checkpoint().await else { return };
-            while !self.is_settled(&checkpoint.positions) {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            // Storing waits for the disk, which tasks must not.
-            let running = Arc::clone(&self);
-            let stored = tokio::task::spawn_blocking(move || running.store(&checkpoint.snapshot)).await;
-            if stored.is_err() {
-                tracing::error!(rule = %self.id, "storing a checkpoint panicked");
+    /// Ends the run's part in checkpoints: nothing of it is written any more when this returns. Whether `last`, if
+    /// given, is durable.
+    async fn part(&self, last: Option<Box<Checkpoint>>) -> bool {
+        if self.saving.is_none() {
+            return false;
+        }
+        let is_last = last.is_some();
+        let is_saved = self.runtime.coordinator().part(self.key, last).await.unwrap_or_default() && is_last;
+        // R4.6: a run that has read everything is over; the next one begins anew.
+        if *self.outcome.borrow() == Outcome::Done {
+            let (runtime, id) = (Arc::clone(&self.runtime), Arc::clone(&self.id));
+            let forgotten = tokio::task::spawn_blocking(move || runtime.snapshots().remove(&id)).await;
+            if let Ok(Err(error)) = forgotten {
+                tracing::error!(rule = %self.id, error, "the checkpoint of a finished run was not removed");
             }
         }
-    }
-
-    fn is_settled(&self, positions: &[u64]) -> bool {
-        self.deliveries.iter().zip(positions).all(|(delivery, position)| delivery.is_settled(*position))
-    }
-
-    fn store(&self, snapshot: &Snapshot) {
-        if let Err(error) = self.runtime.snapshots().save(&self.id, snapshot) {
-            tracing::error!(rule = %self.id, error, "checkpoint was not stored");
-            return;
-        }
-        for (inlet, node) in self.own.iter().zip(&self.own_nodes) {
-            let offset: Option<Value> =
-                snapshot.offsets.get(&**node).and_then(|bytes| StateReader::new(bytes).value().ok());
-            if let Some(offset) = offset {
-                inlet.commit(offset);
-            }
-        }
+        is_saved
     }
 }
 

@@ -9,22 +9,24 @@ use hashbrown::HashMap;
 use thalweg_core::connector::Spawner;
 use thalweg_core::registry::{Registry, Shared};
 use thalweg_core::time::BoxFuture;
-use thalweg_core::{Clock, Diagnostic, ErrorCode};
+use thalweg_core::{Clock, Diagnostic, ErrorCode, Timestamp};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::attach::Streams;
+use crate::checkpoint::{Coordinator, Subject};
 use crate::compile::{CompileCx, CompiledRule, compile};
 use crate::ingest::supervise::supervise;
-use crate::launch::{Launched, NewSink, NewSource, launch};
+use crate::launch::{Ground, Launched, NewSink, NewSource, fits, launch};
 use crate::lookup::Waiter;
 use crate::op;
 use crate::operator::RuleInfo;
-use crate::rule::{Outcome, RuleSpec, Snapshot, Topology};
+use crate::rule::{CheckpointStatus, Outcome, RuleSpec, Topology};
 use crate::running::{Running, RunningRule, lock};
 use crate::shard::Shard;
 use crate::shard::inbox::{Control, Inbox};
+use crate::snapshot::{Snapshot, SnapshotStore};
 
 /// Workers that one plugin host may keep busy. A rule stays on its worker, so a slow call holds up at most the rules
 /// that share it.
@@ -47,27 +49,6 @@ pub struct RuntimeConfig {
     pub snapshots: Arc<dyn SnapshotStore>,
 }
 
-/// Where checkpoints go; the engine implements it over its store, tests over a map.
-pub trait SnapshotStore: Send + Sync {
-    /// Stores a snapshot; the newest three of a rule are kept.
-    ///
-    /// # Errors
-    /// Why it could not be stored.
-    fn save(&self, rule: &str, snapshot: &Snapshot) -> Result<(), String>;
-
-    /// The newest snapshot of a rule.
-    ///
-    /// # Errors
-    /// Why the store cannot be read.
-    fn newest(&self, rule: &str) -> Result<Option<Snapshot>, String>;
-
-    /// Forgets a rule.
-    ///
-    /// # Errors
-    /// Why the store cannot be written.
-    fn remove(&self, rule: &str) -> Result<(), String>;
-}
-
 /// Why something cannot be run.
 #[derive(Debug, Clone, Error)]
 pub enum RunError {
@@ -83,6 +64,7 @@ pub enum RunError {
 pub struct Runtime {
     config: RuntimeConfig,
     streams: Streams,
+    coordinator: Coordinator,
     shards: Vec<Arc<Inbox>>,
     next_shard: AtomicUsize,
     /// Workers by plugin host.
@@ -115,6 +97,11 @@ impl Runtime {
         }
         Ok(Arc::new(Self {
             streams: Streams::new(Arc::clone(&config.clock)),
+            coordinator: Coordinator::start(
+                io_runtime.handle(),
+                Arc::clone(&config.snapshots),
+                Arc::clone(&config.clock),
+            ),
             config,
             shards,
             next_shard: AtomicUsize::new(0),
@@ -147,24 +134,49 @@ impl Runtime {
     }
 
     /// Starts a rule: sinks first, then the operators join their streams, then sources. Never waits for connections;
-    /// what goes wrong from here on is the rule's outcome.
+    /// what goes wrong from here on is the rule's outcome. A snapshot of another plan, or one that cannot be read, is
+    /// not used: the rule starts fresh, its log and its status say why (R7.6).
     pub fn launch(self: &Arc<Self>, rule: CompiledRule, restore: Option<Snapshot>) -> RunningRule {
-        let (id, options) = (Arc::clone(&rule.info.id), rule.spec.options.clone());
-        let topology = rule.topology();
-        let own_nodes =
-            rule.scans.iter().filter(|scan| !scan.scan.stream.shared).map(|scan| Arc::clone(&scan.node));
-        let own_nodes = own_nodes.collect();
-        let home = match self.place(&rule) {
-            Ok(home) => home,
-            Err(error) => return self.failed(id, topology, &error.to_string()),
+        let (id, topology, spec) = (Arc::clone(&rule.info.id), rule.topology(), rule.spec.clone());
+        let epoch = restore.as_ref().map_or(0, |snapshot| snapshot.epoch);
+        let mut status = CheckpointStatus { restored: Timestamp(epoch), ..CheckpointStatus::default() };
+        if restore.as_ref().is_some_and(|snapshot| !fits(snapshot, &rule)) {
+            discard(&mut status, &id, "it belongs to another plan (the rule was changed)");
+        }
+        let first = self.try_launch(rule, restore.as_ref());
+        let launched = match first {
+            Err(why) if restore.is_some() && status.note.is_empty() => {
+                discard(&mut status, &id, &why);
+                self.compile(spec.clone())
+                    .map_err(|why| why.to_string())
+                    .and_then(|rule| self.try_launch(rule, None))
+            }
+            first => first,
         };
-        let launched = match launch(rule, restore, (&home.0, &home.1), &self.streams, self.config.clock.now())
-        {
-            Ok(launched) => launched,
-            Err(diagnostic) => return self.failed(id, topology, &diagnostic.to_string()),
-        };
+        match launched {
+            Ok(launched) => self.run(&spec, launched, (status, epoch)),
+            Err(why) => self.failed(id, topology, &why),
+        }
+    }
+
+    fn try_launch(&self, rule: CompiledRule, restore: Option<&Snapshot>) -> Result<Launched, String> {
+        let (home, shared_at) = self.place(&rule).map_err(|why| why.to_string())?;
+        let settled = (rule.spec.options.qos > 0).then(|| self.coordinator.settled());
+        let now = self.config.clock.now();
+        let ground = Ground { home: &home, shared_at: &shared_at, streams: &self.streams, settled, now };
+        launch(rule, restore, ground).map_err(|why| why.to_string())
+    }
+
+    /// Starts the tasks of a rule that is on its shard.
+    fn run(
+        self: &Arc<Self>,
+        spec: &RuleSpec,
+        launched: Launched,
+        (status, epoch): (CheckpointStatus, i64),
+    ) -> RunningRule {
+        let (id, options) = (Arc::clone(&spec.id), &spec.options);
         let deliveries = launched.sinks.iter().map(|sink| Arc::clone(&sink.delivery)).collect();
-        let Launched { key, home, nodes, topology, outcome, sources, sinks, own, shared } = launched;
+        let Launched { key, home, nodes, topology, outcome, sources, sinks, own, shared, inlets } = launched;
         let sinks = sinks.into_iter().filter_map(|sink| self.start_sink(sink, key, &home)).collect();
         let mut source_tasks = Vec::new();
         for source in sources {
@@ -172,7 +184,16 @@ impl Runtime {
             // The task of a shared stream ends with the stream, not with the rule that happened to start it.
             source_tasks.extend(self.start_source(source).filter(|_| !is_shared));
         }
-        let running = Arc::new(Running {
+        let interval = if options.checkpoint_interval > 0 { options.checkpoint_interval } else { 300_000 };
+        let saving = (options.qos > 0).then(|| {
+            let (id, home, status) = (Arc::clone(&id), Arc::clone(&home), Mutex::new(status));
+            let interval = Duration::from_millis(interval as u64);
+            Arc::new(Subject { id, key, home, interval, epoch, inlets, status })
+        });
+        if let Some(subject) = &saving {
+            self.coordinator.add(Arc::clone(subject));
+        }
+        let shared = Arc::new(Running {
             runtime: Arc::clone(self),
             id,
             key,
@@ -181,22 +202,15 @@ impl Runtime {
             topology,
             outcome,
             own,
-            own_nodes,
             streams: Mutex::new(shared),
             deliveries,
             sources: Mutex::new(source_tasks),
             sinks: Mutex::new(sinks),
-            checkpoints: Mutex::default(),
+            saving,
             save_before_stop: options.save_before_stop && options.qos > 0,
             is_stopping: AtomicBool::new(false),
         });
-        if options.qos > 0 {
-            let interval =
-                if options.checkpoint_interval > 0 { options.checkpoint_interval } else { 300_000 };
-            let often = Arc::clone(&running).checkpoint_often(Duration::from_millis(interval as u64));
-            *lock(&running.checkpoints) = Some(self.io.spawn(often));
-        }
-        RunningRule { shared: running }
+        RunningRule { shared }
     }
 
     /// Stops all threads. Rules are to be stopped before; what still runs is given up.
@@ -222,6 +236,10 @@ impl Runtime {
 
     pub(crate) fn streams(&self) -> &Streams {
         &self.streams
+    }
+
+    pub(crate) fn coordinator(&self) -> &Coordinator {
+        &self.coordinator
     }
 
     pub(crate) fn snapshots(&self) -> &Arc<dyn SnapshotStore> {
@@ -294,12 +312,11 @@ impl Runtime {
             topology,
             outcome,
             own: Vec::new(),
-            own_nodes: Vec::new(),
             streams: Mutex::default(),
             deliveries: Vec::new(),
             sources: Mutex::default(),
             sinks: Mutex::default(),
-            checkpoints: Mutex::default(),
+            saving: None,
             save_before_stop: false,
             is_stopping: AtomicBool::new(true),
         });
@@ -316,6 +333,13 @@ impl Drop for Runtime {
             runtime.shutdown_background();
         }
     }
+}
+
+/// R7.6: never a wrong state, and never a silent loss of one.
+fn discard(status: &mut CheckpointStatus, rule: &str, why: &str) {
+    let epoch = std::mem::take(&mut status.restored);
+    tracing::warn!(rule, epoch = epoch.0, why, "checkpoint discarded, the rule starts with empty state");
+    status.note = Arc::from(format!("the checkpoint of {} was discarded: {why}", epoch.0));
 }
 
 /// What is the same for all operators of a rule.

@@ -303,6 +303,10 @@ fn build_and_launch(entry: &RuleEntry, means: &Means) -> Result<Arc<dyn Run>, En
         }
     };
     let restore = if definition.options.qos == 0 {
+        // R7.1; a checkpoint from an earlier time would be a wrong state once qos is raised again.
+        if let Err(why) = means.snapshots.remove(&entry.id) {
+            warn!(rule = %entry.id, %why, "old checkpoints cannot be removed");
+        }
         None
     } else {
         means.snapshots.newest(&entry.id).unwrap_or_else(|why| {

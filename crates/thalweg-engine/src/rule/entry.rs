@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use thalweg_core::Timestamp;
-use thalweg_runtime::{NodeSnapshot, Topology};
+use thalweg_runtime::{CheckpointStatus, NodeSnapshot, Topology};
 use tokio::sync::watch;
 
 use super::build::{Built, Needs};
@@ -38,8 +38,23 @@ pub struct RuleEntry {
     /// Built by whoever asked for a start, so that mistakes are answered there; taken by the launch.
     ready: Mutex<Option<Box<dyn Ready>>>,
     run: Mutex<Option<Arc<dyn Run>>>,
-    /// The metrics of the last run, once it has ended.
-    last: ArcSwap<Vec<NodeSnapshot>>,
+    /// The figures of the last run, once it has ended.
+    last: ArcSwap<Figures>,
+}
+
+/// What a run shows of itself.
+#[derive(Debug, Clone, Default)]
+pub struct Figures {
+    /// The metrics of its nodes.
+    pub nodes: Vec<NodeSnapshot>,
+    /// Its checkpoints, if it has any.
+    pub checkpoints: Option<CheckpointStatus>,
+}
+
+impl Figures {
+    fn of(run: &dyn Run) -> Self {
+        Self { nodes: run.metrics(), checkpoints: run.checkpoints() }
+    }
 }
 
 impl RuleEntry {
@@ -86,10 +101,10 @@ impl RuleEntry {
         self.view.borrow().clone()
     }
 
-    /// The metrics of its nodes, of the last run if it does not run now.
-    pub fn nodes(&self) -> Vec<NodeSnapshot> {
+    /// The figures of its run, of the last one if it does not run now.
+    pub fn figures(&self) -> Figures {
         let run = self.run.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        run.map_or_else(|| Vec::clone(&self.last.load()), |run| run.metrics())
+        run.map_or_else(|| Figures::clone(&self.last.load()), |run| Figures::of(run.as_ref()))
     }
 
     /// Waits until no transition is under way.
@@ -129,7 +144,7 @@ impl RuleEntry {
     pub(super) fn end_run(&self) {
         let run = self.run.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(run) = run {
-            self.last.store(Arc::new(run.metrics()));
+            self.last.store(Arc::new(Figures::of(run.as_ref())));
         }
     }
 }

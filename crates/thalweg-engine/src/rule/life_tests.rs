@@ -11,7 +11,7 @@ use thalweg_core::registry::{Registry, Shared};
 use thalweg_core::time::BoxFuture;
 use thalweg_core::{Clock, Diagnostic, ManualClock, Props, Timestamp};
 use thalweg_expr::FunctionRegistry;
-use thalweg_runtime::{NodeSnapshot, Outcome, RuleSpec, Snapshot, Topology};
+use thalweg_runtime::{Entry, NodeSnapshot, Outcome, RuleSpec, Snapshot, Topology};
 use tokio::sync::watch;
 
 use super::{Phase, Ready, Run, Runner};
@@ -247,12 +247,17 @@ async fn r7_6_a_rule_with_qos_starts_from_its_newest_checkpoint_and_deleting_it_
     let world = World::new().await;
     let snapshots = Snapshots::new(Arc::clone(&world.store));
     let snapshot = Snapshot { fingerprint: 1, epoch: 5, ..Snapshot::default() };
-    snapshots.save("r", &snapshot).expect("saved");
+    let entry = Entry { rule: "r".into(), epoch: 5, bytes: snapshot.encode() };
+    snapshots.save(&[entry.clone()]).expect("saved");
     world.create(json!({"options": {"qos": 1}})).await.expect("it runs");
     assert_eq!(world.runner.launches.lock().unwrap()[0].1, Some(snapshot));
     world.engine.rules().delete("r").await.expect("it is there");
     assert_eq!(snapshots.newest("r"), Ok(None));
     assert_eq!(world.engine.rules().list().compact(), "[]");
+    // R7.1: what an earlier time at qos 1 has left is no state of a rule at qos 0, now or later.
+    snapshots.save(&[entry]).expect("saved");
+    world.create(json!({})).await.expect("it runs");
+    assert_eq!((world.runner.launches.lock().unwrap()[1].1.clone(), snapshots.newest("r")), (None, Ok(None)));
 }
 
 #[tokio::test]

@@ -261,13 +261,14 @@ impl Rules {
     /// There is none.
     pub fn status(&self, id: &str) -> Result<Document, EngineError> {
         let entry = self.known(id)?;
-        Ok(status::status(&entry.view(), &entry.nodes(), self.clock.now()))
+        Ok(status::status(&entry.view(), &entry.figures(), self.clock.now()))
     }
 
     /// The short status of all rules.
     pub fn status_all(&self) -> Document {
-        let line =
-            |entry: Arc<RuleEntry>| (entry.id.to_string(), status::brief(&entry.view(), &entry.nodes()));
+        let line = |entry: Arc<RuleEntry>| {
+            (entry.id.to_string(), status::brief(&entry.view(), &entry.figures().nodes))
+        };
         Document::Object(self.all().into_iter().map(line).collect())
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use thalweg_core::{Diagnostic, time::BoxFuture};
 use thalweg_runtime::{
-    CompiledRule, NodeSnapshot, Outcome, RuleSpec, RunningRule, Runtime, Snapshot, Topology,
+    CheckpointStatus, CompiledRule, NodeSnapshot, Outcome, RuleSpec, RunningRule, Runtime, Snapshot, Topology,
 };
 
 /// Builds runs.
@@ -36,6 +36,11 @@ pub trait Ready: Send {
 pub trait Run: Send + Sync {
     /// The metrics of its nodes: sources, operators, sinks.
     fn metrics(&self) -> Vec<NodeSnapshot>;
+
+    /// How its checkpoints fare; `None` for a rule without.
+    fn checkpoints(&self) -> Option<CheckpointStatus> {
+        None
+    }
 
     /// Resolves when it no longer runs.
     fn ended(&self) -> BoxFuture<'static, Outcome>;
@@ -76,6 +81,10 @@ impl Ready for Compiled {
 impl Run for RunningRule {
     fn metrics(&self) -> Vec<NodeSnapshot> {
         RunningRule::metrics(self)
+    }
+
+    fn checkpoints(&self) -> Option<CheckpointStatus> {
+        RunningRule::checkpoints(self)
     }
 
     fn ended(&self) -> BoxFuture<'static, Outcome> {

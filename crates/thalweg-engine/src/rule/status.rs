@@ -6,9 +6,9 @@ use serde_json::Value as Json;
 use thalweg_core::Timestamp;
 use thalweg_core::connector::ConnectionStatus;
 use thalweg_core::metrics::ConnectionMetrics;
-use thalweg_runtime::NodeSnapshot;
+use thalweg_runtime::{CheckpointStatus, NodeSnapshot};
 
-use super::entry::View;
+use super::entry::{Figures, View};
 use super::state::Phase;
 use crate::document::Document;
 
@@ -19,7 +19,8 @@ const MEMORY: i64 = 300_000;
 const PATIENCE: i64 = 5_000;
 
 /// The status of a rule.
-pub(super) fn status(view: &View, nodes: &[NodeSnapshot], now: Timestamp) -> Document {
+pub(super) fn status(view: &View, figures: &Figures, now: Timestamp) -> Document {
+    let nodes = &figures.nodes[..];
     let mut document = Document::object()
         .with("status", view.phase.text())
         .with("message", view.message.as_ref())
@@ -32,7 +33,11 @@ pub(super) fn status(view: &View, nodes: &[NodeSnapshot], now: Timestamp) -> Doc
     for node in nodes {
         our_keys(&mut document, node);
     }
-    let reasons = reasons(view, nodes, now);
+    if let Some(checkpoints) = &figures.checkpoints {
+        checkpoint_keys(&mut document, checkpoints);
+    }
+    let mut reasons = reasons(view, nodes, now);
+    reasons.extend(figures.checkpoints.as_ref().and_then(|checkpoints| checkpoint_reason(view, checkpoints)));
     document.push("health", health(view, &reasons));
     document.push("health_reasons", Document::List(reasons.iter().map(Reason::document).collect()));
     document
@@ -90,6 +95,33 @@ fn our_keys(document: &mut Document, node: &NodeSnapshot) {
     }
     put("last_row_time".to_owned(), node.last_row.0.into());
     put("queue_fill_pct".to_owned(), fill(node).into());
+}
+
+/// Rules with `qos` 1 or 2 only.
+fn checkpoint_keys(document: &mut Document, checkpoints: &CheckpointStatus) {
+    document.push("checkpoint_total", checkpoints.completed);
+    document.push("checkpoint_failures_total", checkpoints.failed);
+    document.push("checkpoint_last_time", checkpoints.last_time.0);
+    document.push("checkpoint_last_duration_ms", checkpoints.duration_ms);
+    document.push("checkpoint_last_bytes", checkpoints.bytes);
+    document.push("checkpoint_last_error", checkpoints.last_error.as_ref());
+    document.push("checkpoint_restored_time", checkpoints.restored.0);
+    document.push("checkpoint_note", checkpoints.note.as_ref());
+}
+
+fn checkpoint_reason(view: &View, checkpoints: &CheckpointStatus) -> Option<Reason> {
+    let fails = view.phase == Phase::Running && checkpoints.failing > 0;
+    fails.then(|| Reason {
+        node: Arc::default(),
+        cause: "checkpoint_failed",
+        since: checkpoints.failing_since.0,
+        count: checkpoints.failing,
+        hint: format!(
+            "a crash now would lose state; it is tried again by itself: {}",
+            checkpoints.last_error
+        ),
+        is_failing: false,
+    })
 }
 
 fn fill(node: &NodeSnapshot) -> u64 {

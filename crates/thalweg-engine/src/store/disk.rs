@@ -42,6 +42,26 @@ impl DiskStore {
         work(&transaction)?;
         transaction.commit().map_err(failed)
     }
+
+    /// What `pick` takes of the entries whose key starts with `prefix`.
+    fn within<T>(
+        &self,
+        table: Table,
+        prefix: &str,
+        pick: impl Fn(&str, &[u8]) -> T,
+    ) -> Result<Vec<T>, StoreError> {
+        let transaction = self.database.begin_read().map_err(failed)?;
+        let table = transaction.open_table(definition(table)).map_err(failed)?;
+        let mut picked = Vec::new();
+        for entry in table.range(prefix..).map_err(failed)? {
+            let (key, value) = entry.map_err(failed)?;
+            if !key.value().starts_with(prefix) {
+                break;
+            }
+            picked.push(pick(key.value(), value.value()));
+        }
+        Ok(picked)
+    }
 }
 
 fn definition(table: Table) -> TableDefinition<'static, &'static str, &'static [u8]> {
@@ -61,17 +81,11 @@ impl Store for DiskStore {
     }
 
     fn scan(&self, table: Table, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        let transaction = self.database.begin_read().map_err(failed)?;
-        let table = transaction.open_table(definition(table)).map_err(failed)?;
-        let mut entries = Vec::new();
-        for entry in table.range(prefix..).map_err(failed)? {
-            let (key, value) = entry.map_err(failed)?;
-            if !key.value().starts_with(prefix) {
-                break;
-            }
-            entries.push((key.value().to_owned(), value.value().to_vec()));
-        }
-        Ok(entries)
+        self.within(table, prefix, |key, value| (key.to_owned(), value.to_vec()))
+    }
+
+    fn keys(&self, table: Table, prefix: &str) -> Result<Vec<String>, StoreError> {
+        self.within(table, prefix, |key, _| key.to_owned())
     }
 
     fn write(&self, changes: &[Change]) -> Result<(), StoreError> {

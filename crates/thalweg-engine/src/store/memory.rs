@@ -24,6 +24,10 @@ impl Store for MemoryStore {
         Ok(within.map(|((_, key), value)| (key.clone(), value.clone())).collect())
     }
 
+    fn keys(&self, table: Table, prefix: &str) -> Result<Vec<String>, StoreError> {
+        Ok(self.scan(table, prefix)?.into_iter().map(|(key, _)| key).collect())
+    }
+
     fn write(&self, changes: &[Change]) -> Result<(), StoreError> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         for change in changes {

@@ -74,6 +74,12 @@ pub trait Store: Send + Sync {
     /// The store cannot be read.
     fn scan(&self, table: Table, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
 
+    /// The keys that start with `prefix`, in order.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn keys(&self, table: Table, prefix: &str) -> Result<Vec<String>, StoreError>;
+
     /// All changes or none. When it returns they survive a crash.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use thalweg_runtime::Snapshot;
+use thalweg_runtime::{Entry, Snapshot};
 
 use super::*;
 
@@ -52,27 +52,37 @@ fn a_store_that_another_engine_holds_is_refused_with_advice() {
     assert!(error.to_string().contains("--home"), "{error}");
 }
 
+fn entry(rule: &str, epoch: i64) -> Entry {
+    Entry { rule: Arc::from(rule), epoch, bytes: snapshot(epoch).encode() }
+}
+
+fn snapshot(epoch: i64) -> Snapshot {
+    let nodes = [("op_2_window".to_owned(), vec![1, 2])].into();
+    Snapshot { fingerprint: 7, epoch, nodes, ..Snapshot::default() }
+}
+
 #[test]
-fn r7_5_the_newest_three_checkpoints_are_kept_and_a_damaged_one_is_passed_over() {
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
-    let snapshots = Snapshots::new(Arc::clone(&store));
-    assert_eq!(snapshots.newest("r"), Ok(None));
-    let snapshot = |epoch| Snapshot {
-        fingerprint: 7,
-        epoch,
-        nodes: [("op_2_window".to_owned(), vec![1, 2])].into(),
-        offsets: [("source_s".to_owned(), vec![3])].into(),
-    };
-    for epoch in 1..=5 {
-        snapshots.save("r", &snapshot(epoch)).expect("saved");
+fn r7_5_the_newest_checkpoint_and_the_one_before_are_kept_and_a_torn_one_is_passed_over() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = DiskStore::open(&folder.path().join("thalweg.redb")).expect("opened");
+    for store in [Arc::new(MemoryStore::default()) as Arc<dyn Store>, Arc::new(disk)] {
+        let snapshots = Snapshots::new(Arc::clone(&store));
+        assert_eq!(snapshots.newest("r"), Ok(None));
+        for epoch in 1..=5 {
+            snapshots.save(&[entry("r", epoch), entry("r2", epoch + 4)]).expect("saved");
+        }
+        assert_eq!(snapshots.newest("r"), Ok(Some(snapshot(5))));
+        let keys = store.keys(Table::Checkpoint, "r/").expect("read");
+        assert_eq!(keys.len(), 2);
+        let whole = entry("r", 5).bytes;
+        for torn in [&whole[..whole.len() / 2], &whole[..whole.len() - 1], b"damage", b""] {
+            store.write(&[Change::Put(Table::Checkpoint, keys[1].clone(), torn.to_vec())]).expect("written");
+            assert_eq!(snapshots.newest("r"), Ok(Some(snapshot(4))));
+        }
+        store.write(&[Change::Put(Table::Checkpoint, keys[0].clone(), Vec::new())]).expect("written");
+        assert!(snapshots.newest("r").is_err(), "there were checkpoints, and that must not be hidden");
+        snapshots.remove("r").expect("removed");
+        assert_eq!(snapshots.newest("r"), Ok(None));
+        assert_eq!(snapshots.newest("r2"), Ok(Some(snapshot(9))));
     }
-    snapshots.save("r2", &snapshot(9)).expect("saved");
-    assert_eq!(snapshots.newest("r"), Ok(Some(snapshot(5))));
-    let keys = store.scan(Table::Checkpoint, "r/").expect("read");
-    assert_eq!(keys.len(), 3);
-    store.write(&[Change::Put(Table::Checkpoint, keys[2].0.clone(), b"damage".to_vec())]).expect("written");
-    assert_eq!(snapshots.newest("r"), Ok(Some(snapshot(4))));
-    snapshots.remove("r").expect("removed");
-    assert_eq!(snapshots.newest("r"), Ok(None));
-    assert_eq!(snapshots.newest("r2"), Ok(Some(snapshot(9))));
 }

@@ -3,9 +3,12 @@
 //! While the sink is down the queue is its cache: the oldest messages go when it is full, counted (`cache_full`).
 //! While it is merely slow, a full queue pushes back to the source, or drops the oldest of a rule that reads a shared
 //! stream, counted (`queue_full`; `contracts.md` 4).
+//!
+//! Of a rule with checkpoints it also keeps what has not left yet, so that a snapshot can hold it.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use thalweg_core::connector::{ConnectionStatus, Sink, SinkPayload, SinkPort};
@@ -40,13 +43,36 @@ pub(crate) struct Delivery {
     cache_length: usize,
     retry: bool,
     resend_interval: i64,
-    /// Messages handed in and messages settled (out, or given up), for checkpoints.
+    /// Messages handed in and messages settled: out, or given up.
     pushed: AtomicU64,
     settled: AtomicU64,
+    keeping: Option<Keeping>,
+}
+
+/// What has not left yet, for checkpoints.
+struct Keeping {
+    list: Mutex<Unsettled>,
+    /// Told when something has left.
+    settled: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct Unsettled {
+    /// The number of the last message handed in; the first is 1.
+    last: u64,
+    /// Ascending. What the sink has in its hands stands before what is in the queue.
+    list: VecDeque<(u64, SinkPayload)>,
+}
+
+impl Keeping {
+    fn lock(&self) -> MutexGuard<'_, Unsettled> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Delivery {
-    pub(crate) fn new(options: &SinkOptions, may_drop: bool) -> Arc<Self> {
+    /// `settled`, given for rules with checkpoints, is told when messages have left.
+    pub(crate) fn new(options: &SinkOptions, may_drop: bool, settled: Option<&Arc<Notify>>) -> Arc<Self> {
         let ready = Arc::new(Notify::new());
         let metrics = Arc::new(NodeMetrics::default());
         let bounds = Bounds::messages(options.buffer_length);
@@ -63,6 +89,7 @@ impl Delivery {
             resend_interval: options.resend_interval,
             pushed: AtomicU64::new(0),
             settled: AtomicU64::new(0),
+            keeping: settled.map(|settled| Keeping { list: Mutex::default(), settled: Arc::clone(settled) }),
         })
     }
 
@@ -79,11 +106,21 @@ impl Delivery {
         };
         let (mut pushed, mut dropped) = (0, 0);
         self.queue.force(|bucket| {
+            let mut kept = self.keeping.as_ref().map(Keeping::lock);
             for payload in payloads {
+                if let Some(kept) = &mut kept {
+                    kept.last += 1;
+                    let number = kept.last;
+                    kept.list.push_back((number, payload.clone()));
+                }
                 bucket.push(payload);
                 pushed += 1;
             }
             while bucket.n_messages() > bound {
+                if let Some(kept) = &mut kept {
+                    let in_hand = kept.list.len().saturating_sub(bucket.n_messages());
+                    kept.list.remove(in_hand);
+                }
                 dropped += bucket.drop_oldest() as u64;
             }
         });
@@ -117,14 +154,21 @@ impl Delivery {
         left
     }
 
-    /// How many messages were handed in so far.
-    pub(crate) fn position(&self) -> u64 {
-        self.pushed.load(Relaxed)
+    /// The number of the last message handed in, and what has not left, oldest first.
+    pub(crate) fn unsettled(&self) -> (u64, Vec<(u64, SinkPayload)>) {
+        let kept = self.keeping.as_ref().map(Keeping::lock);
+        kept.map_or((0, Vec::new()), |kept| (kept.last, kept.list.iter().cloned().collect()))
     }
 
-    /// Whether everything up to `position` has left.
-    pub(crate) fn is_settled(&self, position: u64) -> bool {
-        self.settled.load(Relaxed) >= position
+    /// The number of the oldest message that has not left, or of the next one.
+    pub(crate) fn first_unsettled(&self) -> u64 {
+        let kept = self.keeping.as_ref().map(Keeping::lock);
+        kept.map_or(u64::MAX, |kept| kept.list.front().map_or(kept.last + 1, |(number, _)| *number))
+    }
+
+    /// Whether the sink cannot be reached, so that waiting for it is vain.
+    pub(crate) fn is_down(&self) -> bool {
+        self.is_down.load(Relaxed)
     }
 
     /// Takes everything, as a sink that is never slow would.
@@ -145,6 +189,13 @@ impl Delivery {
     fn settle(&self, count: u64, sent: u64, now: Timestamp) {
         NodeMetrics::add(&self.metrics.processed, count);
         self.settled.fetch_add(count, Relaxed);
+        if let Some(keeping) = &self.keeping {
+            let mut kept = keeping.lock();
+            let count = kept.list.len().min(count as usize);
+            kept.list.drain(..count);
+            drop(kept);
+            keeping.settled.notify_one();
+        }
         if sent > 0 {
             NodeMetrics::add(&self.metrics.records_out, sent);
             self.metrics.last_row.store(now.0, Relaxed);

@@ -6,6 +6,7 @@
 
 pub(crate) mod delivery;
 pub(crate) mod options;
+pub(crate) mod outputs;
 pub(crate) mod row;
 mod shape;
 pub(crate) mod template;
@@ -19,10 +20,12 @@ use thalweg_core::connector::SinkPayload;
 use thalweg_core::format::{Encoder, Message};
 use thalweg_core::json::write_fields;
 use thalweg_core::metrics::NodeMetrics;
+use thalweg_core::state::StateError;
 use thalweg_core::{Batch, Fields, FormatError, Props, Selection, Timestamp, Unit, Value};
 
 use delivery::Delivery;
 use options::SinkOptions;
+use outputs::Outputs;
 use row::RowWriter;
 use shape::Shaped;
 use template::Templates;
@@ -39,6 +42,8 @@ pub(crate) enum Output {
 
 /// An action of a rule, as far as it runs inline.
 pub(crate) struct Egress {
+    /// `mqtt_0`.
+    pub node: Arc<str>,
     options: SinkOptions,
     output: Output,
     templates: Templates,
@@ -68,12 +73,14 @@ enum Pending {
 
 impl Egress {
     pub(crate) fn new(
+        node: Arc<str>,
         options: SinkOptions,
         (output, templates): (Output, Templates),
         zone: Tz,
         delivery: Arc<Delivery>,
     ) -> Self {
         Self {
+            node,
             options,
             output,
             templates,
@@ -316,6 +323,21 @@ impl Egress {
     pub(crate) fn flush(&mut self, now: Timestamp) {
         let part = std::mem::take(&mut self.held);
         self.send_held(part, now);
+    }
+
+    /// What a checkpoint of this moment has to hold of the action.
+    pub(crate) fn outputs(&self) -> Outputs {
+        let (position, unsettled) = self.delivery.unsettled();
+        let (action, delivery) = (Arc::clone(&self.node), Arc::clone(&self.delivery));
+        Outputs { action, delivery, position, unsettled, held: self.held.clone() }
+    }
+
+    /// Takes back what a checkpoint held.
+    pub(crate) fn restore(&mut self, bytes: &[u8], now: Timestamp) -> Result<(), StateError> {
+        let (unsettled, held) = outputs::decode(bytes)?;
+        self.delivery.push(unsettled.into_iter(), now);
+        self.held = held;
+        Ok(())
     }
 
     /// When the linger ticker ticks next.

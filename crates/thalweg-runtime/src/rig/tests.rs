@@ -291,7 +291,7 @@ fn a_snapshot_of_another_plan_is_not_used() {
     snapshot.fingerprint -= 1;
     snapshot.nodes.insert("3_teller".to_owned(), vec![1]);
     let damaged = rig.add_from(teller_spec("r", &demo(false)), Some(snapshot)).unwrap_err();
-    assert_eq!(damaged.message, "snapshot cannot be read: it ends too early");
+    assert_eq!(damaged.message, "snapshot cannot be read: 3_teller: it ends too early");
     rig.advance_to(Timestamp(1_000));
     assert_eq!(rig.texts(fresh), [r#"[{"n":0}]"#]);
 }

@@ -10,13 +10,13 @@ use thalweg_core::connector::{
     BuildCx, Built, Connector, Offer, Payload, RawMessage, Sink, SinkPayload, SinkPort, Source, SourceKind,
     SourcePort, WhenFull, Written,
 };
-use thalweg_core::state::StateReader;
 use thalweg_core::{IoError, SystemClock, Timestamp, Value};
 use thalweg_plan::StreamDef;
 use tokio::sync::watch;
 
 use super::*;
 use crate::rule::NodeSnapshot;
+use crate::snapshot::{Entry, Offset};
 use crate::testing::{filter_project, greater, registry, scan, spec, stream};
 
 /// What the tests and their connectors tell each other.
@@ -166,11 +166,25 @@ static CONNECTORS: &[Connector] = &[
 ];
 
 #[derive(Default)]
-struct Snapshots(Mutex<BTreeMap<String, Snapshot>>, watch::Sender<u64>);
+struct Snapshots(
+    Mutex<BTreeMap<String, Snapshot>>,
+    watch::Sender<u64>,
+    /// Why the next write fails.
+    Mutex<Option<String>>,
+    /// How many rules each write was for.
+    Mutex<Vec<usize>>,
+);
 
 impl SnapshotStore for Snapshots {
-    fn save(&self, rule: &str, snapshot: &Snapshot) -> Result<(), String> {
-        lock(&self.0).insert(rule.to_owned(), snapshot.clone());
+    fn save(&self, entries: &[Entry]) -> Result<(), String> {
+        if let Some(why) = lock(&self.2).take() {
+            return Err(why);
+        }
+        for Entry { rule, bytes, .. } in entries {
+            let snapshot = Snapshot::decode(bytes).map_err(|why| why.to_string())?;
+            lock(&self.0).insert(rule.to_string(), snapshot);
+        }
+        lock(&self.3).push(entries.len());
         self.1.send_modify(|saved| *saved += 1);
         Ok(())
     }
@@ -254,8 +268,8 @@ fn node(rule: &RunningRule, name: &str) -> NodeSnapshot {
 /// How far the source had come; 0: nowhere.
 fn offset(snapshot: &Snapshot) -> i64 {
     let bytes = snapshot.offsets.get("source_demo");
-    match bytes.map(|bytes| StateReader::new(bytes).value()) {
-        Some(Ok(Value::Int(offset))) => offset,
+    match bytes.map(|bytes| Offset::decode(bytes)) {
+        Some(Ok(Offset { value: Value::Int(offset), .. })) => offset,
         _ => 0,
     }
 }
@@ -384,26 +398,110 @@ async fn checkpoints_hold_the_source_position_and_a_restored_rule_goes_on_from_t
     again.stop(GRACE).await;
 }
 
-#[tokio::test]
-async fn periodic_checkpoints_are_stored_once_their_messages_are_out() {
-    let world = World::new(1);
-    let mut spec =
-        count_spec("r", &counter_stream(false), json!({"count": 20, "ends": false}), json!({"gated": true}));
+impl World {
+    /// The newest snapshot of a rule as soon as it is as wanted.
+    async fn saved(&self, rule: &str, wanted: impl Fn(&Snapshot) -> bool) -> Snapshot {
+        let mut saved = self.snapshots.1.subscribe();
+        loop {
+            if let Some(snapshot) = self.snapshots.newest(rule).unwrap().filter(|snapshot| wanted(snapshot)) {
+                return snapshot;
+            }
+            saved.changed().await.unwrap();
+        }
+    }
+}
+
+/// A rule whose sink takes nothing before the gate opens, with checkpoints all the time.
+fn gated_spec(source: serde_json::Value) -> RuleSpec {
+    let mut spec = count_spec("r", &counter_stream(false), source, json!({"gated": true}));
     spec.options.qos = 1;
     spec.options.checkpoint_interval = 1;
+    spec
+}
+
+#[tokio::test]
+async fn a_checkpoint_holds_the_messages_that_have_not_left_and_a_restored_rule_sends_them() {
+    let world = World::new(1);
+    let spec = gated_spec(json!({"count": 20, "ends": false}));
+    let rule = world.run(spec.clone());
+    let snapshot = world.saved("r", |snapshot| offset(snapshot) == 20).await;
+    assert_eq!(snapshot.outputs.keys().collect::<Vec<_>>(), ["collect_0"]);
+    // As a crash would: nothing that the run still does counts.
+    drop(rule);
+    world.stage.gate.send_replace(true);
+    let again = world.runtime.launch(world.runtime.compile(spec).unwrap(), Some(snapshot));
+    assert_eq!(world.arrived("r", 18).await, numbers(3..=20));
+    world.saved("r", |snapshot| offset(snapshot) == 20 && snapshot.outputs.is_empty()).await;
+    again.stop(GRACE).await;
+}
+
+#[tokio::test]
+async fn r7_5_a_checkpoint_that_fails_is_counted_and_tried_again() {
+    let world = World::new(1);
+    let mut spec = count_spec("r", &counter_stream(false), json!({"ends": false}), json!({}));
+    spec.options.qos = 2;
+    spec.options.checkpoint_interval = 20;
+    *lock(&world.snapshots.2) = Some("the disk is full".to_owned());
     let rule = world.run(spec);
-    world.stage.offered.subscribe().wait_for(|offered| *offered == 20).await.unwrap();
-    while offset(&rule.checkpoint().await.unwrap()) < 20 {
+    world.saved("r", |snapshot| offset(snapshot) == 10).await;
+    let status = loop {
+        let status = rule.checkpoints().unwrap();
+        if status.completed > 0 {
+            break status;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!((status.failed, status.failing, &*status.last_error), (1, 0, "the disk is full"));
+    assert!(status.last_time.0 > 0 && status.bytes > 0);
+    rule.stop(GRACE).await;
+}
+
+#[tokio::test]
+async fn checkpoints_of_many_rules_share_a_write_and_idle_rules_write_nothing() {
+    let world = World::new(1);
+    let spec = |index: usize| {
+        let mut spec =
+            count_spec(&format!("r{index}"), &counter_stream(false), json!({"ends": false}), json!({}));
+        spec.options.qos = 1;
+        spec.options.checkpoint_interval = 50;
+        spec
+    };
+    let rules: Vec<RunningRule> = (0..50).map(|index| world.run(spec(index))).collect();
+    for index in 0..50 {
+        world.saved(&format!("r{index}"), |snapshot| offset(snapshot) == 10).await;
+    }
+    while rules.iter().any(|rule| rule.checkpoints().is_none_or(|status| status.completed < 4)) {
         tokio::task::yield_now().await;
     }
-    let stored = world.snapshots.newest("r").unwrap();
-    assert!(stored.is_none_or(|stored| offset(&stored) <= 2), "message 3 has not left, so it is not durable");
-    world.stage.gate.send_replace(true);
-    let mut saved = world.snapshots.1.subscribe();
-    while world.snapshots.newest("r").unwrap().is_none_or(|stored| offset(&stored) < 20) {
-        saved.changed().await.unwrap();
+    let writes = lock(&world.snapshots.3).clone();
+    let entries: usize = writes.iter().sum();
+    assert!(entries <= 120, "50 rules were written {entries} times, though they read everything at once");
+    assert!(writes.len() < entries, "{writes:?}");
+    for rule in rules {
+        rule.stop(GRACE).await;
     }
+}
+
+#[tokio::test]
+async fn r7_6_a_checkpoint_of_another_plan_is_discarded_and_the_status_says_so() {
+    let world = World::new(1);
+    let mut spec = count_spec("r", &counter_stream(false), json!({"count": 5, "ends": false}), json!({}));
+    spec.options.qos = 1;
+    spec.options.save_before_stop = true;
+    let rule = world.run(spec.clone());
+    world.arrived("r", 3).await;
     rule.stop(GRACE).await;
+    let snapshot = world.snapshots.newest("r").unwrap();
+    spec.plan.fingerprint += 1;
+    let again = world.runtime.launch(world.runtime.compile(spec).unwrap(), snapshot.clone());
+    assert_eq!(world.arrived("r", 6).await, [numbers(3..=5), numbers(3..=5)].concat());
+    let status = again.checkpoints().unwrap();
+    assert_eq!(status.restored, Timestamp(0));
+    let epoch = snapshot.unwrap().epoch;
+    let note =
+        format!("the checkpoint of {epoch} was discarded: it belongs to another plan (the rule was changed)");
+    assert_eq!(*status.note, *note);
+    again.stop(GRACE).await;
 }
 
 #[tokio::test]

@@ -3,13 +3,15 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use thalweg_core::Value;
 use tokio::sync::oneshot;
 
 use super::rule::RuleRun;
 use super::stream::{Reader, StreamRun};
+use crate::egress::outputs::Outputs;
 use crate::ingest::Decode;
 use crate::queue::Wake;
-use crate::rule::Snapshot;
+use crate::snapshot::{Offset, Snapshot};
 
 /// Names a stream or a rule's run within one runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,17 +43,50 @@ pub(crate) enum Control {
     /// A rule cannot go on for a reason from outside (a sink that does not open).
     FailRule { rule: Key, why: Arc<str> },
     /// Drains a rule and lets it go, with a last snapshot if asked for.
-    StopRule { rule: Key, save: bool, done: oneshot::Sender<Option<Snapshot>> },
-    /// A snapshot between two batches.
-    Checkpoint { rule: Key, reply: oneshot::Sender<Checkpoint> },
+    StopRule { rule: Key, save: bool, done: oneshot::Sender<Option<Box<Checkpoint>>> },
+    /// The state between two batches; `None` when the rule does not run any more.
+    Checkpoint { rule: Key, reply: Reply },
     /// The thread ends.
     Shutdown,
 }
 
-/// A snapshot, and how far each sink has to come before it may be stored.
+/// Takes a checkpoint where it is wanted. Never waits.
+pub(crate) type Reply = Box<dyn FnOnce(Option<Checkpoint>) + Send>;
+
+/// A snapshot as it leaves the shard: the state of the operators, and what the rest is made of.
 pub(crate) struct Checkpoint {
     pub snapshot: Snapshot,
-    pub positions: Vec<u64>,
+    /// Of each input.
+    pub positions: Vec<Position>,
+    pub outputs: Vec<Outputs>,
+}
+
+/// How far a rule has read an input.
+pub(crate) struct Position {
+    /// Names the input in the snapshot.
+    pub input: Arc<str>,
+    pub source: u64,
+    /// As the source counts, if it can go back.
+    pub offset: Option<Value>,
+}
+
+impl Checkpoint {
+    /// The whole snapshot, to be taken off the shard: messages that have left meanwhile are not part of it.
+    pub(crate) fn finish(self) -> (Snapshot, Vec<Position>) {
+        let Self { mut snapshot, positions, outputs } = self;
+        for Position { input, source, offset } in &positions {
+            if let Some(value) = offset.clone() {
+                snapshot.offsets.insert(input.to_string(), Offset { value, source: *source }.encode());
+            }
+        }
+        for outputs in &outputs {
+            let bytes = outputs.encode();
+            if !bytes.is_empty() {
+                snapshot.outputs.insert(outputs.action.to_string(), bytes);
+            }
+        }
+        (snapshot, positions)
+    }
 }
 
 /// The mail of one shard.

@@ -21,9 +21,9 @@ use thalweg_core::{Batch, Clock, Timestamp};
 use crate::ingest::Decode;
 use crate::operator::Verdict;
 use crate::queue::Taken;
-use crate::rule::{Outcome, Snapshot};
+use crate::rule::Outcome;
 use crate::ruleset::View;
-use inbox::{Control, Inbox, Key, Ready};
+use inbox::{Checkpoint, Control, Inbox, Key, Ready};
 use rule::{Panicked, RuleRun};
 use stream::{Content, Hand, Parcel, Place, Reader, StreamRun};
 
@@ -97,9 +97,7 @@ impl Shard {
             }
             Control::Checkpoint { rule, reply } => {
                 let now = self.clock.now();
-                if let Some(rule) = self.rules.get_mut(&rule) {
-                    let _ = reply.send(rule.checkpoint(now));
-                }
+                reply(self.rules.get_mut(&rule).map(|rule| rule.checkpoint(now)));
             }
             Control::Shutdown => self.is_over = true,
         }
@@ -333,7 +331,7 @@ impl Shard {
     }
 
     /// Processes what has arrived for a rule, then lets it go.
-    fn stop_rule(&mut self, key: Key, save: bool) -> Option<Snapshot> {
+    fn stop_rule(&mut self, key: Key, save: bool) -> Option<Box<Checkpoint>> {
         let own: Vec<Key> = self.rules.get(&key)?.own.iter().map(|(stream, _)| *stream).collect();
         for stream_key in own {
             let Some(mut stream) = self.streams.remove(&stream_key) else { continue };
@@ -345,8 +343,12 @@ impl Shard {
             self.drain_rule(key, &inlet);
         }
         let now = self.clock.now();
-        let snapshot = self.rules.get_mut(&key).filter(|_| save).map(|rule| rule.checkpoint(now).snapshot);
+        let checkpoint = self.rules.get_mut(&key).filter(|_| save).map(|rule| {
+            // What was collected goes to the sinks now, and is part of the checkpoint only if it does not get out.
+            rule.egress.iter_mut().for_each(|egress| egress.flush(now));
+            Box::new(rule.checkpoint(now))
+        });
         self.close_rule(key, Outcome::Stopped);
-        snapshot
+        checkpoint
     }
 }

@@ -9,7 +9,7 @@ use thalweg_core::state::{StateError, StateReader, StateWriter};
 use thalweg_core::{Batch, Clock, Fault, Selection, Timestamp, Value};
 use tokio::sync::watch;
 
-use super::inbox::{Checkpoint, Key};
+use super::inbox::{Checkpoint, Key, Position};
 use super::stream::{Hand, RuleInlet};
 use crate::chain::{Chain, Drive};
 use crate::egress::Egress;
@@ -17,7 +17,8 @@ use crate::ingest::event_time::EventTime;
 use crate::ingest::port::Inlet;
 use crate::operator::{Emit, RuleInfo, Signal, Verdict};
 use crate::queue::Wake;
-use crate::rule::{Outcome, Snapshot};
+use crate::rule::Outcome;
+use crate::snapshot::{Offset, Snapshot};
 
 /// A rule as its shard runs it.
 pub(crate) struct RuleRun {
@@ -38,8 +39,10 @@ pub(crate) struct RuleRun {
 
 /// One scan of the rule.
 pub(crate) struct Input {
-    /// The source's node: `source_demo`.
-    pub node: Arc<str>,
+    /// Names it in snapshots: `source_demo`, and for a second scan of it `source_demo#1`.
+    pub key: Arc<str>,
+    /// A number that is equal for equal sources.
+    pub source: u64,
     pub event_time: Option<EventTime>,
     /// The metrics of the preprocessor's node.
     pub preprocessor: Arc<NodeMetrics>,
@@ -166,7 +169,9 @@ impl RuleRun {
         }
     }
 
-    /// The state between two batches (`contracts.md` 7): the operators', and the position behind the last batch.
+    /// The state between two batches (`contracts.md` 7): the operators', the position behind the last batch of every
+    /// input, and what has not left. All operators have seen exactly the rows before those positions, so the cut is
+    /// consistent over all inputs without any row held back (R7.3).
     pub(crate) fn checkpoint(&mut self, epoch: Timestamp) -> Checkpoint {
         let mut snapshot = Snapshot { fingerprint: self.fingerprint, epoch: epoch.0, ..Snapshot::default() };
         for (key, operator) in self.chain.operators() {
@@ -177,27 +182,29 @@ impl RuleRun {
                 snapshot.nodes.insert(key, bytes);
             }
         }
-        for input in &self.inputs {
-            if let Some(offset) = &input.offset {
-                let mut writer = StateWriter::new();
-                writer.value(offset);
-                snapshot.offsets.insert(input.node.to_string(), writer.finish());
-            }
-        }
-        let positions = self.egress.iter().map(|egress| egress.delivery().position()).collect();
-        Checkpoint { snapshot, positions }
+        let position = |input: &Input| Position {
+            input: Arc::clone(&input.key),
+            source: input.source,
+            offset: input.offset.clone(),
+        };
+        let outputs = self.egress.iter().map(Egress::outputs).collect();
+        Checkpoint { snapshot, positions: self.inputs.iter().map(position).collect(), outputs }
     }
 
     /// Takes the operators back to a snapshot. Called before [`RuleRun::start`].
-    pub(crate) fn restore(&mut self, snapshot: &Snapshot) -> Result<(), StateError> {
+    pub(crate) fn restore(&mut self, snapshot: &Snapshot, now: Timestamp) -> Result<(), StateError> {
         for (key, operator) in self.chain.operators() {
             if let Some(bytes) = snapshot.nodes.get(&key) {
-                operator.load(&mut StateReader::new(bytes))?;
+                let wrong = |why: StateError| StateError(format!("{key}: {}", why.0));
+                operator.load(&mut StateReader::new(bytes)).map_err(wrong)?;
             }
         }
         for input in &mut self.inputs {
-            if let Some(bytes) = snapshot.offsets.get(&*input.node) {
-                input.offset = Some(StateReader::new(bytes).value()?);
+            input.offset = resume(snapshot, &input.key, input.source);
+        }
+        for egress in &mut self.egress {
+            if let Some(bytes) = snapshot.outputs.get(&*egress.node) {
+                egress.restore(bytes, now)?;
             }
         }
         Ok(())
@@ -217,6 +224,12 @@ impl RuleRun {
         let mut out = Actions { egress: &mut self.egress, now };
         call(&mut self.chain, &mut Drive { rule: &self.info, now, clock, verdict, out: &mut out });
     }
+}
+
+/// Where a source goes on: the offset of another source means nothing to it.
+pub(crate) fn resume(snapshot: &Snapshot, input: &str, source: u64) -> Option<Value> {
+    let offset = Offset::decode(snapshot.offsets.get(input)?).ok()?;
+    (offset.source == source).then_some(offset.value)
 }
 
 /// Behind the last operator: all actions.
