@@ -113,10 +113,22 @@ pub(crate) fn run_from(
     restore: bool,
     start: Timestamp,
 ) -> Vec<String> {
+    run_cut(plan, options, events, std::iter::repeat((size, restore)), start)
+}
+
+/// Runs a plan with batches of these sizes, after each of which state may be saved and loaded.
+pub(crate) fn run_cut(
+    plan: &Plan,
+    options: &Options,
+    events: &[Event],
+    mut cuts: impl Iterator<Item = (usize, bool)>,
+    start: Timestamp,
+) -> Vec<String> {
     let mut rig = Rig::new(plan, options);
     rig.start(start);
     let mut rest = events;
     while let Some(first) = rest.first() {
+        let (size, restore) = cuts.next().unwrap_or((1, false));
         let same = rest.iter().take_while(|event| event.stream.is_some() && event.stream == first.stream);
         let (now, later) = rest.split_at(same.take(size).count().max(1));
         rest = later;

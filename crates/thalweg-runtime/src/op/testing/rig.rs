@@ -191,6 +191,19 @@ impl Rig {
         rig
     }
 
+    /// What all operators save.
+    pub(crate) fn state(&self) -> Vec<u8> {
+        let mut writer = StateWriter::new();
+        self.nodes.iter().for_each(|node| node.operator.save(&mut writer));
+        writer.finish()
+    }
+
+    /// Errors counted, over all nodes.
+    pub(crate) fn exceptions(&self) -> u64 {
+        let counts = self.nodes.iter().map(|node| &node.metrics.exceptions);
+        counts.map(|count| count.load(std::sync::atomic::Ordering::Relaxed)).sum()
+    }
+
     /// Dropped rows by cause, over all nodes.
     pub(crate) fn dropped(&self, cause: &str) -> u64 {
         self.nodes.iter().filter_map(|node| node.metrics.rare().dropped.get(cause).copied()).sum()

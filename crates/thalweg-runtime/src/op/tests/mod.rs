@@ -3,6 +3,7 @@
 use super::testing::{Options, Rig, check, check_event_time, check_with, messages, plan};
 
 mod corpus;
+mod folds;
 mod joins;
 mod rows;
 mod windows;

@@ -72,6 +72,13 @@ struct Incoming<'a> {
     rows: &'a [u32],
 }
 
+/// Some of the rows in [`Window::rows`].
+struct Part<'a> {
+    input: usize,
+    batch: &'a Batch,
+    rows: std::ops::Range<usize>,
+}
+
 /// What a window holds.
 struct Held {
     /// One an input.
@@ -179,6 +186,21 @@ impl Window {
         Self { assigner, held, outputs, merge, reorder, rows: Vec::new(), behind: Vec::new() }
     }
 
+    fn take(&mut self, part: Part<'_>, out: &mut dyn Emit, cx: &OpCx<'_>) {
+        let Part { input, batch, rows } = part;
+        let rows = &self.rows[rows];
+        if rows.is_empty() {
+            return;
+        }
+        match &mut self.reorder {
+            Some(reorder) => reorder.push(input, batch, rows),
+            None => {
+                let incoming = Incoming { input, batch, rows };
+                self.assigner.rows(incoming, &mut self.held, out, &cx.with_behind(&self.behind));
+            }
+        }
+    }
+
     fn watermark(&mut self, mark: Timestamp, out: &mut dyn Emit, cx: &OpCx<'_>) {
         let Self { assigner, held, reorder, rows, behind, .. } = self;
         let cx = &cx.with_behind(behind);
@@ -233,21 +255,23 @@ impl Operator for Window {
         out: &mut dyn Emit,
         cx: &mut OpCx<'_>,
     ) {
-        // W-23: errors do not wait for a window.
-        faults::send(rows.faults.clone(), input, &self.outputs[input], out);
         self.rows.clear();
         self.rows.extend(rows.iter().map(|row| row as u32));
-        if self.rows.is_empty() {
-            return;
-        }
-        match &mut self.reorder {
-            Some(reorder) => reorder.push(input, batch, &self.rows),
-            None => {
-                let cx = cx.with_behind(&self.behind);
-                let incoming = Incoming { input, batch, rows: &self.rows };
-                self.assigner.rows(incoming, &mut self.held, out, &cx);
+        let mut taken = 0;
+        // W-23: errors do not wait for a window, but windows that ended before them come first.
+        for fault in &rows.faults {
+            if !self.held.event_time {
+                let end = self.rows.partition_point(|row| *row < fault.row);
+                self.take(Part { input, batch, rows: taken..end }, out, cx);
+                taken = end;
+                if let Some(time) = batch.times.get(fault.row as usize) {
+                    let cx = cx.with_behind(&self.behind);
+                    self.assigner.advance(time.plus(-1), &mut self.held, out, &cx);
+                }
             }
+            faults::send(vec![fault.clone()], input, &self.outputs[input], out);
         }
+        self.take(Part { input, batch, rows: taken..self.rows.len() }, out, cx);
     }
 
     fn on_signal(&mut self, input: usize, signal: Signal, out: &mut dyn Emit, cx: &mut OpCx<'_>) {
