@@ -12,7 +12,7 @@
 //! ```
 //!
 //! `stream`, `table`, `option name=value` and `action name=value` hold until the next blank line before a `#`, `rule`
-//! or `error`. Times count from the start of the rule; a line without `at` happens at once. `runs to 30s` moves the
+//! or `error`. What the actions of `lateData` get is written as `late` behind all `out`. Times count from the start of the rule; a line without `at` happens at once. `runs to 30s` moves the
 //! clock on after the last event.
 
 use std::fs;
@@ -153,8 +153,9 @@ fn happens(
     messages: &mut Vec<(i64, Json)>,
 ) -> Result<(), String> {
     let (name, payload) = line.split_once(' ').ok_or("a stream, or out, and a payload")?;
-    if name == "out" {
-        let message = serde_json::from_str(payload.trim()).map_err(|error| error.to_string())?;
+    if name == "out" || name == "late" {
+        let message: Json = serde_json::from_str(payload.trim()).map_err(|error| error.to_string())?;
+        let message = if name == "late" { serde_json::json!({ "late": message }) } else { message };
         messages.push((at.unwrap_or(START), message));
     } else {
         case.events.push(Event { stream: name.to_owned(), payload: payload.trim().as_bytes().to_vec(), at });

@@ -16,7 +16,7 @@ use thalweg_engine::store::MemoryStore;
 use thalweg_engine::{Catalog, Connections, NoProfiles, Surroundings};
 use thalweg_expr::FunctionRegistry;
 
-use thalweg_runtime::{Rig, RigId, RuleSpec, Snapshot, Topology};
+use thalweg_runtime::{Rig, RigId, RuleSpec, Sent, Snapshot, Topology};
 
 use crate::case::{Case, Expect};
 use crate::compare::agree;
@@ -111,14 +111,16 @@ fn metadata(stream: &str) -> Arc<Fields> {
     ]))
 }
 
+/// What was sent. The messages of `lateData` stand behind the others, each as `{"late": message}`.
 fn collect(rig: &mut Rig, rule: RigId) -> Vec<(i64, Json)> {
-    let sent = rig.output(rule);
-    sent.iter()
-        .map(|sent| {
-            let text = sent.text();
-            (sent.at.0, serde_json::from_str(&text).unwrap_or_else(|_| serde_json::json!({ "raw": text })))
-        })
-        .collect()
+    let (results, late): (Vec<Sent>, Vec<Sent>) =
+        rig.output(rule).into_iter().partition(|sent| sent.action == 0);
+    let read = |sent: &Sent| {
+        let text = sent.text();
+        serde_json::from_str(&text).unwrap_or_else(|_| serde_json::json!({ "raw": text }))
+    };
+    let results = results.iter().map(|sent| (sent.at.0, read(sent)));
+    results.chain(late.iter().map(|sent| (sent.at.0, serde_json::json!({ "late": read(sent) })))).collect()
 }
 
 /// The rule's spec, through the engine's own catalog and builder.

@@ -70,6 +70,33 @@ impl Node {
         }
         matches!(&below.kind, Kind::Window(window) if window.fold.is_some()).then_some(n_between)
     }
+
+    /// For a Window whose inputs are lanes of one Watermark: that operator's node, with the inputs of all lanes.
+    pub fn common_watermark(&self) -> Option<Node> {
+        let is_joined = self.inputs.len() > 1 && matches!(self.kind, Kind::Window(_));
+        let lanes = self.inputs.iter().filter(|_| is_joined).map(lane).collect::<Option<Vec<&Node>>>()?;
+        let last = lanes.last()?;
+        let inputs = lanes.iter().flat_map(|lane| lane.inputs.iter().cloned()).collect();
+        Some(Node { inputs, ..Node::clone(last) })
+    }
+}
+
+impl Kind {
+    /// A lane of a Watermark that has more lanes; the last one numbers the node.
+    pub fn is_early_lane(&self) -> bool {
+        matches!(self, Self::Watermark { lane, n_lanes, .. } if lane + 1 < *n_lanes)
+    }
+}
+
+/// The lane that the rows of a window's input come through.
+fn lane(input: &Node) -> Option<&Node> {
+    match input.kind {
+        Kind::Watermark { n_lanes, .. } => (n_lanes > 1).then_some(input),
+        Kind::Analytic(_) | Kind::WindowFilter(_) | Kind::Filter(_) | Kind::Compute(_) => {
+            input.inputs.first().and_then(lane)
+        }
+        _ => None,
+    }
 }
 
 /// What a node does.
@@ -78,9 +105,17 @@ pub enum Kind {
     /// Reads a stream or a scan table.
     Scan(Scan),
     /// Event time: orders rows, drops late ones, makes watermarks (chapter 10).
+    ///
+    /// A row is late only against the watermark that all streams of a SELECT have in common (E-2), so the Watermark
+    /// nodes below a Window over several inputs are one operator of several lanes: [`Node::common_watermark`]. They
+    /// have one name. A lane whose input is no Scan takes the watermarks that come from below.
     Watermark {
         /// Milliseconds.
         late_tolerance: i64,
+        /// Which of the lanes this node is, in the order of the window's inputs.
+        lane: usize,
+        /// The number of lanes; 1: an operator of its own.
+        n_lanes: usize,
     },
     /// Analytic calls, in evaluation order; later ones may read earlier ones' slots.
     Analytic(Vec<AnalyticCall>),
@@ -170,6 +205,8 @@ pub struct Scan {
     pub event_time: Option<(Slot, Option<Arc<str>>)>,
     /// A scan table: keeps its last rows and never triggers (J-10).
     pub retain: Option<u64>,
+    /// lateData: the slot with the whole row, for the actions that take late rows.
+    pub late: Option<Slot>,
 }
 
 /// A call of an analytic function.
@@ -461,6 +498,8 @@ pub struct PlanOptions {
     pub event_time: bool,
     /// lateTolerance, milliseconds.
     pub late_tolerance: i64,
+    /// lateData: late rows are wanted as received.
+    pub late_data: bool,
     /// sendMetaToSink.
     pub send_meta: bool,
     /// sendNilField.
@@ -478,6 +517,7 @@ impl Default for PlanOptions {
         Self {
             event_time: false,
             late_tolerance: 1_000,
+            late_data: false,
             send_meta: false,
             send_nil: false,
             sliding_twice: false,

@@ -60,12 +60,26 @@ fn name_node(node: &mut Node, index: &mut usize) {
         return;
     }
     let Some(suffix) = suffix(&node.kind) else { return };
+    if node.kind.is_early_lane() {
+        return;
+    }
     // Upstream aligns tables in a node of its own before the join.
     *index += 1 + usize::from(matches!(node.kind, Kind::Join(_)) && aligns_tables(node));
     node.name = match &node.kind {
         Kind::LookupJoin(lookup) => Arc::clone(&lookup.alias),
         _ => Arc::from(format!("{index}_{suffix}")),
     };
+    if let Some(common) = node.common_watermark() {
+        let name = common.name;
+        node.inputs.iter_mut().for_each(|input| name_lane(input, &name));
+    }
+}
+
+fn name_lane(input: &mut Node, name: &Arc<str>) {
+    match input.kind {
+        Kind::Watermark { .. } => input.name = Arc::clone(name),
+        _ => input.inputs.iter_mut().for_each(|input| name_lane(input, name)),
+    }
 }
 
 fn n_source_nodes(scan: &Scan) -> usize {

@@ -28,7 +28,8 @@ pub(crate) struct ChainNode {
     operator: Box<dyn Operator>,
     name: Arc<str>,
     metrics: Arc<NodeMetrics>,
-    next: Link,
+    /// Where results go: one way for all ports, or one for each (the lanes of a Watermark).
+    next: Vec<Link>,
     timer: Option<Timestamp>,
 }
 
@@ -47,6 +48,11 @@ enum Link {
 enum Source {
     Operator(usize),
     Inlet(usize),
+    /// A lane of an operator that is there already.
+    Lane {
+        at: usize,
+        lane: usize,
+    },
 }
 
 /// What a chain needs while it runs.
@@ -78,29 +84,70 @@ impl Chain {
     /// The first operator that cannot be built.
     pub(crate) fn new(root: &Node, build: &Build<'_>) -> Result<Self, Diagnostic> {
         let mut chain = Self { nodes: Vec::new(), inlets: Vec::new() };
-        match chain.add(root, build)? {
-            None => chain.inlets.push(Link::Out),
-            Some(last) => chain.nodes[last].next = Link::Out,
-        }
+        let last = chain.add(root, None, build)?;
+        chain.connect(&last, Link::Out);
         Ok(chain)
     }
 
-    /// Adds a node behind its inputs; the position, or `None` for a scan.
-    fn add(&mut self, node: &Node, build: &Build<'_>) -> Result<Option<usize>, Diagnostic> {
-        if matches!(node.kind, Kind::Scan(_)) {
-            return Ok(None);
+    fn connect(&mut self, from: &Source, to: Link) {
+        match *from {
+            Source::Operator(at) => self.nodes[at].next = vec![to],
+            Source::Lane { at, lane } => self.nodes[at].next[lane] = to,
+            Source::Inlet(inlet) => self.inlets[inlet] = to,
         }
-        let mut sources = Vec::with_capacity(node.inputs.len());
-        for input in &node.inputs {
-            sources.push(match self.add(input, build)? {
-                Some(before) => Source::Operator(before),
-                None => {
-                    self.inlets.push(Link::Out);
-                    Source::Inlet(self.inlets.len() - 1)
-                }
-            });
-        }
+    }
+
+    fn push(&mut self, node: &Node, build: &Build<'_>) -> Result<usize, Diagnostic> {
         let at = self.nodes.len();
+        let metrics = Arc::new(NodeMetrics::default());
+        if let Some(n_between) = node.folded_by() {
+            self.nodes[at - 1 - n_between].operator.adopt(&metrics);
+        }
+        self.nodes.push(ChainNode {
+            operator: build(node)?,
+            name: Arc::clone(&node.name),
+            metrics,
+            next: vec![Link::Out],
+            timer: None,
+        });
+        Ok(at)
+    }
+
+    /// The operator of all lanes below a window, if there is one, behind its inputs.
+    fn add_lanes(&mut self, window: &Node, build: &Build<'_>) -> Result<Option<usize>, Diagnostic> {
+        let Some(node) = window.common_watermark() else { return Ok(None) };
+        let sources = node.inputs.iter().map(|input| self.add(input, None, build));
+        let sources = sources.collect::<Result<Vec<_>, _>>()?;
+        let at = self.push(&node, build)?;
+        self.nodes[at].next = vec![Link::Out; sources.len()];
+        for (input, source) in sources.iter().enumerate() {
+            self.connect(source, Link::Node { at, input });
+        }
+        Ok(Some(at))
+    }
+
+    /// Adds a node behind its inputs; where its rows come from. `lane`: the operator and the lane that the Watermark
+    /// below is.
+    fn add(
+        &mut self,
+        node: &Node,
+        lane: Option<(usize, usize)>,
+        build: &Build<'_>,
+    ) -> Result<Source, Diagnostic> {
+        match (&node.kind, lane) {
+            (Kind::Scan(_), _) => {
+                self.inlets.push(Link::Out);
+                return Ok(Source::Inlet(self.inlets.len() - 1));
+            }
+            (Kind::Watermark { .. }, Some((at, lane))) => return Ok(Source::Lane { at, lane }),
+            _ => {}
+        }
+        let lanes = self.add_lanes(node, build)?;
+        let mut sources = Vec::with_capacity(node.inputs.len());
+        for (index, input) in node.inputs.iter().enumerate() {
+            sources.push(self.add(input, lanes.map(|at| (at, index)).or(lane), build)?);
+        }
+        let at = self.push(node, build)?;
         // The ports of a window are the first sides of the join behind it; its scan tables follow (`Kind::Join`).
         let ports = match &node.inputs[..] {
             [first, ..] if matches!(first.kind, Kind::Window(_)) => first.inputs.len(),
@@ -113,23 +160,9 @@ impl Chain {
                 (_, 0) => Link::Node { at, input },
                 _ => Link::Node { at, input: ports + input - 1 },
             };
-            match *source {
-                Source::Operator(before) => self.nodes[before].next = link,
-                Source::Inlet(inlet) => self.inlets[inlet] = link,
-            }
+            self.connect(source, link);
         }
-        let metrics = Arc::new(NodeMetrics::default());
-        if let Some(n_between) = node.folded_by() {
-            self.nodes[at - 1 - n_between].operator.adopt(&metrics);
-        }
-        self.nodes.push(ChainNode {
-            operator: build(node)?,
-            name: Arc::clone(&node.name),
-            metrics,
-            next: Link::Out,
-            timer: None,
-        });
-        Ok(Some(at))
+        Ok(Source::Operator(at))
     }
 
     /// The condition that the rows of a scan meet first, if they meet one.
@@ -191,7 +224,7 @@ impl Chain {
             let (node, rest) = Rest { nodes: &mut self.nodes, base: 0 }.split(at);
             node.timer = None;
             let began = drive.clock.monotonic_micros();
-            let mut link = Outlet { rest, next: node.next, drive, emitted: 0, inner: 0 };
+            let mut link = Outlet { rest, next: &node.next, drive, emitted: 0, inner: 0 };
             let mut cx = OpCx {
                 now: link.drive.now,
                 rule: link.drive.rule,
@@ -229,7 +262,7 @@ impl<'a> Rest<'a> {
 /// The behind-end of one operator while it is called.
 struct Outlet<'a, 'd> {
     rest: Rest<'a>,
-    next: Link,
+    next: &'a [Link],
     drive: &'a mut Drive<'d>,
     emitted: u64,
     /// Microseconds spent further on.
@@ -240,12 +273,22 @@ impl Emit for Outlet<'_, '_> {
     fn batch(&mut self, port: usize, batch: &Batch, rows: &Selection) {
         let began = self.drive.clock.monotonic_micros();
         self.emitted += weight(port, batch, rows);
-        hand_on(self.rest.reborrow(), self.next, port, batch, rows, self.drive);
+        let (link, port) = match self.next {
+            [all] => (*all, port),
+            lanes => (lanes[port], 0),
+        };
+        hand_on(self.rest.reborrow(), link, port, batch, rows, self.drive);
         self.inner += self.drive.clock.monotonic_micros().saturating_sub(began);
     }
 
     fn signal(&mut self, signal: Signal) {
-        pass_on(self.rest.reborrow(), self.next, signal, self.drive);
+        for link in self.next {
+            pass_on(self.rest.reborrow(), *link, signal, self.drive);
+        }
+    }
+
+    fn late(&mut self, batch: &Batch, rows: &Selection) {
+        self.drive.out.late(batch, rows);
     }
 }
 
@@ -269,7 +312,7 @@ fn hand_on(rest: Rest<'_>, link: Link, port: usize, batch: &Batch, rows: &Select
     let (node, rest) = rest.split(at);
     let verdict = drive.verdict.take();
     let began = drive.clock.monotonic_micros();
-    let mut outlet = Outlet { rest, next: node.next, drive, emitted: 0, inner: 0 };
+    let mut outlet = Outlet { rest, next: &node.next, drive, emitted: 0, inner: 0 };
     let mut cx = OpCx {
         now: outlet.drive.now,
         rule: outlet.drive.rule,
@@ -295,7 +338,7 @@ fn pass_on(rest: Rest<'_>, link: Link, signal: Signal, drive: &mut Drive<'_>) {
         Link::Out => return drive.out.signal(signal),
     };
     let (node, rest) = rest.split(at);
-    let mut outlet = Outlet { rest, next: node.next, drive, emitted: 0, inner: 0 };
+    let mut outlet = Outlet { rest, next: &node.next, drive, emitted: 0, inner: 0 };
     let mut cx = OpCx {
         now: outlet.drive.now,
         rule: outlet.drive.rule,

@@ -88,6 +88,8 @@ impl FormatRef {
 pub(crate) struct CompiledAction {
     /// `mqtt_0`.
     pub node: Arc<str>,
+    /// It takes late rows (`lateData`), not results.
+    pub is_late: bool,
     pub options: SinkOptions,
     pub output: Output,
     pub templates: Templates,
@@ -216,9 +218,12 @@ fn format_props(source: &SourceSpec) -> Props {
 }
 
 fn action_of(action: &ActionSpec, registry: &Registry) -> Result<CompiledAction, Diagnostic> {
-    let node: Arc<str> = Arc::from(format!("{}_{}", action.kind, action.index));
-    let options = SinkOptions::read(&action.props)
-        .map_err(|why| Diagnostic { message: format!("{} sink: {}", action.kind, why.message), ..why })?;
+    let node: Arc<str> = Arc::from(action.node());
+    let place = if action.is_late { "lateData: " } else { "" };
+    let options = SinkOptions::read(&action.props).map_err(|why| Diagnostic {
+        message: format!("{place}{} sink: {}", action.kind, why.message),
+        ..why
+    })?;
     let connector = registry.sink(&action.kind);
     let takes_rows = connector.as_ref().is_some_and(|connector| connector.takes_rows());
     let templates = Templates::read(options.template.as_ref(), &action.props, connector.as_deref())?;
@@ -229,7 +234,7 @@ fn action_of(action: &ActionSpec, registry: &Registry) -> Result<CompiledAction,
     } else {
         Output::Encoder(format(registry, &options.format)?.encoder(&action.props)?)
     };
-    Ok(CompiledAction { node, options, output, templates, sink: None })
+    Ok(CompiledAction { node, is_late: action.is_late, options, output, templates, sink: None })
 }
 
 fn build_source(

@@ -102,6 +102,7 @@ pub(crate) fn launch(
     let preprocessors: Vec<_> = rule.scans.iter().map(|_| Arc::default()).collect();
     let mut nodes = source_views(&rule, &attached, &preprocessors);
     nodes.extend(rule.chain.metrics().filter(|(name, _)| !name.is_empty()).map(NodeView::operator));
+    let n_results = rule.actions.iter().filter(|action| !action.is_late).count();
     let (egress, sinks) =
         actions(std::mem::take(&mut rule.actions), (may_drop, settled), rule.info.zone, &mut nodes);
     rule.info.started = now;
@@ -113,6 +114,7 @@ pub(crate) fn launch(
         info: Arc::new(rule.info),
         chain: rule.chain,
         egress,
+        n_results,
         inputs: rule.scans.iter().zip(preprocessors).zip(inputs).map(input_of).collect(),
         own: own.collect(),
         inlet,

@@ -31,6 +31,11 @@ pub trait Emit {
 
     /// Hands a signal on.
     fn signal(&mut self, signal: Signal);
+
+    /// Hands late rows to the actions that take them (`lateData`), past everything that follows.
+    fn late(&mut self, batch: &Batch, rows: &Selection) {
+        let _ = (batch, rows);
+    }
 }
 
 /// What an operator may know about its surroundings.

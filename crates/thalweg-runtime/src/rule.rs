@@ -18,7 +18,8 @@ pub struct RuleSpec {
     pub plan: Plan,
     /// One entry for each stream and table that the plan reads, by stream name.
     pub sources: BTreeMap<Arc<str>, SourceSpec>,
-    /// The actions in order; a document with several keys in one object gives several (R1.2).
+    /// The actions in order; a document with several keys in one object gives several (R1.2). Those of `lateData`
+    /// follow the others.
     pub actions: Vec<ActionSpec>,
     /// The options.
     pub options: RunOptions,
@@ -40,12 +41,22 @@ pub struct SourceSpec {
 pub struct ActionSpec {
     /// The sink type as written.
     pub kind: Arc<str>,
-    /// The position of its object in `actions`; the node is `<kind>_<index>`.
+    /// The position of its object in `actions` or `lateData`; the node is `<kind>_<index>`.
     pub index: usize,
+    /// An action of `lateData`: it takes late rows and nothing else, and its node is `late_<kind>_<index>`.
+    pub is_late: bool,
     /// Properties by P1.3.
     pub props: Props,
     /// The named connection and its id.
     pub connection: Option<(Arc<str>, Arc<dyn Connection>)>,
+}
+
+impl ActionSpec {
+    /// The name of its node, without prefix.
+    pub fn node(&self) -> String {
+        let late = if self.is_late { "late_" } else { "" };
+        format!("{late}{}_{}", self.kind, self.index)
+    }
 }
 
 /// Rule options that matter at run time, resolved (rules.md 2).

@@ -113,6 +113,7 @@ pub(crate) fn scan(stream: &Arc<StreamDef>, columns: &[&str]) -> Node {
         projection,
         event_time: None,
         retain: None,
+        late: None,
     };
     Node { name: Arc::clone(&stream.name), kind: Kind::Scan(scan), inputs: Vec::new(), schema }
 }
@@ -153,7 +154,13 @@ pub(crate) fn spec(id: &str, plan: Plan, streams: &[&Arc<StreamDef>], action: se
     let serde_json::Value::Object(action) = action else { panic!("an action is an object") };
     let actions = action.into_iter().map(|(kind, props)| {
         let serde_json::Value::Object(props) = props else { panic!("properties are an object") };
-        ActionSpec { kind: Arc::from(kind), index: 0, props: Props::from(props), connection: None }
+        ActionSpec {
+            kind: Arc::from(kind),
+            index: 0,
+            is_late: false,
+            props: Props::from(props),
+            connection: None,
+        }
     });
     RuleSpec {
         id: Arc::from(id),

@@ -14,14 +14,25 @@ use crate::rule::Topology;
 pub(crate) fn of(rule: &CompiledRule) -> Topology {
     let mut draw = Draw::default();
     let last = draw.node(&rule.spec.plan.root, &mut 0);
+    let mut watermarks = Vec::new();
+    late_from(&rule.spec.plan.root, &mut watermarks);
     for action in &rule.actions {
-        let mut from = last.clone();
+        let mut from = if action.is_late { watermarks.clone() } else { last.clone() };
         for name in action_nodes(action) {
             draw.edge(&from, &name);
             from = vec![name];
         }
     }
     draw.topology
+}
+
+/// The nodes that late rows come from.
+fn late_from(node: &Node, into: &mut Vec<Arc<str>>) {
+    node.inputs.iter().for_each(|input| late_from(input, into));
+    let name: Arc<str> = Arc::from(format!("op_{}", node.name));
+    if matches!(node.kind, Kind::Watermark { .. }) && !into.contains(&name) {
+        into.push(name);
+    }
 }
 
 /// The nodes of an action, from the rule to the sink, with prefix.
@@ -71,7 +82,7 @@ pub(crate) fn scan_indices(root: &Node) -> Vec<usize> {
             return;
         }
         node.inputs.iter().for_each(|input| walk(input, index, found));
-        if !node.name.is_empty() {
+        if !node.name.is_empty() && !node.kind.is_early_lane() {
             *index += 1 + usize::from(aligns_tables(node));
         }
     }
@@ -115,7 +126,9 @@ impl Draw {
         if node.name.is_empty() {
             return from;
         }
-        *index += 1 + usize::from(aligns_tables(node));
+        if !node.kind.is_early_lane() {
+            *index += 1 + usize::from(aligns_tables(node));
+        }
         let name: Arc<str> = Arc::from(format!("op_{}", node.name));
         self.edge(&from, &name);
         vec![name]

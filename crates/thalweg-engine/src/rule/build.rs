@@ -12,7 +12,7 @@ use thalweg_plan::{Kind, Node, Plan, PlanOptions, Resolver, StreamDef};
 use thalweg_runtime::{ActionSpec, RuleSpec, SourceSpec, Topology};
 use tracing::warn;
 
-use super::definition::RuleDefinition;
+use super::definition::{Action, RuleDefinition};
 use super::run::{Ready, Runner};
 use crate::catalog::Catalog;
 use crate::connection::Connections;
@@ -94,17 +94,13 @@ impl Builder {
     /// As [`Builder::plan`], and sources or sinks whose properties are wrong.
     pub fn build(&self, definition: &RuleDefinition) -> Result<Built, EngineError> {
         let (plan, sources) = self.plan(definition)?;
-        let actions = definition.actions.iter().map(|action| {
-            self.check_sink(&action.kind)?;
-            let resolved = props::sink(&self.connections, &self.sink_defaults, &action.kind, &action.props)?;
-            Ok(ActionSpec {
-                kind: Arc::from(action.kind.as_str()),
-                index: action.index,
-                props: resolved.props,
-                connection: resolved.connection,
-            })
-        });
-        let actions = actions.collect::<Result<Vec<_>, EngineError>>()?;
+        let results = definition.actions.iter().map(|action| self.action(action, false));
+        let late = definition
+            .options
+            .late_data
+            .iter()
+            .map(|action| self.action(action, true).map_err(|why| why.prefixed("lateData: ")));
+        let actions = results.chain(late).collect::<Result<Vec<_>, EngineError>>()?;
         let needs = needs(definition, &plan, &sources, &actions);
         let mut options = definition.options.for_run(&self.zone);
         options.instance = Arc::clone(&self.instance);
@@ -114,6 +110,18 @@ impl Builder {
             .compile(spec)
             .map_err(|why| EngineError::new(ErrorCode::Executor, why.to_string()))?;
         Ok(Built { topology: ready.topology(), ready, needs })
+    }
+
+    fn action(&self, action: &Action, is_late: bool) -> Result<ActionSpec, EngineError> {
+        self.check_sink(&action.kind)?;
+        let resolved = props::sink(&self.connections, &self.sink_defaults, &action.kind, &action.props)?;
+        Ok(ActionSpec {
+            kind: Arc::from(action.kind.as_str()),
+            index: action.index,
+            is_late,
+            props: resolved.props,
+            connection: resolved.connection,
+        })
     }
 
     fn check_sink(&self, kind: &str) -> Result<(), EngineError> {
@@ -213,7 +221,7 @@ fn needs(
     });
     let from_actions = actions.iter().filter_map(|action| {
         let (connection, _) = action.connection.as_ref()?;
-        Some((Arc::clone(connection), format!("{id}_{}_{}", action.kind, action.index)))
+        Some((Arc::clone(connection), format!("{id}_{}", action.node())))
     });
     let lookups =
         sources.iter().filter(|(_, source)| source.stream.is_lookup).map(|(name, _)| Arc::clone(name));

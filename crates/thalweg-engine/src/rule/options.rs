@@ -5,6 +5,8 @@ use thalweg_core::{Diagnostic, Props};
 use thalweg_plan::PlanOptions;
 use thalweg_runtime::RunOptions;
 
+use super::definition::{self, Action};
+
 /// What the options of a rule mean.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RuleOptions {
@@ -12,6 +14,8 @@ pub struct RuleOptions {
     pub event_time: bool,
     /// lateTolerance, milliseconds.
     pub late_tolerance: i64,
+    /// lateData: the actions that take late rows.
+    pub late_data: Vec<Action>,
     /// concurrency.
     pub concurrency: i64,
     /// bufferLength.
@@ -53,7 +57,6 @@ impl RuleOptions {
         let mut all = instance.to_json();
         overlay(&mut all, &own.to_json());
         let all = Props::from(all.as_object().cloned().unwrap_or_default());
-        refuse_late_data(&all)?;
         let flag = |name| all.bool(name).map(Option::unwrap_or_default);
         let int = |name, default| all.int(name).map(|value| value.unwrap_or(default));
         let qos = int("qos", 0)?;
@@ -62,6 +65,7 @@ impl RuleOptions {
         Ok(Self {
             event_time: flag("isEventTime")?,
             late_tolerance: all.millis("lateTolerance")?.unwrap_or(1_000),
+            late_data: late_data(&all)?,
             concurrency: int("concurrency", 1)?,
             buffer_length: int("bufferLength", 1_024)?,
             send_meta: flag("sendMetaToSink")?,
@@ -102,6 +106,7 @@ impl RuleOptions {
         PlanOptions {
             event_time: self.event_time,
             late_tolerance: self.late_tolerance,
+            late_data: !self.late_data.is_empty(),
             send_meta: self.send_meta,
             send_nil: self.send_nil,
             sliding_twice: self.sliding_twice,
@@ -148,14 +153,24 @@ fn sliding_twice(all: &Props) -> Result<bool, Diagnostic> {
     Ok(window.bool("enableSendSlidingWindowTwice")?.unwrap_or_default())
 }
 
-/// Accepting the actions and sending them nothing would be a silent loss.
-fn refuse_late_data(all: &Props) -> Result<(), Diagnostic> {
-    match all.get("lateData") {
-        None | Some(Json::Null) => Ok(()),
-        Some(_) => Err(Diagnostic::plain(
-            "option \"lateData\" is not supported yet: late rows are dropped, and counted in the rule's status",
-        )),
+/// The actions that take late rows. In processing time there are none, so they would wait for ever.
+fn late_data(all: &Props) -> Result<Vec<Action>, Diagnostic> {
+    let items = match all.get("lateData") {
+        None | Some(Json::Null) => return Ok(Vec::new()),
+        Some(Json::Array(items)) => items,
+        Some(other) => {
+            let message = format!("option \"lateData\" must be a list of actions, not {other}");
+            return Err(Diagnostic::plain(message));
+        }
+    };
+    let actions = definition::actions(items)
+        .map_err(|why| Diagnostic { message: format!("option \"lateData\": {}", why.message), ..why })?;
+    if !actions.is_empty() && !all.bool("isEventTime")?.unwrap_or_default() {
+        let message =
+            "option \"lateData\" needs \"isEventTime\": true, because only event time knows late rows";
+        return Err(Diagnostic::plain(message));
     }
+    Ok(actions)
 }
 
 /// Lays a document over another, objects member by member, names in any case.
@@ -179,11 +194,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn late_data_is_refused_rather_than_lost() {
-        let mut own = Props::new();
-        own.set("lateData", serde_json::json!([{"log": {}}]));
-        let refusal = RuleOptions::new(&Props::new(), &own).err().map(|why| why.message);
-        assert!(refusal.is_some_and(|text| text.starts_with("option \"lateData\" is not supported yet")));
+    fn late_data_is_a_list_of_actions_of_an_event_time_rule() {
+        let read = |own: &str| options("{}", own).map(|options| options.late_data);
+        let refused = |own: &str| read(own).expect_err("it is refused").message;
+        let actions = read(r#"{"isEventTime":true,"lateData":[{"log":{}},{"mqtt":{"topic":"t"}}]}"#);
+        let actions = actions.expect("they are right");
+        assert_eq!((&*actions[1].kind, actions[1].index), ("mqtt", 1));
+        assert!(refused(r#"{"lateData":[{"log":{}}]}"#).contains("needs \"isEventTime\": true"));
+        assert!(
+            refused(r#"{"isEventTime":true,"lateData":{"log":{}}}"#).contains("must be a list of actions")
+        );
+        let item = refused(r#"{"isEventTime":true,"lateData":["log"]}"#);
+        assert!(item.starts_with("option \"lateData\": an action must be an object"), "{item}");
+        assert_eq!(read(r#"{"lateData":[]}"#), Ok(Vec::new()));
     }
 
     fn options(instance: &str, own: &str) -> Result<RuleOptions, Diagnostic> {

@@ -90,6 +90,12 @@ impl<'q> Binder<'q, '_> {
         match validate::event_time(&stream) {
             Ok(()) => {
                 stream.timestamp.as_ref().and_then(|timestamp| self.column_slot(source, timestamp));
+                if self.options.late_data && self.sources[source].role == Role::Stream {
+                    self.want(source, Want::Everything, None);
+                    let slots = &self.sources[source].projection.slots;
+                    let slot = slots.iter().position(|wanted| wanted.want == Want::Everything);
+                    self.sources[source].late = slot.map(|slot| Slot(slot as u32));
+                }
             }
             Err(mistake) => self.note(mistake.at(span)),
         }
@@ -242,7 +248,9 @@ impl Builder<'_, '_, '_> {
             |role| (0..self.binder.sources.len()).filter(move |i| self.binder.sources[*i].role == role);
         let streams: Vec<usize> = with_role(Role::Stream).collect();
         let tables: Vec<usize> = with_role(Role::Table).collect();
-        let events = streams.iter().map(|&source| self.events(source, filters)).collect();
+        let n_lanes = streams.len();
+        let events = streams.iter().enumerate();
+        let events = events.map(|(lane, &source)| self.events(source, (lane, n_lanes), filters)).collect();
         let mut inputs = match window {
             Some(window) => vec![self.window(window.window, events)],
             None => events,
@@ -267,6 +275,7 @@ impl Builder<'_, '_, '_> {
             projection: source.projection.clone(),
             event_time,
             retain: (source.role == Role::Table).then_some(source.stream.retain),
+            late: source.late,
         };
         let schema = Arc::new(source.projection.schema());
         Branch { node: node(Kind::Scan(scan), Vec::new(), schema), layout: source.slots.clone() }
@@ -281,11 +290,12 @@ impl Builder<'_, '_, '_> {
     }
 
     /// A stream with everything that sees its single events.
-    fn events(&self, source: usize, filters: &[(usize, Expr)]) -> Branch {
+    fn events(&self, source: usize, (lane, n_lanes): (usize, usize), filters: &[(usize, Expr)]) -> Branch {
         let mut branch = self.scan(source);
-        if self.binder.options.event_time && self.binder.sources[source].query.is_none() {
+        let has_own_times = self.binder.sources[source].query.is_none();
+        if self.binder.options.event_time && (has_own_times || n_lanes > 1) {
             let late_tolerance = self.binder.options.late_tolerance;
-            branch = self.on_top(branch, Kind::Watermark { late_tolerance }, &[]);
+            branch = self.on_top(branch, Kind::Watermark { late_tolerance, lane, n_lanes }, &[]);
         }
         let is_single = self.binder.sources.len() == 1;
         if is_single {

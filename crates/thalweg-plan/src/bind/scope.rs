@@ -35,6 +35,8 @@ pub(super) struct Source {
     pub query: Option<Node>,
     /// The binder's slot of each projection slot.
     pub slots: Vec<Slot>,
+    /// lateData: the projection slot with whole rows.
+    pub late: Option<Slot>,
     pub span: Span,
 }
 
@@ -56,7 +58,7 @@ impl Source {
             strict_json: stream.strict_json,
             declared,
         };
-        Self { alias, stream, role, projection, query: None, slots: Vec::new(), span }
+        Self { alias, stream, role, projection, query: None, slots: Vec::new(), late: None, span }
     }
 
     /// Whether the source may have the column: `None` when it has no schema and may have any.

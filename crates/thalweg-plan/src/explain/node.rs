@@ -49,7 +49,7 @@ pub(super) fn info(node: &Node) -> String {
                 scan.projection.slots.iter().map(|wanted| want(&wanted.want)).collect();
             format!("StreamName: {}, StreamFields:[ {} ]", scan.stream.name, columns.join(", "))
         }
-        Kind::Watermark { late_tolerance } => format!("LateTolerance: {late_tolerance}"),
+        Kind::Watermark { late_tolerance, .. } => format!("LateTolerance: {late_tolerance}"),
         Kind::Analytic(calls) => {
             // Later calls may read earlier ones, which only the output names.
             let calls: Vec<String> = calls.iter().map(|call| expr::analytic(call, &node.schema)).collect();
@@ -126,6 +126,9 @@ fn scan(scan: &Scan) -> String {
     }
     if let Some((slot, _)) = &scan.event_time {
         text.push_str(&format!(" time {}", slot.0));
+    }
+    if let Some(slot) = scan.late {
+        text.push_str(&format!(" late {}", slot.0));
     }
     if let Some(retain) = scan.retain {
         text.push_str(&format!(" retain {retain}"));

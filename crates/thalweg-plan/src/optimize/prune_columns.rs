@@ -40,14 +40,15 @@ fn prune(node: Node, needed: &BTreeSet<Slot>) -> (Node, Moves) {
 }
 
 fn prune_scan(mut node: Node, mut scan: Scan, needed: &BTreeSet<Slot>) -> (Node, Moves) {
-    let time = scan.event_time.as_ref().map(|(slot, _)| *slot);
-    let is_kept = |slot: Slot| needed.contains(&slot) || Some(slot) == time;
+    let (time, late) = (scan.event_time.as_ref().map(|(slot, _)| *slot), scan.late);
+    let is_kept = |slot: Slot| needed.contains(&slot) || Some(slot) == time || Some(slot) == late;
     let moves = moves((0..scan.projection.slots.len() as u32).map(|slot| is_kept(Slot(slot))));
     let mut slots = moves.iter();
     scan.projection.slots.retain(|_| slots.next().is_some_and(Option::is_some));
     if let Some((slot, _)) = &mut scan.event_time {
         *slot = moves[slot.index()].unwrap_or(*slot);
     }
+    scan.late = late.and_then(|slot| moves[slot.index()]);
     node.schema = Arc::new(scan.projection.schema());
     node.kind = Kind::Scan(scan);
     (node, moves)

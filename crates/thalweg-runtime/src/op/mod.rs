@@ -56,7 +56,7 @@ pub fn build(node: &Node, _rule: &RuleInfo) -> Box<dyn Operator> {
     }
     match &node.kind {
         Kind::Scan(_) => Box::new(pass::Pass),
-        Kind::Watermark { late_tolerance } => Box::new(watermark::Watermark::new(node, *late_tolerance)),
+        Kind::Watermark { late_tolerance, .. } => Box::new(watermark::Watermark::new(node, *late_tolerance)),
         Kind::Analytic(calls) => Box::new(analytic::Analytic::new(calls, schema)),
         Kind::WindowFilter(condition) | Kind::Filter(condition) => Box::new(filter::Filter::new(condition)),
         Kind::Window(window) => Box::new(window::Window::new(node, window)),

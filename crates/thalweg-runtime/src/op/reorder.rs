@@ -32,11 +32,6 @@ impl Reorder {
         Self { live: vec![0; inputs.len()], inputs, waiting: VecDeque::new() }
     }
 
-    /// Whether nothing waits.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
     /// Takes rows. They may have any times that are not before what was released.
     pub(crate) fn push(&mut self, input: usize, batch: &Batch, rows: &[u32]) {
         let first = self.inputs[input].batch().n_rows as u32;

@@ -25,7 +25,9 @@ pub(crate) struct RuleRun {
     pub key: Key,
     pub info: Arc<RuleInfo>,
     pub chain: Chain,
+    /// The actions; the first `n_results` take results, the others late rows.
     pub egress: Vec<Egress>,
+    pub n_results: usize,
     pub inputs: Vec<Input>,
     /// The streams that nobody else reads.
     pub own: Vec<(Key, Arc<Inlet>)>,
@@ -221,7 +223,8 @@ impl RuleRun {
         verdict: Option<&Verdict>,
         call: impl FnOnce(&mut Chain, &mut Drive<'_>),
     ) {
-        let mut out = Actions { egress: &mut self.egress, now };
+        let (results, late) = self.egress.split_at_mut(self.n_results);
+        let mut out = Actions { results, late, now };
         call(&mut self.chain, &mut Drive { rule: &self.info, now, clock, verdict, out: &mut out });
     }
 }
@@ -234,14 +237,19 @@ pub(crate) fn resume(snapshot: &Snapshot, input: &str, source: u64) -> Option<Va
 
 /// Behind the last operator: all actions.
 struct Actions<'a> {
-    egress: &'a mut [Egress],
+    results: &'a mut [Egress],
+    late: &'a mut [Egress],
     now: Timestamp,
 }
 
 impl Emit for Actions<'_> {
     fn batch(&mut self, _port: usize, batch: &Batch, rows: &Selection) {
-        self.egress.iter_mut().for_each(|egress| egress.write(batch, rows, self.now));
+        self.results.iter_mut().for_each(|egress| egress.write(batch, rows, self.now));
     }
 
     fn signal(&mut self, _signal: Signal) {}
+
+    fn late(&mut self, batch: &Batch, rows: &Selection) {
+        self.late.iter_mut().for_each(|egress| egress.write(batch, rows, self.now));
+    }
 }

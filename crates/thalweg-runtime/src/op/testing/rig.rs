@@ -20,12 +20,15 @@ pub(crate) struct Rig {
     rule: RuleInfo,
     now: Timestamp,
     pub(crate) printed: Vec<String>,
+    /// Operators of several lanes that are being placed, the innermost last.
+    lanes: Vec<usize>,
 }
 
 struct Placed {
     operator: Box<dyn Operator>,
     metrics: Arc<NodeMetrics>,
-    next: Option<Link>,
+    /// Where results go: one way for all ports, or one for each.
+    next: Vec<Option<Link>>,
 }
 
 #[derive(Clone, Copy)]
@@ -66,7 +69,14 @@ impl Rig {
             instance: Arc::default(),
             clock: ManualClock::at(started),
         };
-        let mut rig = Self { nodes: Vec::new(), scans: Vec::new(), rule, now: started, printed: Vec::new() };
+        let mut rig = Self {
+            nodes: Vec::new(),
+            scans: Vec::new(),
+            rule,
+            now: started,
+            printed: Vec::new(),
+            lanes: Vec::new(),
+        };
         rig.place(&plan.root, None, options);
         rig
     }
@@ -76,12 +86,22 @@ impl Rig {
             let link = next.expect("a scan stands below an operator");
             return self.scans.push((scan.clone(), node.clone(), link));
         }
+        if let Kind::Watermark { lane, n_lanes, .. } = node.kind
+            && n_lanes > 1
+        {
+            return self.place_lane(node, (lane, n_lanes), next, options);
+        }
+        if let Some(common) = node.common_watermark() {
+            let (operator, next) = (op::build(&common, &self.rule), vec![None; common.inputs.len()]);
+            self.lanes.push(self.nodes.len());
+            self.nodes.push(Placed { operator, metrics: Arc::default(), next });
+        }
         let operator = match &node.kind {
             Kind::LookupJoin(lookup) => op::build_lookup(node, lookup, Box::new(TableOf(options.lookup))),
             _ => op::build(node, &self.rule),
         };
         let at = self.nodes.len();
-        self.nodes.push(Placed { operator, metrics: Arc::default(), next });
+        self.nodes.push(Placed { operator, metrics: Arc::default(), next: vec![next] });
         let ports = match node.inputs.first().map(|first| (&first.kind, first.inputs.len())) {
             Some((Kind::Window(_), inputs)) => inputs,
             _ => 1,
@@ -90,6 +110,21 @@ impl Rig {
             let number = if index == 0 { 0 } else { ports + index - 1 };
             let is_window = matches!(input.kind, Kind::Window(_));
             self.place(input, Some(Link { node: at, input: number, ports: is_window }), options);
+        }
+    }
+
+    fn place_lane(
+        &mut self,
+        node: &Node,
+        (lane, n_lanes): (usize, usize),
+        next: Option<Link>,
+        options: &Options,
+    ) {
+        let at = *self.lanes.last().expect("a lane stands below its window");
+        self.nodes[at].next[lane] = next;
+        self.place(&node.inputs[0], Some(Link { node: at, input: lane, ports: false }), options);
+        if lane + 1 == n_lanes {
+            self.lanes.pop();
         }
     }
 
@@ -134,8 +169,18 @@ impl Rig {
         let mut cx =
             OpCx { now: self.now, rule: &self.rule, metrics: &placed.metrics, node: "node", behind: &[] };
         act(&mut *placed.operator, &mut sink, &mut cx);
-        let next = placed.next;
-        sink.0.into_iter().for_each(|sent| self.deliver(next, sent));
+        let next = placed.next.clone();
+        for sent in sink.0 {
+            match (&next[..], sent) {
+                ([all], sent) => self.deliver(*all, sent),
+                (lanes, Sent::Batch(port, batch, rows)) => {
+                    self.deliver(lanes[port], Sent::Batch(0, batch, rows));
+                }
+                (lanes, Sent::Signal(signal)) => {
+                    lanes.iter().for_each(|lane| self.deliver(*lane, Sent::Signal(signal)));
+                }
+            }
+        }
     }
 
     fn deliver(&mut self, to: Option<Link>, sent: Sent) {
