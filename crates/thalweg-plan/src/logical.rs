@@ -20,8 +20,9 @@
 //! Aggregate and AggFunc then work on each row alone, Having is an error for each row (`invalid input`, Q-11),
 //! Limit occurs only with 0, Sort not at all, RowNumber not at all.
 //!
-//! Window inputs. The conditions of a window and of its filter are bound to the slots of its one input. A window over
-//! several streams has none (the planner refuses them), except for WindowFilter nodes, which stand below each input.
+//! Window inputs. The conditions of a window exist once for each of its inputs, as an event of that input sees them
+//! (columns of other streams are null). All are bound to the slots of all inputs, one after the other, and read only
+//! their own input's.
 
 use std::sync::Arc;
 
@@ -240,10 +241,10 @@ pub struct AggregateCall {
 pub struct Window {
     /// Which window; conditions are bound.
     pub kind: WindowKind,
-    /// `OVER(WHEN …)`: which events trigger (sliding, W-11).
-    pub trigger: Option<Expr>,
-    /// `OVER(PARTITION BY …)` (state windows, W-18).
-    pub partition_by: Vec<Expr>,
+    /// `OVER(WHEN …)`: which events trigger (sliding, W-11); one an input, or none.
+    pub trigger: Vec<Expr>,
+    /// `OVER(PARTITION BY …)` (state windows, W-18), for each input.
+    pub partition_by: Vec<Vec<Expr>>,
     /// Event time instead of processing time.
     pub event_time: bool,
     /// The aggregate above, into which rows are folded as they arrive instead of being kept. Then the window's output
@@ -327,10 +328,10 @@ pub enum WindowKind {
     },
     /// From one condition to another (W-17).
     State {
-        /// Opens.
-        begin: Expr,
-        /// Closes; absent in the one-condition form.
-        emit: Option<Expr>,
+        /// Opens; one an input.
+        begin: Vec<Expr>,
+        /// Closes; one an input, or none in the one-condition form.
+        emit: Vec<Expr>,
     },
 }
 

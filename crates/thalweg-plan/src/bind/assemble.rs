@@ -332,17 +332,15 @@ impl Builder<'_, '_, '_> {
 
     fn window(&self, window: Window, inputs: Vec<Branch>) -> Branch {
         let layout: Vec<Slot> = inputs.iter().flat_map(|input| input.layout.iter().copied()).collect();
-        let place = |expr: Expr| self.place(expr, &layout);
+        let place = |exprs: Vec<Expr>| self.place_all(exprs, &layout);
         let kind = match window.kind {
-            WindowKind::State { begin, emit } => {
-                WindowKind::State { begin: place(begin), emit: emit.map(place) }
-            }
+            WindowKind::State { begin, emit } => WindowKind::State { begin: place(begin), emit: place(emit) },
             other => other,
         };
         let window = Window {
             kind,
-            trigger: window.trigger.map(place),
-            partition_by: self.place_all(window.partition_by, &layout),
+            trigger: place(window.trigger),
+            partition_by: window.partition_by.into_iter().map(place).collect(),
             event_time: window.event_time,
             fold: None,
         };

@@ -177,8 +177,13 @@ impl<'q> Binder<'q, '_> {
             return self
                 .fail(mistake.at(call.name.span).help("it has a value for each event, not for a group"));
         }
+        // Events of other streams do not have it.
+        let value = |slot, source| match place.only {
+            Some(only) if only != source => Expr::Literal(Value::Null),
+            _ => Expr::Column(slot),
+        };
         if let Some(known) = self.analytic.iter().find(|known| known.site == site(call)) {
-            return Some(Expr::Column(known.slot));
+            return Some(value(known.slot, known.source));
         }
         let checked = self.check_args(&function, call);
         let inner = Place { analytic: Some(name), aggregate: None, only: None, ..place };
@@ -202,7 +207,7 @@ impl<'q> Binder<'q, '_> {
         self.slot_sources[slot.index()] = Some(source);
         let analytic = AnalyticCall { function, args, partition_by, when };
         self.analytic.push(AnalyticSite { site: site(call), slot, call: analytic, source });
-        Some(Expr::Column(slot))
+        Some(value(slot, source))
     }
 
     /// The source whose events an analytic call sees: before a join there are only events of one source.

@@ -20,40 +20,52 @@ pub(super) struct BoundWindow {
 impl<'q> Binder<'q, '_> {
     pub(super) fn window(&mut self) -> Option<BoundWindow> {
         let written = self.select.window.as_ref()?;
-        let place = Place::of(Clause::Window);
-        let kind = self.window_kind(written, place);
-        let trigger = written.when.as_ref().map(|when| self.expr(when, place));
-        let partition_by = self.exprs(&written.partition_by, place);
+        let kind = self.window_kind(written);
+        let trigger =
+            self.of_each_stream(written.when.iter(), |binder, when, place| binder.expr(when, place));
+        let partition_by = std::iter::once(&written.partition_by[..]);
+        let partition_by = self.of_each_stream(partition_by, |binder, by, place| binder.exprs(by, place));
         let filters = self.window_filters(written);
-        let (kind, partition_by, filters) = (kind?, partition_by?, filters?);
-        let trigger = match trigger {
-            Some(trigger) => Some(trigger?),
-            None => None,
-        };
+        let (kind, mut trigger, mut partition_by, filters) = (kind?, trigger?, partition_by?, filters?);
         // W-11a: accepted anywhere, of use here only.
-        let trigger = trigger.filter(|_| matches!(kind, WindowKind::Sliding { .. }));
-        let partition_by = if matches!(kind, WindowKind::State { .. }) { partition_by } else { Vec::new() };
+        if !matches!(kind, WindowKind::Sliding { .. }) {
+            trigger.clear();
+        }
+        if !matches!(kind, WindowKind::State { .. }) {
+            partition_by.clear();
+        }
         if self.asks_for_hits(&kind, &partition_by) {
             let message =
                 "last_hit_count and last_hit_time are supported in OVER(WHEN ...), not in the window";
             return self.fail(Diagnostic::plain(message).at(written.span));
         }
-        let has_conditions = trigger.is_some() || matches!(kind, WindowKind::State { .. });
-        if has_conditions && self.streams().len() > 1 {
-            let mistake =
-                Diagnostic::plain("a window with conditions over several streams is not supported yet");
-            return self.fail(mistake.at(written.span));
-        }
         let window = Window { kind, trigger, partition_by, event_time: self.options.event_time, fold: None };
         Some(BoundWindow { window, filters })
     }
 
-    fn asks_for_hits(&self, kind: &WindowKind, partition_by: &[Expr]) -> bool {
+    fn asks_for_hits(&self, kind: &WindowKind, partition_by: &[Vec<Expr>]) -> bool {
         let conditions: Vec<&Expr> = match kind {
-            WindowKind::State { begin, emit } => std::iter::once(begin).chain(emit).collect(),
+            WindowKind::State { begin, emit } => begin.iter().chain(emit).collect(),
             _ => Vec::new(),
         };
-        conditions.into_iter().chain(partition_by).any(rewrite::asks_for_hits)
+        conditions.into_iter().chain(partition_by.iter().flatten()).any(rewrite::asks_for_hits)
+    }
+
+    /// What is written, if it is, once for each stream, as its events see it.
+    fn of_each_stream<A: Copy, T>(
+        &mut self,
+        written: impl Iterator<Item = A>,
+        bind: impl Fn(&mut Self, A, Place<'q>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let (streams, is_joined) = (self.streams(), self.sources.len() > 1);
+        let mut bound = Vec::new();
+        for written in written {
+            for source in &streams {
+                let only = is_joined.then_some(*source);
+                bound.push(bind(self, written, Place { only, ..Place::of(Clause::Window) })?);
+            }
+        }
+        Some(bound)
     }
 
     /// W-10: FILTER looks at single events, of each stream for itself.
@@ -69,7 +81,7 @@ impl<'q> Binder<'q, '_> {
         Some(filters)
     }
 
-    fn window_kind(&mut self, written: &'q ast::Window, place: Place<'q>) -> Option<WindowKind> {
+    fn window_kind(&mut self, written: &'q ast::Window) -> Option<WindowKind> {
         let span = written.span;
         Some(match &written.kind {
             &ast::WindowKind::Tumbling { unit, length } => WindowKind::Tumbling {
@@ -95,13 +107,10 @@ impl<'q> Binder<'q, '_> {
             }
             &ast::WindowKind::Count { length, step } => self.count(length, step, span)?,
             ast::WindowKind::State { begin, emit } => {
-                let begin = self.expr(begin, place);
-                let emit = emit.as_ref().map(|emit| self.expr(emit, place));
-                let emit = match emit {
-                    Some(emit) => Some(emit?),
-                    None => None,
-                };
-                WindowKind::State { begin: begin?, emit }
+                let expr = |binder: &mut Self, written, place| binder.expr(written, place);
+                let begin = self.of_each_stream(std::iter::once(begin), expr);
+                let emit = self.of_each_stream(emit.iter(), expr);
+                WindowKind::State { begin: begin?, emit: emit? }
             }
         })
     }

@@ -155,19 +155,18 @@ fn window(window: &Window, schema: &Schema) -> String {
             format!("windowType:COUNT_WINDOW, length:{length}, interval:{step}")
         }
         WindowKind::State { begin, emit } => {
-            let emit = emit.as_ref().map(|emit| format!(", emit:{}", expr::expr(emit, schema)));
-            format!(
-                "windowType:STATE_WINDOW, begin:{}{}",
-                expr::expr(begin, schema),
-                emit.unwrap_or_default()
-            )
+            let mut text = format!("windowType:STATE_WINDOW, begin:{}", expr::exprs(begin, schema));
+            if !emit.is_empty() {
+                text.push_str(&format!(", emit:{}", expr::exprs(emit, schema)));
+            }
+            text
         }
     };
-    if let Some(trigger) = &window.trigger {
-        text.push_str(&format!(", when:{}", expr::expr(trigger, schema)));
+    if !window.trigger.is_empty() {
+        text.push_str(&format!(", when:{}", expr::exprs(&window.trigger, schema)));
     }
-    if !window.partition_by.is_empty() {
-        text.push_str(&format!(", partition:[ {} ]", expr::exprs(&window.partition_by, schema)));
+    for partition_by in window.partition_by.iter().filter(|by| !by.is_empty()) {
+        text.push_str(&format!(", partition:[ {} ]", expr::exprs(partition_by, schema)));
     }
     if window.event_time {
         text.push_str(", event time");

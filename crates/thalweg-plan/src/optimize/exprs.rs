@@ -65,10 +65,9 @@ pub(super) fn join_right_sides(kind: &mut Kind, visit: &mut dyn FnMut(usize, &mu
 
 fn window(window: &mut Window, visit: &mut dyn FnMut(&mut Expr)) {
     if let WindowKind::State { begin, emit } = &mut window.kind {
-        visit(begin);
-        emit.iter_mut().for_each(&mut *visit);
+        begin.iter_mut().chain(emit).for_each(&mut *visit);
     }
-    window.trigger.iter_mut().chain(&mut window.partition_by).for_each(visit);
+    window.trigger.iter_mut().chain(window.partition_by.iter_mut().flatten()).for_each(visit);
 }
 
 fn aggregates(calls: &mut [AggregateCall], visit: &mut dyn FnMut(&mut Expr)) {

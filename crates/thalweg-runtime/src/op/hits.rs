@@ -60,6 +60,18 @@ impl Condition {
         self.expr.eval(batch, rows, cx)
     }
 
+    /// What it knows of its past.
+    pub(crate) fn hits(&self) -> Option<Hits> {
+        self.hits
+    }
+
+    /// Takes over what another form of the same condition knows.
+    pub(crate) fn set_hits(&mut self, hits: Option<Hits>) {
+        if self.hits.is_some() && hits.is_some() {
+            self.hits = hits;
+        }
+    }
+
     /// Notes a hit.
     pub(crate) fn hit(&mut self, at: Timestamp) {
         self.hits = self.hits.map(|hits| hit(hits, at));

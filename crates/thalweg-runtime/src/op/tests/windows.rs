@@ -566,3 +566,93 @@ fn a_timestamp_at_the_end_of_time_does_not_stop_the_engine() {
         assert_eq!(rig.dropped("late"), 1, "{window}");
     }
 }
+
+#[test]
+fn w17_a_state_window_over_several_streams_asks_each_row_what_its_stream_knows() {
+    let rows = r#"
+        400 r {"id":1,"s":9,"b":0}
+        401 l {"id":1,"s":1,"a":1}
+        402 r {"id":1,"b":2}
+        403 r {"id":1,"s":9,"b":3}
+        404 l {"id":1,"s":1,"a":4}
+        405 r {"id":2,"s":9,"b":5}
+        "#;
+    check(
+        "SELECT l.a, r.b, window_start() AS ws, window_end() AS we FROM l INNER JOIN r ON l.id = r.id \
+         GROUP BY STATEWINDOW(l.s = 1, r.s = 9)",
+        rows,
+        r#"[{"a":1,"b":2,"we":403,"ws":401},{"a":1,"b":3,"we":403,"ws":401}]"#,
+    );
+    check(
+        "SELECT l.a, r.b FROM l LEFT JOIN r ON l.id = r.id GROUP BY STATEWINDOW(s = 1)",
+        rows,
+        r#"[{"a":1,"b":2},{"a":1,"b":3}]"#,
+    );
+}
+
+#[test]
+fn w18_partitions_of_a_state_window_hold_rows_of_all_streams() {
+    check(
+        "SELECT l.a, r.b FROM l INNER JOIN r ON l.id = r.id \
+         GROUP BY STATEWINDOW(l.s = 1, r.s = 9) OVER (PARTITION BY id)",
+        r#"
+        400 l {"id":1,"s":1,"a":1}
+        401 l {"id":2,"s":1,"a":2}
+        402 r {"id":2,"b":3}
+        403 r {"id":1,"b":4}
+        404 r {"id":2,"s":9,"b":5}
+        405 r {"id":1,"s":9,"b":6}
+        "#,
+        r#"
+        [{"a":2,"b":3},{"a":2,"b":5}]
+        [{"a":1,"b":4},{"a":1,"b":6}]
+        "#,
+    );
+}
+
+#[test]
+fn w11_only_chosen_rows_of_any_stream_trigger_a_sliding_window() {
+    check(
+        "SELECT l.a, r.b FROM l LEFT JOIN r ON l.id = r.id GROUP BY SLIDINGWINDOW(ss, 1) OVER (WHEN r.s = 2 OR l.s = 3)",
+        r#"
+        400 l {"id":1,"a":1}
+        600 r {"id":1,"b":2}
+        700 r {"id":1,"b":3,"s":2}
+        900 l {"id":2,"a":4,"s":3}
+        1650 r {"id":2,"b":5,"s":2}
+        "#,
+        r#"
+        [{"a":1,"b":2},{"a":1,"b":3}]
+        [{"a":1,"b":2},{"a":1,"b":3},{"a":4}]
+        [{"a":4,"b":5}]
+        "#,
+    );
+}
+
+#[test]
+fn a12_a_hit_of_a_window_over_several_streams_counts_for_all_of_them() {
+    check(
+        "SELECT l.a FROM l LEFT JOIN r ON l.id = r.id GROUP BY SLIDINGWINDOW(ms, 1) OVER (WHEN last_hit_count() < 2)",
+        r#"
+        400 l {"id":1,"a":1}
+        402 r {"id":1}
+        404 l {"id":1,"a":2}
+        "#,
+        r#"[{"a":1}]"#,
+    );
+}
+
+#[test]
+fn an_analytic_call_in_a_window_s_condition_is_null_for_other_streams() {
+    check(
+        "SELECT l.a FROM l LEFT JOIN r ON l.id = r.id GROUP BY SLIDINGWINDOW(ms, 1) OVER (WHEN had_changed(true, r.s))",
+        r#"
+        400 r {"id":1,"s":1}
+        401 l {"id":1,"a":1}
+        402 r {"id":1,"s":1}
+        403 l {"id":1,"a":2}
+        403 r {"id":1,"s":2}
+        "#,
+        r#"[{"a":2},{"a":2}]"#,
+    );
+}

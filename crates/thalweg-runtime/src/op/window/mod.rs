@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::state::{StateError, StateReader, StateWriter};
-use thalweg_core::{Batch, Schema, Selection, Timestamp, WindowRange};
+use thalweg_core::{Batch, Schema, Selection, Slot, Timestamp, WindowRange};
+use thalweg_expr::Expr;
 use thalweg_plan::logical::{Window as Plan, WindowKind};
 use thalweg_plan::{Kind, Node};
 
@@ -230,19 +231,51 @@ fn assigner(plan: &Plan, schemas: &[Arc<Schema>], folding: Option<Arc<Folding>>)
         WindowKind::Tumbling { unit, length } => Box::new(tumbling::Tumbling::new(*unit, *length)),
         WindowKind::Hopping { unit, length, hop } => Box::new(hopping::Hopping::new(*unit, *length, *hop)),
         WindowKind::Sliding { length, delay, twice } => {
-            Box::new(sliding::Sliding::new(*length, *delay, *twice, plan.trigger.clone()))
+            Box::new(sliding::Sliding::new(*length, *delay, *twice, own_slots(&plan.trigger, schemas)))
         }
         WindowKind::Session { unit, max_duration, timeout } => {
             Box::new(session::Session::new(*unit, *max_duration, *timeout))
         }
         WindowKind::Count { length, step } => Box::new(count::Count::new(*length, *step)),
         WindowKind::State { begin, emit } => {
-            let empty = Box::new({
-                let schema = Arc::clone(&schemas[0]);
-                move || Store::new(&schema, folding.as_ref())
-            });
-            Box::new(state::State::new(begin, emit.as_ref(), &plan.partition_by, empty))
+            let inputs = schemas.to_vec();
+            let empty = move || inputs.iter().map(|schema| Store::new(schema, folding.as_ref())).collect();
+            let conditions = state::Conditions {
+                begin: own_slots(begin, schemas),
+                emit: own_slots(emit, schemas),
+                partition_by: own_slots(&plan.partition_by, schemas),
+            };
+            Box::new(state::State::new(conditions, Box::new(empty)))
         }
+    }
+}
+
+/// What a window asks the rows of each input, bound to the input's own slots.
+fn own_slots<T: OverSlots>(conditions: &[T], schemas: &[Arc<Schema>]) -> Vec<T> {
+    let mut first = 0;
+    let mut firsts = schemas.iter().map(|schema| {
+        first += schema.len() as u32;
+        first - schema.len() as u32
+    });
+    let own = |condition: &T| condition.down_by(firsts.next().unwrap_or_default());
+    conditions.iter().map(own).collect()
+}
+
+/// What reads slots.
+trait OverSlots {
+    /// The same over slots whose numbers are so much smaller.
+    fn down_by(&self, first: u32) -> Self;
+}
+
+impl OverSlots for Expr {
+    fn down_by(&self, first: u32) -> Self {
+        self.map_slots(&|slot| Slot(slot.0.saturating_sub(first)))
+    }
+}
+
+impl OverSlots for Vec<Expr> {
+    fn down_by(&self, first: u32) -> Self {
+        self.iter().map(|expr| expr.down_by(first)).collect()
     }
 }
 

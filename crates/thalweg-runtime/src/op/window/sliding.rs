@@ -26,7 +26,8 @@ struct Trigger {
 pub(super) struct Sliding {
     length: i64,
     delay: i64,
-    condition: Option<Condition>,
+    /// One an input, or none: every row triggers.
+    conditions: Vec<Condition>,
     /// Each window is sent in two parts, before and after the delay.
     twice: bool,
     /// Sent in two parts: triggers whose first part is not yet sent.
@@ -36,12 +37,12 @@ pub(super) struct Sliding {
 }
 
 impl Sliding {
-    pub(super) fn new(length: i64, delay: i64, twice: bool, condition: Option<Expr>) -> Self {
-        let condition = condition.as_ref().map(Condition::new);
+    pub(super) fn new(length: i64, delay: i64, twice: bool, conditions: Vec<Expr>) -> Self {
+        let conditions = conditions.iter().map(Condition::new).collect();
         Self {
             length,
             delay: delay.max(0),
-            condition,
+            conditions,
             twice,
             fresh: VecDeque::new(),
             pending: VecDeque::new(),
@@ -51,13 +52,16 @@ impl Sliding {
 
     /// Judges which rows trigger. A condition that fails or is no boolean is false and counted (S50).
     fn pick(&mut self, incoming: Incoming<'_>, cx: &OpCx<'_>) {
-        let Some(condition) = &mut self.condition else { return };
+        let Some(condition) = self.conditions.get_mut(incoming.input) else { return };
         let rows = Selection::rows(incoming.rows.to_vec());
         let column = condition.eval_rows(incoming.batch, &rows, &mut cx.eval(None));
         self.picked.pick(&column, &rows, incoming.batch.n_rows, Nulls::False);
         for (_, message) in &self.picked.bad {
             cx.metrics.exception(&format!("run window trigger error: {message}"), cx.now);
         }
+        // A hit is a hit, whichever stream the row came from.
+        let hits = condition.hits();
+        self.conditions.iter_mut().for_each(|condition| condition.set_hits(hits));
     }
 
     fn emit(&self, trigger: Trigger, held: &mut Held, out: &mut dyn Emit, cx: &OpCx<'_>) {
@@ -135,7 +139,7 @@ impl Assigner for Sliding {
         let last = held.push(incoming, None, cx);
         for (position, row) in (first..).zip(incoming.rows) {
             time = time.max(incoming.batch.times[*row as usize]);
-            if self.condition.is_some() && !self.picked.has(*row as usize) {
+            if !self.conditions.is_empty() && !self.picked.has(*row as usize) {
                 continue;
             }
             let trigger = Trigger { time, input, position };
@@ -171,9 +175,7 @@ impl Assigner for Sliding {
 
     fn save(&self, out: &mut StateWriter) {
         out.section("sliding", 1);
-        if let Some(condition) = &self.condition {
-            condition.save(out);
-        }
+        self.conditions.iter().for_each(|condition| condition.save(out));
         for triggers in [&self.pending, &self.fresh] {
             out.u64(triggers.len() as u64);
             for trigger in triggers {
@@ -186,9 +188,7 @@ impl Assigner for Sliding {
 
     fn load(&mut self, from: &mut StateReader<'_>) -> Result<(), StateError> {
         from.section("sliding", 1)?;
-        if let Some(condition) = &mut self.condition {
-            condition.load(from)?;
-        }
+        self.conditions.iter_mut().try_for_each(|condition| condition.load(from))?;
         for triggers in [&mut self.pending, &mut self.fresh] {
             triggers.clear();
             for _ in 0..from.read_len()? {

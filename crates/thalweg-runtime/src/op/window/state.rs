@@ -1,6 +1,8 @@
 //! State windows: from the row on which one condition is true to the row on which another is (W-17), in each partition
 //! (W-18). Open windows are never flushed.
 
+use std::sync::Arc;
+
 use thalweg_core::state::{StateError, StateReader, StateWriter};
 use thalweg_core::{ColumnRef, Selection, Timestamp, WindowRange};
 use thalweg_expr::Expr;
@@ -11,12 +13,20 @@ use crate::op::condition::{Nulls, Picked};
 use crate::op::keys::Keys;
 use crate::operator::{Emit, OpCx};
 
+/// What rows are asked, of each input.
+pub(super) struct Conditions {
+    pub(super) begin: Vec<Expr>,
+    /// None in the one-condition form, where each further true closes the window and starts the next.
+    pub(super) emit: Vec<Expr>,
+    pub(super) partition_by: Vec<Vec<Expr>>,
+}
+
+/// Makes what a partition holds, one an input.
+type Empty = dyn Fn() -> Vec<Store> + Send;
+
 pub(super) struct State {
-    begin: Expr,
-    /// Absent in the one-condition form, where each further true closes the window and starts the next.
-    emit: Option<Expr>,
-    partition_by: Vec<Expr>,
-    empty: Box<dyn Fn() -> Store + Send>,
+    conditions: Arc<Conditions>,
+    empty: Box<Empty>,
     keys: Keys,
     partitions: Vec<Partition>,
     begins: Picked,
@@ -24,7 +34,7 @@ pub(super) struct State {
 }
 
 struct Partition {
-    store: Store,
+    stores: Vec<Store>,
     is_open: bool,
     /// Rows of the current batch that are not yet in the store.
     run: Vec<u32>,
@@ -33,31 +43,27 @@ struct Partition {
 impl Partition {
     fn take_run(&mut self, incoming: Incoming<'_>, cx: &OpCx<'_>) {
         if !self.run.is_empty() {
-            self.store.push(incoming.batch, &self.run, Timestamp(i64::MIN), None, cx);
+            let store = &mut self.stores[incoming.input];
+            store.push(incoming.batch, &self.run, Timestamp(i64::MIN), None, cx);
             self.run.clear();
         }
     }
 
     fn close(&mut self, incoming: Incoming<'_>, end: Timestamp, out: &mut dyn Emit, cx: &OpCx<'_>) {
         self.take_run(incoming, cx);
-        let start = self.store.first_time().unwrap_or(end);
-        let all = (self.store.first(), self.store.end());
-        self.store.emit(0, all, WindowRange { start, end, trigger: end }, out, cx);
-        self.store.drop_before(all.1);
+        let start = self.stores.iter().filter_map(Store::first_time).min().unwrap_or(end);
+        for (port, store) in self.stores.iter_mut().enumerate() {
+            let all = (store.first(), store.end());
+            store.emit(port, all, WindowRange { start, end, trigger: end }, out, cx);
+            store.drop_before(all.1);
+        }
     }
 }
 
 impl State {
-    pub(super) fn new(
-        begin: &Expr,
-        emit: Option<&Expr>,
-        partition_by: &[Expr],
-        empty: Box<dyn Fn() -> Store + Send>,
-    ) -> Self {
+    pub(super) fn new(conditions: Conditions, empty: Box<Empty>) -> Self {
         Self {
-            begin: begin.clone(),
-            emit: emit.cloned(),
-            partition_by: partition_by.to_vec(),
+            conditions: Arc::new(conditions),
             empty,
             keys: Keys::default(),
             partitions: Vec::new(),
@@ -75,7 +81,7 @@ impl State {
     }
 
     fn fresh(&self) -> Partition {
-        Partition { store: (self.empty)(), is_open: false, run: Vec::new() }
+        Partition { stores: (self.empty)(), is_open: false, run: Vec::new() }
     }
 
     /// Takes one row; conditions that fail or are no boolean are false (W-18).
@@ -88,8 +94,8 @@ impl State {
         cx: &OpCx<'_>,
     ) {
         let begins = self.begins.has(row as usize);
-        let emits = self.emit.is_some() && self.emits.has(row as usize);
-        let has_emit = self.emit.is_some();
+        let has_emit = !self.conditions.emit.is_empty();
+        let emits = has_emit && self.emits.has(row as usize);
         let time = incoming.batch.times[row as usize];
         let partition = self.partition(keys, row as usize);
         if !partition.is_open {
@@ -123,11 +129,12 @@ fn judge(condition: &Expr, incoming: Incoming<'_>, rows: &Selection, into: &mut 
 impl Assigner for State {
     fn rows(&mut self, incoming: Incoming<'_>, _held: &mut Held, out: &mut dyn Emit, cx: &OpCx<'_>) {
         let rows = Selection::rows(incoming.rows.to_vec());
-        judge(&self.begin, incoming, &rows, &mut self.begins, cx);
-        if let Some(emit) = &self.emit {
+        let conditions = Arc::clone(&self.conditions);
+        judge(&conditions.begin[incoming.input], incoming, &rows, &mut self.begins, cx);
+        if let Some(emit) = conditions.emit.get(incoming.input) {
             judge(emit, incoming, &rows, &mut self.emits, cx);
         }
-        let partition_by = self.partition_by.clone();
+        let partition_by = &conditions.partition_by[incoming.input];
         let keys: Vec<_> =
             partition_by.iter().map(|key| key.eval(incoming.batch, &rows, &mut cx.eval(None))).collect();
         for row in incoming.rows {
@@ -141,7 +148,7 @@ impl Assigner for State {
         self.keys.save(out);
         for partition in &self.partitions {
             out.bool(partition.is_open);
-            partition.store.save(out);
+            partition.stores.iter().for_each(|store| store.save(out));
         }
     }
 
@@ -152,7 +159,7 @@ impl Assigner for State {
         for _ in 0..self.keys.len() {
             let mut partition = self.fresh();
             partition.is_open = from.bool()?;
-            partition.store.load(from)?;
+            partition.stores.iter_mut().try_for_each(|store| store.load(from))?;
             self.partitions.push(partition);
         }
         Ok(())
