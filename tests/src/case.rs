@@ -21,6 +21,10 @@ pub struct Case {
     pub options: Map<String, Json>,
     /// Extra properties of the action.
     pub action: Map<String, Json>,
+    /// The type of the sink; empty: mqtt.
+    pub sink: String,
+    /// What the instance is told: `ignoreCase`, and the properties that `props(name)` answers.
+    pub instance: Map<String, Json>,
     /// What happens, in order.
     pub events: Vec<Event>,
     /// Rows inside a message are a multiset.
@@ -98,6 +102,8 @@ fn from_json(json: &Json) -> Case {
         sql: text(json, "sql"),
         options: object("options"),
         action: object("action"),
+        sink: String::new(),
+        instance: Map::new(),
         events: list("events").iter().filter_map(event).collect(),
         unordered: json["unordered"] == true,
         start: json["start"].as_i64().unwrap_or(DEFAULT_START),

@@ -12,8 +12,11 @@
 //! ```
 //!
 //! `stream`, `table`, `option name=value` and `action name=value` hold until the next blank line before a `#`, `rule`
-//! or `error`. What the actions of `lateData` get is written as `late` behind all `out`. Times count from the start of the rule; a line without `at` happens at once. `runs to 30s` moves the
-//! clock on after the last event.
+//! or `error`. Times count from the start of the rule; a line without `at` happens at once. `runs to 30s` moves the
+//! clock on after the last event. What the actions of `lateData` get is written as `late` behind all `out`.
+//! `sink memory` sends to another type of sink, whose rows are printed as JSON; `instance name=value` sets
+//! `ignoreCase` or a property that `props(name)` answers. A message that is no JSON is written `{"raw":"…"}`; one
+//! with dynamic properties `{"props":{…},"message":…}`.
 
 use std::fs;
 use std::path::Path;
@@ -135,6 +138,8 @@ fn read_line(
         }
         "option" => set(&mut case.options, rest)?,
         "action" => set(&mut case.action, rest)?,
+        "sink" => case.sink = rest.to_owned(),
+        "instance" => set(&mut case.instance, rest)?,
         "runs" => case.end = Some(START + duration(rest.trim_start_matches("to").trim())?),
         "at" => {
             let (when, rest) = rest.split_once(' ').ok_or("a time and what happens")?;

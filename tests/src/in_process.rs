@@ -1,20 +1,20 @@
 //! Runs a case in this process, on the rig: the real catalog, planner and operators, a manual clock, no threads.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use serde_json::{Map, Value as Json};
-use thalweg_connectors::{CONNECTORS, FORMATS};
-use thalweg_core::connector::Spawner;
+use thalweg_core::connector::{SinkPayload, Spawner};
 use thalweg_core::registry::{Registry, Shared};
 use thalweg_core::time::BoxFuture;
 use thalweg_core::{Clock, Diagnostic, Fields, ManualClock, Props, Timestamp, Value};
 use thalweg_engine::rule::{Builder, Ready, RuleDefinition, Run, Runner};
 use thalweg_engine::store::MemoryStore;
 use thalweg_engine::{Catalog, Connections, NoProfiles, Surroundings};
-use thalweg_expr::FunctionRegistry;
+use thalweg_expr::{FunctionRegistry, Instance};
 
 use thalweg_runtime::{Rig, RigId, RuleSpec, Sent, Snapshot, Topology};
 
@@ -82,7 +82,7 @@ pub fn run(case: &Case, axis: Axis) -> Got {
 }
 
 fn play(case: &Case, axis: Axis) -> Result<Vec<(i64, Json)>, String> {
-    let registry = Arc::new(Registry::new(CONNECTORS, FORMATS));
+    let registry = Arc::new(thalweg_connectors::registry());
     let spec = build(case, axis, &registry)?;
     let mut rig = Rig::new(registry, Timestamp(case.start)).batch_size(axis.batch);
     let rule = rig.add(spec).map_err(|why| why.to_string())?;
@@ -115,12 +115,19 @@ fn metadata(stream: &str) -> Arc<Fields> {
 fn collect(rig: &mut Rig, rule: RigId) -> Vec<(i64, Json)> {
     let (results, late): (Vec<Sent>, Vec<Sent>) =
         rig.output(rule).into_iter().partition(|sent| sent.action == 0);
-    let read = |sent: &Sent| {
-        let text = sent.text();
-        serde_json::from_str(&text).unwrap_or_else(|_| serde_json::json!({ "raw": text }))
-    };
     let results = results.iter().map(|sent| (sent.at.0, read(sent)));
     results.chain(late.iter().map(|sent| (sent.at.0, serde_json::json!({ "late": read(sent) })))).collect()
+}
+
+/// A message, with its dynamic properties if it has any.
+fn read(sent: &Sent) -> Json {
+    let text = sent.text();
+    let message = serde_json::from_str(&text).unwrap_or_else(|_| serde_json::json!({ "raw": text }));
+    let (SinkPayload::Bytes { props, .. } | SinkPayload::Rows { props, .. }) = &sent.payload;
+    match props {
+        Some(props) => serde_json::json!({ "props": props.to_json(), "message": message }),
+        None => message,
+    }
 }
 
 /// The rule's spec, through the engine's own catalog and builder.
@@ -148,14 +155,20 @@ fn build(case: &Case, axis: Axis, registry: &Arc<Registry>) -> Result<RuleSpec, 
         runner: captured.clone(),
         sink_defaults: Props::new(),
         zone: "UTC".to_owned(),
-        ignore_case: false,
-        instance: Arc::default(),
+        ignore_case: case.instance.get("ignoreCase") == Some(&Json::Bool(true)),
+        instance: Arc::new(Instance { props: instance_props(case), ..Instance::default() }),
     };
     let definition =
         RuleDefinition::parse(&document(case), None, &Props::new()).map_err(|why| why.to_string())?;
     builder.build(&definition).map_err(|why| why.to_string())?;
     let spec = captured.spec.lock().ok().and_then(|mut spec| spec.take());
     spec.ok_or_else(|| "the builder compiled nothing".to_owned())
+}
+
+fn instance_props(case: &Case) -> BTreeMap<String, String> {
+    let texts =
+        case.instance.iter().filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
+    texts.collect()
 }
 
 fn shared(ddl: &str, is_shared: bool) -> String {
@@ -176,8 +189,9 @@ fn document(case: &Case) -> String {
     action.insert("topic".to_owned(), Json::from("out"));
     action.insert("sendSingle".to_owned(), Json::from(false));
     action.extend(case.action.clone());
+    let sink = if case.sink.is_empty() { "mqtt" } else { &case.sink };
     serde_json::json!({
-        "id": "rule_1", "sql": case.sql, "actions": [{"mqtt": action}], "options": case.options
+        "id": "rule_1", "sql": case.sql, "actions": [{sink: action}], "options": case.options
     })
     .to_string()
 }

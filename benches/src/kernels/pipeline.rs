@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use thalweg_core::registry::Registry;
 use thalweg_core::{Diagnostic, Props, Timestamp};
 use thalweg_expr::{FunctionRef, FunctionRegistry};
 use thalweg_plan::{PlanOptions, Resolver, StreamDef};
@@ -54,7 +53,7 @@ pub(crate) fn run(report: &Report) {
 
 /// One turn: all payloads arrive, the clock goes on by 100 ms, every rule's messages are taken.
 fn measure(report: &Report, name: &str, rules: &[String], payloads: &[String], is_shared: bool) {
-    let registry = Arc::new(Registry::new(thalweg_connectors::CONNECTORS, thalweg_connectors::FORMATS));
+    let registry = Arc::new(thalweg_connectors::registry());
     let mut rig = Rig::new(registry, Timestamp(0)).batch_size(payloads.len());
     let added: Result<Vec<_>, _> = rules
         .iter()

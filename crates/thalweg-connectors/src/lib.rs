@@ -20,6 +20,7 @@ mod tls;
 
 use thalweg_core::connector::Connector;
 use thalweg_core::format::Format;
+use thalweg_core::registry::Registry;
 
 /// All connectors.
 pub static CONNECTORS: &[Connector] = &[
@@ -38,6 +39,11 @@ pub static FORMATS: &[&dyn Format] = &[
     &format::json::FORMAT,
     &format::urlencoded::FORMAT,
 ];
+
+/// All of them, with the properties that every source and every sink understands.
+pub fn registry() -> Registry {
+    Registry::new(CONNECTORS, FORMATS).with_common(pipeline::SOURCE_PROPS, pipeline::SINK_PROPS)
+}
 
 #[cfg(test)]
 mod tests {

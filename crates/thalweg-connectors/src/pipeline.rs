@@ -3,6 +3,8 @@
 use thalweg_core::spec::{PropKind, PropSpec, Roles};
 
 const WHOLE: PropKind = PropKind::Int { min: 0, max: i64::MAX };
+/// Whole numbers whose range is checked with others (K5.1), or under a text of its own.
+const CHECKED: PropKind = PropKind::Int { min: i64::MIN, max: i64::MAX };
 
 /// Beside the connector's own properties, these may be written at every source.
 pub static SOURCE_PROPS: &[PropSpec] = &[
@@ -82,7 +84,8 @@ pub static SOURCE_PROPS: &[PropSpec] = &[
 pub static SINK_PROPS: &[PropSpec] = &[
     PropSpec::new("concurrency", WHOLE, Roles::SINK, "Accepted for compatibility; has no effect.")
         .default("1"),
-    PropSpec::new("bufferLength", WHOLE, Roles::SINK, "Results that may wait for the sink.").default("1024"),
+    PropSpec::new("bufferLength", CHECKED, Roles::SINK, "Results that may wait for the sink.")
+        .default("1024"),
     PropSpec::new("omitIfEmpty", PropKind::Bool, Roles::SINK, "Do not send empty results.").default("false"),
     PropSpec::new("sendSingle", PropKind::Bool, Roles::SINK, "Send every row as a message of its own.")
         .default("false"),
@@ -105,7 +108,7 @@ pub static SINK_PROPS: &[PropSpec] = &[
         Roles::SINK,
         "Send the value of this column instead of the row.",
     ),
-    PropSpec::new("batchSize", WHOLE, Roles::SINK, "Results collected into one message.").default("0"),
+    PropSpec::new("batchSize", CHECKED, Roles::SINK, "Results collected into one message.").default("0"),
     PropSpec::new(
         "lingerInterval",
         PropKind::Duration,
@@ -125,9 +128,9 @@ pub static SINK_PROPS: &[PropSpec] = &[
     ),
     PropSpec::new("connectionSelector", PropKind::Text, Roles::SINK, "The named connection to use."),
     PropSpec::new("enableCache", PropKind::Bool, Roles::SINK, "Keep messages that could not be sent."),
-    PropSpec::new("memoryCacheThreshold", WHOLE, Roles::SINK, "Messages cached in memory.").default("1024"),
-    PropSpec::new("maxDiskCache", WHOLE, Roles::SINK, "Messages cached on disk.").default("1024000"),
-    PropSpec::new("bufferPageSize", WHOLE, Roles::SINK, "Messages of one page on disk.").default("256"),
+    PropSpec::new("memoryCacheThreshold", CHECKED, Roles::SINK, "Messages cached in memory.").default("1024"),
+    PropSpec::new("maxDiskCache", CHECKED, Roles::SINK, "Messages cached on disk.").default("1024000"),
+    PropSpec::new("bufferPageSize", CHECKED, Roles::SINK, "Messages of one page on disk.").default("256"),
     PropSpec::new("resendInterval", PropKind::Duration, Roles::SINK, "Pause between two attempts to send.")
         .default("0"),
     PropSpec::new("cleanCacheAtStop", PropKind::Bool, Roles::SINK, "Forget the cache when the rule stops.")
@@ -139,13 +142,8 @@ pub static SINK_PROPS: &[PropSpec] = &[
         "Resend beside new messages instead of before them.",
     )
     .default("false"),
-    PropSpec::new(
-        "resendPriority",
-        PropKind::Int { min: -1, max: 1 },
-        Roles::SINK,
-        "Accepted for compatibility; has no effect.",
-    )
-    .default("0"),
+    PropSpec::new("resendPriority", CHECKED, Roles::SINK, "Accepted for compatibility; has no effect.")
+        .default("0"),
     PropSpec::new(
         "resendIndicatorField",
         PropKind::Text,

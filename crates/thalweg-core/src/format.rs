@@ -8,6 +8,7 @@ use crate::diagnostic::Diagnostic;
 use crate::error::FormatError;
 use crate::projection::Projection;
 use crate::props::Props;
+use crate::state::{StateError, StateReader, StateWriter};
 use crate::time::Timestamp;
 use crate::value::{Fields, Value};
 
@@ -88,4 +89,15 @@ pub trait Encoder: Send {
     /// # Errors
     /// Values that the format cannot hold (NaN in JSON, say); `out` is then as before.
     fn encode(&mut self, message: Message<'_>, out: &mut Vec<u8>) -> Result<(), FormatError>;
+
+    /// Writes what earlier messages have fixed for later ones; most formats have nothing.
+    fn save(&self, _writer: &mut StateWriter) {}
+
+    /// Takes back what [`Encoder::save`] wrote. Only called when it wrote something.
+    ///
+    /// # Errors
+    /// The snapshot is damaged.
+    fn load(&mut self, _reader: &mut StateReader<'_>) -> Result<(), StateError> {
+        Ok(())
+    }
 }

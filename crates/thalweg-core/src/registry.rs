@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::connector::{Connector, ConnectorKind};
+use crate::diagnostic::Diagnostic;
 use crate::format::Format;
+use crate::props::Props;
+use crate::spec::{self, PropSpec, Roles};
 
 /// One value per type, made on first use: memory topics, MQTT clients shared by address … There is no global state,
 /// so two engines in one process share nothing.
@@ -27,6 +30,7 @@ impl Shared {
 pub struct Registry {
     connectors: &'static [Connector],
     formats: &'static [&'static dyn Format],
+    common: [&'static [PropSpec]; 2],
     plugins: RwLock<BTreeMap<String, Arc<dyn ConnectorKind>>>,
 }
 
@@ -53,7 +57,38 @@ impl std::ops::Deref for ConnectorRef {
 impl Registry {
     /// A registry over these tables.
     pub fn new(connectors: &'static [Connector], formats: &'static [&'static dyn Format]) -> Self {
-        Self { connectors, formats, plugins: RwLock::default() }
+        Self { connectors, formats, common: [&[], &[]], plugins: RwLock::default() }
+    }
+
+    /// The same with the properties that every source and every sink understands beside its own.
+    pub fn with_common(self, sources: &'static [PropSpec], sinks: &'static [PropSpec]) -> Self {
+        Self { common: [sources, sinks], ..self }
+    }
+
+    /// Checks the values of the properties that every source or every sink understands. `owner` begins the message.
+    ///
+    /// # Errors
+    /// The first value whose type or range is wrong.
+    pub fn check_common(&self, owner: &str, role: Roles, props: &Props) -> Result<(), Diagnostic> {
+        spec::check(owner, self.common(role), role, props)
+    }
+
+    /// The properties that neither the connector nor every source or sink understands, each with the nearest name.
+    /// None for plugins, whose properties are not known.
+    pub fn unknown<'p>(
+        &self,
+        connector: &ConnectorRef,
+        role: Roles,
+        props: &'p Props,
+    ) -> Vec<(&'p str, Option<&'static str>)> {
+        let ConnectorRef::Builtin(connector) = connector else { return Vec::new() };
+        let own = connector.props.iter().filter(|spec| spec.roles.contains(role));
+        let all: Vec<PropSpec> = own.chain(self.common(role)).copied().collect();
+        spec::unknown(&all, props)
+    }
+
+    fn common(&self, role: Roles) -> &'static [PropSpec] {
+        if role == Roles::SINK { self.common[1] } else { self.common[0] }
     }
 
     /// The source connector of this name: built-in first, then plugins.

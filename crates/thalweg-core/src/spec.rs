@@ -104,9 +104,9 @@ pub fn check(owner: &str, specs: &[PropSpec], role: Roles, props: &Props) -> Res
 }
 
 /// The names that no table knows, each with the nearest known one. They are accepted (R1.1) and worth a warning.
-pub fn unknown<'a>(specs: &'a [PropSpec], props: &'a Props) -> Vec<(&'a str, Option<&'a str>)> {
+pub fn unknown<'p>(specs: &[PropSpec], props: &'p Props) -> Vec<(&'p str, Option<&'static str>)> {
     let known = |name: &str| specs.iter().any(|spec| spec.name.eq_ignore_ascii_case(name));
-    let hint = |name: &'a str| (name, nearest(name, specs.iter().map(|spec| spec.name)));
+    let hint = |name: &'p str| (name, nearest(name, specs.iter().map(|spec| spec.name)));
     props.iter().map(|(name, _)| name).filter(|name| !known(name)).map(hint).collect()
 }
 

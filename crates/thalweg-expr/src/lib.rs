@@ -7,6 +7,7 @@ pub mod aggregate;
 pub mod analytic;
 mod arith;
 pub mod builtin;
+pub mod codec;
 mod compare;
 pub mod eval;
 pub mod expr;

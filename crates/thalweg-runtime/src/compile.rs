@@ -220,19 +220,30 @@ fn format_props(source: &SourceSpec) -> Props {
 fn action_of(action: &ActionSpec, registry: &Registry) -> Result<CompiledAction, Diagnostic> {
     let node: Arc<str> = Arc::from(action.node());
     let place = if action.is_late { "lateData: " } else { "" };
-    let options = SinkOptions::read(&action.props).map_err(|why| Diagnostic {
+    let owned = |why: Diagnostic| Diagnostic {
         message: format!("{place}{} sink: {}", action.kind, why.message),
         ..why
-    })?;
+    };
+    let options = SinkOptions::read(&action.props).map_err(owned)?;
     let connector = registry.sink(&action.kind);
     let takes_rows = connector.as_ref().is_some_and(|connector| connector.takes_rows());
-    let templates = Templates::read(options.template.as_ref(), &action.props, connector.as_deref())?;
+    let templates =
+        Templates::read(options.template.as_ref(), &action.props, connector.as_deref()).map_err(owned)?;
+    if takes_rows && options.compression.is_some() {
+        let text = "compression is for sinks of bytes; this one takes rows";
+        return Err(owned(Diagnostic::new(ErrorCode::Executor, text)));
+    }
     let output = if takes_rows {
         Output::Rows
     } else if &*options.format == "json" {
         Output::Json
     } else {
-        Output::Encoder(format(registry, &options.format)?.encoder(&action.props)?)
+        let mut props = action.props.clone();
+        if options.is_batching() && &*options.format == "delimited" {
+            // C3.14: the messages of a batch always have a header.
+            props.set("hasHeader", true);
+        }
+        Output::Encoder(format(registry, &options.format)?.encoder(&props)?)
     };
     Ok(CompiledAction { node, is_late: action.is_late, options, output, templates, sink: None })
 }

@@ -16,6 +16,7 @@ use crate::egress::delivery::Delivery;
 use crate::ingest::port::Inlet;
 use crate::ingest::supervise::SourceFactory;
 use crate::metrics::NodeView;
+use crate::operator::RuleInfo;
 use crate::rule::{Outcome, Topology};
 use crate::shard::inbox::{Control, Inbox, Key};
 use crate::shard::rule::{Input, RuleRun, resume};
@@ -103,15 +104,15 @@ pub(crate) fn launch(
     let mut nodes = source_views(&rule, &attached, &preprocessors);
     nodes.extend(rule.chain.metrics().filter(|(name, _)| !name.is_empty()).map(NodeView::operator));
     let n_results = rule.actions.iter().filter(|action| !action.is_late).count();
-    let (egress, sinks) =
-        actions(std::mem::take(&mut rule.actions), (may_drop, settled), rule.info.zone, &mut nodes);
     rule.info.started = now;
+    let info = Arc::new(rule.info);
+    let (egress, sinks) = actions(std::mem::take(&mut rule.actions), (may_drop, settled), &info, &mut nodes);
     let outcome = Arc::new(watch::Sender::new(Outcome::Running));
     let own =
         attached.iter().filter(|scan| scan.shared.is_none()).map(|scan| (scan.key, Arc::clone(&scan.inlet)));
     let mut run = RuleRun {
         key,
-        info: Arc::new(rule.info),
+        info,
         chain: rule.chain,
         egress,
         n_results,
@@ -217,7 +218,7 @@ fn source_views(
 fn actions(
     actions: Vec<CompiledAction>,
     (may_drop, settled): (bool, Option<&Arc<Notify>>),
-    zone: chrono_tz::Tz,
+    rule: &Arc<RuleInfo>,
     nodes: &mut Vec<NodeView>,
 ) -> (Vec<Egress>, Vec<NewSink>) {
     let (mut egress, mut sinks) = (Vec::new(), Vec::new());
@@ -226,9 +227,8 @@ fn actions(
         let delivery = Delivery::new(&action.options, may_drop, settled);
         let sink_name = Arc::from(format!("sink_{}", action.node));
         let output = (action.output, action.templates);
-        let made = Egress::new(action.node, action.options, output, zone, Arc::clone(&delivery));
-        let (transform, encode) = made.metrics();
-        let metrics = batch.iter().map(|_| transform).chain([transform]).chain(encode);
+        let made = Egress::new(action.node, action.options, output, Arc::clone(rule), Arc::clone(&delivery));
+        let metrics = batch.iter().flat_map(|_| made.metrics().take(1)).chain(made.metrics());
         for (name, metrics) in batch.iter().chain(&steps).zip(metrics) {
             nodes.push(NodeView::new(Arc::clone(name), Arc::clone(metrics), false));
         }

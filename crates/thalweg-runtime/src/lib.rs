@@ -28,6 +28,7 @@ mod testing;
 mod topology;
 
 pub use compile::CompiledRule;
+pub use egress::options::without_effect;
 pub use rig::{Rig, RigId, Sent};
 pub use rule::{
     ActionSpec, CheckpointStatus, NodeSnapshot, Outcome, RuleSpec, RunOptions, SourceSpec, Topology,

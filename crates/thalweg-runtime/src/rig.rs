@@ -270,6 +270,8 @@ impl Rig {
     /// The checkpoint does not fit the rule.
     pub fn restart(&mut self, rule: RigId) -> Result<(), Diagnostic> {
         let Some(snapshot) = self.snapshot(rule) else { return Ok(()) };
+        // A kill sends nothing more.
+        self.shard.forget_collected(self.rules[rule.0].launched.key);
         self.stop(rule);
         let spec = self.rules[rule.0].spec.clone();
         let launched = self.launch(&spec, Some(snapshot))?;

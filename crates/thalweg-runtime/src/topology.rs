@@ -44,13 +44,16 @@ pub(crate) fn action_nodes(action: &CompiledAction) -> Vec<Arc<str>> {
 
 /// The steps of an action: those before the transform step and from it on.
 pub(crate) fn action_steps(action: &CompiledAction) -> (Option<Arc<str>>, Vec<Arc<str>>) {
-    let is_batching = action.options.batch_size > 0 || action.options.linger > 0;
+    let is_batching = action.options.is_batching();
     let name = |at: usize, kind: &str| Arc::<str>::from(format!("op_{}_{at}_{kind}", action.node));
     let before = is_batching.then(|| name(0, "batch"));
     let at = usize::from(is_batching);
     let mut behind = vec![name(at, "transform")];
     if !matches!(action.output, Output::Rows) {
         behind.push(name(at + 1, if is_batching { "batchWriter" } else { "encode" }));
+        if action.options.compression.is_some() {
+            behind.push(name(at + 2, "compress"));
+        }
     }
     (before, behind)
 }

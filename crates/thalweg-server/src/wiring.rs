@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thalweg_core::connector::Spawner;
-use thalweg_core::registry::{Registry, Shared};
+use thalweg_core::registry::Shared;
 use thalweg_core::time::BoxFuture;
 use thalweg_core::{Clock, Diagnostic, SystemClock};
 use thalweg_engine::store::{DiskStore, Snapshots, Store};
@@ -34,7 +34,7 @@ pub(crate) fn connect(home: &Path, config: &Config, environment: &Environment) -
     let store: Arc<dyn Store> =
         Arc::new(DiskStore::open(&home.join("data/thalweg.redb")).map_err(|why| why.to_string())?);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let registry = Arc::new(Registry::new(thalweg_connectors::CONNECTORS, thalweg_connectors::FORMATS));
+    let registry = Arc::new(thalweg_connectors::registry());
     let shared = Arc::new(Shared::default());
     let runtime = Runtime::start(RuntimeConfig {
         shards: std::thread::available_parallelism().map_or(1, usize::from),

@@ -10,6 +10,7 @@ use chrono_tz::Tz;
 use memchr::memmem;
 use thalweg_core::cast::plain_text;
 use thalweg_core::format::{Decoder, Encoder, Format, Message, RawBatch};
+use thalweg_core::state::{StateError, StateReader, StateWriter};
 use thalweg_core::value::Fields;
 use thalweg_core::{BatchBuilder, Diagnostic, FormatError, Projection, Props, Value, Want};
 
@@ -195,6 +196,25 @@ impl Encoder for DelimitedEncoder {
                 }
             }
         }
+        Ok(())
+    }
+
+    fn save(&self, writer: &mut StateWriter) {
+        if let Some(columns) = &self.first {
+            writer.section("delimited", 1);
+            writer.value(&Value::list(columns.iter().map(|name| Value::Str(Arc::clone(name))).collect()));
+        }
+    }
+
+    fn load(&mut self, reader: &mut StateReader<'_>) -> Result<(), StateError> {
+        reader.section("delimited", 1)?;
+        let wrong = || StateError("columns of delimited text are no list of names".to_owned());
+        let Value::List(names) = reader.value()? else { return Err(wrong()) };
+        let name = |name: &Value| match name {
+            Value::Str(name) => Ok(Arc::clone(name)),
+            _ => Err(wrong()),
+        };
+        self.first = Some(names.iter().map(name).collect::<Result<_, _>>()?);
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use thalweg_core::registry::Registry;
+use thalweg_core::spec::Roles;
 use thalweg_core::{Diagnostic, ErrorCode, Props};
 use thalweg_expr::{FunctionRef, FunctionRegistry, Instance};
 use thalweg_plan::{Kind, Node, Plan, PlanOptions, Resolver, StreamDef};
@@ -94,12 +95,13 @@ impl Builder {
     /// As [`Builder::plan`], and sources or sinks whose properties are wrong.
     pub fn build(&self, definition: &RuleDefinition) -> Result<Built, EngineError> {
         let (plan, sources) = self.plan(definition)?;
-        let results = definition.actions.iter().map(|action| self.action(action, false));
+        let rule = &definition.id;
+        let results = definition.actions.iter().map(|action| self.action(rule, action, false));
         let late = definition
             .options
             .late_data
             .iter()
-            .map(|action| self.action(action, true).map_err(|why| why.prefixed("lateData: ")));
+            .map(|action| self.action(rule, action, true).map_err(|why| why.prefixed("lateData: ")));
         let actions = results.chain(late).collect::<Result<Vec<_>, EngineError>>()?;
         let needs = needs(definition, &plan, &sources, &actions);
         let mut options = definition.options.for_run(&self.zone);
@@ -112,8 +114,8 @@ impl Builder {
         Ok(Built { topology: ready.topology(), ready, needs })
     }
 
-    fn action(&self, action: &Action, is_late: bool) -> Result<ActionSpec, EngineError> {
-        self.check_sink(&action.kind)?;
+    fn action(&self, rule: &str, action: &Action, is_late: bool) -> Result<ActionSpec, EngineError> {
+        self.check_sink(rule, action)?;
         let resolved = props::sink(&self.connections, &self.sink_defaults, &action.kind, &action.props)?;
         Ok(ActionSpec {
             kind: Arc::from(action.kind.as_str()),
@@ -124,12 +126,23 @@ impl Builder {
         })
     }
 
-    fn check_sink(&self, kind: &str) -> Result<(), EngineError> {
-        if self.registry.sink(kind).is_some() {
-            return Ok(());
+    /// The sink exists, the values of its common properties fit, and what has no effect is told.
+    fn check_sink(&self, rule: &str, action: &Action) -> Result<(), EngineError> {
+        let Action { kind, index, props } = action;
+        let Some(connector) = self.registry.sink(kind) else {
+            let names = self.registry.names(|connector| connector.has_sink());
+            return Err(unknown(format!("sink {kind} is not defined"), kind, &names));
+        };
+        self.registry.check_common(&format!("{kind} sink"), Roles::SINK, props)?;
+        for note in thalweg_runtime::without_effect(props) {
+            warn!(%rule, node = %format!("{kind}_{index}"), "{note}");
         }
-        let names = self.registry.names(|connector| connector.has_sink());
-        Err(unknown(format!("sink {kind} is not defined"), kind, &names))
+        for (name, hint) in self.registry.unknown(&connector, Roles::SINK, props) {
+            // R1.1: an unknown name is no error.
+            let hint = hint.map_or_else(String::new, |hint| format!(" (did you mean {hint}?)"));
+            warn!(%rule, node = %format!("{kind}_{index}"), "unknown sink property {name} has no effect{hint}");
+        }
+        Ok(())
     }
 
     fn check_source(&self, kind: &str, is_lookup: bool) -> Result<(), EngineError> {

@@ -44,6 +44,8 @@ mod other;
 mod shipped;
 mod text;
 
+pub use other::property;
+
 /// Every family's table.
 pub const TABLES: &[&[Function]] = &[
     aggregate::TABLE,

@@ -7,6 +7,7 @@ use super::args::{fail, int, only_text};
 use super::{ANY, NONE, convert, math};
 use crate::expr::EvalCx;
 use crate::function::{Arg, ArgKind};
+use crate::instance::Instance;
 
 const ANYTHING: &[Arg] = &[Arg::new("x", ArgKind::Any).repeated()];
 
@@ -54,18 +55,24 @@ fn props(args: &[Value], cx: &EvalCx<'_>) -> Result<Value, RowError> {
     let Value::Str(name) = &args[0] else {
         return Err(RowError::text("the name of a property must be a text"));
     };
+    match property(name, cx.instance, cx.now) {
+        Some(value) => Ok(Value::text(value)),
+        None => Err(RowError::text(format!("property {} is not set", name.to_lowercase()))),
+    }
+}
+
+/// A property of the instance by its name in any case, also for `prop` in data templates (T4.4): et is the time,
+/// snowflake a new id.
+pub fn property(name: &str, instance: Option<&Instance>, now: Timestamp) -> Option<String> {
     let name = name.to_lowercase();
     match name.as_str() {
-        "et" => Ok(Value::text(cx.now.0.to_string())),
+        "et" => Some(now.0.to_string()),
         "snowflake" => {
             // Milliseconds, then 22 bits that tell ids of one millisecond apart.
             let random = (math::random() * f64::from(1 << 22)) as i64;
-            Ok(Value::text((cx.now.0.wrapping_shl(22) | random).to_string()))
+            Some((now.0.wrapping_shl(22) | random).to_string())
         }
-        _ => match cx.instance.and_then(|instance| instance.props.get(&name)) {
-            Some(value) => Ok(Value::text(value.as_str())),
-            None => Err(RowError::text(format!("property {name} is not set"))),
-        },
+        _ => instance?.props.get(&name).cloned(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! actions that reshape rows go through [`Fields`]. The border of a batch is never visible: how rows become messages
 //! depends on [`Unit`] and the action's properties alone.
 
+mod batching;
 pub(crate) mod delivery;
 pub(crate) mod options;
 pub(crate) mod outputs;
@@ -20,9 +21,11 @@ use thalweg_core::connector::SinkPayload;
 use thalweg_core::format::{Encoder, Message};
 use thalweg_core::json::write_fields;
 use thalweg_core::metrics::NodeMetrics;
-use thalweg_core::state::StateError;
+use thalweg_core::state::{StateError, StateReader, StateWriter};
 use thalweg_core::{Batch, Fields, FormatError, Props, Selection, Timestamp, Unit, Value};
 
+use crate::operator::RuleInfo;
+use batching::{Batching, Glue};
 use delivery::Delivery;
 use options::SinkOptions;
 use outputs::Outputs;
@@ -47,17 +50,24 @@ pub(crate) struct Egress {
     options: SinkOptions,
     output: Output,
     templates: Templates,
-    zone: Tz,
+    rule: Arc<RuleInfo>,
     transform: Arc<NodeMetrics>,
     encode: Arc<NodeMetrics>,
+    compress: Arc<NodeMetrics>,
     delivery: Arc<Delivery>,
     writer: RowWriter,
     /// Messages of the batch at hand, back to back.
     buffer: Vec<u8>,
     pending: Vec<Pending>,
-    /// Messages collected for batchSize and lingerInterval.
-    held: Vec<SinkPayload>,
-    flush_at: Option<Timestamp>,
+    batching: Batching,
+}
+
+/// The steps of an action that may lose a message.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Transform,
+    Encode,
+    Compress,
 }
 
 /// A message of the batch at hand.
@@ -76,29 +86,33 @@ impl Egress {
         node: Arc<str>,
         options: SinkOptions,
         (output, templates): (Output, Templates),
-        zone: Tz,
+        rule: Arc<RuleInfo>,
         delivery: Arc<Delivery>,
     ) -> Self {
+        let batching = Batching::new(options.batch_size, options.linger);
         Self {
             node,
             options,
             output,
             templates,
-            zone,
+            rule,
             transform: Arc::default(),
             encode: Arc::default(),
+            compress: Arc::default(),
             delivery,
             writer: RowWriter::default(),
             buffer: Vec::new(),
             pending: Vec::new(),
-            held: Vec::new(),
-            flush_at: None,
+            batching,
         }
     }
 
-    /// Metrics of the transform and the encode step; the second only for sinks of bytes.
-    pub(crate) fn metrics(&self) -> (&Arc<NodeMetrics>, Option<&Arc<NodeMetrics>>) {
-        (&self.transform, (!matches!(self.output, Output::Rows)).then_some(&self.encode))
+    /// Metrics of the steps from transform on: encode and compress only for sinks of bytes.
+    pub(crate) fn metrics(&self) -> impl Iterator<Item = &Arc<NodeMetrics>> {
+        let is_bytes = !matches!(self.output, Output::Rows);
+        let compress = is_bytes && self.options.compression.is_some();
+        let encode = is_bytes.then_some(&self.encode);
+        [&self.transform].into_iter().chain(encode).chain(compress.then_some(&self.compress))
     }
 
     pub(crate) fn delivery(&self) -> &Arc<Delivery> {
@@ -107,7 +121,35 @@ impl Egress {
 
     /// The rule starts: the linger ticker runs from now on (C3.12).
     pub(crate) fn start(&mut self, now: Timestamp) {
-        self.flush_at = (self.options.linger > 0).then(|| now.plus(self.options.linger));
+        self.batching.start(now);
+    }
+
+    /// Writes what later messages depend on: when the linger ticker ticks, and what the encoder keeps.
+    pub(crate) fn save(&self, writer: &mut StateWriter) {
+        let mut encoder = StateWriter::new();
+        if let Output::Encoder(output) = &self.output {
+            output.save(&mut encoder);
+        }
+        let encoder = encoder.finish();
+        if self.batching.due.is_some() || !encoder.is_empty() {
+            writer.time(self.batching.due.unwrap_or_default());
+            writer.bytes(&encoder);
+        }
+    }
+
+    /// Takes back what [`Egress::save`] wrote.
+    pub(crate) fn load(&mut self, reader: &mut StateReader<'_>) -> Result<(), StateError> {
+        self.batching.due = Some(reader.time()?).filter(|due| due.0 != 0);
+        let encoder = reader.bytes()?;
+        match &mut self.output {
+            Output::Encoder(output) if !encoder.is_empty() => output.load(&mut StateReader::new(encoder)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Forgets what is collected, as a kill does: it is part of a snapshot from which the rule goes on.
+    pub(crate) fn forget(&mut self) {
+        self.batching.rest();
     }
 
     /// Takes results, faults included, in order.
@@ -197,7 +239,7 @@ impl Egress {
         if as_list {
             self.buffer.push(b'[');
         }
-        match write(&mut self.writer, &mut self.buffer, self.zone) {
+        match write(&mut self.writer, &mut self.buffer, self.rule.zone) {
             Ok(true) if self.options.send_single && self.options.omit_if_empty => {
                 self.buffer.truncate(before)
             }
@@ -213,8 +255,7 @@ impl Egress {
                 self.buffer.truncate(before);
                 count_out(&self.transform, now);
                 count_in(&self.encode, now);
-                self.encode.exception(&error.message, now);
-                self.encode.dropped("encode", 1);
+                self.lose(Step::Encode, &error, now);
             }
         }
     }
@@ -222,17 +263,37 @@ impl Egress {
     /// A message that goes through fields.
     fn shaped(&mut self, rows: Vec<Arc<Fields>>, now: Timestamp) {
         let message = Shaped { rows, is_list: !self.options.send_single };
-        if let Err(error) = self.transform(message, now) {
-            self.transform.exception(&error.message, now);
-            self.transform.dropped("encode", 1);
+        if let Err((step, error)) = self.transform(message, now) {
+            self.lose(step, &error, now);
         }
     }
 
+    /// Counts a message that goes no further, and tells the sink when the rule wants its errors there (Z-1).
+    fn lose(&mut self, step: Step, error: &FormatError, now: Timestamp) {
+        self.count_lost(step, error, now);
+        if self.rule.send_error {
+            self.fault(&error.message, now);
+        }
+    }
+
+    fn count_lost(&self, step: Step, error: &FormatError, now: Timestamp) {
+        let metrics = match step {
+            Step::Transform => &self.transform,
+            Step::Encode => &self.encode,
+            Step::Compress => &self.compress,
+        };
+        metrics.exception(&error.message, now);
+        metrics.dropped("encode", 1);
+    }
+
     /// dataTemplate, then dataField, then fields (C3.3); the dynamic properties are those of the rule's own rows.
-    fn transform(&mut self, message: Shaped, now: Timestamp) -> Result<(), FormatError> {
-        let cx = (now, self.zone);
-        let props = self.templates.props(&message, cx)?;
-        let message = match self.templates.data(&message, cx).transpose()? {
+    fn transform(&mut self, message: Shaped, now: Timestamp) -> Result<(), (Step, FormatError)> {
+        let lost = |error| (Step::Transform, error);
+        let cx = (now, &*self.rule);
+        let props = self.templates.props(&message, cx).map_err(lost)?;
+        let text = self.templates.data(&message, cx).transpose().map_err(lost)?;
+        let is_written = text.is_some();
+        let message = match text {
             None => message,
             Some(text) if self.is_text() && self.options.is_plain() => {
                 // C3.6: the text is sent as it is.
@@ -242,12 +303,15 @@ impl Egress {
                 self.finish_bytes(props, now);
                 return Ok(());
             }
-            Some(text) => template::parse(&text)?,
+            Some(text) => template::parse(&text).map_err(lost)?,
         };
-        let shaped = shape::shape(&self.options, message)?;
+        if message.is_list && is_written && self.options.is_plain() && !matches!(self.output, Output::Rows) {
+            // C3.6: formats that are no text encode one object.
+            return Err(lost(FormatError::new("invalid transform result type []interface {}")));
+        }
+        let shaped = shape::shape(&self.options, message).map_err(lost)?;
         count_out(&self.transform, now);
-        self.encode(shaped, props, now);
-        Ok(())
+        self.encode(shaped, props, now).map_err(|error| (Step::Encode, error))
     }
 
     /// Whether the output of a template can be sent without being read.
@@ -256,29 +320,54 @@ impl Egress {
             && matches!(&*self.options.format, "json" | "delimited" | "urlencoded")
     }
 
-    /// An error row (R5.10): `{"error": …}` in the format of the sink.
-    fn fault(&mut self, message: &str, now: Timestamp) {
-        let row = Fields::from([(Arc::from("error"), Value::text(message))]);
-        let message = Shaped { rows: vec![Arc::new(row)], is_list: false };
-        let props = self.templates.props(&message, (now, self.zone)).unwrap_or_default();
-        self.encode(message, props, now);
+    /// An error row (R5.10): `{"error": …}` in the format of the sink. One that cannot be sent is only counted.
+    fn fault(&mut self, text: &str, now: Timestamp) {
+        let row = Arc::new(Fields::from([(Arc::from("error"), Value::text(text))]));
+        // Templates see it as they see results: as a list unless with sendSingle.
+        let message = Shaped { rows: vec![row], is_list: !self.options.send_single };
+        let props = match self.templates.props(&message, (now, &self.rule)) {
+            Ok(props) => props,
+            Err(error) => return self.count_lost(Step::Transform, &error, now),
+        };
+        let is_row =
+            matches!(self.output, Output::Rows | Output::Json) || &*self.options.format == "urlencoded";
+        if !is_row {
+            // One column of delimited text, or bytes: the text itself.
+            count_in(&self.encode, now);
+            self.buffer.extend_from_slice(text.as_bytes());
+            return self.finish_bytes(props, now);
+        }
+        let message = Shaped { is_list: false, ..message };
+        if let Err(error) = self.encode(message, props, now) {
+            self.count_lost(Step::Encode, &error, now);
+        }
     }
 
-    fn encode(&mut self, message: Shaped, props: Option<Arc<Props>>, now: Timestamp) {
-        if let Output::Rows = self.output {
+    fn encode(
+        &mut self,
+        message: Shaped,
+        props: Option<Arc<Props>>,
+        now: Timestamp,
+    ) -> Result<(), FormatError> {
+        if matches!(self.output, Output::Rows) || self.encodes_batches() {
             self.pending.push(Pending::Rows { rows: message.rows, is_list: message.is_list, props });
-            return;
+            return Ok(());
         }
         count_in(&self.encode, now);
         let before = self.buffer.len();
-        match encode(&mut self.output, &message, &mut self.buffer, self.zone) {
+        match encode(&mut self.output, &message, &mut self.buffer, self.rule.zone) {
             Ok(()) => self.finish_bytes(props, now),
             Err(error) => {
                 self.buffer.truncate(before);
-                self.encode.exception(&error.message, now);
-                self.encode.dropped("encode", 1);
+                return Err(error);
             }
         }
+        Ok(())
+    }
+
+    /// Delimited rows of a batch are encoded together, under one header (C3.14).
+    fn encodes_batches(&self) -> bool {
+        self.options.is_batching() && &*self.options.format == "delimited"
     }
 
     fn finish_bytes(&mut self, props: Option<Arc<Props>>, now: Timestamp) {
@@ -302,55 +391,88 @@ impl Egress {
             }
             Pending::Rows { rows, is_list, props } => SinkPayload::Rows { rows, is_list, props },
         });
-        if self.options.batch_size == 0 && self.options.linger == 0 {
-            return self.delivery.push(payloads, now);
-        }
-        self.held.extend(payloads);
-        let size = self.options.batch_size;
-        while size > 0 && self.held.len() >= size {
-            let part = self.held.drain(..size).collect();
-            self.send_held(part, now);
+        if self.options.is_batching() {
+            self.batching.push(payloads);
+            while let Some(part) = self.batching.full() {
+                self.send_batch(part, now);
+            }
+        } else if self.options.compression.is_some() {
+            let payloads = payloads.collect();
+            self.send_packed(payloads, now);
+        } else {
+            self.delivery.push(payloads, now);
         }
     }
 
-    fn send_held(&mut self, part: Vec<SinkPayload>, now: Timestamp) {
-        if let Some(joined) = shape::join(part, &self.options.format) {
-            self.delivery.push(std::iter::once(joined), now);
+    fn send_batch(&mut self, part: Vec<SinkPayload>, now: Timestamp) {
+        let glue = match (&mut self.output, &*self.options.format) {
+            (Output::Rows, _) => Glue::Rows,
+            (_, "json") => Glue::Json,
+            (Output::Encoder(encoder), "delimited") => Glue::Lines(encoder.as_mut()),
+            _ => Glue::Plain,
+        };
+        let mut joined = Vec::new();
+        for message in batching::join(part, glue) {
+            match message {
+                Ok(message) => joined.push(message),
+                Err(error) => self.count_lost(Step::Encode, &error, now),
+            }
         }
+        self.send_packed(joined, now);
+    }
+
+    /// Compresses, if the action wants that, and hands over.
+    fn send_packed(&mut self, mut payloads: Vec<SinkPayload>, now: Timestamp) {
+        if let Some(codec) = self.options.compression {
+            payloads.retain_mut(|message| {
+                let SinkPayload::Bytes { payload, .. } = message else { return true };
+                count_in(&self.compress, now);
+                match codec.compress(payload) {
+                    Ok(packed) => *payload = Bytes::from(packed),
+                    Err(error) => {
+                        self.count_lost(Step::Compress, &FormatError::new(error.to_string()), now);
+                        return false;
+                    }
+                }
+                count_out(&self.compress, now);
+                true
+            });
+        }
+        self.delivery.push(payloads.into_iter(), now);
     }
 
     /// Sends what was collected: the input has ended, or the rule stops.
     pub(crate) fn flush(&mut self, now: Timestamp) {
-        let part = std::mem::take(&mut self.held);
-        self.send_held(part, now);
+        let part = self.batching.rest();
+        if !part.is_empty() {
+            self.send_batch(part, now);
+        }
     }
 
     /// What a checkpoint of this moment has to hold of the action.
     pub(crate) fn outputs(&self) -> Outputs {
         let (position, unsettled) = self.delivery.unsettled();
         let (action, delivery) = (Arc::clone(&self.node), Arc::clone(&self.delivery));
-        Outputs { action, delivery, position, unsettled, held: self.held.clone() }
+        Outputs { action, delivery, position, unsettled, held: self.batching.held.clone() }
     }
 
     /// Takes back what a checkpoint held.
     pub(crate) fn restore(&mut self, bytes: &[u8], now: Timestamp) -> Result<(), StateError> {
         let (unsettled, held) = outputs::decode(bytes)?;
         self.delivery.push(unsettled.into_iter(), now);
-        self.held = held;
+        self.batching.held = held;
         Ok(())
     }
 
     /// When the linger ticker ticks next.
     pub(crate) fn next_timer(&self) -> Option<Timestamp> {
-        self.flush_at
+        self.batching.due
     }
 
     /// Ticks, if it is time.
     pub(crate) fn fire(&mut self, now: Timestamp) {
-        if let Some(due) = self.flush_at.filter(|due| *due <= now) {
+        if self.batching.ticks(now) {
             self.flush(now);
-            let missed = (now.0 - due.0) / self.options.linger;
-            self.flush_at = Some(due.plus((missed + 1) * self.options.linger));
         }
     }
 }

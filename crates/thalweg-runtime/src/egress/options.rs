@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 use thalweg_core::{Diagnostic, ErrorCode, Props};
+use thalweg_expr::codec::Codec;
 
 /// What an action wants done to results before they leave.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +35,8 @@ pub(crate) struct SinkOptions {
     pub retry: bool,
     /// Milliseconds between tries; 0: a back-off.
     pub resend_interval: i64,
+    /// How each message is packed (F5.1).
+    pub compression: Option<Codec>,
 }
 
 impl SinkOptions {
@@ -56,6 +59,12 @@ impl SinkOptions {
         if linger < 0 {
             return Err(negative("lingerInterval", linger));
         }
+        if let Some(name) = text(props, "encryption")? {
+            return Err(refused(format!(
+                "encryption \"{name}\" is not supported yet; send over TLS instead"
+            )));
+        }
+        check_cache(props)?;
         Ok(Self {
             send_single: props.bool("sendSingle")?.unwrap_or(false),
             omit_if_empty: props.bool("omitIfEmpty")?.unwrap_or(false),
@@ -69,10 +78,16 @@ impl SinkOptions {
             batch_size: count("batchSize", 0)?,
             linger,
             buffer_length: count("bufferLength", 1_024)?,
-            cache_length: count("memoryCacheThreshold", 1_024)?,
+            cache_length: props.int("memoryCacheThreshold")?.unwrap_or(1_024).max(0) as usize,
             retry: props.bool("enableCache")?.unwrap_or(true),
             resend_interval: props.millis("resendInterval")?.unwrap_or(0),
+            compression: text(props, "compression")?.map(|name| codec("compression", &name)).transpose()?,
         })
+    }
+
+    /// Whether results are collected into larger messages (C3.12).
+    pub(crate) fn is_batching(&self) -> bool {
+        self.batch_size > 0 || self.linger > 0
     }
 
     /// Whether rows can be written as they are.
@@ -81,8 +96,73 @@ impl SinkOptions {
     }
 }
 
+/// The codec that a property names.
+pub(crate) fn codec(property: &str, name: &str) -> Result<Codec, Diagnostic> {
+    Codec::named(name).map_err(|why| refused(format!("property \"{property}\": {why}")))
+}
+
+fn refused(message: impl Into<String>) -> Diagnostic {
+    Diagnostic::new(ErrorCode::Executor, message)
+}
+
 fn negative(name: &str, value: i64) -> Diagnostic {
-    Diagnostic::new(ErrorCode::Executor, format!("property \"{name}\" must not be negative, not {value}"))
+    refused(format!("property \"{name}\" must not be negative, not {value}"))
+}
+
+/// K5.1: checked for every sink, cache on or not.
+fn check_cache(props: &Props) -> Result<(), Diagnostic> {
+    let int = |name: &str, default: i64| Ok::<i64, Diagnostic>(props.int(name)?.unwrap_or(default));
+    let memory = int("memoryCacheThreshold", 1_024)?;
+    let (disk, page) = (int("maxDiskCache", 1_024_000)?, int("bufferPageSize", 256)?);
+    let is_whole = |length: i64| page <= 0 || length.rem_euclid(page) == 0;
+    let rules = [
+        (memory >= 0, "memoryCacheThreshold:memoryCacheThreshold must be positive"),
+        (disk >= 0, "maxDiskCache:maxDiskCache must be positive"),
+        (page >= 1, "bufferPageSize:bufferPageSize must be positive"),
+        (props.millis("resendInterval")?.unwrap_or(0) >= 0, "resendInterval:resendInterval must be positive"),
+        (
+            memory >= page,
+            "memoryCacheThresholdTooSmall:memoryCacheThreshold must be greater than or equal to bufferPageSize",
+        ),
+        (
+            is_whole(memory),
+            "memoryCacheThresholdNotMultiple:memoryCacheThreshold must be a multiple of bufferPageSize",
+        ),
+        (disk >= page, "maxDiskCacheTooSmall:maxDiskCache must be greater than bufferPageSize"),
+        (is_whole(disk), "maxDiskCacheNotMultiple:maxDiskCache must be a multiple of bufferPageSize"),
+        ((-1..=1).contains(&int("resendPriority", 0)?), "resendPriority:resendPriority must be -1, 0 or 1"),
+    ];
+    let broken: Vec<&str> = rules.iter().filter(|(holds, _)| !holds).map(|(_, text)| *text).collect();
+    match broken.is_empty() {
+        true => Ok(()),
+        false => Err(refused(format!("invalid cache properties: {}", broken.join("\n")))),
+    }
+}
+
+/// Properties that are written but change nothing here; worth a warning, so that nobody relies on them.
+pub fn without_effect(props: &Props) -> Vec<&'static str> {
+    let says = |name: &str| match props.get(name) {
+        None | Some(Json::Null | Json::Bool(false)) => false,
+        Some(Json::String(text)) => !text.is_empty(),
+        Some(_) => true,
+    };
+    let notes = [
+        (
+            "enableCache",
+            "enableCache: the cache is in memory; what waits when the rule stops is lost, and counted",
+        ),
+        ("maxDiskCache", "maxDiskCache: there is no cache on disk yet; memoryCacheThreshold is the limit"),
+        ("bufferPageSize", "bufferPageSize: there is no cache on disk yet"),
+        ("resendAlterQueue", "resendAlterQueue: failed messages are resent in order, before new ones"),
+        ("resendDestination", "resendDestination: failed messages are resent to where they were meant for"),
+        ("resendIndicatorField", "resendIndicatorField: resent messages are as they were"),
+        ("compressionProps", "compressionProps: the compression has no options here"),
+        (
+            "resourceId",
+            "resourceId: stored sink properties are not supported yet; only those written here count",
+        ),
+    ];
+    notes.into_iter().filter(|(name, _)| says(name)).map(|(_, note)| note).collect()
 }
 
 fn text(props: &Props, name: &str) -> Result<Option<Arc<str>>, Diagnostic> {
@@ -119,6 +199,39 @@ mod tests {
         let options = read(serde_json::json!({"SendSingle": true, "excludefields": ["a"]})).unwrap();
         assert!(options.send_single && !options.omit_if_empty && !options.is_plain());
         assert_eq!((options.buffer_length, &*options.format), (1_024, "json"));
+    }
+
+    #[test]
+    fn k5_1_cache_properties_are_checked_even_without_a_cache() {
+        let wrong = read(serde_json::json!({"memoryCacheThreshold": 100, "maxDiskCache": 1000})).unwrap_err();
+        let texts: Vec<&str> = wrong.message.lines().collect();
+        assert_eq!(
+            texts,
+            [
+                "invalid cache properties: memoryCacheThresholdTooSmall:memoryCacheThreshold must be greater than \
+                 or equal to bufferPageSize",
+                "memoryCacheThresholdNotMultiple:memoryCacheThreshold must be a multiple of bufferPageSize",
+                "maxDiskCacheNotMultiple:maxDiskCache must be a multiple of bufferPageSize",
+            ]
+        );
+        assert!(read(serde_json::json!({"memoryCacheThreshold": 256, "bufferPageSize": 256})).is_ok());
+        let page = read(serde_json::json!({"bufferPageSize": 0})).unwrap_err();
+        assert_eq!(page.message, "invalid cache properties: bufferPageSize:bufferPageSize must be positive");
+    }
+
+    #[test]
+    fn what_has_no_effect_is_told_and_what_cannot_be_done_is_refused() {
+        let Json::Object(entries) = serde_json::json!({
+            "resendAlterQueue": true, "resendIndicatorField": "", "RESOURCEID": "x", "cleanCacheAtStop": true
+        }) else {
+            panic!("an object")
+        };
+        let notes = without_effect(&Props::from(entries));
+        assert_eq!(notes.len(), 2, "{notes:?}");
+        let refused = read(serde_json::json!({"encryption": "aes"})).unwrap_err();
+        assert_eq!(refused.message, "encryption \"aes\" is not supported yet; send over TLS instead");
+        let unknown = read(serde_json::json!({"compression": "lz4"})).unwrap_err();
+        assert!(unknown.message.starts_with("property \"compression\": unsupported compression method lz4"));
     }
 
     #[test]

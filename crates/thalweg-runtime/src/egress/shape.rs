@@ -1,10 +1,7 @@
-//! What an action does to rows that are already fields: dataField, fields, excludeFields (C3.3, C3.4), and how
-//! collected messages become one (C3.12 to C3.17).
+//! What an action does to rows that are already fields: dataField, fields, excludeFields (C3.3, C3.4).
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use thalweg_core::connector::SinkPayload;
 use thalweg_core::{Fields, FormatError, Value};
 
 use super::options::SinkOptions;
@@ -60,29 +57,4 @@ fn pick(options: &SinkOptions, row: &Fields) -> Fields {
     // a listed column that is missing becomes null.
     let value = |name: &Arc<str>| (Arc::clone(name), row.get(name).cloned().unwrap_or_default());
     options.fields.iter().map(value).collect()
-}
-
-/// One message out of several: a JSON list of them, one list of all rows, or pieces glued together.
-pub(super) fn join(part: Vec<SinkPayload>, format: &str) -> Option<SinkPayload> {
-    let (mut bytes, mut all, mut is_bytes) = (Vec::new(), Vec::new(), false);
-    for payload in part {
-        match payload {
-            SinkPayload::Bytes { payload, .. } => {
-                if format == "json" {
-                    bytes.push(if is_bytes { b',' } else { b'[' });
-                }
-                is_bytes = true;
-                bytes.extend_from_slice(&payload);
-            }
-            SinkPayload::Rows { rows, .. } => all.extend(rows),
-        }
-    }
-    if is_bytes && format == "json" {
-        bytes.push(b']');
-    }
-    match (is_bytes, all.is_empty()) {
-        (true, _) => Some(SinkPayload::Bytes { payload: Bytes::from(bytes), props: None }),
-        (false, false) => Some(SinkPayload::Rows { rows: all, is_list: true, props: None }),
-        (false, true) => None,
-    }
 }

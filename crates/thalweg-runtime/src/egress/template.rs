@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
-use chrono_tz::Tz;
 use serde_json::Value as Json;
 use thalweg_core::connector::ConnectorKind;
 use thalweg_core::json::{self, Numbers};
 use thalweg_core::{Diagnostic, Fields, FormatError, Props, Timestamp, Value};
+use thalweg_expr::builtin::property;
 use thalweg_template::{Context, Data, Template};
 
 use super::shape::Shaped;
+use crate::operator::RuleInfo;
 
 /// Where templates stand in an action.
 #[derive(Default)]
@@ -52,7 +53,11 @@ impl Templates {
     }
 
     /// The text of dataTemplate over a message.
-    pub(super) fn data(&self, message: &Shaped, cx: (Timestamp, Tz)) -> Option<Result<String, FormatError>> {
+    pub(super) fn data(
+        &self,
+        message: &Shaped,
+        cx: (Timestamp, &RuleInfo),
+    ) -> Option<Result<String, FormatError>> {
         let template = self.data.as_ref()?;
         Some(render(template, message, cx).map_err(|error| {
             FormatError::new(format!("fail to encode data with dataTemplate for error {error}"))
@@ -63,7 +68,7 @@ impl Templates {
     pub(super) fn props(
         &self,
         message: &Shaped,
-        cx: (Timestamp, Tz),
+        cx: (Timestamp, &RuleInfo),
     ) -> Result<Option<Arc<Props>>, FormatError> {
         if self.dynamic.is_empty() {
             return Ok(None);
@@ -97,7 +102,7 @@ fn compile(value: &Json) -> Result<Dynamic, Diagnostic> {
     })
 }
 
-fn evaluate(dynamic: &Dynamic, message: &Shaped, cx: (Timestamp, Tz)) -> Result<Json, String> {
+fn evaluate(dynamic: &Dynamic, message: &Shaped, cx: (Timestamp, &RuleInfo)) -> Result<Json, String> {
     Ok(match dynamic {
         Dynamic::Text(template) => Json::String(render(template, message, cx)?),
         Dynamic::Plain(value) => value.clone(),
@@ -109,13 +114,17 @@ fn evaluate(dynamic: &Dynamic, message: &Shaped, cx: (Timestamp, Tz)) -> Result<
     })
 }
 
-fn render(template: &Template, message: &Shaped, (now, zone): (Timestamp, Tz)) -> Result<String, String> {
+fn render(
+    template: &Template,
+    message: &Shaped,
+    (now, rule): (Timestamp, &RuleInfo),
+) -> Result<String, String> {
     let data = match (message.is_list, &message.rows[..]) {
         (false, [row]) => Data::Row(row),
         (_, rows) => Data::Rows(rows),
     };
-    // Thalweg reads no environment below its server, so `prop` knows nothing here.
-    let cx = Context { now, zone, prop: &|_| None };
+    let prop = |name: &str| property(name, Some(&rule.instance), now);
+    let cx = Context { now, zone: rule.zone, prop: &prop };
     template.render_text(data, &cx).map_err(|error| error.to_string())
 }
 
@@ -125,7 +134,11 @@ pub(super) fn parse(text: &str) -> Result<Shaped, FormatError> {
         Value::Map(row) => Ok(Arc::clone(row)),
         other => Err(FormatError::new(format!("invalid transform result type {}", other.kind_name()))),
     };
-    match json::parse(text.as_bytes(), Numbers::Float)? {
+    let unreadable = |error: FormatError| {
+        let why = error.message;
+        FormatError::new(format!("fail to decode data {text} after applying dataTemplate for error {why}"))
+    };
+    match json::parse(text.as_bytes(), Numbers::Float).map_err(unreadable)? {
         Value::List(items) => {
             let rows = items.iter().map(row).collect::<Result<Vec<Arc<Fields>>, _>>()?;
             Ok(Shaped { rows, is_list: true })

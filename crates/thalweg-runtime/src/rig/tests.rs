@@ -336,7 +336,7 @@ fn a_data_template_is_rendered_over_the_row_or_the_list_and_a_failure_is_counted
 fn a_template_that_does_not_parse_is_told_when_the_rule_is_made() {
     let mut spec = filter_spec("r", &demo(false));
     spec.actions[0].props.set("dataTemplate", "{{.a");
-    assert_eq!(rig().add(spec).unwrap_err().message, "template: sink:1: unclosed action");
+    assert_eq!(rig().add(spec).unwrap_err().message, "log sink: template: sink:1: unclosed action");
 }
 
 #[test]

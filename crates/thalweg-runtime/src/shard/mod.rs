@@ -330,6 +330,12 @@ impl Shard {
         rule.outcome.send_replace(outcome);
     }
 
+    /// Forgets what the actions of a rule have collected, as a kill would.
+    pub(crate) fn forget_collected(&mut self, rule: Key) {
+        let rule = self.rules.get_mut(&rule);
+        rule.into_iter().flat_map(|rule| &mut rule.egress).for_each(|egress| egress.forget());
+    }
+
     /// Processes what has arrived for a rule, then lets it go.
     fn stop_rule(&mut self, key: Key, save: bool) -> Option<Box<Checkpoint>> {
         let own: Vec<Key> = self.rules.get(&key)?.own.iter().map(|(stream, _)| *stream).collect();

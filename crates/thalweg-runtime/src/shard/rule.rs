@@ -184,6 +184,14 @@ impl RuleRun {
                 snapshot.nodes.insert(key, bytes);
             }
         }
+        for egress in &self.egress {
+            let mut writer = StateWriter::new();
+            egress.save(&mut writer);
+            let bytes = writer.finish();
+            if !bytes.is_empty() {
+                snapshot.nodes.insert(action_key(egress), bytes);
+            }
+        }
         let position = |input: &Input| Position {
             input: Arc::clone(&input.key),
             source: input.source,
@@ -205,6 +213,9 @@ impl RuleRun {
             input.offset = resume(snapshot, &input.key, input.source);
         }
         for egress in &mut self.egress {
+            if let Some(bytes) = snapshot.nodes.get(&action_key(egress)) {
+                egress.load(&mut StateReader::new(bytes))?;
+            }
             if let Some(bytes) = snapshot.outputs.get(&*egress.node) {
                 egress.restore(bytes, now)?;
             }
@@ -233,6 +244,11 @@ impl RuleRun {
 pub(crate) fn resume(snapshot: &Snapshot, input: &str, source: u64) -> Option<Value> {
     let offset = Offset::decode(snapshot.offsets.get(input)?).ok()?;
     (offset.source == source).then_some(offset.value)
+}
+
+/// Under which an action keeps what later messages depend on.
+fn action_key(egress: &Egress) -> String {
+    format!("sink_{}", egress.node)
 }
 
 /// Behind the last operator: all actions.
