@@ -51,12 +51,13 @@ fn with_text(
     n_rows: usize,
 ) -> Option<ColumnRef<'static>> {
     let uniform = left.column().seen().only(Tag::Str) && !left.is_constant() && right.is_constant();
-    let Cell::Str(wanted) = right.cell(0) else {
-        return None;
-    };
+    // A batch without rows has only its constants to look at.
     if !uniform {
         return None;
     }
+    let Cell::Str(wanted) = right.cell(0) else {
+        return None;
+    };
     let compare = |row: usize| match left.cell(row) {
         Cell::Str(text) if matches!(op, BinaryOp::Eq | BinaryOp::NotEq) => {
             (text == wanted) == (op == BinaryOp::Eq)

@@ -15,8 +15,9 @@ pub(crate) fn like(
     rows: &Selection,
     n_rows: usize,
 ) -> ColumnRef<'static> {
-    let compiled = match pattern.cell(0) {
-        Cell::Str(pattern_text) if pattern.is_constant() => Some(compile(pattern_text)),
+    // Only a constant has a first cell in a batch without rows.
+    let compiled = match pattern.is_constant().then(|| pattern.cell(0)) {
+        Some(Cell::Str(pattern_text)) => Some(compile(pattern_text)),
         _ => None,
     };
     let constant = text.is_constant() && pattern.is_constant();

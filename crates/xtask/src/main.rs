@@ -1,10 +1,11 @@
 //! The project's own commands.
 //!
-//! `cargo xtask test [filter]`, `check`, `bench …`: one file each. Nothing outside the standard library, so that the
+//! `cargo xtask test [filter]`, `check`, `bench …`, `fuzz …`: one file each. Nothing outside the standard library, so that the
 //! first command of a fresh clone is quick to build.
 
 mod bench;
 mod check;
+mod fuzz;
 mod setup;
 mod test;
 
@@ -18,7 +19,8 @@ cargo xtask <command>
   check             formatting, clippy, documentation: everything CI refuses, without the tests
   setup             only set up what the tests need: mosquitto, the Python environment
   conformance [..]  start an engine and a broker and run tests/conformance/run.py against them
-  bench [kernels|e2e ..]  measure; --json prints one JSON line per figure
+  bench [kernels|operators|e2e ..]  measure; --json prints one JSON line per figure
+  fuzz [--target T] [--seconds N] [--seed S]  try random input on sql, expr, window, json, template (600 s)
 ";
 
 fn main() -> ExitCode {
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         Some("setup") => setup::run().map(drop),
         Some("conformance") => test::conformance(rest),
         Some("bench") => bench::run(rest),
+        Some("fuzz") => fuzz::run(rest),
         None | Some("help" | "-h" | "--help") => say(HELP),
         Some(other) => Err(format!("unknown command {other}\n\n{HELP}")),
     };

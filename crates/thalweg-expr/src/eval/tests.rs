@@ -368,3 +368,18 @@ fn keys_tell_expressions_apart_and_slots_can_be_moved() {
         matches!(moved, Expr::Binary(_, _, right) if matches!(&*right, Expr::Path(_, steps) if matches!(steps[0], Step::Index(_))))
     );
 }
+
+#[test]
+fn an_empty_batch_has_no_cells_to_look_at() {
+    let empty = batch(vec![("a", Column::new()), ("s", Column::new())]);
+    for text in [
+        "s = abs(a)",
+        "'x' = (a + abs(0.5))",
+        "s like 'x'",
+        "'x' like s",
+        "s in (a, 'x')",
+        "case when s = 'x' then a end",
+    ] {
+        assert_eq!(run(text, &empty), Vec::<String>::new(), "{text}");
+    }
+}

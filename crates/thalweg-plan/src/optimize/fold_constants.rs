@@ -27,6 +27,10 @@ fn fold_node(mut node: Node) -> Node {
     match &node.kind {
         Kind::Filter(condition) => match without_true(condition.clone()) {
             Some(condition) => node.kind = Kind::Filter(condition),
+            // behind a window even a condition that is always true drops empty collections.
+            None if node.inputs.iter().any(has_window) => {
+                node.kind = Kind::Filter(Expr::Literal(Value::Bool(true)));
+            }
             None => return node.inputs.pop().unwrap_or(node),
         },
         Kind::WindowFilter(condition) => match without_true(condition.clone()) {
@@ -36,6 +40,15 @@ fn fold_node(mut node: Node) -> Node {
         _ => {}
     }
     node
+}
+
+/// Whether what comes out are collections of a window in the same SELECT.
+fn has_window(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Window(_) => true,
+        Kind::SubQuery(_) => false,
+        _ => node.inputs.iter().any(has_window),
+    }
 }
 
 /// The condition without parts that are always true; nothing if that was all.

@@ -193,6 +193,10 @@ impl JsonDecoder {
     ) -> Result<(), FormatError> {
         let kind = scanner.peek();
         let start = scanner.position();
+        if !node.children.is_empty() {
+            // T-10: of an object that came before under the same key nothing remains.
+            forget(node, into);
+        }
         if !node.children.is_empty() && kind == b'{' {
             scanner.token()?;
             self.members(node, scanner, base, into)?;
@@ -254,6 +258,14 @@ pub(super) fn push_text(column: &mut Column, text: Text, bytes: &[u8], base: usi
         column.push_str(&text.decode(bytes));
     } else {
         column.push_text_span(base + text.start, text.len);
+    }
+}
+
+/// Takes back what the current row has below a node.
+fn forget(node: &Node, into: &mut BatchBuilder) {
+    for child in &node.children {
+        child.slots.iter().for_each(|(slot, _)| into.reset_slot(*slot));
+        forget(child, into);
     }
 }
 

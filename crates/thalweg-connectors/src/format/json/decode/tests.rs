@@ -49,6 +49,15 @@ fn only_wanted_slots_are_filled_and_the_last_duplicate_wins() {
 }
 
 #[test]
+fn t_10_nothing_remains_below_an_object_whose_key_comes_again() {
+    let payloads: &[&[u8]] = &[br#"{"x":{"p":1},"x":null}"#, br#"{"x":{"p":1,"q":2},"x":{"q":3}}"#];
+    let (batch, _) = decode(columns(&["x.p", "x.q"]), payloads);
+    let cells = |slot| [0, 1].map(|row| batch.column(Slot(slot)).cell(row));
+    assert_eq!(cells(0), [Cell::Missing, Cell::Missing]);
+    assert_eq!(cells(1), [Cell::Missing, Cell::Float(3.0)]);
+}
+
+#[test]
 fn t_10_arrays_give_rows_and_a_bad_element_fails_the_payload() {
     let payloads: &[&[u8]] =
         &[br#"[{"a":1},{"a":2}]"#, b"[]", br#"[{"a":3},5]"#, b"5", br#"{"a":4}{"#, br#"{"a":5} "#];
