@@ -42,7 +42,13 @@ pub(crate) fn spec(sql: &str, options: &Options) -> Result<RuleSpec, String> {
         .map_err(|mistakes| thalweg_sql::parse_error(sql, &mistakes))?;
     let mut sources = BTreeMap::new();
     read(&plan.root, &mut sources);
-    let action = ActionSpec { kind: Arc::from("nop"), index: 0, props: Props::new(), connection: None };
+    let action = ActionSpec {
+        kind: Arc::from("nop"),
+        index: 0,
+        props: Props::new(),
+        connection: None,
+        is_late: false,
+    };
     let options = RunOptions {
         event_time: options.event_time,
         late_tolerance: options.late_tolerance,
