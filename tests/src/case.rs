@@ -15,8 +15,10 @@ pub struct Case {
     pub area: String,
     /// Name and CREATE statement of each stream or table, in order.
     pub streams: Vec<(String, String)>,
-    /// The rule's SQL.
+    /// The rule's SQL, or what `form` says.
     pub sql: String,
+    /// What `sql` is.
+    pub form: Form,
     /// Rule options.
     pub options: Map<String, Json>,
     /// Extra properties of the action.
@@ -35,6 +37,18 @@ pub struct Case {
     pub end: Option<i64>,
     /// What must come out.
     pub expect: Expect,
+}
+
+/// What the text of a case is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Form {
+    /// A rule's SQL.
+    #[default]
+    Sql,
+    /// A statement about streams, executed behind those of the case.
+    Statement,
+    /// A whole rule document.
+    Document,
 }
 
 /// One message on its way in.
@@ -100,6 +114,7 @@ fn from_json(json: &Json) -> Case {
         area: text(json, "area"),
         streams: list("streams").iter().map(|stream| (text(stream, "name"), definition(stream))).collect(),
         sql: text(json, "sql"),
+        form: Form::Sql,
         options: object("options"),
         action: object("action"),
         sink: String::new(),

@@ -7,9 +7,14 @@
 //! at 1s  demo {"id":"a","temp":10}
 //! at 10s out  [{"id":"a","t":10}]
 //!
-//! error  SELECT id FRM demo
-//!   found "FRM", expected FROM. (line 1, column 11; did you mean FROM?)
+//! error  SELECT id
+//!   | FRM demo
+//!   Parse SQL … error: found "FRM", expected FROM.. (line 2, column 1; did you mean FROM?)
 //! ```
+//!
+//! Behind `error` stands a rule's SQL, behind `ddlerror` a statement about streams, behind `jsonerror` a whole rule
+//! document; lines with `|` continue it. The other lines are all that a user reads, with `…` for the SQL itself;
+//! `THALWEG_BLESS=1` writes what is said now.
 //!
 //! `stream`, `table`, `option name=value` and `action name=value` hold until the next blank line before a `#`, `rule`
 //! or `error`. Times count from the start of the rule; a line without `at` happens at once. `runs to 30s` moves the
@@ -18,13 +23,14 @@
 //! `ignoreCase` or a property that `props(name)` answers. A message that is no JSON is written `{"raw":"…"}`; one
 //! with dynamic properties `{"props":{…},"message":…}`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use serde_json::{Map, Value as Json};
 use thalweg_core::time::parse_duration;
 
-use crate::case::{Case, DEFAULT_START, Event, Expect};
+use crate::case::{Case, DEFAULT_START, Event, Expect, Form};
 
 /// Golden cases start at a full minute, so that windows align with the times written.
 const START: i64 = DEFAULT_START / 60_000 * 60_000;
@@ -90,6 +96,33 @@ pub fn parse(area: &str, text: &str) -> Result<Vec<Case>, String> {
     Ok(cases)
 }
 
+/// Writes into the files below a folder what is said now: texts by the ids of the cases.
+///
+/// # Errors
+/// A file that cannot be read or written.
+pub fn bless(folder: &Path, said: &BTreeMap<String, String>) -> Result<(), String> {
+    let mut files = Vec::new();
+    collect(folder, &mut files)?;
+    for file in files {
+        let fail = |error: std::io::Error| format!("{}: {error}", file.display());
+        let text = fs::read_to_string(&file).map_err(fail)?;
+        let area = file.strip_prefix(folder).unwrap_or(&file).with_extension("");
+        let blessed: Vec<String> = blocks(&text)
+            .into_iter()
+            .map(|(first, block)| match said.get(&format!("{}:{first}", area.to_string_lossy())) {
+                Some(said) => {
+                    let is_kept = |line: &&str| !line.starts_with("  ") || line.starts_with("  | ");
+                    let kept: Vec<&str> = block.lines().filter(is_kept).collect();
+                    format!("{}\n  {}", kept.join("\n"), said.replace('\n', "\n  "))
+                }
+                None => block,
+            })
+            .collect();
+        fs::write(&file, blessed.join("\n\n") + "\n").map_err(fail)?;
+    }
+    Ok(())
+}
+
 /// Runs of lines between blank lines, each with the number of its first line.
 fn blocks(text: &str) -> Vec<(usize, String)> {
     let mut blocks: Vec<(usize, String)> = Vec::new();
@@ -118,7 +151,16 @@ fn read_line(
 ) -> Result<(), String> {
     if let Some(text) = line.strip_prefix("  ") {
         match &mut case.expect {
-            Expect::Refused(expected) => *expected = Some(text.to_owned()),
+            Expect::Refused(expected) => {
+                if let Some(more) = text.strip_prefix("| ") {
+                    case.sql.push('\n');
+                    case.sql.push_str(more);
+                    return Ok(());
+                }
+                let lines = expected.get_or_insert_default();
+                lines.push_str(if lines.is_empty() { "" } else { "\n" });
+                lines.push_str(text);
+            }
             Expect::Messages(_) | Expect::Timed(_) => {
                 case.sql.push('\n');
                 case.sql.push_str(text);
@@ -132,9 +174,14 @@ fn read_line(
         "#" => {}
         "stream" | "table" => case.streams.push(stream(word, rest)?),
         "rule" => case.sql = rest.to_owned(),
-        "error" => {
+        "error" | "ddlerror" | "jsonerror" => {
             case.sql = rest.to_owned();
             case.expect = Expect::Refused(None);
+            case.form = match word {
+                "error" => Form::Sql,
+                "ddlerror" => Form::Statement,
+                _ => Form::Document,
+            };
         }
         "option" => set(&mut case.options, rest)?,
         "action" => set(&mut case.action, rest)?,

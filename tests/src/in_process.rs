@@ -18,7 +18,7 @@ use thalweg_expr::{FunctionRegistry, Instance};
 
 use thalweg_runtime::{Rig, RigId, RuleSpec, Sent, Snapshot, Topology};
 
-use crate::case::{Case, Expect};
+use crate::case::{Case, Expect, Form};
 use crate::compare::agree;
 
 /// One way of running a case. All must give the same output.
@@ -145,6 +145,10 @@ fn build(case: &Case, axis: Axis, registry: &Arc<Registry>) -> Result<RuleSpec, 
     for (_, ddl) in &case.streams {
         catalog.execute(&shared(ddl, axis.is_shared)).map_err(|why| why.to_string())?;
     }
+    if case.form == Form::Statement {
+        catalog.execute(&case.sql).map_err(|why| why.to_string())?;
+        return Err("the statement was accepted".to_owned());
+    }
     let captured = Arc::new(Captured::default());
     let builder = Builder {
         catalog: Arc::new(catalog),
@@ -184,6 +188,9 @@ fn shared(ddl: &str, is_shared: bool) -> String {
 
 /// The rule document, with an MQTT action as `run.py` makes it.
 fn document(case: &Case) -> String {
+    if case.form == Form::Document {
+        return case.sql.clone();
+    }
     let mut action = Map::new();
     action.insert("server".to_owned(), Json::from("tcp://127.0.0.1:1883"));
     action.insert("topic".to_owned(), Json::from("out"));

@@ -96,11 +96,15 @@ impl Diagnostic {
         self
     }
 
-    /// The message followed by `(line L, column C; help)`. Columns count characters from 1.
+    /// The message followed by `(line L, column C, at word; help)`. Columns count characters from 1. The word is left
+    /// out where the message or the help names it.
     pub fn render(&self, text: &str) -> String {
         let place = self.span.map(|span| {
             let (line, column) = line_and_column(text, span.start as usize);
-            format!("line {line}, column {column}")
+            match self.word(span, text) {
+                Some(word) => format!("line {line}, column {column}, at {word}"),
+                None => format!("line {line}, column {column}"),
+            }
         });
         let parts: Vec<String> = place.into_iter().chain(self.help.clone()).collect();
         if parts.is_empty() {
@@ -109,6 +113,46 @@ impl Diagnostic {
             format!("{} ({})", self.message, parts.join("; "))
         }
     }
+
+    /// What stands at a place, shortened; nothing if the user has been told.
+    fn word(&self, span: Span, text: &str) -> Option<String> {
+        let written = text.get(span.start as usize..span.end as usize)?.trim();
+        let line = written.lines().next().unwrap_or_default().trim_end();
+        let short: String = line.chars().take(MAX_WORD).collect();
+        let is_told = |told: &str| told.to_lowercase().contains(&short.trim_matches('`').to_lowercase());
+        if short.is_empty() || is_told(&self.message) || self.help.as_deref().is_some_and(is_told) {
+            return None;
+        }
+        Some(if short.len() < written.len() { format!("{short}…") } else { short })
+    }
+}
+
+/// Characters of the text that are shown as the place of a mistake.
+const MAX_WORD: usize = 32;
+
+/// Mistakes of one text that are told at once.
+const MAX_TOLD: usize = 10;
+
+/// Puts mistakes in the order in which they are told, each place once: first the one that upstream would tell alone
+/// (its parser finds unknown functions and wrong arguments too, before anything is planned), then by place.
+pub fn sort(mistakes: &mut Vec<Diagnostic>) {
+    let place = |mistake: &Diagnostic| mistake.span.map_or(u32::MAX, |span| span.start);
+    mistakes.sort_by_key(place);
+    let mut places = std::collections::BTreeSet::new();
+    mistakes.retain(|mistake| mistake.span.is_none_or(|span| places.insert(span.start)));
+    if let Some(first) = mistakes.iter().position(|mistake| mistake.code == ErrorCode::SqlParse) {
+        mistakes[..=first].rotate_right(1);
+    }
+}
+
+/// Mistakes as people read them, one a line: the first as it is, the others behind `also: `, no more than ten.
+pub fn report(text: &str, mistakes: &[Diagnostic]) -> String {
+    let told = mistakes.iter().take(MAX_TOLD).map(|mistake| mistake.render(text));
+    let mut report = told.collect::<Vec<_>>().join("\nalso: ");
+    if mistakes.len() > MAX_TOLD {
+        report.push_str(&format!("\nand {} more", mistakes.len() - MAX_TOLD));
+    }
+    report
 }
 
 impl fmt::Display for Diagnostic {
@@ -135,16 +179,36 @@ pub fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     (line, column)
 }
 
-/// The candidate nearest to `word` by edit distance, if it is near enough to be meant.
+/// The candidate that is probably meant by `word`: the nearest by edit distance, or one that begins with it.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (word.chars().count() / 3).max(1) + usize::from(word.len() > 3);
-    candidates
-        .into_iter()
-        .map(|candidate| (edit_distance(&word.to_lowercase(), &candidate.to_lowercase()), candidate))
-        .filter(|(distance, _)| *distance <= limit)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+    let word = word.to_lowercase();
+    let length = word.chars().count();
+    if length > LONGEST_NAME {
+        return None;
+    }
+    let near = |candidate: &'a str| {
+        let other = candidate.to_lowercase();
+        let other_length = other.chars().count();
+        let begins = length >= 3 && other.starts_with(&word) || other_length >= 3 && word.starts_with(&other);
+        let has_same_start = word.chars().next() == other.chars().next();
+        let limit = match length {
+            0..=4 => 1,
+            5 => 2,
+            _ if has_same_start => 3,
+            _ => 2,
+        };
+        if other_length.abs_diff(length) > limit && !begins {
+            return None;
+        }
+        let distance = edit_distance(&word, &other);
+        (distance <= limit || begins).then_some((distance, !has_same_start, candidate))
+    };
+    let best = candidates.into_iter().filter_map(near).min_by_key(|(distance, other, _)| (*distance, *other));
+    best.map(|(.., candidate)| candidate)
 }
+
+/// No name that is longer is worth guessing at: the comparison takes the product of the lengths.
+const LONGEST_NAME: usize = 64;
 
 /// Optimal string alignment distance: insertions, deletions, substitutions and swaps of neighbours cost 1.
 fn edit_distance(a: &str, b: &str) -> usize {
@@ -186,9 +250,33 @@ mod tests {
     }
 
     #[test]
+    fn the_word_is_shown_where_nothing_else_names_it() {
+        let text = "SELECT sum(tmp)";
+        let at = |message: &str| Diagnostic::plain(message).at(Span::new(7, 15)).render(text);
+        assert_eq!(at("wrong"), "wrong (line 1, column 8, at sum(tmp))");
+        assert_eq!(at("wrong SUM(tmp)"), "wrong SUM(tmp) (line 1, column 8)");
+    }
+
+    #[test]
+    fn mistakes_are_told_by_place_but_what_upstream_tells_comes_first() {
+        let at = |code, start| Diagnostic::new(code, format!("m{start}")).at(Span::new(start, start));
+        let mut mistakes: Vec<Diagnostic> = (0..12).rev().map(|i| at(ErrorCode::Undefined, i)).collect();
+        mistakes.push(at(ErrorCode::SqlParse, 20));
+        mistakes.push(at(ErrorCode::SqlParse, 20));
+        sort(&mut mistakes);
+        let report = report("", &mistakes);
+        let lines: Vec<&str> = report.lines().collect();
+        assert_eq!(lines[..2], ["m20 (line 1, column 1)", "also: m0 (line 1, column 1)"]);
+        assert_eq!((lines[10], lines.len()), ("and 3 more", 11));
+    }
+
+    #[test]
     fn the_nearest_name_allows_swaps_and_refuses_strangers() {
         assert_eq!(nearest("avrage", ["avg", "average", "abs"]), Some("average"));
         assert_eq!(nearest("FRM", ["FROM", "WHERE"]), Some("FROM"));
         assert_eq!(nearest("zzz", ["avg", "abs"]), None);
+        assert_eq!(nearest("time", ["temp"]), None);
+        assert_eq!(nearest("substr", ["sum", "substring"]), Some("substring"));
+        assert_eq!(nearest(&"a".repeat(100_000), ["a"]), None);
     }
 }

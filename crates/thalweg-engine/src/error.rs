@@ -1,6 +1,6 @@
 //! Why an operation is refused, with the number that clients see.
 
-use thalweg_core::{Diagnostic, ErrorCode};
+use thalweg_core::{Diagnostic, ErrorCode, diagnostic};
 use thiserror::Error;
 
 use crate::store::StoreError;
@@ -39,7 +39,7 @@ impl EngineError {
     /// The mistakes of a text as one refusal, each with its position.
     pub fn from_text(text: &str, mistakes: &[Diagnostic]) -> Self {
         let code = mistakes.first().map_or(ErrorCode::Undefined, |first| first.code);
-        Self::new(code, render(text, mistakes))
+        Self::new(code, diagnostic::report(text, mistakes))
     }
 
     /// The same with `prefix` before the message.
@@ -53,11 +53,6 @@ impl EngineError {
         self.code = code;
         self
     }
-}
-
-/// All mistakes of a text in one line.
-fn render(text: &str, mistakes: &[Diagnostic]) -> String {
-    mistakes.iter().map(|mistake| mistake.render(text)).collect::<Vec<_>>().join("; ")
 }
 
 impl From<Diagnostic> for EngineError {

@@ -25,13 +25,16 @@ pub use logical::{Kind, Node, Plan, PlanOptions, Resolver, StreamDef};
 /// Plans a query.
 ///
 /// # Errors
-/// All mistakes that were found, in the order of the clauses.
+/// All mistakes that were found, in the order in which they are told.
 pub fn plan(
     query: &ast::Query,
     options: &PlanOptions,
     world: &dyn Resolver,
 ) -> Result<Plan, Vec<Diagnostic>> {
-    let plan = bind::query::plan(query, options, world)?;
+    let plan = bind::query::plan(query, options, world).map_err(|mut mistakes| {
+        thalweg_core::diagnostic::sort(&mut mistakes);
+        mistakes
+    })?;
     let plan = optimize::optimize(plan, &options.disabled_passes);
     Ok(fingerprint::stamp(naming::name(plan)))
 }

@@ -17,10 +17,6 @@ use thalweg_sql::parse_query;
 const KNOWN: &[(&str, &str)] = &[
     ("result-shape-028", "the sink's template is wrong, which is not the planner's business"),
     ("unnest-srf-020", "dedup_trigger is not supported yet"),
-    (
-        "functions-other-202",
-        "a literal in brackets is judged like one without: refused at once, not for each row",
-    ),
 ];
 
 #[test]

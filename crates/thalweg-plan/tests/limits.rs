@@ -55,7 +55,7 @@ fn a_chain_of_forward_aliases_is_refused() {
 fn aliases_that_double_where_they_cannot_be_computed_are_refused() {
     let fields: Vec<String> = (1..60).map(|number| format!("x{0} + x{0} AS x{number}", number - 1)).collect();
     let sql = format!("SELECT row_number() AS x0, {} FROM demo GROUP BY COUNTWINDOW(2)", fields.join(", "));
-    assert!(plan_on_a_worker(sql).starts_with("alias x10 is too large to be used here"));
+    assert!(plan_on_a_worker(sql).contains("alias x10 is too large to be used here"));
 }
 
 #[test]

@@ -266,8 +266,10 @@ impl TimeUnit {
 pub struct Expr {
     /// What it is.
     pub kind: ExprKind,
-    /// Where it stands.
+    /// Where it stands, its parentheses included.
     pub span: Span,
+    /// Whether it was written in parentheses: it then has no name of its own (P-4) and is no bare literal (G-9).
+    pub is_parenthesized: bool,
 }
 
 /// The kinds of expressions.
@@ -370,13 +372,8 @@ pub struct Call {
 }
 
 impl Expr {
-    /// Whether a name or a call was written in parentheses: it then has no name of its own (P-4).
-    pub fn is_parenthesized(&self) -> bool {
-        let first = match &self.kind {
-            ExprKind::Name(names) => names.first(),
-            ExprKind::Call(call) => Some(&call.name),
-            _ => None,
-        };
-        first.is_some_and(|first| first.span.start > self.span.start)
+    /// An expression without parentheses of its own.
+    pub fn new(kind: ExprKind, span: Span) -> Self {
+        Self { kind, span, is_parenthesized: false }
     }
 }

@@ -2,11 +2,12 @@
 
 use sqlparser::parser::Parser;
 use thalweg_core::json::{self, Numbers};
-use thalweg_core::{DataType, Diagnostic, ErrorCode, Value};
+use thalweg_core::{DataType, Diagnostic, ErrorCode, Span, Value};
 
 use crate::ast::{ColumnDef, CreateSource, ExprKind, Name, SourceKind, Statement};
 use crate::grammar::{Grammar, Parsed, syntax};
-use crate::lex::{Kind, quote};
+use crate::lex::{Kind, Lexeme, quote};
+use crate::recover::Stop;
 
 /// An option of CREATE and what its value must be (D-4).
 struct OptionRow(&'static str, OptionKind);
@@ -104,24 +105,35 @@ impl Grammar {
 
     fn create(&self, p: &mut Parser<'_>, kind: SourceKind) -> Parsed<CreateSource> {
         let name = self.name(p, "stream name")?;
-        self.expect(p, "(", "lparen after stream name")?;
-        let columns = self.columns(p, 0)?;
+        let open = self.at(p).span;
+        if !self.accept(p, "(") {
+            let help = "the columns belong in parentheses, () for none";
+            return Err(self.found(p, "lparen after stream name").help(help));
+        }
+        let columns = self.all_columns(p, open);
+        if self.is_noted(self.at(p)) && !self.at(p).is_word("WITH") {
+            return Ok(CreateSource { kind, name, columns, options: Vec::new() });
+        }
         if !self.accept_word(p, "WITH") {
             let found = &self.at(p).found;
             let found = if columns.is_empty() { found.clone() } else { found.to_uppercase() };
             let message = format!("found {}, expected is with.", quote(&found));
             return Err(syntax(message)
                 .at(self.at(p).span)
-                .help("WITH (options) belongs behind the columns"));
+                .help("WITH (options) belongs behind the columns, WITH () for none"));
         }
         if !self.accept(p, "(") {
-            let message = format!("found {}, expect stream options.", quote(&self.at(p).found));
-            return Err(self.mistake(self.at(p), message));
+            let message = format!("found {}, expect stream options.", self.at(p).shown());
+            return Err(self
+                .mistake(self.at(p), message)
+                .help("write the options in parentheses behind WITH"));
         }
-        let options = self.options(p)?;
-        self.end_of_definition(p, "semicolon or EOF")?;
+        let options = self.options(p);
         let create = CreateSource { kind, name, columns, options };
-        check(&create)?;
+        if !self.is_noted(self.at(p)) {
+            self.end_of_definition(p, "semicolon or EOF")?;
+        }
+        check(&create).into_iter().for_each(|mistake| self.note(mistake));
         Ok(create)
     }
 
@@ -129,21 +141,67 @@ impl Grammar {
     fn columns(&self, p: &mut Parser<'_>, depth: usize) -> Parsed<Vec<ColumnDef>> {
         let mut columns = Vec::new();
         while !self.accept(p, ")") {
-            if !self.at(p).is_name() {
-                let message = format!("found {}, expect stream field name.", quote(&self.at(p).found));
-                return Err(self.mistake(self.at(p), message));
-            }
-            let name = self.name(p, "name")?;
-            let data_type = self.data_type(p, depth)?;
-            let default =
-                if self.accept_keyword(p, "DEFAULT") { Some(self.default(p, &data_type)?) } else { None };
-            columns.push(ColumnDef { name, data_type, default });
-            if !self.accept(p, ",") && !self.at(p).is_symbol(")") {
-                let message = format!("found {}, expect comma or rparen.", quote(&self.at(p).found));
-                return Err(self.mistake(self.at(p), message));
-            }
+            columns.push(self.column(p, depth)?);
         }
         Ok(columns)
+    }
+
+    /// The columns of the statement itself, read on after mistakes. Ends before what is no column.
+    fn all_columns(&self, p: &mut Parser<'_>, open: Span) -> Vec<ColumnDef> {
+        let mut columns = Vec::new();
+        while !self.accept(p, ")") {
+            let next = self.at(p);
+            if next.is_word("WITH") && self.ahead(p, 1).is_symbol("(") {
+                let message = format!("found {}, expect comma or rparen.", next.shown());
+                self.note(self.unclosed_list(open, syntax(message).at(next.span)));
+                break;
+            }
+            if next.kind == Kind::End || next.is_symbol(";") {
+                if !self.is_noted(next) {
+                    let message = format!("found {}, expect stream field name.", next.shown());
+                    self.note(self.unclosed_list(open, syntax(message).at(next.span)));
+                }
+                break;
+            }
+            let column = self.recovered(p, Stop::Definition, |p| self.column(p, 0));
+            if column.is_none() && !self.accept(p, ",") && self.at(p).is_symbol("=") {
+                p.advance_token();
+            }
+            columns.extend(column);
+        }
+        columns
+    }
+
+    fn unclosed_list(&self, open: Span, mistake: Diagnostic) -> Diagnostic {
+        mistake.help(format!("the ( of {} is not closed", self.place(open)))
+    }
+
+    /// `name type [DEFAULT literal]` and the comma behind it.
+    fn column(&self, p: &mut Parser<'_>, depth: usize) -> Parsed<ColumnDef> {
+        if !self.at(p).is_name() {
+            let message = format!("found {}, expect stream field name.", self.at(p).shown());
+            return Err(self.mistake(self.at(p), message));
+        }
+        let name = self.name(p, "name")?;
+        let data_type = self.data_type(p, depth)?;
+        let default =
+            if self.accept_keyword(p, "DEFAULT") { Some(self.default(p, &data_type)?) } else { None };
+        if !self.accept(p, ",") && !self.at(p).is_symbol(")") {
+            let next = self.at(p);
+            let mistake = self.mistake(next, format!("found {}, expect comma or rparen.", next.shown()));
+            let is_sql = ["NOT", "NULL", "PRIMARY", "UNIQUE", "COMMENT"];
+            return Err(match next.kind {
+                _ if is_sql.iter().any(|word| next.found.eq_ignore_ascii_case(word)) => {
+                    mistake.help("a column has a name, a type and possibly a DEFAULT, nothing else")
+                }
+                Kind::Symbol if next.found == "(" => mistake.help("types have no length here"),
+                Kind::Word | Kind::Quoted if mistake.help.is_none() => {
+                    mistake.help(format!("a comma is missing before {}", self.written(next)))
+                }
+                _ => mistake,
+            });
+        }
+        Ok(ColumnDef { name, data_type, default })
     }
 
     fn data_type(&self, p: &mut Parser<'_>, depth: usize) -> Parsed<DataType> {
@@ -168,7 +226,7 @@ impl Grammar {
             return Ok(DataType::Struct(columns.into_iter().map(field).collect()));
         }
         let types = "BIGINT | FLOAT | STRING | DATETIME | BOOLEAN | BYTEA | ARRAY | STRUCT";
-        let message = format!("found {}, expect valid stream field types({types}).", quote(&lexeme.found));
+        let message = format!("found {}, expect valid stream field types({types}).", lexeme.shown());
         let names = TYPES.iter().map(|(name, _)| *name).chain(["ARRAY", "STRUCT"]);
         let near =
             other_name(&lexeme.found).or_else(|| thalweg_core::diagnostic::nearest(&lexeme.found, names));
@@ -183,15 +241,14 @@ impl Grammar {
     fn element(&self, p: &mut Parser<'_>, depth: usize) -> Parsed<DataType> {
         if !self.accept(p, "(") {
             p.advance_token();
-            let message = format!("found {}, expect comma or rparen.", quote(&self.at(p).found));
+            let message = format!("found {}, expect comma or rparen.", self.at(p).shown());
             return Err(syntax(message)
                 .at(self.at(p).span)
                 .help("ARRAY needs an element type: ARRAY(BIGINT)"));
         }
         let element = self.data_type(p, depth)?;
         if !self.accept(p, ")") {
-            let message =
-                format!("found {}, expect rparen in array type definition.", quote(&self.at(p).found));
+            let message = format!("found {}, expect rparen in array type definition.", self.at(p).shown());
             return Err(self.mistake(self.at(p), message));
         }
         Ok(DataType::Array(Box::new(element)))
@@ -214,45 +271,67 @@ impl Grammar {
     }
 
     /// `NAME = value` up to the closing parenthesis; commas are optional (G-5).
-    fn options(&self, p: &mut Parser<'_>) -> Parsed<Vec<(Name, std::sync::Arc<str>)>> {
+    fn options(&self, p: &mut Parser<'_>) -> Vec<(Name, std::sync::Arc<str>)> {
+        let open = self.behind(p).map_or(self.at(p).span, |open| open.span);
         let mut options = Vec::new();
-        loop {
+        while !self.accept(p, ")") {
             if self.accept(p, ",") {
                 continue;
             }
-            if self.accept(p, ")") {
-                return Ok(options);
+            let (start, next) = (p.index(), self.at(p));
+            if next.kind == Kind::End || next.is_symbol(";") {
+                if !self.is_noted(next) {
+                    let message = format!("found {}, expect rparen in options.", next.shown());
+                    self.note(self.unclosed_list(open, syntax(message).at(next.span)));
+                }
+                break;
             }
-            let lexeme = self.at(p);
-            let upper = lexeme.found.to_uppercase();
-            let Some(OptionRow(name, kind)) = OPTIONS.iter().find(|row| lexeme.is_word(row.0)) else {
-                return Err(unknown_option(&upper).at(lexeme.span));
-            };
-            p.advance_token();
-            if !self.accept(p, "=") {
-                let message = format!("found {}, expect equals(=) in options.", quote(&self.at(p).found));
-                return Err(self.mistake(self.at(p), message));
+            options.extend(self.recovered(p, Stop::Definition, |p| self.option(p)));
+            if p.index() == start {
+                p.advance_token();
+                self.skip(p, p.index(), Stop::Definition);
             }
-            let value = self.option_value(p, name, *kind)?;
-            options.push((Name { text: (*name).into(), span: lexeme.span }, value.into()));
         }
+        options
+    }
+
+    fn option(&self, p: &mut Parser<'_>) -> Parsed<(Name, std::sync::Arc<str>)> {
+        let lexeme = self.at(p);
+        let upper = lexeme.shown().trim_matches('"').to_uppercase();
+        let Some(OptionRow(name, kind)) = OPTIONS.iter().find(|row| lexeme.is_word(row.0)) else {
+            return Err(unknown_option(lexeme, &upper).at(lexeme.span));
+        };
+        p.advance_token();
+        if !self.accept(p, "=") {
+            let message = format!("found {}, expect equals(=) in options.", self.at(p).shown());
+            let help = format!("write {name}=\"value\"");
+            return Err(self.mistake(self.at(p), message).help(help));
+        }
+        let value = self.option_value(p, name, *kind)?;
+        Ok((Name { text: (*name).into(), span: lexeme.span }, value.into()))
     }
 
     /// D-2: text in either quotes, a bare number, a bare TRUE or FALSE.
     fn option_value(&self, p: &mut Parser<'_>, name: &str, kind: OptionKind) -> Parsed<String> {
         let negative = self.accept(p, "-");
-        let lexeme = self.take(p);
+        let lexeme = self.at(p);
         let is_number = matches!(lexeme.kind, Kind::Int | Kind::Number);
         let is_bool = lexeme.is_keyword("TRUE") || lexeme.is_keyword("FALSE");
         if !(is_number || (!negative && (is_bool || lexeme.kind == Kind::Text))) {
-            let message =
-                format!("found {}, expect string or boolean value in option.", quote(&lexeme.found));
-            return Err(self.mistake(lexeme, message));
+            let message = format!("found {}, expect string or boolean value in option.", lexeme.shown());
+            let mistake = self.mistake(lexeme, message);
+            let is_name = matches!(lexeme.kind, Kind::Word | Kind::Quoted);
+            return Err(match is_name {
+                true => mistake.help(format!("text is written in quotes: {name}=\"{}\"", lexeme.found)),
+                false => mistake,
+            });
         }
+        p.advance_token();
         let text = if negative { format!("-{}", lexeme.found) } else { lexeme.found.clone() };
         let wrong = |what: &str| {
             let message = format!("found {}, expect {what} value in {name} option.", quote(&text));
-            Err(syntax(message).at(lexeme.span))
+            let example = if kind == OptionKind::Int { "\"10\"" } else { "\"true\"" };
+            Err(syntax(message).at(lexeme.span).help(format!("such as {name}={example}")))
         };
         match kind {
             OptionKind::Bool if !["true", "false"].contains(&text.to_lowercase().as_str()) => {
@@ -265,12 +344,17 @@ impl Grammar {
     }
 }
 
-fn unknown_option(found: &str) -> Diagnostic {
+fn unknown_option(lexeme: &Lexeme, found: &str) -> Diagnostic {
     let names: Vec<&str> = OPTIONS.iter().map(|row| row.0).collect();
     let diagnostic = syntax(format!("found {}, unknown option keys({}).", quote(found), names.join("|")));
     let underscored = OPTIONS.iter().map(|row| row.0).find(|name| name.replace('_', "") == found);
     match underscored.or_else(|| thalweg_core::diagnostic::nearest(found, names)) {
         Some(name) => diagnostic.help(format!("did you mean {name}?")),
+        None if matches!(lexeme.kind, Kind::Text | Kind::Quoted) => {
+            diagnostic.help("names of options are written without quotes")
+        }
+        None if lexeme.kind == Kind::Word => diagnostic
+            .help("what a source has beyond these belongs into a configuration key (CONF_KEY) or EXTRA"),
         None => diagnostic,
     }
 }
@@ -297,33 +381,45 @@ impl CreateSource {
 }
 
 /// What can be said about a definition without knowing the world: D-3, D-4 (EXTRA, KEY), D-5.
-fn check(create: &CreateSource) -> Parsed<()> {
+fn check(create: &CreateSource) -> Vec<Diagnostic> {
     let stream = |message: String| Diagnostic::new(ErrorCode::Stream, message);
-    let name = &create.name;
+    let (mut mistakes, name) = (Vec::new(), &create.name);
+    let place = |option: &str| {
+        let found = create.options.iter().rev().find(|(name, _)| name.text.eq_ignore_ascii_case(option));
+        found.map_or(name.span, |(name, _)| name.span)
+    };
     if !name.text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') || name.text.is_empty() {
         let allowed = "only alphanumeric, hyphens and underscores are allowed";
-        return Err(
-            stream(format!("id '{}' contains invalid characters: {allowed}", name.text)).at(name.span)
-        );
+        let message = format!("id '{}' contains invalid characters: {allowed}", name.text);
+        mistakes.push(stream(message).at(name.span));
     }
     let option = |name: &str| create.option(name).unwrap_or_default();
     if option("KIND") == "lookup" && option("TYPE") == "memory" && option("KEY").is_empty() {
-        return Err(syntax("Option \"key\" is required for memory lookup table."));
+        let mistake = syntax("Option \"key\" is required for memory lookup table.").at(place("TYPE"));
+        mistakes.push(mistake.help("KEY names the column by which rows are looked up"));
     }
     if !option("EXTRA").is_empty() && !is_json_object(option("EXTRA")) {
-        return Err(stream("invalid extra option, expect JSON string".to_owned()));
+        let mistake = stream("invalid extra option, expect JSON string".to_owned()).at(place("EXTRA"));
+        mistakes.push(mistake.help("an object in single quotes: EXTRA='{\"name\": \"value\"}'"));
     }
-    if !option("FORMAT").eq_ignore_ascii_case("binary") {
-        return Ok(());
+    if option("FORMAT").eq_ignore_ascii_case("binary")
+        && let Some(message) = not_binary(create)
+    {
+        let help = "binary gives one column of bytes: (self BYTEA), or () and the column is called self";
+        mistakes.push(stream(message.to_owned()).at(place("FORMAT")).help(help));
     }
-    let message = match create.columns.as_slice() {
-        _ if create.kind == SourceKind::Table => "'binary' format is not supported for table",
-        [] => return Ok(()),
-        [one] if one.data_type == DataType::Bytea => return Ok(()),
-        [_] => "'binary' format stream can have only 'bytea' type field",
-        _ => "'binary' format stream can have only one field",
-    };
-    Err(stream(message.to_owned()))
+    mistakes
+}
+
+/// D-5.
+fn not_binary(create: &CreateSource) -> Option<&'static str> {
+    match create.columns.as_slice() {
+        _ if create.kind == SourceKind::Table => Some("'binary' format is not supported for table"),
+        [] => None,
+        [one] if one.data_type == DataType::Bytea => None,
+        [_] => Some("'binary' format stream can have only 'bytea' type field"),
+        _ => Some("'binary' format stream can have only one field"),
+    }
 }
 
 fn is_json_object(text: &str) -> bool {

@@ -12,11 +12,10 @@ use sqlparser::ast::{self as sql, ValueWithSpan};
 use sqlparser::dialect::Dialect;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Span as SqlSpan, TokenWithSpan};
-use thalweg_core::diagnostic::nearest;
 use thalweg_core::{BinaryOp, Diagnostic, ErrorCode, Span, UnaryOp};
 
 use crate::ast::{Expr, ExprKind, Name};
-use crate::lex::{Kind, Lexeme, RESERVED, lex, quote};
+use crate::lex::{Kind, Lexeme, MAX_LEXEMES, lex, quote};
 
 /// What a production returns: the first mistake ends the parse.
 pub(crate) type Parsed<T> = Result<T, Diagnostic>;
@@ -49,6 +48,8 @@ pub(crate) struct Grammar {
     height: Cell<usize>,
     /// Sub-queries around the current position.
     depth: Cell<usize>,
+    /// What was wrong so far (`recover.rs`).
+    pub(crate) mistakes: RefCell<Vec<Diagnostic>>,
 }
 
 impl Grammar {
@@ -56,13 +57,32 @@ impl Grammar {
         Self {
             text: text.to_owned(),
             lexemes: lex(text),
-            end: Lexeme::end(text.len()),
+            end: Lexeme::end(text.find('\0').unwrap_or(text.len())),
             operands: RefCell::default(),
             failure: RefCell::default(),
             chain: Cell::default(),
             height: Cell::default(),
             depth: Cell::default(),
+            mistakes: RefCell::default(),
         }
+    }
+
+    /// All lexemes.
+    pub(crate) fn lexemes(&self) -> &[Lexeme] {
+        &self.lexemes
+    }
+
+    /// Whether the cursor is inside the parentheses of a sub-query.
+    pub(crate) fn is_nested(&self) -> bool {
+        self.depth.get() > 0
+    }
+
+    /// A statement that is too long to be looked at.
+    pub(crate) fn check_length(&self) -> Parsed<()> {
+        let Some(first) = self.lexemes.get(MAX_LEXEMES) else { return Ok(()) };
+        let help =
+            format!("at most {MAX_LEXEMES} words and marks; rows of values belong into a table to join");
+        Err(syntax("the statement is too long").at(first.span).help(help))
     }
 
     /// A cursor over the text. One token of `sqlparser` per lexeme, so that indices agree.
@@ -147,31 +167,6 @@ impl Grammar {
         Ok(Name { text: lexeme.found.as_str().into(), span: lexeme.span })
     }
 
-    /// `found "…", expected <what>.` at the cursor.
-    pub(crate) fn found(&self, p: &Parser<'_>, what: &str) -> Diagnostic {
-        let lexeme = self.at(p);
-        let diagnostic = self.mistake(lexeme, format!("found {}, expected {what}.", quote(&lexeme.found)));
-        if what == "expression"
-            && self.behind(p).is_some_and(|before| before.is_symbol(","))
-            && ends_clause(lexeme)
-        {
-            return diagnostic.help(format!("remove the comma before {}", lexeme.found));
-        }
-        if lexeme.is_symbol("=") && self.behind(p).is_some_and(|before| before.is_symbol("=")) {
-            return diagnostic.help("a single = compares");
-        }
-        diagnostic
-    }
-
-    /// An error with this text at a lexeme, and advice if the lexeme suggests some.
-    pub(crate) fn mistake(&self, lexeme: &Lexeme, message: impl Into<String>) -> Diagnostic {
-        let diagnostic = syntax(message).at(lexeme.span);
-        match hint(lexeme, &self.text) {
-            Some(help) => diagnostic.help(help),
-            None => diagnostic,
-        }
-    }
-
     /// An expression.
     pub(crate) fn expr(&self, p: &mut Parser<'_>) -> Parsed<Expr> {
         self.subexpr(p, 0)
@@ -253,7 +248,7 @@ impl Grammar {
         let value = self.subexpr(p, level)?;
         let Some(op) = op else { return Ok(value) };
         let span = start.to(value.span);
-        Ok(Expr { kind: ExprKind::Unary(op, Box::new(value)), span })
+        Ok(Expr::new(ExprKind::Unary(op, Box::new(value)), span))
     }
 
     /// `IN`, `BETWEEN`, `LIKE`, their negations, and `IS NULL`.
@@ -277,7 +272,7 @@ impl Grammar {
             }
             found => return Err(self.mistake(lexeme, format!("found {}, expected expression", quote(found)))),
         };
-        Ok(Expr { kind, span: self.span_from(start, p) })
+        Ok(Expr::new(kind, self.span_from(start, p)))
     }
 
     fn between(&self, p: &mut Parser<'_>, value: Box<Expr>, negated: bool) -> Parsed<ExprKind> {
@@ -307,7 +302,7 @@ impl Grammar {
             }
         }
         if !self.accept(p, ")") {
-            let message = format!("expect ) for IN expression, but got {}", quote(&self.at(p).found));
+            let message = format!("expect ) for IN expression, but got {}", self.at(p).shown());
             return Err(self.mistake(self.at(p), message));
         }
         Ok(ExprKind::InList { negated, value, list })
@@ -391,33 +386,4 @@ pub(crate) fn syntax(message: impl Into<String>) -> Diagnostic {
 /// The same mistake with the words of the production around it before it.
 fn within(before: &str, inner: Diagnostic) -> Diagnostic {
     Diagnostic { message: format!("{before} {}", inner.message), ..inner }
-}
-
-/// Whether a list of expressions cannot go on here.
-fn ends_clause(lexeme: &Lexeme) -> bool {
-    ["FROM", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT"].iter().any(|word| lexeme.is_keyword(word))
-}
-
-/// Advice for a lexeme that does not belong where it stands.
-fn hint(lexeme: &Lexeme, text: &str) -> Option<String> {
-    let written = text.get(lexeme.span.start as usize..lexeme.span.end as usize)?;
-    match lexeme.kind {
-        Kind::Keyword => Some(format!(
-            "{} is a reserved word; as a name quote it with backticks: `{written}`",
-            lexeme.found
-        )),
-        Kind::Bad if written.starts_with("/*") => Some("the comment is not closed".to_owned()),
-        Kind::Bad if written == "!" => Some("did you mean != or NOT?".to_owned()),
-        Kind::Bad if written.starts_with(['\'', '"']) => {
-            Some(match lexeme.found.starts_with("invalid string") {
-                true => "unknown escape, or a line break between the quotes".to_owned(),
-                false => "the text is not closed".to_owned(),
-            })
-        }
-        Kind::Bad => Some(format!("quote it with backticks: `{written}`")),
-        Kind::Word => {
-            nearest(&lexeme.found, RESERVED.iter().copied()).map(|word| format!("did you mean {word}?"))
-        }
-        _ => None,
-    }
 }

@@ -69,6 +69,8 @@ pub(crate) enum Kind {
     Symbol,
     /// No token of the language.
     Bad,
+    /// A text or a comment that does not end.
+    Unclosed,
     /// The end of the text.
     End,
 }
@@ -109,18 +111,32 @@ impl Lexeme {
         self.kind == Kind::Symbol && self.found == symbol
     }
 
+    /// What upstream's errors show for it, between quotes; shortened if it is very long.
+    pub(crate) fn shown(&self) -> String {
+        match self.found.char_indices().nth(200) {
+            Some((end, _)) => quote(&format!("{}…", &self.found[..end])),
+            None => quote(&self.found),
+        }
+    }
+
     /// Whether it can be a name.
     pub(crate) fn is_name(&self) -> bool {
         matches!(self.kind, Kind::Word | Kind::Quoted)
     }
 }
 
-/// All tokens of a text, without blanks and comments. U+0000 ends the text (L-1).
+/// Words and marks of a statement that are read. Who sends more has no statement in mind, and each takes memory.
+pub(crate) const MAX_LEXEMES: usize = 250_000;
+
+/// The tokens of a text, without blanks and comments. U+0000 ends the text (L-1). Of a text that is too long no more
+/// than one token above [`MAX_LEXEMES`].
 pub(crate) fn lex(text: &str) -> Vec<Lexeme> {
     let text = text.split('\0').next().unwrap_or_default();
     let mut lexer = Lexer { text, at: 0 };
     let mut lexemes = Vec::new();
-    while let Some(lexeme) = lexer.next() {
+    while lexemes.len() <= MAX_LEXEMES
+        && let Some(lexeme) = lexer.next()
+    {
         lexemes.push(lexeme);
     }
     lexemes
@@ -142,7 +158,7 @@ impl Lexer<'_> {
                 '-' if rest.starts_with("--") => self.at += rest.find('\n').unwrap_or(rest.len()),
                 '/' if rest.starts_with("/*") => match rest[2..].find("*/") {
                     Some(length) => self.at += length + 4,
-                    None => return Some(self.take(rest.len(), Kind::Bad, Token::Char('\0'), "")),
+                    None => return Some(self.take(rest.len(), Kind::Unclosed, Token::Char('\0'), "")),
                 },
                 _ => return Some(self.token(first)),
             }
@@ -218,7 +234,7 @@ impl Lexer<'_> {
         });
         let bad = Token::Char('\0');
         let Some(end) = end else {
-            return self.take(rest.len() + 1, Kind::Bad, bad, format!("\"{rest}"));
+            return self.take(rest.len() + 1, Kind::Unclosed, bad, format!("\"{rest}"));
         };
         let raw = &rest[..end];
         match unescape(raw, quote) {
@@ -364,7 +380,7 @@ mod tests {
     #[test]
     fn l_3_comments_end_at_the_line_or_at_star_slash() {
         check("a -- b\nc /* d\n -- */ e", "Word:a Word:c Word:e");
-        check("a /* never", "Word:a Bad:");
+        check("a /* never", "Word:a Unclosed:");
     }
 
     #[test]
@@ -393,7 +409,7 @@ mod tests {
         check(r#"'it\'s \"q\" \x41\u00e9\101'"#, "Text:it's \"q\" AéA");
         check(r#""it\'s""#, r#"Bad:invalid string: "it\'s""#);
         check("'a\nb'", "Bad:invalid string: \"a\nb\"");
-        check("'a", "Bad:\"a");
+        check("'a", "Unclosed:\"a");
         check(r"'\xff' '\400'", "Text:\u{fffd} Bad:invalid string: \"\\400\"");
     }
 

@@ -4,18 +4,20 @@
 //! diagnostic with [`ErrorCode::SqlParse`] is the cause that rules report behind `Parse SQL <sql> error: `
 //! ([`parse_error`] does that); every other code marks a text that is complete as it is.
 
+mod advice;
 mod ddl;
 mod grammar;
 mod lex;
 mod lower;
 mod operand;
 mod query;
+mod recover;
 mod window;
 
 pub mod ast;
 pub mod print;
 
-use thalweg_core::{Diagnostic, ErrorCode};
+use thalweg_core::{Diagnostic, ErrorCode, diagnostic};
 
 pub use ast::{Query, Select, Statement};
 
@@ -27,8 +29,18 @@ use lex::Kind;
 /// # Errors
 /// The mistakes found, each with its place in `text`.
 pub fn parse(text: &str) -> Result<Statement, Vec<Diagnostic>> {
+    read(text, statement)
+}
+
+/// Reads a text. What a production could go on after is told together with what ended it.
+fn read<T>(text: &str, part: impl FnOnce(&Grammar) -> Parsed<T>) -> Result<T, Vec<Diagnostic>> {
     let grammar = Grammar::new(text);
-    statement(&grammar).map_err(|mistake| vec![mistake])
+    let part = grammar.check_length().and_then(|()| part(&grammar)).map_err(|mistake| grammar.note(mistake));
+    let mistakes = grammar.noted();
+    match part {
+        Ok(part) if mistakes.is_empty() => Ok(part),
+        _ => Err(mistakes),
+    }
 }
 
 fn statement(grammar: &Grammar) -> Parsed<Statement> {
@@ -41,7 +53,7 @@ fn statement(grammar: &Grammar) -> Parsed<Statement> {
         None => {
             let lexeme = grammar.at(&p);
             let known = ["SELECT", "CREATE", "SHOW", "DESCRIBE", "EXPLAIN", "DROP"];
-            let message = format!("found {}, expected a statement.", lex::quote(&lexeme.found));
+            let message = format!("found {}, expected a statement.", lexeme.shown());
             let diagnostic = syntax(message).at(lexeme.span);
             Err(match thalweg_core::diagnostic::nearest(&lexeme.found, known) {
                 Some(word) => diagnostic.help(format!("did you mean {word}?")),
@@ -64,13 +76,14 @@ fn starts_query(grammar: &Grammar) -> bool {
 /// # Errors
 /// The mistakes found. A statement that is no query has upstream's whole text and [`ErrorCode::Undefined`].
 pub fn parse_query(text: &str) -> Result<Query, Vec<Diagnostic>> {
-    let grammar = Grammar::new(text);
-    if !starts_query(&grammar) {
+    read(text, |grammar| {
+        if starts_query(grammar) {
+            return grammar.whole_query(&mut grammar.cursor());
+        }
         let span = grammar.at(&grammar.cursor()).span;
-        let message = format!("SQL {text} is not a select statement.");
-        return Err(vec![Diagnostic::new(ErrorCode::Undefined, message).at(span)]);
-    }
-    grammar.whole_query(&mut grammar.cursor()).map_err(|mistake| vec![mistake])
+        let message = format!("SQL {} is not a select statement.", shortened(text));
+        Err(Diagnostic::new(ErrorCode::Undefined, message).at(span))
+    })
 }
 
 /// Parses an expression that is the whole text, as the nodes of graph rules hold them.
@@ -78,23 +91,29 @@ pub fn parse_query(text: &str) -> Result<Query, Vec<Diagnostic>> {
 /// # Errors
 /// The mistakes found.
 pub fn parse_expr(text: &str) -> Result<ast::Expr, Vec<Diagnostic>> {
-    let grammar = Grammar::new(text);
-    let mut p = grammar.cursor();
-    let expr = grammar.expr(&mut p).map_err(|mistake| vec![mistake])?;
-    match grammar.at(&p).kind {
-        Kind::End => Ok(expr),
-        _ => Err(vec![grammar.found(&p, "EOF")]),
-    }
+    read(text, |grammar| {
+        let mut p = grammar.cursor();
+        let expr = grammar.expr(&mut p)?;
+        if grammar.at(&p).kind == Kind::End { Ok(expr) } else { Err(grammar.found(&p, "EOF")) }
+    })
 }
 
-/// What a client reads about a query that does not parse (Z-4): upstream's text, then place and advice.
+/// What a client reads about a query that does not parse (Z-4): upstream's text, then place and advice; further
+/// mistakes on lines of their own.
 pub fn parse_error(text: &str, mistakes: &[Diagnostic]) -> String {
-    let Some(first) = mistakes.first() else {
-        return String::new();
-    };
-    let message = match first.code {
-        ErrorCode::SqlParse => format!("Parse SQL {text} error: {}.", first.message),
-        _ => first.message.clone(),
-    };
-    Diagnostic { message, ..first.clone() }.render(text)
+    let mut mistakes = mistakes.to_vec();
+    let mut report = String::new();
+    if let Some(first) = mistakes.first_mut().filter(|first| first.code == ErrorCode::SqlParse) {
+        report = format!("Parse SQL {} error: ", shortened(text));
+        first.message.push('.');
+    }
+    report + &diagnostic::report(text, &mistakes)
+}
+
+/// The text, or the beginning of one that nobody would read in an error.
+fn shortened(text: &str) -> std::borrow::Cow<'_, str> {
+    match text.char_indices().nth(2_000) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
+    }
 }

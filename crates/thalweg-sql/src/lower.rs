@@ -20,7 +20,7 @@ impl Grammar {
             let op = binary(&op).ok_or_else(|| syntax(format!("unknown operator {op}")))?;
             let right = self.lower(*right)?;
             let span = result.span.to(right.span);
-            result = Expr { kind: ExprKind::Binary(op, Box::new(result), Box::new(right)), span };
+            result = Expr::new(ExprKind::Binary(op, Box::new(result), Box::new(right)), span);
         }
         Ok(result)
     }

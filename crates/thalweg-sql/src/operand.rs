@@ -20,7 +20,7 @@ impl Grammar {
                 p.advance_token();
                 ExprKind::Arrow(Box::new(value), self.name(p, "expression")?)
             };
-            value = Expr { kind, span: self.span_from(start, p) };
+            value = Expr::new(kind, self.span_from(start, p));
         }
         Ok(value)
     }
@@ -30,12 +30,13 @@ impl Grammar {
         let start = lexeme.span;
         let literal = |p: &mut Parser<'_>, value| {
             p.advance_token();
-            Ok(Expr { kind: ExprKind::Literal(value), span: start })
+            Ok(Expr::new(ExprKind::Literal(value), start))
         };
         match (lexeme.kind, lexeme.found.as_str()) {
             (Kind::Int | Kind::Number, _) => self.number(p, start, ""),
             (Kind::BadNumber, found) => {
-                Err(syntax(format!("found {}, invalid number value.", quote(found))).at(start))
+                let help = format!("a number has one point; as a text write '{found}'");
+                Err(syntax(format!("found {}, invalid number value.", lexeme.shown())).at(start).help(help))
             }
             (Kind::Text, found) => literal(p, Value::text(found)),
             (Kind::Keyword, "TRUE") => literal(p, Value::Bool(true)),
@@ -64,14 +65,14 @@ impl Grammar {
             }
             _ => Value::Float(digits.parse().unwrap_or(f64::INFINITY)),
         };
-        Ok(Expr { kind: ExprKind::Literal(value), span: start.to(lexeme.span) })
+        Ok(Expr::new(ExprKind::Literal(value), start.to(lexeme.span)))
     }
 
     fn parenthesized(&self, p: &mut Parser<'_>) -> Parsed<Expr> {
         let start = self.take(p).span;
         let inner = self.expr(p)?;
         self.expect(p, ")", "right paren")?;
-        Ok(Expr { kind: inner.kind, span: self.span_from(start, p) })
+        Ok(Expr { kind: inner.kind, span: self.span_from(start, p), is_parenthesized: true })
     }
 
     fn name_or_call(&self, p: &mut Parser<'_>) -> Parsed<Expr> {
@@ -87,7 +88,7 @@ impl Grammar {
             }
             names.push(self.name(p, "expression")?);
         }
-        Ok(Expr { kind: ExprKind::Name(names), span: self.span_from(start, p) })
+        Ok(Expr::new(ExprKind::Name(names), self.span_from(start, p)))
     }
 
     /// What follows `*`: EXCEPT and REPLACE, once each or more often, in any order (P-13, P-14).
@@ -100,14 +101,13 @@ impl Grammar {
             }
             p.advance_token();
             if !self.accept(p, "(") {
-                let message =
-                    format!("Found {} after {word}, expect left parentheses.", quote(&self.at(p).found));
+                let message = format!("Found {} after {word}, expect left parentheses.", self.at(p).shown());
                 return Err(syntax(message).at(self.at(p).span).help(format!("write * {word}(name, …)")));
             }
             if word == "EXCEPT" { except = self.except(p)? } else { replace = self.replace(p)? }
         }
         let kind = ExprKind::Wildcard { qualifier, except, replace };
-        Ok(Expr { kind, span: self.span_from(start, p) })
+        Ok(Expr::new(kind, self.span_from(start, p)))
     }
 
     fn except(&self, p: &mut Parser<'_>) -> Parsed<Vec<Name>> {
@@ -117,7 +117,7 @@ impl Grammar {
                 continue;
             }
             if !self.at(p).is_name() {
-                let message = format!("Found {} in EXCEPT", quote(&self.at(p).found));
+                let message = format!("Found {} in EXCEPT", self.at(p).shown());
                 return Err(self.mistake(self.at(p), message));
             }
             names.push(self.name(p, "name")?);
@@ -133,7 +133,7 @@ impl Grammar {
                 return Ok(fields);
             }
             if !self.accept(p, ",") {
-                let message = format!("Found {} in REPLACE", quote(&self.at(p).found));
+                let message = format!("Found {} in REPLACE", self.at(p).shown());
                 return Err(self.mistake(self.at(p), message));
             }
         }
@@ -158,8 +158,7 @@ impl Grammar {
             return Ok(ExprKind::Index(value, start));
         }
         if !self.accept(p, ":") {
-            let message =
-                format!("Unexpected token {}. when parsing bracket expressions.", quote(&first.found));
+            let message = format!("Unexpected token {}. when parsing bracket expressions.", first.shown());
             return Err(self.mistake(self.at(p), message));
         }
         let end = self.slice_end(p)?;
@@ -176,7 +175,7 @@ impl Grammar {
         };
         let end = self.expr(p).map_err(invalid)?;
         if !self.accept(p, "]") {
-            let message = format!("Found {}, expected right bracket.", quote(&self.at(p).found));
+            let message = format!("Found {}, expected right bracket.", self.at(p).shown());
             return Err(self.mistake(self.at(p), message));
         }
         Ok(Some(Box::new(end)))
@@ -194,7 +193,7 @@ impl Grammar {
         if self.accept_keyword(p, "OVER") {
             self.over(p, &mut call)?;
         }
-        Ok(Expr { kind: ExprKind::Call(call), span: self.span_from(start, p) })
+        Ok(Expr::new(ExprKind::Call(call), self.span_from(start, p)))
     }
 
     /// `(a, b,)`: a last comma is allowed (G-5).
@@ -210,8 +209,7 @@ impl Grammar {
                 continue;
             }
             let name = quote(&name.text.to_lowercase());
-            let message =
-                format!("found function call {name}, expected ), but with {}.", quote(&self.at(p).found));
+            let message = format!("found function call {name}, expected ), but with {}.", self.at(p).shown());
             return Err(self.mistake(self.at(p), message));
         }
     }
@@ -220,7 +218,7 @@ impl Grammar {
     fn over(&self, p: &mut Parser<'_>, call: &mut Call) -> Parsed<()> {
         call.has_over = true;
         if !self.accept(p, "(") {
-            let message = format!("Found {} after OVER, expect parentheses.", quote(&self.at(p).found));
+            let message = format!("Found {} after OVER, expect parentheses.", self.at(p).shown());
             return Err(self.mistake(self.at(p), message));
         }
         let first = self.at(p);
@@ -230,11 +228,11 @@ impl Grammar {
             call.when = Some(Box::new(self.expr(p)?));
         }
         if call.partition_by.is_empty() && call.order_by.is_empty() && call.when.is_none() {
-            let message = format!("Found {} after OVER (, expect partition by or when.", quote(&first.found));
+            let message = format!("Found {} after OVER (, expect partition by or when.", first.shown());
             return Err(syntax(message).at(first.span));
         }
         if !self.accept(p, ")") {
-            let message = format!("Found {}, expect right parentheses after OVER ", quote(&self.at(p).found));
+            let message = format!("Found {}, expect right parentheses after OVER ", self.at(p).shown());
             let help = "the order is PARTITION BY, ORDER BY, WHEN";
             return Err(syntax(message).at(self.at(p).span).help(help));
         }
@@ -276,7 +274,7 @@ impl Grammar {
             }
         }
         p.advance_token();
-        Ok(Expr { kind: ExprKind::Case { value, arms, otherwise }, span: self.span_from(start, p) })
+        Ok(Expr::new(ExprKind::Case { value, arms, otherwise }, self.span_from(start, p)))
     }
 
     fn arm(&self, p: &mut Parser<'_>) -> Parsed<(Expr, Expr)> {

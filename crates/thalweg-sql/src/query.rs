@@ -1,13 +1,15 @@
 //! Queries: the clauses in upstream's fixed order (G-6), and what goes beyond it (sub-queries, WITH, UNION ALL).
 
 use sqlparser::parser::Parser;
+use thalweg_core::diagnostic::nearest;
 use thalweg_core::{Diagnostic, ErrorCode, Span, Value};
 
 use crate::ast::{
     Expr, ExprKind, From, FromSource, Join, JoinKind, Name, OrderKey, Query, Select, SelectField, Window,
 };
 use crate::grammar::{Grammar, Parsed, syntax};
-use crate::lex::{Kind, quote};
+use crate::lex::Kind;
+use crate::recover::{Clause, Stop};
 
 /// What GROUP BY holds: the keys, and the first window.
 type Grouping = (Vec<Expr>, Option<Window>);
@@ -17,25 +19,7 @@ impl Grammar {
     pub(crate) fn whole_query(&self, p: &mut Parser<'_>) -> Parsed<Query> {
         let query = self.query(p)?;
         let next = self.at(p);
-        if next.kind == Kind::End || next.is_symbol(";") {
-            return Ok(query);
-        }
-        let diagnostic = self.found(p, "EOF");
-        Err(match self.trailing_hint(p) {
-            Some(help) => diagnostic.help(help),
-            None => diagnostic,
-        })
-    }
-
-    fn trailing_hint(&self, p: &Parser<'_>) -> Option<String> {
-        let next = self.at(p);
-        match (next.kind, next.found.as_str()) {
-            (Kind::Keyword, "WHERE" | "GROUP" | "HAVING" | "ORDER" | "LIMIT" | "JOIN") => Some(
-                "the order of clauses is FROM, JOIN, WHERE, GROUP BY, HAVING, ORDER BY, LIMIT".to_owned(),
-            ),
-            (Kind::Symbol, ",") => Some("join sources with INNER JOIN … ON …".to_owned()),
-            _ => None,
-        }
+        if next.kind == Kind::End || next.is_symbol(";") { Ok(query) } else { Err(self.found(p, "EOF")) }
     }
 
     fn query(&self, p: &mut Parser<'_>) -> Parsed<Query> {
@@ -64,54 +48,139 @@ impl Grammar {
     }
 
     fn query_in_parentheses(&self, p: &mut Parser<'_>) -> Parsed<Query> {
+        let open = self.at(p).span;
         self.expect(p, "(", "left paren")?;
         let query = self.nested(p, |p| self.query(p))?;
-        self.expect(p, ")", "right paren")?;
+        if !self.accept(p, ")") {
+            return Err(self.unclosed(p, open, self.found(p, "right paren")));
+        }
         Ok(query)
     }
 
     fn select(&self, p: &mut Parser<'_>) -> Parsed<Select> {
         let start = self.at(p).span;
         if !self.accept_keyword(p, "SELECT") {
-            let message = format!("Found {}, Expected SELECT.\n", quote(&self.at(p).found));
+            let message = format!("Found {}, Expected SELECT.\n", self.at(p).shown());
             return Err(self.mistake(self.at(p), message));
         }
-        let fields = self.fields(p)?;
-        if !self.accept_keyword(p, "FROM") {
-            return Err(self.not_from(p));
-        }
-        let from = self.source(p)?;
-        let joins = self.joins(p)?;
-        let filter = self.clause(p, "WHERE")?;
-        let (group_by, window) = self.group_by(p)?;
-        let having = self.clause(p, "HAVING")?;
-        let order_by = self.order_by(p)?;
-        let limit = self.limit(p)?;
-        let span = self.span_from(start, p);
-        Ok(Select { fields, from, joins, filter, group_by, window, having, order_by, limit, span })
+        let fields = self.fields(p);
+        let from = if self.from(p) { self.recovered(p, Stop::Clause, |p| self.source(p)) } else { None };
+        let mut select = Select {
+            fields,
+            from: from.unwrap_or_else(no_source),
+            joins: Vec::new(),
+            filter: None,
+            group_by: Vec::new(),
+            window: None,
+            having: None,
+            order_by: Vec::new(),
+            limit: None,
+            span: start,
+        };
+        self.clauses(p, &mut select);
+        select.span = self.span_from(start, p);
+        Ok(select)
     }
 
-    /// G-7: an alias needs AS, so a stray name is either that or a misspelled FROM.
-    fn not_from(&self, p: &Parser<'_>) -> Diagnostic {
-        let diagnostic = self.found(p, "FROM");
-        let is_alias =
-            self.at(p).is_name() && (self.ahead(p, 1).is_keyword("FROM") || self.ahead(p, 1).is_symbol(","));
-        if self.behind(p).is_some_and(|before| before.is_word("DISTINCT")) {
-            return diagnostic.help("DISTINCT is not in the language; GROUP BY or deduplicate() may serve");
+    fn fields(&self, p: &mut Parser<'_>) -> Vec<SelectField> {
+        let mut fields = Vec::new();
+        loop {
+            fields.extend(self.recovered(p, Stop::Comma, |p| self.field(p)));
+            if self.accept(p, ",") {
+                continue;
+            }
+            let next = self.at(p);
+            let is_from = next.is_keyword("FROM") && self.begins_clause(p.index());
+            if is_from || self.is_noted(next) || self.ends_select(p) || self.clause_at(p).is_some() {
+                return fields;
+            }
+            // Another field may follow, or what was meant to be FROM.
+            self.note(self.no_from(p));
+            if next.kind == Kind::Word && nearest(&next.found, ["FROM"]).is_some() {
+                return fields;
+            }
+            self.skip(p, p.index(), Stop::Comma);
+            if !self.accept(p, ",") {
+                return fields;
+            }
         }
-        if is_alias { diagnostic.help("an alias needs AS before it") } else { diagnostic }
     }
 
-    fn clause(&self, p: &mut Parser<'_>, keyword: &str) -> Parsed<Option<Expr>> {
-        if self.accept_keyword(p, keyword) { self.expr(p).map(Some) } else { Ok(None) }
+    /// Moves over FROM, or what was meant to be it; else notes that it is missing.
+    fn from(&self, p: &mut Parser<'_>) -> bool {
+        if self.accept_keyword(p, "FROM") {
+            return true;
+        }
+        let next = self.at(p);
+        if !self.is_noted(next) {
+            if self.mistakes.borrow().is_empty() || self.clause_at(p).is_none() && !self.ends_select(p) {
+                self.note(self.no_from(p));
+            }
+            return false;
+        }
+        let is_meant = next.kind == Kind::Word && nearest(&next.found, ["FROM"]).is_some();
+        if is_meant {
+            p.advance_token();
+        } else {
+            self.skip(p, p.index(), Stop::Clause);
+        }
+        is_meant || self.accept_keyword(p, "FROM")
     }
 
-    fn fields(&self, p: &mut Parser<'_>) -> Parsed<Vec<SelectField>> {
-        let mut fields = vec![self.field(p)?];
-        while self.accept(p, ",") {
-            fields.push(self.field(p)?);
+    /// Whether a SELECT can end here.
+    fn ends_select(&self, p: &Parser<'_>) -> bool {
+        let next = self.at(p);
+        let is_union = next.is_word("UNION") && self.ahead(p, 1).found.eq_ignore_ascii_case("ALL");
+        next.kind == Kind::End || next.is_symbol(";") || is_union || self.is_nested() && next.is_symbol(")")
+    }
+
+    /// The clauses behind FROM, in their order. What stands in between is a mistake, but what follows it is read.
+    fn clauses(&self, p: &mut Parser<'_>, select: &mut Select) {
+        let mut last: Option<Clause> = None;
+        while !self.ends_select(p) && !self.has_given_up() {
+            let start = p.index();
+            let mut clause = self.clause_at(p);
+            if let (Some(clause), Some(last)) = (clause, last)
+                && (clause < last || clause == last && clause != Clause::Join)
+            {
+                self.note(self.misplaced(p, clause, last));
+            } else if clause.is_none() {
+                if self.at(p).is_word("UNION") {
+                    return;
+                }
+                if !self.is_noted(self.at(p)) {
+                    self.note(self.no_end(p, last));
+                }
+                clause = self.clause_meant(p).map(|(_, clause)| clause);
+            }
+            match clause {
+                Some(clause) => {
+                    last = last.max(Some(clause));
+                    self.recovered(p, Stop::Clause, |p| self.clause(p, clause, select));
+                }
+                None => self.skip(p, start, Stop::Clause),
+            }
+            if p.index() == start {
+                p.advance_token();
+            }
         }
-        Ok(fields)
+    }
+
+    /// One clause; its first word, which may be misspelled, is at the cursor.
+    fn clause(&self, p: &mut Parser<'_>, clause: Clause, select: &mut Select) -> Parsed<()> {
+        if clause == Clause::Join {
+            select.joins.push(self.join(p)?);
+            return Ok(());
+        }
+        p.advance_token();
+        match clause {
+            Clause::Where => select.filter = Some(self.expr(p)?),
+            Clause::Group => (select.group_by, select.window) = self.group_by(p)?,
+            Clause::Having => select.having = Some(self.expr(p)?),
+            Clause::Order => select.order_by = self.order_keys(p)?,
+            Clause::Limit | Clause::Join => select.limit = Some(self.limit(p)?),
+        }
+        Ok(())
     }
 
     /// `expr [AS name] [INVISIBLE]`.
@@ -161,37 +230,50 @@ impl Grammar {
                 break;
             }
             if next.is_name() && ends_in_name {
-                let stream = format!("{text}{}", next.found);
-                return Err(no_stream(&stream, next.span).help(format!("write {text} AS {}", next.found)));
+                return self.second_name(p, &text, start);
             }
             ends_in_name = next.is_name();
             text.push_str(&next.found);
             p.advance_token();
         }
         if text.is_empty() {
-            return Err(no_stream("", start).help("the name of a stream or table belongs here"));
+            let next = self.at(p);
+            let help = match next.kind {
+                Kind::Text => format!("a name is written plain or in backticks: `{}`", next.found),
+                Kind::Keyword if !self.begins_clause(p.index()) => {
+                    let name = self.written(next);
+                    format!("{} is a reserved word; as a name quote it with backticks: `{name}`", next.found)
+                }
+                _ => "the name of a stream or table belongs here".to_owned(),
+            };
+            return Err(no_stream("", start).help(help));
         }
         Ok(Name { text: text.into(), span: self.span_from(start, p) })
     }
 
-    fn joins(&self, p: &mut Parser<'_>) -> Parsed<Vec<Join>> {
-        let mut joins = Vec::new();
-        loop {
-            let first = self.at(p);
-            let kind = match (first.kind, first.found.as_str()) {
-                (Kind::Keyword, "INNER" | "JOIN") => JoinKind::Inner,
-                (Kind::Keyword, "LEFT") => JoinKind::Left,
-                (Kind::Keyword, "RIGHT") => JoinKind::Right,
-                (Kind::Keyword, "FULL") => JoinKind::Full,
-                (Kind::Keyword, "CROSS") => JoinKind::Cross,
-                _ => return Ok(joins),
-            };
-            joins.push(self.join(p, kind)?);
+    /// G-8: a name behind the name of a source is an alias without AS, unless it was meant to be the next keyword.
+    fn second_name(&self, p: &Parser<'_>, first: &str, start: Span) -> Parsed<Name> {
+        let next = self.at(p);
+        let is_condition = self.ahead(p, 1).is_symbol(".") || self.ahead(p, 1).is_symbol("=");
+        if self.clause_meant(p).is_some() || next.is_word("USING") || next.is_word("OFFSET") {
+            return Ok(Name { text: first.into(), span: self.span_from(start, p) });
         }
+        let help = match is_condition {
+            true => format!("ON or WHERE is missing before {}", next.found),
+            false => format!("write {first} AS {}", next.found),
+        };
+        Err(no_stream(&format!("{first}{}", next.found), next.span).help(help))
     }
 
-    fn join(&self, p: &mut Parser<'_>, kind: JoinKind) -> Parsed<Join> {
+    fn join(&self, p: &mut Parser<'_>) -> Parsed<Join> {
         let first = self.at(p);
+        let kind = match first.found.to_uppercase().as_str() {
+            "LEFT" => JoinKind::Left,
+            "RIGHT" => JoinKind::Right,
+            "FULL" => JoinKind::Full,
+            "CROSS" => JoinKind::Cross,
+            _ => JoinKind::Inner,
+        };
         if !first.is_keyword("JOIN") {
             p.advance_token();
             if matches!(kind, JoinKind::Left | JoinKind::Right | JoinKind::Full) {
@@ -199,52 +281,57 @@ impl Grammar {
             }
         }
         if !self.accept_keyword(p, "JOIN") {
-            let message = format!("found {}, expected JOIN key word.", quote(&first.found));
-            return Err(syntax(message).at(self.at(p).span));
+            let message = format!("found {}, expected JOIN key word.", first.shown());
+            let mistake = syntax(message).at(self.at(p).span);
+            return Err(mistake.help(format!("JOIN belongs behind {}", first.found)));
         }
         let right = self.source(p)?;
         let on_span = self.at(p).span;
-        let on = self.clause(p, "ON")?;
+        let on = if self.accept_keyword(p, "ON") { Some(self.expr(p)?) } else { None };
         if kind == JoinKind::Cross && on.is_some() {
-            return Err(syntax("On expression is not required for cross join type.\n").at(on_span));
+            let mistake = syntax("On expression is not required for cross join type.\n").at(on_span);
+            return Err(mistake.help("CROSS JOIN pairs all rows; for a condition write INNER JOIN"));
         }
         Ok(Join { kind, right, on, span: self.span_from(first.span, p) })
     }
 
     fn group_by(&self, p: &mut Parser<'_>) -> Parsed<Grouping> {
         let (mut keys, mut window) = (Vec::new(), None);
-        if !self.accept_keyword(p, "GROUP") {
-            return Ok((keys, window));
-        }
         if !self.accept_keyword(p, "BY") {
-            return Err(self.found(p, "BY statement"));
+            return Err(self.found(p, "BY statement").help("write GROUP BY"));
         }
         loop {
-            match self.window(p)? {
-                Some(found) => window = window.or(Some(found)),
-                None => keys.push(self.expr(p)?),
-            }
+            let part = self.recovered(p, Stop::Comma, |p| match self.window(p)? {
+                Some(window) => Ok((Some(window), None)),
+                None => Ok((None, Some(self.expr(p)?))),
+            });
+            let (found, key) = part.unwrap_or_default();
+            window = window.or(found);
+            keys.extend(key);
             if !self.accept(p, ",") {
                 return Ok((keys, window));
             }
         }
     }
 
-    /// `ORDER BY` keys; commas between them are optional (G-5), and each starts with a name.
+    /// `ORDER BY` keys, if there are any.
     pub(crate) fn order_by(&self, p: &mut Parser<'_>) -> Parsed<Vec<OrderKey>> {
+        if self.accept_keyword(p, "ORDER") { self.order_keys(p) } else { Ok(Vec::new()) }
+    }
+
+    /// Keys behind ORDER; commas between them are optional (G-5), and each starts with a name.
+    fn order_keys(&self, p: &mut Parser<'_>) -> Parsed<Vec<OrderKey>> {
         let mut keys = Vec::new();
-        if !self.accept_keyword(p, "ORDER") {
-            return Ok(keys);
-        }
         if !self.accept_keyword(p, "BY") {
-            return Err(self.found(p, "BY keyword"));
+            return Err(self.found(p, "BY keyword").help("write ORDER BY"));
         }
         loop {
             if self.accept(p, ",") {
                 continue;
             }
             let is_union = self.at(p).is_word("UNION") && self.ahead(p, 1).is_word("ALL");
-            if !self.at(p).is_name() || is_union {
+            let is_misspelled = !keys.is_empty() && self.clause_meant(p).is_some();
+            if !self.at(p).is_name() || is_union || is_misspelled {
                 return Ok(keys);
             }
             let expr = self.expr(p)?;
@@ -256,13 +343,19 @@ impl Grammar {
         }
     }
 
-    fn limit(&self, p: &mut Parser<'_>) -> Parsed<Option<i64>> {
-        match self.clause(p, "LIMIT")? {
-            None => Ok(None),
-            Some(Expr { kind: ExprKind::Literal(Value::Int(rows)), .. }) => Ok(Some(rows)),
-            Some(other) => Err(syntax("limit should be integer").at(other.span)),
+    fn limit(&self, p: &mut Parser<'_>) -> Parsed<i64> {
+        match self.expr(p)? {
+            Expr { kind: ExprKind::Literal(Value::Int(rows)), .. } => Ok(rows),
+            other => Err(syntax("limit should be integer")
+                .at(other.span)
+                .help("LIMIT takes one whole number, how many rows to keep")),
         }
     }
+}
+
+/// Stands for a source that could not be read.
+fn no_source() -> From {
+    From { source: FromSource::Named(Name { text: "".into(), span: Span::default() }), alias: None }
 }
 
 /// Upstream's text for a source that does not exist, complete as it is: not behind `Parse SQL … error`.

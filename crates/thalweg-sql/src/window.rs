@@ -5,7 +5,6 @@ use thalweg_core::{Span, Value};
 
 use crate::ast::{Expr, ExprKind, TimeUnit, Window, WindowKind};
 use crate::grammar::{Grammar, Parsed, syntax};
-use crate::lex::quote;
 
 const WINDOWS: &[&str] =
     &["tumblingwindow", "hoppingwindow", "slidingwindow", "sessionwindow", "countwindow", "statewindow"];
@@ -84,7 +83,7 @@ impl Grammar {
 
     fn mistake_at(&self, p: &Parser<'_>, after: &str) -> thalweg_core::Diagnostic {
         let lexeme = self.at(p);
-        self.mistake(lexeme, format!("Found {} {after}", quote(&lexeme.found)))
+        self.mistake(lexeme, format!("Found {} {after}", lexeme.shown()))
     }
 }
 

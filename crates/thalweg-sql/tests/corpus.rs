@@ -152,7 +152,7 @@ fn check(text: &str, printed: &str) {
 fn check_expr(text: &str, printed: &str) {
     let shown = match parse_expr(text) {
         Ok(expr) => print::expr(&expr),
-        Err(mistakes) => mistakes[0].render(text),
+        Err(mistakes) => thalweg_core::diagnostic::report(text, &mistakes),
     };
     assert_eq!(shown, printed, "{text}");
 }
@@ -178,7 +178,7 @@ fn g_2_and_g_3_bounds_are_operands_and_lists_are_not_empty() {
     check_expr("a not in (1, b+2) or a in arr", "a NOT IN (1, b + 2) OR a IN arr");
     check_expr(
         "a in ()",
-        "expect elements for IN expression, but found \")\", expected expression. (line 1, column 7)",
+        "expect elements for IN expression, but found \")\", expected expression. (line 1, column 7; a value is missing between ( and ))",
     );
 }
 
@@ -217,7 +217,7 @@ fn g_7_joins_without_a_kind_are_inner_and_outer_is_noise() {
     );
     check(
         "SELECT a b FROM s",
-        "Parse SQL SELECT a b FROM s error: found \"b\", expected FROM.. (line 1, column 10; an alias needs AS before it)",
+        "Parse SQL SELECT a b FROM s error: found \"b\", expected FROM.. (line 1, column 10; an alias needs AS before it, and another column a comma: AS b or , b)",
     );
 }
 
@@ -286,7 +286,7 @@ fn every_part_knows_its_place() {
     assert_eq!(written(select.joins[0].span), "JOIN a/b ON s.i IN (1, 2)");
     assert_eq!(written(select.joins[0].on.as_ref().unwrap().span), "s.i IN (1, 2)");
     assert_eq!(written(select.window.as_ref().unwrap().span), "COUNTWINDOW(2) OVER(WHEN true)");
-    assert!(parse_expr("(a)").unwrap().is_parenthesized() && !parse_expr("a").unwrap().is_parenthesized());
+    assert!(parse_expr("(a)").unwrap().is_parenthesized && !parse_expr("a").unwrap().is_parenthesized);
 }
 
 #[test]
@@ -319,8 +319,64 @@ fn deep_and_long_statements_are_refused_and_do_not_overflow_the_stack() {
     assert_eq!(parse(&text).unwrap_err()[0].message, "the type is nested too deeply");
     let text = vec!["a = 1"; 50_000].join(" OR ");
     assert_eq!(parse_expr(&text).unwrap_err()[0].message, "the expression is too long");
-    let text = format!("a{}", "[0]->b".repeat(50_000));
+    let text = format!("a{}", "[0]->b".repeat(40_000));
     assert_eq!(parse_expr(&text).unwrap_err()[0].message, "the expression is too long");
+}
+
+/// One megabyte of each, on the stack of a worker. The time limit is far above what it takes.
+#[test]
+fn a_megabyte_of_anything_is_refused_soon_with_a_short_text() {
+    let parts = [
+        "(", ")", "a ", "a,", "'", "\"", "`", ",", "0", "a", "SELECT ", "FROM ", "f(", "a=1 OR ", "-", "!",
+        "温", "\0", "/*", "{", "[1", "e\u{301}",
+    ];
+    for part in parts {
+        let body = part.repeat((1 << 20) / part.len());
+        for start in
+            ["", "SELECT ", "SELECT a FROM s WHERE ", "CREATE STREAM s (", "CREATE STREAM s () WITH ("]
+        {
+            let text = format!("{start}{body}");
+            let work = move || {
+                let begun = std::time::Instant::now();
+                // A number of a million digits and the like are odd, but right.
+                let mistakes = parse(&text).err().unwrap_or_default();
+                (parse_error(&text, &mistakes).len(), begun.elapsed())
+            };
+            let worker = std::thread::Builder::new().stack_size(2 << 20).spawn(work).unwrap();
+            let (length, time) = worker.join().unwrap();
+            assert!(length < 20_000, "{start}{part}…: a report of {length} bytes");
+            assert!(time.as_secs() < 10, "{start}{part}…: {time:?}");
+        }
+    }
+}
+
+#[test]
+fn a_zero_byte_a_lone_quote_and_look_alikes_are_named() {
+    for (text, expected) in [
+        (
+            "SELECT a\0 FROM s",
+            "found \"EOF\", expected FROM.. (line 1, column 9; the text ends at a zero character (U+0000))",
+        ),
+        (
+            "SELECT a FROM s WHERE b = '",
+            "found \"\\\"\", expected expression.. (line 1, column 27, at '; the text is not closed)",
+        ),
+        (
+            "SELECT a FROM s WHERE b = ‘x’",
+            "found \"\", expected expression.. (line 1, column 27; ‘ (U+2018) is not the plain sign; write ')",
+        ),
+        (
+            "SELECT\u{a0}a FROM s",
+            "found \"\", expected expression.. (line 1, column 7; an invisible character (U+00A0) stands here; write a plain blank)",
+        ),
+        (
+            "SELECT а FROM s",
+            "found \"\", expected expression.. (line 1, column 8; а (U+0430) looks like a Latin letter but is none)",
+        ),
+    ] {
+        let report = parse_error(text, &parse(text).unwrap_err());
+        assert_eq!(report, format!("Parse SQL {text} error: {expected}"));
+    }
 }
 
 #[test]

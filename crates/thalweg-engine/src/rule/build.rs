@@ -19,6 +19,7 @@ use crate::catalog::Catalog;
 use crate::connection::Connections;
 use crate::error::EngineError;
 use crate::props::{self, Profiles, Resolved};
+use crate::stream::StreamEntry;
 
 /// Everything that building a rule looks at.
 pub struct Builder {
@@ -78,8 +79,10 @@ impl Builder {
     ) -> Result<(Plan, BTreeMap<Arc<str>, SourceSpec>), EngineError> {
         let mut sources = BTreeMap::new();
         for name in definition.sources() {
-            let source = self.source(definition, &name)?;
-            sources.insert(name, source);
+            // The planner tells where a stream is named that does not exist.
+            if let Some(entry) = self.catalog.get(&name) {
+                sources.insert(name, self.source(definition, &entry)?);
+            }
         }
         let world = World { sources: &sources, builder: self };
         let plan = plan(definition, &definition.options.for_plan(self.ignore_case), &world)?;
@@ -155,20 +158,14 @@ impl Builder {
         found.map(drop).ok_or_else(|| unknown(format!("{what} {kind} not found"), kind, &names))
     }
 
-    fn source(&self, definition: &RuleDefinition, name: &str) -> Result<SourceSpec, EngineError> {
-        let missing = || {
-            let text = format!("fail to get stream {name}, please check if stream is created");
-            let names = self.catalog.all_names();
-            let hint = thalweg_core::diagnostic::nearest(name, names.iter().map(String::as_str));
-            EngineError::plain(hint.map_or(text.clone(), |hint| format!("{text} (did you mean {hint}?)")))
-        };
-        let entry = self.catalog.get(name).ok_or_else(missing)?;
+    fn source(&self, definition: &RuleDefinition, entry: &StreamEntry) -> Result<SourceSpec, EngineError> {
+        let name = &entry.def.name;
         if entry.def.temp && !definition.temp {
             return Err(EngineError::plain(format!("temp stream {name} can only be used by temp rules")));
         }
         if entry.def.shared && definition.options.disable_discard == Some(true) {
             // Upstream refuses this; `decisions.md` accepts it and pauses the whole stream.
-            warn!(rule = %definition.id, stream = name, "disableBufferFullDiscard on a shared stream pauses all its rules");
+            warn!(rule = %definition.id, stream = %name, "disableBufferFullDiscard on a shared stream pauses all its rules");
         }
         let kind = &entry.def.source_type;
         self.check_source(kind, entry.def.is_lookup)?;

@@ -155,7 +155,9 @@ fn read_sql(id: &str, sql: &str, has_graph: bool, no_actions: bool) -> Result<Qu
     let statement = thalweg_sql::parse(sql)
         .map_err(|mistakes| EngineError::plain(thalweg_sql::parse_error(sql, &mistakes)))?;
     let Statement::Query(query) = statement else {
-        return Err(EngineError::plain(format!("SQL {sql} is not a select statement.")));
+        let advice =
+            "a rule is a SELECT; statements about streams and tables are posted to /streams and /tables";
+        return Err(EngineError::plain(format!("SQL {sql} is not a select statement. ({advice})")));
     };
     if no_actions {
         return Err(EngineError::plain("Missing rule actions."));

@@ -24,7 +24,8 @@ fn r1_3_each_mistake_has_upstreams_text() {
         (r#"{"id":"r","sql":"SELECT a FROM b"}"#, "Missing rule actions."),
         (
             r#"{"id":"r","sql":"SHOW STREAMS","actions":[{"log":{}}]}"#,
-            "SQL SHOW STREAMS is not a select statement.",
+            "SQL SHOW STREAMS is not a select statement. (a rule is a SELECT; statements about streams and tables are \
+             posted to /streams and /tables)",
         ),
         (
             r#"{"id":"r","sql":"SELECT a FROM b","actions":[{"log":{}}],"options":{"lateTolerance":-1}}"#,

@@ -9,29 +9,49 @@ impl Function {
     /// Whether these arguments are acceptable.
     ///
     /// # Errors
-    /// `validate function <name> error: <what is wrong>`.
-    pub fn check_args(&self, args: &[ArgShape]) -> Result<(), Diagnostic> {
-        self.mistake(args).map_or(Ok(()), |cause| {
+    /// `validate function <name> error: <what is wrong>`, and the index of the argument, if one is.
+    pub fn check_args(&self, args: &[ArgShape]) -> Result<(), (Diagnostic, Option<usize>)> {
+        let wrong = |cause: &str| {
             let message = format!("validate function {} error: {cause}", self.name);
-            Err(Diagnostic::new(ErrorCode::SqlParse, message))
-        })
+            Diagnostic::new(ErrorCode::SqlParse, message)
+        };
+        if let Some(feature) = self.missing_feature() {
+            let mistake = wrong(&format!("this build has no cargo feature {feature}"));
+            return Err((mistake.help("build thalweg-server with it"), None));
+        }
+        let Some((cause, index)) = self.mistake(args) else { return Ok(()) };
+        let mistake = wrong(&cause);
+        Err((mistake.help(format!("write {}", self.signature())), index))
     }
 
-    fn mistake(&self, args: &[ArgShape]) -> Option<String> {
-        if let Some(feature) = self.missing_feature() {
-            return Some(format!("this build has no cargo feature {feature}; build thalweg-server with it"));
+    /// How it is called: `substring(text, start[, end])`.
+    pub fn signature(&self) -> String {
+        let (mut text, mut n_open) = (format!("{}(", self.name), 0);
+        for (index, arg) in self.args.iter().enumerate() {
+            let comma = if index > 0 { ", " } else { "" };
+            if arg.optional {
+                n_open += 1;
+                text.push('[');
+            }
+            text.push_str(comma);
+            text.push_str(arg.name);
+            text.push_str(if arg.repeated { ", …" } else { "" });
         }
+        text + &"]".repeat(n_open) + ")"
+    }
+
+    fn mistake(&self, args: &[ArgShape]) -> Option<(String, Option<usize>)> {
         let required = self.args.iter().filter(|arg| !arg.optional).count();
         let repeats = self.args.last().is_some_and(|arg| arg.repeated);
         if args.len() < required || args.len() > self.args.len() && !repeats {
-            return Some(self.wrong_count(args.len(), required, repeats));
+            return Some((self.wrong_count(args.len(), required, repeats), None));
         }
         let mut kinds = args.iter().enumerate().filter_map(|(i, shape)| {
             let arg = self.args.get(i).or(self.args.last())?;
             let expected = refusal(arg, shape)?;
-            Some(format!("Expect {expected} type for parameter {}", i + 1))
+            Some((format!("Expect {expected} type for parameter {}", i + 1), Some(i)))
         });
-        kinds.next().or_else(|| literal_args::mistake(self.name, args).map(str::to_owned))
+        kinds.next().or_else(|| literal_args::mistake(self.name, args).map(|cause| (cause.to_owned(), None)))
     }
 
     /// Upstream words this differently for nearly every function.
@@ -93,6 +113,14 @@ mod tests {
     use crate::registry::builtin;
 
     #[test]
+    fn a_signature_shows_what_may_be_left_out_and_what_repeated() {
+        let signature = |name: &str| builtin(name).expect("it is in the table").signature();
+        assert_eq!(signature("pi"), "pi()");
+        assert!(signature("substring").ends_with("])"), "{}", signature("substring"));
+        assert!(signature("concat").ends_with(", …)"), "{}", signature("concat"));
+    }
+
+    #[test]
     fn mistakes_are_worded_as_upstream_does() {
         let text = |text: &str| ArgShape::Literal(Value::text(text));
         let column = || ArgShape::Column { source: None, name: "a".into() };
@@ -108,7 +136,7 @@ mod tests {
             ("last_value", vec![column()], "Expect 2 arguments but found 1."),
         ] {
             let function = builtin(name).expect("it is in the table");
-            let message = function.check_args(&args).map_err(|mistake| mistake.message);
+            let message = function.check_args(&args).map_err(|(mistake, _)| mistake.message);
             assert_eq!(message, Err(format!("validate function {name} error: {expected}")));
         }
         assert!(builtin("abs").expect("it is in the table").check_args(&[column()]).is_ok());

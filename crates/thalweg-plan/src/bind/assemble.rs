@@ -68,8 +68,10 @@ impl<'q> Binder<'q, '_> {
             n_streams: count(Role::Stream),
             is_from_lookup: self.sources.first().is_some_and(|source| source.role == Role::Lookup),
         };
-        validate::shape(self.select, counts).into_iter().for_each(|mistake| self.note(mistake));
-        if self.options.event_time {
+        if !self.is_partial {
+            validate::shape(self.select, counts).into_iter().for_each(|mistake| self.note(mistake));
+        }
+        if self.options.event_time && !self.is_partial {
             for source in 0..self.sources.len() {
                 self.open_event_time(source);
             }

@@ -8,7 +8,7 @@ use thalweg_expr::function::{ArgShape, FunctionKind};
 use thalweg_expr::{FunctionRef, RemoteFunction};
 use thalweg_sql::ast::{self, ExprKind};
 
-use super::Binder;
+use super::{Binder, MAX_ERRORS};
 use crate::ast_walk;
 
 /// What the planner does with a call.
@@ -34,18 +34,18 @@ pub(super) fn in_parsing(message: impl Into<String>) -> Diagnostic {
 impl<'q> Binder<'q, '_> {
     /// The function of this name; notes a mistake if there is none.
     pub(super) fn function(&mut self, name: &ast::Name) -> Option<FunctionRef> {
-        if let Some(known) = self.functions.get(&name.text) {
+        if let Some(known @ Some(_)) = self.functions.get(&name.text) {
             return known.clone();
+        }
+        if self.errors.len() >= MAX_ERRORS {
+            return None;
         }
         let found = match self.world.function(&name.text) {
             Ok(Some(function)) => Some(function),
             Ok(None) => {
                 let names = self.world.function_names();
-                let mut mistake = in_parsing(format!("function {} not found", name.text)).at(name.span);
-                if let Some(near) = nearest(&name.text, names.iter().map(String::as_str)) {
-                    mistake = mistake.help(format!("did you mean {near}?"));
-                }
-                self.fail(mistake)
+                let mistake = in_parsing(format!("function {} not found", name.text)).at(name.span);
+                self.fail(mistake.help(instead(&name.text, &names)))
             }
             Err(mistake) => self.fail(if mistake.span.is_none() { mistake.at(name.span) } else { mistake }),
         };
@@ -91,17 +91,20 @@ impl<'q> Binder<'q, '_> {
         let shapes: Vec<ArgShape> = call.args.iter().map(|arg| self.shape(arg)).collect();
         let checked = match function {
             FunctionRef::Builtin(function) => function.check_args(&shapes),
-            FunctionRef::Remote(function) => check_remote(function.as_ref(), &shapes),
+            FunctionRef::Remote(function) => {
+                check_remote(function.as_ref(), &shapes).map_err(|mistake| (mistake, None))
+            }
         };
-        checked
-            .map_err(|mistake| {
-                self.note(if mistake.span.is_none() { mistake.at(call.name.span) } else { mistake })
-            })
-            .ok()
+        let Err((mut mistake, index)) = checked else { return Some(()) };
+        let arg = index.and_then(|index| call.args.get(index));
+        mistake.span.get_or_insert(arg.map_or(call.name.span, |arg| arg.span));
+        self.fail(mistake)
     }
 
     fn shape(&self, arg: &ast::Expr) -> ArgShape {
         match &arg.kind {
+            // Upstream's checks see a pair of parentheses, not the literal in them.
+            _ if arg.is_parenthesized => ArgShape::Other,
             ExprKind::Literal(value) => ArgShape::Literal(value.clone()),
             ExprKind::Name(parts) => match parts.as_slice() {
                 [name] => ArgShape::Column { source: None, name: Arc::clone(&name.text) },
@@ -121,3 +124,41 @@ fn check_remote(function: &dyn RemoteFunction, shapes: &[ArgShape]) -> Result<()
         Diagnostic { code: ErrorCode::SqlParse, message, ..mistake }
     })
 }
+
+/// What to write instead of a function that does not exist.
+fn instead(name: &str, known: &[String]) -> String {
+    let lower = name.to_lowercase();
+    if let Some((_, help)) = ELSEWHERE.iter().find(|(words, _)| words.contains(&lower.as_str())) {
+        return (*help).to_owned();
+    }
+    if lower.ends_with("window") {
+        return "a window stands in GROUP BY, by itself".to_owned();
+    }
+    match nearest(name, known.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean {near}?"),
+        None => "GET /metadata/functions lists those that there are".to_owned(),
+    }
+}
+
+/// Functions of other dialects of SQL, and what serves here.
+const ELSEWHERE: &[(&[&str], &str)] = &[
+    (&["average", "mean"], "did you mean avg?"),
+    (&["len", "char_length", "character_length", "strlen"], "did you mean length?"),
+    (&["ucase", "toupper", "to_upper"], "did you mean upper?"),
+    (&["lcase", "tolower", "to_lower"], "did you mean lower?"),
+    (&["substr", "mid"], "did you mean substring?"),
+    (&["ifnull", "nvl", "isnull_or"], "did you mean coalesce?"),
+    (&["if", "iif", "decode", "switch"], "write CASE WHEN … THEN … ELSE … END"),
+    (&["instr", "charindex", "position", "strpos", "locate"], "did you mean indexof?"),
+    (&["array_agg", "string_agg", "group_concat", "listagg"], "did you mean collect?"),
+    (&["current_timestamp", "getdate", "sysdate"], "did you mean now?"),
+    (&["rank", "dense_rank"], "did you mean row_number?"),
+    (&["stdev", "std"], "did you mean stddev?"),
+    (&["var", "variance"], "did you mean var?"),
+    (&["pow"], "did you mean power?"),
+    (&["json_extract", "get_json_object", "json_value"], "did you mean json_path_query_first?"),
+    (
+        &["tumble", "hop", "session", "tumbling", "hopping", "sliding"],
+        "windows are TUMBLINGWINDOW, HOPPINGWINDOW, SLIDINGWINDOW, SESSIONWINDOW, COUNTWINDOW and STATEWINDOW, in GROUP BY",
+    ),
+];

@@ -117,6 +117,8 @@ struct Binder<'q, 'w> {
     budget: u32,
     /// How many expressions are being bound, one in the other.
     depth: usize,
+    /// A source is missing or wrong, which has been told; nothing that depends on what it is can be judged.
+    is_partial: bool,
     errors: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
 }
@@ -125,7 +127,7 @@ struct Binder<'q, 'w> {
 const MAX_NODES: u32 = 200_000;
 
 /// More mistakes than this are not told at once.
-const MAX_ERRORS: usize = 20;
+const MAX_ERRORS: usize = 100;
 
 impl<'q, 'w> Binder<'q, 'w> {
     fn new(select: &'q ast::Select, options: &'w PlanOptions, world: &'w dyn Resolver, scope: Scope) -> Self {
@@ -154,6 +156,7 @@ impl<'q, 'w> Binder<'q, 'w> {
             is_collection: false,
             budget: MAX_NODES,
             depth: 0,
+            is_partial: false,
             errors: Vec::new(),
             warnings: Vec::new(),
         }

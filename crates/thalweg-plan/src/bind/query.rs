@@ -13,17 +13,22 @@ use crate::logical::{Kind, Node, Plan, PlanOptions, Resolver};
 /// What a query sees of the statement around it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Scope {
-    /// The names of WITH, later ones last. Each is planned once; who reads it gets a copy.
-    names: Vec<(Arc<str>, Rc<Plan>)>,
+    /// The names of WITH, later ones last. Each is planned once; who reads it gets a copy. None: it is wrong.
+    names: Vec<(Arc<str>, Option<Rc<Plan>>)>,
     /// Calls are numbered through the whole statement.
     n_calls: Rc<Cell<u32>>,
 }
 
 impl Scope {
-    /// The plan of a WITH name.
-    pub(super) fn plan(&self, name: &str) -> Option<Plan> {
+    /// The plan of a WITH name; `Some(None)` if the name is known but its query is wrong, which has been told.
+    pub(super) fn plan(&self, name: &str) -> Option<Option<Plan>> {
         let (_, plan) = self.names.iter().rfind(|(known, _)| &**known == name)?;
-        Some(Plan::clone(plan))
+        Some(plan.as_deref().map(Plan::clone))
+    }
+
+    /// The names of WITH.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(|(name, _)| &**name)
     }
 
     /// The number of one more call.
@@ -50,21 +55,25 @@ pub(super) fn bind(
     world: &dyn Resolver,
     outer: &Scope,
 ) -> Result<Plan, Vec<Diagnostic>> {
-    let mut scope = outer.clone();
+    let (mut scope, mut mistakes) = (outer.clone(), Vec::new());
     let n_outer = scope.names.len();
     for (name, part) in &query.with {
         if scope.names[n_outer..].iter().any(|(known, _)| *known == name.text) {
-            let message = format!("{} occurs twice in WITH", name.text);
-            return Err(vec![Diagnostic::plain(message).at(name.span)]);
+            let mistake = Diagnostic::plain(format!("{} occurs twice in WITH", name.text)).at(name.span);
+            mistakes.push(mistake.help("give one of them another name"));
         }
-        let plan = bind(part, &inner(options), world, &scope)?;
-        scope.names.push((Arc::clone(&name.text), Rc::new(plan)));
+        let plan = bind(part, &inner(options), world, &scope).map_err(|wrong| mistakes.extend(wrong));
+        scope.names.push((Arc::clone(&name.text), plan.ok().map(Rc::new)));
     }
     let mut plans = Vec::new();
     for select in &query.selects {
-        plans.push(bind_select(select, options, world, &scope)?);
+        match bind_select(select, options, world, &scope) {
+            Ok(plan) => plans.push(plan),
+            Err(wrong) => mistakes.extend(wrong),
+        }
     }
     match plans.len() {
+        _ if !mistakes.is_empty() => Err(mistakes),
         0 => Err(vec![Diagnostic::plain("the statement has no SELECT")]),
         1 => Ok(plans.remove(0)),
         _ => Ok(union(plans)),

@@ -40,6 +40,9 @@ pub(super) struct Source {
     pub span: Span,
 }
 
+/// Names that are listed where none is near.
+const MAX_LISTED: usize = 12;
+
 impl Source {
     fn new(alias: Arc<str>, stream: Arc<StreamDef>, ignore_case: bool, span: Span) -> Self {
         let role = match (stream.kind, stream.is_lookup) {
@@ -83,32 +86,45 @@ impl<'q> Binder<'q, '_> {
                 let Some(alias) = &from.alias else {
                     return self.fail(Diagnostic::plain("a sub-query needs an alias").at(span));
                 };
-                let plan = match query::bind(query, &query::inner(self.options), self.world, &self.scope) {
-                    Ok(plan) => plan,
+                return match query::bind(query, &query::inner(self.options), self.world, &self.scope) {
+                    Ok(plan) => self.add_query(alias, plan),
                     Err(mistakes) => {
                         mistakes.into_iter().for_each(|mistake| self.note(mistake));
-                        return None;
+                        self.add_unknown(alias)
                     }
                 };
-                return self.add_query(alias, plan);
             }
         };
-        if let Some(plan) = self.scope.plan(&name.text) {
-            return self.add_query(from.alias.as_ref().unwrap_or(name), plan);
+        let alias = from.alias.as_ref().unwrap_or(name);
+        match self.scope.plan(&name.text) {
+            Some(Some(plan)) => return self.add_query(alias, plan),
+            Some(None) => return self.add_unknown(alias),
+            None => {}
         }
         let Some(stream) = self.world.stream(&name.text) else {
-            let names = self.world.stream_names();
+            let mut names = self.world.stream_names();
+            names.extend(self.scope.names().map(str::to_owned));
             let mut mistake = Diagnostic::plain(format!(
                 "fail to get stream {}, please check if stream is created",
                 name.text
             ));
-            if let Some(near) = nearest(&name.text, names.iter().map(String::as_str)) {
-                mistake = mistake.help(format!("did you mean {near}?"));
-            }
-            return self.fail(mistake.at(name.span));
+            let near = nearest(&name.text, names.iter().map(String::as_str));
+            mistake = mistake.help(match near {
+                Some(near) => format!("did you mean {near}?"),
+                None if names.is_empty() => "there is none yet; CREATE STREAM defines one".to_owned(),
+                None if names.len() <= MAX_LISTED => format!("known are {}", names.join(", ")),
+                None => "SHOW STREAMS lists those that are".to_owned(),
+            });
+            self.note(mistake.at(name.span));
+            return self.add_unknown(alias);
         };
-        let alias = from.alias.as_ref().unwrap_or(name);
         self.open(alias, stream, name.span)
+    }
+
+    /// A source that is missing or wrong: any column may be in it, so that no further mistake follows from it.
+    fn add_unknown(&mut self, alias: &ast::Name) -> Option<usize> {
+        self.is_partial = true;
+        self.open(alias, Arc::new(StreamDef::schemaless(&alias.text)), alias.span)
     }
 
     /// Adds a planned query as a stream without schema.
@@ -251,7 +267,7 @@ impl<'q> Binder<'q, '_> {
         let known: Vec<&str> = columns.map(|column| &*column.name).chain(self.alias_names()).collect();
         if let Some(near) = nearest(&name.text, known.iter().copied()) {
             mistake = mistake.help(format!("did you mean {near}?"));
-        } else if known.len() <= 12 && !known.is_empty() {
+        } else if known.len() <= MAX_LISTED && !known.is_empty() {
             mistake = mistake.help(format!("known are {}", known.join(", ")));
         }
         self.fail(mistake)

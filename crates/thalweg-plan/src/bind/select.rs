@@ -127,7 +127,7 @@ impl<'q> Binder<'q, '_> {
 
     fn is_plain_column(&self, expr: &ast::Expr, place: Place<'q>) -> bool {
         match &expr.kind {
-            _ if expr.is_parenthesized() => false,
+            _ if expr.is_parenthesized => false,
             ExprKind::Name(parts) => match parts.as_slice() {
                 [name] => self.alias_of(&name.text, place).is_none(),
                 [source, _] => self.source_named(&source.text).is_some(),
@@ -203,7 +203,7 @@ impl Output {
             return Arc::clone(&alias.text);
         }
         let named = match &field.expr.kind {
-            _ if field.expr.is_parenthesized() => None,
+            _ if field.expr.is_parenthesized => None,
             ExprKind::Name(parts) if parts.len() <= 2 => parts.last().map(|part| Arc::clone(&part.text)),
             ExprKind::Call(call) => Some(call_name(call)),
             ExprKind::Wildcard { .. } => Some(Arc::from("*")),

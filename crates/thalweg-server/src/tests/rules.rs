@@ -101,7 +101,7 @@ async fn wrong_rules_are_refused_and_leave_nothing_behind() {
         (
             &rule("SELECT a FROM dmo", r#"{"log":{}}"#),
             1000,
-            "fail to get stream dmo, please check if stream is created (did you mean demo?)",
+            "fail to get stream dmo, please check if stream is created (line 1, column 15; did you mean demo?)",
         ),
         (&rule("SELECT a, a FROM demo", r#"{"log":{}}"#), 1000, "duplicate field definition a"),
         (&rule("SELECT a FROM demo", r#"{"foo":{}}"#), 2201, "sink foo is not defined"),
