@@ -248,3 +248,112 @@ fn decode(bytes: &[u8]) -> Result<String, EngineError> {
     let statement = stored.get("statement").and_then(Json::as_str);
     statement.map(str::to_owned).ok_or_else(|| EngineError::stream("it has no statement"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::MemoryStore;
+
+    fn catalog() -> Catalog {
+        let registry = Arc::new(Registry::new(&[], &[]));
+        Catalog::load(registry, Arc::new(MemoryStore::default())).expect("an empty store can be read")
+    }
+
+    /// The text of each statement, or of its refusal.
+    fn check(catalog: &Catalog, cases: &[(&str, &str)]) {
+        for (sql, expected) in cases {
+            let said = catalog.execute(sql).unwrap_or_else(|error| error.message.to_string());
+            assert_eq!(said, *expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn d6_statements_answer_with_upstreams_texts() {
+        check(
+            &catalog(),
+            &[
+                ("SHOW STREAMS", "No stream definitions are found."),
+                ("SHOW TABLES", "No table definitions are found."),
+                ("CREATE STREAM s () WITH ()", "Stream s is created."),
+                ("create table t () with (DATASOURCE='t')", "Table t is created."),
+                ("CREATE TABLE s () WITH ()", "Create table fails: Item s already exists."),
+                ("CREATE STREAM b () WITH ();", "Stream b is created."),
+                ("SHOW STREAMS", "b\ns"),
+                ("show tables;", "t"),
+                ("EXPLAIN STREAM s", "TO BE SUPPORTED"),
+                ("DESCRIBE STREAM zz", "Describe stream fails, zz is not found."),
+                ("DROP STREAM s", "Stream s is dropped."),
+                ("DROP STREAM s", "Drop stream fails: stream s is not found."),
+            ],
+        );
+    }
+
+    #[test]
+    fn d8_a_statement_of_the_other_kind_changes_nothing() {
+        let catalog = catalog();
+        check(
+            &catalog,
+            &[
+                ("CREATE STREAM s () WITH ()", "Stream s is created."),
+                ("DROP TABLE s", "Drop table fails: table s is not found."),
+                ("DESCRIBE TABLE s", "Describe table fails, table s is not found."),
+                ("SHOW STREAMS", "s"),
+            ],
+        );
+    }
+
+    #[test]
+    fn d7_describe_lists_columns_and_the_options_that_were_written() {
+        let catalog = catalog();
+        let sql = "CREATE STREAM s (a BIGINT DEFAULT 7, l ARRAY(STRING), o STRUCT(x BIGINT, y STRUCT(z STRING))) \
+                   WITH (TYPE=\"memory\", DATASOURCE=\"t/#\", CONF_KEY=\"c\", KEY=\"a\", STRICT_VALIDATION=TRUE, \
+                   SHARED=\"false\", TIMESTAMP=\"a\", TIMESTAMP_FORMAT=\"YYYY\", KIND=\"scan\", RETAIN_SIZE=3, \
+                   EXTRA=\"{}\", VERSION=\"V1\")";
+        let expected = format!(
+            "Fields\n{}\na\tbigint\tDEFAULT\t7\nl\tarray(string)\no\tstruct(x bigint, y struct(z string))\n\n\
+             CONF_KEY: c\nDATASOURCE: t/#\nKEY: a\nRETAIN_SIZE: 3\nSTRICT_VALIDATION: true\nTIMESTAMP: a\n\
+             TIMESTAMP_FORMAT: YYYY\nTYPE: memory\nEXTRA: {{}}\nVERSION: v1",
+            "-".repeat(80)
+        );
+        check(&catalog, &[(sql, "Stream s is created."), ("DESCRIBE STREAM s", &expected)]);
+    }
+
+    #[test]
+    fn d10_a_definition_is_replaced_by_one_of_its_name_and_kind_with_a_greater_version() {
+        let catalog = catalog();
+        let with = |options: &str| format!("CREATE STREAM s () WITH ({options})");
+        catalog.execute(&with("VERSION=\"2\"")).expect("it is new");
+        let replace = |sql: &str| {
+            let replaced = catalog.replace(SourceKind::Stream, "s", sql);
+            replaced.unwrap_or_else(|error| error.message.to_string())
+        };
+        assert_eq!(replace(&with("VERSION=\"3\"")), "Stream s is replaced.");
+        for (sql, expected) in [
+            (with("VERSION=\"3\""), "source s already exists with version (3), new version (3) is lower"),
+            (
+                with("VERSION=\"4\", SHARED=TRUE"),
+                "Replace s fails: do not support to change stream SHARED option.",
+            ),
+            (with("VERSION=\"4\", TEMP=TRUE"), "Replace s fails: cannot replace with temp option."),
+            (
+                "CREATE STREAM x () WITH ()".to_owned(),
+                "Replace s fails: the sql statement must update the s source.",
+            ),
+            ("DROP STREAM s".to_owned(), "Replace s fails: the sql statement must be a CREATE statement."),
+        ] {
+            assert_eq!(replace(&sql), expected);
+        }
+    }
+
+    #[test]
+    fn d4_temporary_definitions_are_not_stored() {
+        let store = Arc::new(MemoryStore::default());
+        let load =
+            || Catalog::load(Arc::new(Registry::new(&[], &[])), store.clone()).expect("it can be read");
+        let catalog = load();
+        catalog.execute("CREATE STREAM kept () WITH ()").expect("it is new");
+        catalog.execute("CREATE STREAM gone () WITH (TEMP=\"true\")").expect("it is new");
+        assert_eq!(catalog.all_names(), ["gone", "kept"]);
+        assert_eq!(load().all_names(), ["kept"]);
+    }
+}
