@@ -63,6 +63,41 @@ fn recorded_cases_agree_on_all_axes() {
     hold(&cases, &known);
 }
 
+/// The same cases under options that switch optimizer passes off.
+fn without(passes: &[&str], cases: &[Case]) -> Vec<Case> {
+    let off = serde_json::json!({"optimizeControl": {"disableOptimizeRules": passes}});
+    let option = |case: &Case| {
+        let strategy = case.options.get("planOptimizeStrategy").cloned().unwrap_or_default();
+        let mut strategy = strategy.as_object().cloned().unwrap_or_default();
+        strategy.extend(off.as_object().cloned().unwrap_or_default());
+        strategy.into()
+    };
+    let mut cases = cases.to_vec();
+    for case in &mut cases {
+        let strategy = option(case);
+        case.options.insert("planOptimizeStrategy".to_owned(), strategy);
+    }
+    cases
+}
+
+/// switching passes off changes no result.
+#[test]
+fn recorded_and_golden_cases_agree_without_any_pass() {
+    let mut cases = recorded(&here("conformance/cases")).expect("the corpus is there");
+    cases.extend(golden::cases(&here("golden")).expect("golden cases can be read"));
+    let known = std::fs::read_to_string(here(DIFFERS)).unwrap_or_default();
+    let passes: Vec<&str> = thalweg_plan::pass_names().collect();
+    let mut report = Vec::new();
+    for off in passes.chunks(1).chain([&passes[..]]) {
+        for (id, text) in differing(&without(off, &cases), AXES[1]) {
+            if !known.lines().any(|line| line.split_whitespace().next() == Some(&*id)) {
+                report.push(format!("without {}: {text}", off.join(", ")));
+            }
+        }
+    }
+    assert!(report.is_empty(), "{} differ:\n{}", report.len(), report.join("\n"));
+}
+
 #[test]
 fn golden_cases_agree_on_all_axes() {
     let cases = golden::cases(&here("golden")).expect("golden cases can be read");

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::path::PathStep;
 use crate::schema::{DataType, Field, Schema, Slot};
 use crate::value::Value;
 
@@ -13,6 +14,16 @@ pub enum Want {
         /// Member names from the outside in; never empty.
         path: Vec<Arc<str>>,
         /// The declared type (T-4). `None`: schemaless, dynamically typed.
+        data_type: Option<DataType>,
+    },
+    /// What a path below a top-level column gives: exactly what the expression would give over the whole column
+    /// (O-12, O-14), null where the path ends in nothing.
+    Path {
+        /// The top-level column.
+        column: Arc<str>,
+        /// The way down; never empty.
+        steps: Vec<PathStep>,
+        /// The declared type of the top-level column, which the whole value is still checked against (T-4).
         data_type: Option<DataType>,
     },
     /// All decoded columns as one object (`*`): raw JSON where the format allows it, else a map.
@@ -71,12 +82,13 @@ impl Projection {
         Slot(index as u32)
     }
 
-    /// The schema of the batches that result: paths joined by dots, `*` for everything, `$meta` for metadata.
+    /// The schema of the batches that result: paths as they are written, `*` for everything, `$meta` for metadata.
     pub fn schema(&self) -> Schema {
         let fields = self.slots.iter().map(|wanted| {
             let name: Arc<str> = match &wanted.want {
                 Want::Column { path, .. } if path.len() == 1 => Arc::clone(&path[0]),
                 Want::Column { path, .. } => Arc::from(path.join(".")),
+                Want::Path { column, steps, .. } => Arc::from(path_name(column, steps)),
                 Want::Everything => Arc::from("*"),
                 Want::Meta => Arc::from("$meta"),
             };
@@ -84,4 +96,9 @@ impl Projection {
         });
         Schema { fields: fields.collect() }
     }
+}
+
+/// A path as it is written in SQL: `o->p[0]`.
+pub fn path_name(column: &str, steps: &[PathStep]) -> String {
+    steps.iter().fold(column.to_owned(), |name, step| name + &step.to_string())
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use thalweg_core::cast::go_text;
 use thalweg_core::json::{self, Numbers, Scanner, Token};
+use thalweg_core::path::{no_list, no_object};
 use thalweg_core::{Batch, Cell, Column, ColumnRef, FormatError, RowError, Selection, Value};
 
 use crate::expr::{EvalCx, Expr, Step};
@@ -112,8 +113,7 @@ impl<'a> Node<'a> {
             }
             Node::Owned(Value::Map(fields)) => Ok(fields.get(name).cloned().map_or(NOTHING, Node::Owned)),
             Node::Cell(Cell::Json(_) | Cell::Value(_)) | Node::Owned(Value::List(_)) => {
-                let text = go_text(&self.to_value());
-                Err(RowError::text(format!("the result {text} is not a type of map[string]interface{{}}")))
+                Err(no_object(&self.to_value()))
             }
             _ => Ok(NOTHING),
         }
@@ -165,11 +165,10 @@ impl<'a> Node<'a> {
     }
 
     fn no_list(&self) -> RowError {
-        let kind = match self {
+        no_list(match self {
             Node::Cell(cell) => thalweg_core::cast::kind_name(cell),
             Node::Owned(value) => value.kind_name(),
-        };
-        RowError::text(format!("[] is an invalid operation for {kind}"))
+        })
     }
 
     fn to_value(&self) -> Value {

@@ -20,6 +20,8 @@ use thalweg_sql::ast;
 
 pub use thalweg_sql::ast::{JoinKind, SourceKind, TimeUnit};
 
+pub use optimize::names as pass_names;
+
 pub use logical::{Kind, Node, Plan, PlanOptions, Resolver, StreamDef};
 
 /// Plans a query.

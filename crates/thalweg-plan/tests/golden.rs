@@ -7,7 +7,7 @@
 //! option event_time         options of the next query only
 //! SELECT …
 //! ->
-//! the tree, or `! ` and the mistakes, up to an empty line
+//! the tree with warnings (`? `), or `! ` and the mistakes, up to an empty line
 //! ```
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
@@ -90,7 +90,10 @@ fn set(options: &mut PlanOptions, option: &str) {
 
 fn planned(sql: &str, options: &PlanOptions, world: &World) -> String {
     match parse_query(sql).and_then(|query| plan(&query, options, world)) {
-        Ok(plan) => explain::tree(&plan),
+        Ok(plan) => {
+            let warnings = plan.warnings.iter().map(|warning| format!("? {}\n", warning.render(sql)));
+            explain::tree(&plan) + &warnings.collect::<String>()
+        }
         Err(mistakes) => mistakes.iter().map(|mistake| format!("! {}\n", mistake.render(sql))).collect(),
     }
 }

@@ -64,6 +64,13 @@ impl Decoder for TestDecoder {
                             into.column(slot).push_value(value);
                         }
                     }
+                    Want::Path { column, steps, .. } => {
+                        let found = row.get(column).cloned().unwrap_or_default();
+                        match thalweg_core::path::follow(&found, steps) {
+                            Ok(value) => into.column(slot).push_value(&value),
+                            Err(error) => into.column(slot).push_error(error),
+                        }
+                    }
                     Want::Everything => into.column(slot).push_value(&Value::Map(Arc::clone(&row))),
                     Want::Meta => {
                         if let Some(Some(meta)) = raw.meta.get(index) {

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use chrono_tz::Tz;
 use thalweg_core::format::RawBatch;
+use thalweg_core::path::follow;
 use thalweg_core::value::Fields;
-use thalweg_core::{BatchBuilder, Projection, Value, Want};
+use thalweg_core::{BatchBuilder, Column, PathStep, Projection, Value, Want};
 
 use super::json::typed::check_strict;
 
@@ -23,6 +24,10 @@ pub(super) fn push_row(
                     into.column(slot).push_value(value);
                 }
             }
+            Want::Path { column, steps, .. } => {
+                let column = at_path(fields, std::slice::from_ref(column), want.ignore_case);
+                push_path(column, steps, wanted.strict.is_some(), into.column(slot));
+            }
             Want::Everything => into.column(slot).push_value(&everything(want, fields)),
             Want::Meta => {
                 if let Some(Some(meta)) = raw.meta.get(index) {
@@ -38,6 +43,16 @@ pub(super) fn push_row(
         }
     }
     into.end_row(time);
+}
+
+/// What a path below a column gives. A strict column that is not there leaves its slot empty, for the check to find.
+fn push_path(value: Option<&Value>, steps: &[PathStep], is_strict: bool, out: &mut Column) {
+    match value.map(|value| follow(value, steps)) {
+        None if is_strict => {}
+        None => out.push_null(),
+        Some(Ok(value)) => out.push_value(&value),
+        Some(Err(error)) => out.push_error(error),
+    }
 }
 
 fn at_path<'a>(fields: &'a Fields, path: &[Arc<str>], ignore_case: bool) -> Option<&'a Value> {

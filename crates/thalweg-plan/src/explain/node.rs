@@ -1,7 +1,7 @@
 //! One node as a line of text.
 
 use thalweg_core::Schema;
-use thalweg_core::projection::{Want, Wanted};
+use thalweg_core::projection::{Want, Wanted, path_name};
 
 use super::expr;
 use crate::logical::{Empty, JoinStep, Kind, Lookup, Node, OutputColumn, Scan, Window, WindowKind};
@@ -104,6 +104,7 @@ fn joined_schema(node: &Node) -> Schema {
 fn want(want: &Want) -> String {
     match want {
         Want::Column { path, .. } => path.join("."),
+        Want::Path { column, steps, .. } => path_name(column, steps),
         Want::Everything => "*".to_owned(),
         Want::Meta => "$meta".to_owned(),
     }
@@ -111,7 +112,9 @@ fn want(want: &Want) -> String {
 
 fn wanted(wanted: &Wanted) -> String {
     let declared = match &wanted.want {
-        Want::Column { data_type: Some(data_type), .. } => format!(" {data_type:?}"),
+        Want::Column { data_type: Some(data_type), .. } | Want::Path { data_type: Some(data_type), .. } => {
+            format!(" {data_type:?}")
+        }
         _ => String::new(),
     };
     let strict = if wanted.strict.is_some() { " strict" } else { "" };

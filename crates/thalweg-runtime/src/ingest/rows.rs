@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use thalweg_core::format::RawBatch;
+use thalweg_core::path::follow;
 use thalweg_core::projection::Wanted;
 use thalweg_core::value::Fields;
 use thalweg_core::{BatchBuilder, DataType, FormatError, Projection, Value, Want, cast};
@@ -47,6 +48,15 @@ impl RowDecoder {
                 Want::Meta => {
                     if let Some(meta) = meta {
                         into.column(slot).push_value(&Value::Map(Arc::clone(meta)));
+                    }
+                }
+                Want::Path { column, steps, data_type } => {
+                    let found = self.member(row, column);
+                    let name = std::slice::from_ref(column);
+                    let value = typed(found, data_type.as_ref(), wanted, name)?.unwrap_or_default();
+                    match follow(&value, steps) {
+                        Ok(value) => into.column(slot).push_value(&value),
+                        Err(error) => into.column(slot).push_error(error),
                     }
                 }
                 Want::Column { path, data_type } => {

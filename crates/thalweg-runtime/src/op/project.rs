@@ -186,7 +186,7 @@ fn label(column: &OutputColumn, input: &Schema) -> String {
         OutputColumn::One { name, expr, .. } => {
             let unnamed = match expr {
                 Expr::Call { function, .. } => function.name() == &**name,
-                Expr::Column(slot) => input.fields.get(slot.index()).is_some_and(|field| field.name == *name),
+                Expr::Column(slot) if input.fields.get(slot.index()).is_some_and(|f| f.name == *name) => true,
                 _ => name.starts_with("kuiper_field_"),
             };
             let text = text::sql(expr, input);

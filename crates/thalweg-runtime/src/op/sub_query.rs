@@ -29,7 +29,8 @@ impl SubQuery {
                 |name| named(name, self.projection.ignore_case, batch, rows),
             ),
             Want::Everything => everything(batch, rows),
-            Want::Meta => missing(batch.n_rows),
+            // Only scans are asked for paths.
+            Want::Meta | Want::Path { .. } => missing(batch.n_rows),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! JSON text straight into columns: only the wanted slots are written, the rest is walked over.
 //!
-//! The wanted paths form a trie. Keys of an object are looked up in its node by bytes, beginning behind the child
-//! that matched last, since devices send the same keys in the same order. A payload that fails leaves one fault and
-//! no row (T-4, T-10).
+//! Keys of the event are looked up by bytes, beginning behind the column that matched last, since devices send the
+//! same keys in the same order. What is wanted below a column is picked in the same walk (`below.rs`). A payload that
+//! fails leaves one fault and no row (T-4, T-10).
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -10,61 +10,117 @@ use std::sync::Arc;
 use chrono_tz::Tz;
 use thalweg_core::format::{Decoder, RawBatch};
 use thalweg_core::json::{self, Number, Numbers, Scanner, Text, Token};
-use thalweg_core::{BatchBuilder, Column, DataType, FormatError, Projection, Timestamp, Value, Want};
+use thalweg_core::{
+    BatchBuilder, Column, DataType, FormatError, PathStep, Projection, Timestamp, Value, Want,
+};
 
+use super::below::Below;
 use super::typed;
 
-/// One key that somebody wants, below its parent.
+/// A top-level column that somebody wants.
 #[derive(Debug, Default)]
-struct Node {
-    name: Vec<u8>,
-    children: Vec<Node>,
-    /// The slots that take this value, each with its declared type.
-    slots: Vec<(usize, Option<DataType>)>,
+struct Wants {
+    name: String,
+    /// The slots that take the whole value, each with its declared type.
+    whole: Vec<(usize, Option<DataType>)>,
+    /// What is wanted below it, for each declared type that rules see it with.
+    below: Vec<(Option<DataType>, Below)>,
 }
 
-impl Node {
-    fn child(&mut self, name: &str) -> &mut Node {
-        let at = self.children.iter().position(|child| child.name == name.as_bytes());
+impl Wants {
+    fn below(&mut self, data_type: &Option<DataType>) -> &mut Below {
+        let at = self.below.iter().position(|(known, _)| known == data_type);
         let at = at.unwrap_or_else(|| {
-            self.children.push(Node { name: name.as_bytes().to_vec(), ..Node::default() });
-            self.children.len() - 1
+            self.below.push((data_type.clone(), Below::default()));
+            self.below.len() - 1
         });
-        &mut self.children[at]
+        &mut self.below[at].1
     }
 
-    /// The child of this name; `hint` is where the search begins, and stands behind the match afterwards.
-    #[inline]
-    fn find(&self, name: &[u8], ignore_case: bool, hint: &mut usize) -> Option<&Node> {
-        let same = |child: &Node| {
-            if ignore_case { child.name.eq_ignore_ascii_case(name) } else { child.name == name }
-        };
-        let n = self.children.len();
-        for step in 0..n {
-            let at = if *hint + step < n { *hint + step } else { *hint + step - n };
-            if same(&self.children[at]) {
-                *hint = if at + 1 == n { 0 } else { at + 1 };
-                return Some(&self.children[at]);
+    /// Paths of a column that the event did not have end in nothing.
+    fn fill_paths(&self, into: &mut BatchBuilder) {
+        for (_, below) in &self.below {
+            if !below.is_filled(into) {
+                below.fill_null(into);
             }
         }
-        None
+    }
+
+    /// The last of equal keys wins (T-10).
+    fn forget(&self, into: &mut BatchBuilder) {
+        self.whole.iter().for_each(|(slot, _)| into.reset_slot(*slot));
+        self.below.iter().flat_map(|(_, below)| below.all()).for_each(|slot| into.reset_slot(*slot));
     }
 }
 
 /// Decodes JSON for one projection.
 pub(crate) struct JsonDecoder {
     want: Arc<Projection>,
-    root: Node,
+    columns: Vec<Wants>,
     everything: Vec<usize>,
     meta: Vec<usize>,
     zone: Tz,
+}
+
+/// How values become cells. `base` is where the scanner's text begins in the arena.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reading {
+    pub base: usize,
+    pub whole_numbers: bool,
+}
+
+impl Reading {
+    pub(super) fn numbers(self) -> Numbers {
+        if self.whole_numbers { Numbers::Whole } else { Numbers::Float }
+    }
+
+    /// A schemaless scalar (T-2, T-3).
+    #[inline]
+    pub(super) fn scalar(self, token: Token, bytes: &[u8], column: &mut Column) {
+        match token {
+            Token::Null => column.push_null(),
+            Token::Bool(value) => column.push_bool(value),
+            Token::Number(Number::Int(value)) if self.whole_numbers => column.push_int(value),
+            Token::Number(number) => column.push_float(number.as_f64()),
+            Token::Text(text) => push_text(column, text, bytes, self.base),
+            Token::OpenArray | Token::OpenObject => {}
+        }
+    }
+
+    /// A schemaless object or array that was passed over: it stays raw where the numbers in it are floats anyway.
+    #[inline]
+    pub(super) fn nested(
+        self,
+        bytes: &[u8],
+        (start, end): (usize, usize),
+        column: &mut Column,
+    ) -> Result<(), FormatError> {
+        if self.whole_numbers {
+            column.push_value(&json::parse(&bytes[start..end], Numbers::Whole)?);
+        } else {
+            column.push_json_span(self.base + start, end - start);
+        }
+        Ok(())
+    }
+
+    /// The schemaless value at the scanner's place.
+    #[inline]
+    fn value(self, scanner: &mut Scanner<'_>, column: &mut Column) -> Result<(), FormatError> {
+        if matches!(scanner.peek(), b'{' | b'[') {
+            let span = scanner.skip()?;
+            return self.nested(scanner.bytes(), span, column);
+        }
+        let token = scanner.token()?;
+        self.scalar(token, scanner.bytes(), column);
+        Ok(())
+    }
 }
 
 impl JsonDecoder {
     pub(crate) fn new(want: &Arc<Projection>, zone: Tz) -> Self {
         let mut decoder = Self {
             want: Arc::clone(want),
-            root: Node::default(),
+            columns: Vec::new(),
             everything: Vec::new(),
             meta: Vec::new(),
             zone,
@@ -73,13 +129,48 @@ impl JsonDecoder {
             match &wanted.want {
                 Want::Everything => decoder.everything.push(slot),
                 Want::Meta => decoder.meta.push(slot),
-                Want::Column { path, data_type } => {
-                    let node = path.iter().fold(&mut decoder.root, |node, name| node.child(name));
-                    node.slots.push((slot, data_type.clone()));
+                Want::Column { path, data_type } => match path.split_first() {
+                    None => {}
+                    Some((name, [])) => decoder.column(name).whole.push((slot, data_type.clone())),
+                    Some((name, rest)) => {
+                        let steps: Vec<_> = rest.iter().cloned().map(PathStep::Member).collect();
+                        decoder.column(name).below(data_type).add(&steps, slot);
+                    }
+                },
+                Want::Path { column, steps, data_type } => {
+                    decoder.column(column).below(data_type).add(steps, slot);
                 }
             }
         }
         decoder
+    }
+
+    fn column(&mut self, name: &str) -> &mut Wants {
+        let at = self.columns.iter().position(|column| column.name == name);
+        let at = at.unwrap_or_else(|| {
+            self.columns.push(Wants { name: name.to_owned(), ..Wants::default() });
+            self.columns.len() - 1
+        });
+        &mut self.columns[at]
+    }
+
+    /// The column of this name; `hint` is where the search begins, and stands behind the match afterwards.
+    #[inline]
+    fn find(&self, name: &[u8], hint: &mut usize) -> Option<&Wants> {
+        let ignore_case = self.want.ignore_case;
+        let same = |column: &Wants| {
+            let own = column.name.as_bytes();
+            if ignore_case { own.eq_ignore_ascii_case(name) } else { own == name }
+        };
+        let n = self.columns.len();
+        for step in 0..n {
+            let at = if *hint + step < n { *hint + step } else { *hint + step - n };
+            if same(&self.columns[at]) {
+                *hint = if at + 1 == n { 0 } else { at + 1 };
+                return Some(&self.columns[at]);
+            }
+        }
+        None
     }
 
     fn payload(&self, raw: &RawBatch, index: usize, into: &mut BatchBuilder) -> Result<(), FormatError> {
@@ -130,6 +221,7 @@ impl JsonDecoder {
                 typed::check_strict(wanted, slot, (time, self.zone), into)?;
             }
         }
+        self.columns.iter().for_each(|column| column.fill_paths(into));
         into.end_row(time);
         Ok(())
     }
@@ -146,7 +238,7 @@ impl JsonDecoder {
         }
         let start = scanner.position();
         scanner.token()?;
-        self.members(&self.root, scanner, base, into)?;
+        self.members(scanner, base, into)?;
         for &slot in &self.everything {
             let (end, column) = (scanner.position(), into.column(slot));
             match (&self.want.declared, self.want.whole_numbers) {
@@ -163,91 +255,83 @@ impl JsonDecoder {
         Ok(())
     }
 
-    /// The members of an object whose brace has been taken.
+    /// The members of an event whose brace has been taken.
     fn members(
         &self,
-        node: &Node,
         scanner: &mut Scanner<'_>,
         base: usize,
         into: &mut BatchBuilder,
     ) -> Result<(), FormatError> {
+        let reading = Reading { base, whole_numbers: self.want.whole_numbers };
         let (mut first, mut hint) = (true, 0);
         while let Some(key) = scanner.next_key(first)? {
             first = false;
             let name = key_bytes(key, scanner.bytes());
-            match node.find(&name, self.want.ignore_case, &mut hint) {
+            match self.find(&name, &mut hint) {
                 None => drop(scanner.skip()?),
-                Some(child) => self.value(child, scanner, base, into)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// A value that some slot, or a path below it, wants.
-    fn value(
-        &self,
-        node: &Node,
-        scanner: &mut Scanner<'_>,
-        base: usize,
-        into: &mut BatchBuilder,
-    ) -> Result<(), FormatError> {
-        let kind = scanner.peek();
-        let start = scanner.position();
-        if !node.children.is_empty() {
-            // T-10: of an object that came before under the same key nothing remains.
-            forget(node, into);
-        }
-        if !node.children.is_empty() && kind == b'{' {
-            scanner.token()?;
-            self.members(node, scanner, base, into)?;
-        } else if let [(slot, None)] = node.slots.as_slice() {
-            into.reset_slot(*slot);
-            return self.dynamic(scanner, base, into.column(*slot));
-        } else {
-            scanner.skip()?;
-        }
-        let bytes = &scanner.bytes()[start..scanner.position()];
-        for (slot, data_type) in &node.slots {
-            into.reset_slot(*slot);
-            let mut again = Scanner::new(bytes);
-            let column = into.column(*slot);
-            match data_type {
-                None => self.dynamic(&mut again, base + start, column)?,
-                Some(data_type) => {
-                    let name = String::from_utf8_lossy(&node.name);
-                    typed::push(&mut again, &name, data_type, (base + start, column))?;
+                Some(column) => {
+                    column.forget(into);
+                    value(column, scanner, reading, into)?;
                 }
             }
         }
         Ok(())
     }
+}
 
-    /// A schemaless value: scalars become words, objects and arrays stay raw (T-2, T-3).
-    #[inline]
-    fn dynamic(
-        &self,
-        scanner: &mut Scanner<'_>,
-        base: usize,
-        column: &mut Column,
-    ) -> Result<(), FormatError> {
-        if matches!(scanner.peek(), b'{' | b'[') {
-            let (start, end) = scanner.skip()?;
-            if self.want.whole_numbers {
-                column.push_value(&json::parse(&scanner.bytes()[start..end], Numbers::Whole)?);
-            } else {
-                column.push_json_span(base + start, end - start);
+/// A column's value. It is walked over once, unless rules see it with several types, or want it whole and typed.
+fn value(
+    wants: &Wants,
+    scanner: &mut Scanner<'_>,
+    reading: Reading,
+    into: &mut BatchBuilder,
+) -> Result<(), FormatError> {
+    match (&wants.whole[..], &wants.below[..]) {
+        ([(slot, None)], []) => return reading.value(scanner, into.column(*slot)),
+        ([(slot, Some(data_type))], []) => {
+            return typed::push(scanner, &wants.name, data_type, (reading.base, into.column(*slot)));
+        }
+        _ => {}
+    }
+    scanner.peek();
+    let start = scanner.position();
+    let mut rest = wants.below.iter();
+    match rest.next() {
+        Some((data_type, below)) => {
+            descend(below, scanner, (&wants.name, data_type.as_ref()), reading, into)?
+        }
+        None => drop(scanner.skip()?),
+    }
+    let bytes = &scanner.bytes()[start..scanner.position()];
+    let reading = Reading { base: reading.base + start, ..reading };
+    for (data_type, below) in rest {
+        descend(below, &mut Scanner::new(bytes), (&wants.name, data_type.as_ref()), reading, into)?;
+    }
+    for (slot, data_type) in &wants.whole {
+        let column = into.column(*slot);
+        match data_type {
+            None if matches!(bytes.first(), Some(b'{' | b'[')) => {
+                reading.nested(bytes, (0, bytes.len()), column)?
             }
-            return Ok(());
+            None => reading.value(&mut Scanner::new(bytes), column)?,
+            Some(data_type) => {
+                typed::push(&mut Scanner::new(bytes), &wants.name, data_type, (reading.base, column))?;
+            }
         }
-        match scanner.token()? {
-            Token::Null => column.push_null(),
-            Token::Bool(value) => column.push_bool(value),
-            Token::Number(Number::Int(value)) if self.want.whole_numbers => column.push_int(value),
-            Token::Number(number) => column.push_float(number.as_f64()),
-            Token::Text(text) => push_text(column, text, scanner.bytes(), base),
-            Token::OpenArray | Token::OpenObject => {}
-        }
-        Ok(())
+    }
+    Ok(())
+}
+
+fn descend(
+    below: &Below,
+    scanner: &mut Scanner<'_>,
+    (name, data_type): (&str, Option<&DataType>),
+    reading: Reading,
+    into: &mut BatchBuilder,
+) -> Result<(), FormatError> {
+    match data_type {
+        None => below.dynamic(scanner, reading, into),
+        Some(data_type) => below.declared(scanner, (name, data_type), reading, into),
     }
 }
 
@@ -261,16 +345,8 @@ pub(super) fn push_text(column: &mut Column, text: Text, bytes: &[u8], base: usi
     }
 }
 
-/// Takes back what the current row has below a node.
-fn forget(node: &Node, into: &mut BatchBuilder) {
-    for child in &node.children {
-        child.slots.iter().for_each(|(slot, _)| into.reset_slot(*slot));
-        forget(child, into);
-    }
-}
-
 #[inline]
-fn key_bytes(key: Text, bytes: &[u8]) -> Cow<'_, [u8]> {
+pub(super) fn key_bytes(key: Text, bytes: &[u8]) -> Cow<'_, [u8]> {
     if key.escaped {
         Cow::Owned(key.decode(bytes).into_owned().into_bytes())
     } else {

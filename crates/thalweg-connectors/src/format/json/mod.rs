@@ -1,5 +1,6 @@
 //! JSON: the format of nearly every stream.
 
+mod below;
 mod decode;
 mod encode;
 pub(super) mod typed;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono_tz::Tz;
-use thalweg_core::json::{Number, Scanner, Token, write_float};
+use thalweg_core::json::{Number, Scanner, Text, Token, write_float};
 use thalweg_core::projection::Wanted;
 use thalweg_core::{
     BatchBuilder, Cell, Column, DataType, Fields, FormatError, Timestamp, Value, Want, datetime,
@@ -57,10 +57,9 @@ pub(super) fn value(
         (Token::Text(text), DataType::String | DataType::DateTime) => {
             Value::text(text.decode(scanner.bytes()))
         }
-        (Token::Text(text), DataType::Boolean) => match &*text.decode(scanner.bytes()) {
-            "1" | "t" | "T" | "true" | "TRUE" | "True" => Value::Bool(true),
-            "0" | "f" | "F" | "false" | "FALSE" | "False" => Value::Bool(false),
-            _ => return Err(wrong(name, token, data_type)),
+        (Token::Text(text), DataType::Boolean) => match truth(&text.decode(scanner.bytes())) {
+            Some(value) => Value::Bool(value),
+            None => return Err(wrong(name, token, data_type)),
         },
         // T-6: base64, else the bytes of the text.
         (Token::Text(text), DataType::Bytea) => {
@@ -93,9 +92,7 @@ fn members(scanner: &mut Scanner<'_>, columns: &[(Arc<str>, DataType)]) -> Resul
     let mut first = true;
     while let Some(key) = scanner.next_key(first)? {
         first = false;
-        let name = key.decode(scanner.bytes());
-        // D-1: of two declarations of one name the later one counts.
-        match columns.iter().rev().find(|(column, _)| **column == *name) {
+        match declared(columns, key, scanner.bytes()) {
             None => drop(scanner.skip()?),
             Some((column, data_type)) => {
                 fields.insert(Arc::clone(column), value(scanner, column, data_type)?);
@@ -103,6 +100,62 @@ fn members(scanner: &mut Scanner<'_>, columns: &[(Arc<str>, DataType)]) -> Resul
         }
     }
     Ok(Value::map(fields))
+}
+
+/// The declared member of this key. D-1: of two declarations of one name the later one counts.
+pub(super) fn declared<'a>(
+    columns: &'a [(Arc<str>, DataType)],
+    key: Text,
+    bytes: &[u8],
+) -> Option<(&'a Arc<str>, &'a DataType)> {
+    let name = key.decode(bytes);
+    let found = columns.iter().rev().find(|(column, _)| **column == *name)?;
+    Some((&found.0, &found.1))
+}
+
+/// Passes over the value at the scanner's place and refuses what [`value`] refuses, without building anything.
+pub(super) fn check(scanner: &mut Scanner<'_>, name: &str, data_type: &DataType) -> Result<(), FormatError> {
+    let token = scanner.token()?;
+    match (token, data_type) {
+        (Token::Null, _)
+        | (Token::Number(Number::Int(_)), DataType::BigInt)
+        | (Token::Number(_), DataType::Float | DataType::DateTime | DataType::String | DataType::Boolean)
+        | (Token::Bool(_), DataType::Boolean)
+        | (Token::Text(_), DataType::String | DataType::DateTime | DataType::Bytea) => Ok(()),
+        (Token::Text(text), DataType::Boolean) => {
+            let is_known = truth(&text.decode(scanner.bytes())).is_some();
+            if is_known { Ok(()) } else { Err(wrong(name, token, data_type)) }
+        }
+        (Token::OpenArray, DataType::Array(element)) => {
+            let mut first = true;
+            while scanner.next_item(first)? {
+                first = false;
+                check(scanner, name, element)?;
+            }
+            Ok(())
+        }
+        (Token::OpenObject, DataType::Struct(columns)) => {
+            let mut first = true;
+            while let Some(key) = scanner.next_key(first)? {
+                first = false;
+                match declared(columns, key, scanner.bytes()) {
+                    None => drop(scanner.skip()?),
+                    Some((column, data_type)) => check(scanner, column, data_type)?,
+                }
+            }
+            Ok(())
+        }
+        _ => Err(wrong(name, token, data_type)),
+    }
+}
+
+/// The truth values that text can hold (T-4).
+fn truth(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
 }
 
 /// T-5 as decided: whole numbers without exponent, others with the shortest digits, never scientific.
@@ -143,11 +196,13 @@ pub(in crate::format) fn check_strict(
     (now, zone): (Timestamp, Tz),
     into: &mut BatchBuilder,
 ) -> Result<(), FormatError> {
-    let (Some(strict), Want::Column { path, data_type }) = (&wanted.strict, &wanted.want) else {
-        return Ok(());
+    let Some(strict) = &wanted.strict else { return Ok(()) };
+    let (name, data_type) = match &wanted.want {
+        Want::Column { path, data_type } => (&path[0], data_type),
+        Want::Path { column, .. } => (column, &None),
+        Want::Everything | Want::Meta => return Ok(()),
     };
     let row = into.n_rows();
-    let name = &path[0];
     let fail = |why: String| FormatError::new(format!("error in preprocessor: {why}"));
     if into.column(slot).len() == row {
         return match &strict.default {
@@ -157,6 +212,9 @@ pub(in crate::format) fn check_strict(
             }
             None => Err(fail(format!("field {name} is not found"))),
         };
+    }
+    if matches!(wanted.want, Want::Path { .. }) {
+        return Ok(());
     }
     let nested = matches!(data_type, Some(DataType::Array(_) | DataType::Struct(_)));
     match into.column(slot).cell(row) {

@@ -271,6 +271,16 @@ fn decode(scan: &Scan, node: &Node, events: &[Event]) -> Batch {
                         None => column.push_missing(),
                     }
                 }
+                Want::Path { column: name, steps, .. } => {
+                    let found = match &event.row {
+                        Value::Map(fields) => fields.get(name).cloned().unwrap_or_default(),
+                        _ => Value::Null,
+                    };
+                    match thalweg_core::path::follow(&found, steps) {
+                        Ok(value) => column.push_value(&value),
+                        Err(error) => column.push_error(error),
+                    }
+                }
                 Want::Everything => {
                     let mut raw = Vec::new();
                     json::write_value(&mut raw, &event.row, chrono_tz::Tz::UTC)

@@ -1,6 +1,8 @@
 //! Decoding against the plain reading of the same text.
 
 use proptest::prelude::*;
+use thalweg_core::path::follow;
+use thalweg_core::projection::Strict;
 use thalweg_core::schema::Slot;
 use thalweg_core::{Batch, Cell, Fields, Selection};
 
@@ -48,13 +50,72 @@ fn only_wanted_slots_are_filled_and_the_last_duplicate_wins() {
     assert_eq!(cell(4), Cell::Json(br#"{"p":{"q":"t\u00e9"}}"#));
 }
 
+/// `->a` is a member, `[0]` an item.
+fn steps(text: &str) -> Vec<PathStep> {
+    let step = |step: &str| match step.parse() {
+        Ok(index) => PathStep::Index(index),
+        Err(_) => PathStep::Member(Arc::from(step)),
+    };
+    text.split(' ').map(step).collect()
+}
+
+fn path(column: &str, below: &str, data_type: Option<DataType>) -> Want {
+    Want::Path { column: Arc::from(column), steps: steps(below), data_type }
+}
+
+/// What a slot should hold: the value at the end of the path, or the text of the error.
+fn at_end(fields: &Fields, column: &str, below: &str) -> Result<Value, String> {
+    let whole = fields.get(column).cloned().unwrap_or_default();
+    follow(&whole, &steps(below)).map_err(|why| why.to_string())
+}
+
+fn said(cell: Cell<'_>) -> Result<Value, String> {
+    match cell {
+        Cell::Error(why) => Err(why.to_string()),
+        Cell::Missing => Err("missing".to_owned()),
+        cell => Ok(cell.to_value()),
+    }
+}
+
+#[test]
+fn a_later_duplicate_takes_back_what_lay_below_the_earlier_one() {
+    let mut want = Projection::default();
+    want.slot(path("o", "p", None), None);
+    want.slot(path("o", "q", None), None);
+    want.slot(path("o", "q 1", None), None);
+    let payload = br#"{"o":{"p":1,"q":[1,2]},"o":{"p":7,"p":{"x":2}}}"#;
+    let (batch, _) = decode(want, &[payload, br#"{"o":{"q":[]}}"#, b"{}"]);
+    let cell = |slot, row| said(batch.column(Slot(slot)).cell(row));
+    assert_eq!(cell(0, 0), Ok(json::parse(br#"{"x":2}"#, Numbers::Float).unwrap()));
+    assert_eq!((cell(1, 0), cell(2, 0)), (Ok(Value::Null), Ok(Value::Null)));
+    assert_eq!((cell(0, 1), cell(2, 1)), (Ok(Value::Null), Err("out of index: 1 of 0".to_owned())));
+    assert_eq!((cell(0, 2), cell(2, 2)), (Ok(Value::Null), Ok(Value::Null)));
+}
+
+#[test]
+fn t_8_the_column_of_a_strict_path_must_be_there_and_may_be_null() {
+    let mut want = Projection::default();
+    let data_type = DataType::Struct(vec![(Arc::from("p"), DataType::BigInt)]);
+    want.slot(path("o", "p", Some(data_type)), Some(Strict::default()));
+    let payloads: &[&[u8]] =
+        &[br#"{"a":1}"#, br#"{"o":null}"#, br#"{"o":{"p":3,"q":"x"}}"#, br#"{"o":{"p":3.5}}"#];
+    let (batch, selection) = decode(want, payloads);
+    assert_eq!(said(batch.column(Slot(0)).cell(0)), Ok(Value::Null));
+    assert_eq!(said(batch.column(Slot(0)).cell(1)), Ok(Value::Int(3)));
+    let texts: Vec<&str> = selection.faults.iter().map(|fault| &*fault.message).collect();
+    assert_eq!(
+        texts,
+        ["error in preprocessor: field o is not found", "p has wrong type:number, expect:bigint"]
+    );
+}
+
 #[test]
 fn t_10_nothing_remains_below_an_object_whose_key_comes_again() {
     let payloads: &[&[u8]] = &[br#"{"x":{"p":1},"x":null}"#, br#"{"x":{"p":1,"q":2},"x":{"q":3}}"#];
     let (batch, _) = decode(columns(&["x.p", "x.q"]), payloads);
     let cells = |slot| [0, 1].map(|row| batch.column(Slot(slot)).cell(row));
-    assert_eq!(cells(0), [Cell::Missing, Cell::Missing]);
-    assert_eq!(cells(1), [Cell::Missing, Cell::Float(3.0)]);
+    assert_eq!(cells(0), [Cell::Null, Cell::Null]);
+    assert_eq!(cells(1), [Cell::Null, Cell::Float(3.0)]);
 }
 
 #[test]
@@ -146,6 +207,68 @@ proptest! {
             match fields.get(name) {
                 None => prop_assert_eq!(cell, Cell::Missing),
                 Some(value) => prop_assert_eq!(&cell.to_value(), value),
+            }
+        }
+    }
+
+    #[test]
+    fn paths_give_what_the_expression_gives_over_the_whole(text in json_text(), whole_numbers in any::<bool>()) {
+        let text = format!("{{\"a\":{text},\"b\":{text}}}");
+        let below = ["a", "a b", "b 0", "0", "1 a", "0 0", "a 1 c", "c"];
+        let mut want = Projection { whole_numbers, ..Projection::default() };
+        for below in below {
+            want.slot(path("a", below, None), None);
+        }
+        // The whole beside a path of it.
+        want.slot(path("b", "c", None), None);
+        want.slot(Want::Column { path: vec![Arc::from("b")], data_type: None }, None);
+        let (batch, _) = decode(want, &[text.as_bytes()]);
+        let numbers = if whole_numbers { Numbers::Whole } else { Numbers::Float };
+        let Ok(Value::Map(fields)) = json::parse(text.as_bytes(), numbers) else { return Ok(()) };
+        for (slot, below) in below.into_iter().enumerate() {
+            let cell = batch.column(Slot(slot as u32)).cell(0);
+            prop_assert_eq!(said(cell), at_end(&fields, "a", below), "{} of {}", below, &text);
+        }
+        prop_assert_eq!(said(batch.column(Slot(8)).cell(0)), at_end(&fields, "b", "c"));
+        prop_assert_eq!(batch.column(Slot(9)).cell(0).to_value(), fields["b"].clone());
+    }
+
+    #[test]
+    fn t_4_holds_below_declared_columns_as_if_they_were_built(text in json_text()) {
+        let text = format!("{{\"o\":{text}}}");
+        let list = DataType::Array(Box::new(DataType::Struct(vec![(Arc::from("a"), DataType::Boolean)])));
+        for data_type in [
+            DataType::Struct(vec![
+                (Arc::from("a"), DataType::BigInt),
+                (Arc::from("b"), list.clone()),
+                (Arc::from("c"), DataType::String),
+            ]),
+            DataType::Array(Box::new(DataType::Float)),
+            list,
+        ] {
+            let below: &[&str] = match data_type {
+                DataType::Struct(_) => &["a", "b", "b 0 a", "b 1"],
+                _ => &["0", "1"],
+            };
+            let whole = Want::Column { path: vec![Arc::from("o")], data_type: Some(data_type.clone()) };
+            let mut want = Projection::default();
+            want.slot(whole.clone(), None);
+            let (plain, plain_faults) = decode(want, &[text.as_bytes()]);
+            let mut want = Projection::default();
+            for below in below {
+                want.slot(path("o", below, Some(data_type.clone())), None);
+            }
+            let (batch, faults) = decode(want.clone(), &[text.as_bytes()]);
+            prop_assert_eq!(faults.faults, plain_faults.faults, "{} as {:?}", &text, &data_type);
+            if plain.n_rows == 1 {
+                let fields = Fields::from([(Arc::from("o"), plain.column(Slot(0)).value(0))]);
+                for (slot, below) in below.iter().enumerate() {
+                    let cell = batch.column(Slot(slot as u32)).cell(0);
+                    prop_assert_eq!(said(cell), at_end(&fields, "o", below), "{} of {}", below, &text);
+                }
+                want.slot(whole, None);
+                let (both, _) = decode(want, &[text.as_bytes()]);
+                prop_assert_eq!(both.column(Slot(below.len() as u32)).value(0), plain.column(Slot(0)).value(0));
             }
         }
     }
