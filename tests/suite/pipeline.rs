@@ -347,3 +347,36 @@ fn r4_6_a_rule_on_a_file_ends_with_it() {
     assert_eq!(plant.mqtt.expect("out/r", 100).len(), 100);
     assert_eq!(plant.api().get("/rules/r").json()["triggered"], false);
 }
+
+#[test]
+fn e4_late_rows_reach_actions_of_their_own_and_are_counted_where_there_are_none() {
+    let Some(plant) = Plant::start(&[]) else { return };
+    plant.api().sql(&plant.broker.stream("demo", "in", r#", TIMESTAMP="ts""#));
+    let sql = "SELECT a FROM demo WHERE a > 0";
+    let event_time = json!({"isEventTime": true, "lateTolerance": 0});
+    plant.api().rule_with("drops", sql, plant.broker.action("out/drops"), event_time.clone());
+    let mut options = event_time;
+    options["lateData"] = json!([plant.broker.action("out/late/{{.id}}")]);
+    plant.api().rule_with("keeps", sql, plant.broker.action("out/keeps"), options.clone());
+    ["drops", "keeps"].iter().for_each(|rule| plant.api().connected(rule));
+    plant
+        .mqtt
+        .publish("in", &[r#"{"a":1,"ts":2000}"#, r#"{"id":"x","a":0,"ts":500}"#, r#"{"a":2,"ts":3000}"#]);
+    for rule in ["drops", "keeps"] {
+        assert_eq!(plant.mqtt.expect(&format!("out/{rule}"), 2), [json!({"a": 1}), json!({"a": 2})]);
+    }
+    let late = [json!({"__late_ms": 1_500, "a": 0, "id": "x", "ts": 500})];
+    assert_eq!(plant.mqtt.expect("out/late/x", 1), late);
+    let sent = "sink_late_mqtt_0_0_records_out_total";
+    let keeps = plant.api().status_when("keeps", |status| status[sent] == 1);
+    assert_eq!(count(&keeps, "op_", "_dropped_late_total"), 0, "{keeps:#}");
+    let drops = plant.api().status("drops");
+    assert_eq!(count(&drops, "op_", "_dropped_late_total"), 1, "{drops:#}");
+    let topology = plant.api().get("/rules/keeps/topo").json();
+    let after = topology["edges"]["op_4_watermark"].to_string();
+    assert!(after.contains("op_late_mqtt_0_0_transform"), "{topology:#}");
+    options["lateData"] = json!([{"nosuch": {}}]);
+    let rule = json!({"id": "wrong", "sql": sql, "actions": [{"nop": {}}], "options": options});
+    let refused = plant.api().post("/rules", &rule);
+    assert!(refused.body.contains("lateData: sink nosuch is not defined"), "{}", refused.body);
+}
