@@ -7,7 +7,7 @@
 //! |---|---|
 //! | Scan | the projection's slots |
 //! | Watermark, WindowFilter, Window, Filter, Having, Sort, Limit | the input's |
-//! | Analytic, AggFunc, RowNumber, Compute | the input's, then one per call or expression |
+//! | Analytic, AggFunc, RowNumber, DedupTrigger, Compute | the input's, then one per call or expression |
 //! | Aggregate | the input's (each group's first row, Q-7), then one per call |
 //! | Join | the sides' in the order in which they are joined: FROM's, then one for each step (the unmatched side missing, J-7) |
 //! | LookupJoin | the input's, then the lookup projection's |
@@ -160,6 +160,8 @@ pub enum Kind {
         /// ORDER BY.
         order_by: Vec<SortKey>,
     },
+    /// `dedup_trigger(…)`: rows wait for their end; one appended column of parts not given out before (F-5).
+    DedupTrigger(Dedup),
     /// ORDER BY (Q-13: stable, nulls last in both directions).
     Sort(Vec<SortKey>),
     /// LIMIT n of each collection.
@@ -364,6 +366,19 @@ pub struct Lookup {
     pub on: Option<Expr>,
     /// The table's columns.
     pub projection: Projection,
+}
+
+/// A call of `dedup_trigger`.
+#[derive(Debug, Clone)]
+pub struct Dedup {
+    /// Where the row's range begins, epoch ms.
+    pub start: Expr,
+    /// Where it ends.
+    pub end: Expr,
+    /// The time at which the row was made.
+    pub now: Expr,
+    /// Milliseconds after which a range is forgotten.
+    pub expire: i64,
 }
 
 /// A sort key.

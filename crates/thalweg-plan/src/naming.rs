@@ -105,6 +105,7 @@ pub(crate) fn suffix(kind: &Kind) -> Option<&'static str> {
         Kind::Aggregate { .. } => Some("aggregate"),
         Kind::Having { .. } => Some("having"),
         Kind::RowNumber { .. } => Some("windowFunc"),
+        Kind::DedupTrigger(_) => Some("dedup_trigger"),
         Kind::Sort(_) => Some("order"),
         Kind::Project(_) => Some("project"),
         Kind::ProjectSet { .. } => Some("projectset"),

@@ -14,10 +14,8 @@ use thalweg_plan::{Plan, PlanOptions, plan};
 use thalweg_sql::parse_query;
 
 /// Cases that do not behave so, and why.
-const KNOWN: &[(&str, &str)] = &[
-    ("result-shape-028", "the sink's template is wrong, which is not the planner's business"),
-    ("unnest-srf-020", "dedup_trigger is not supported yet"),
-];
+const KNOWN: &[(&str, &str)] =
+    &[("result-shape-028", "the sink's template is wrong, which is not the planner's business")];
 
 #[test]
 fn recorded_cases_plan_or_are_refused_as_recorded() {

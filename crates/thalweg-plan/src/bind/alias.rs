@@ -170,7 +170,8 @@ impl<'q> Binder<'q, '_> {
         let slots = rewrite::slots(value);
         let reads_analytic = self.reads_analytic(&slots);
         let numbers = self.row_numbers.iter().map(|site| site.slot);
-        let mut late = numbers.chain(self.late_analytic.iter().map(|(slot, _)| *slot));
+        let dedup = self.dedup.iter().map(|(_, slot, _)| *slot);
+        let mut late = numbers.chain(dedup).chain(self.late_analytic.iter().map(|(slot, _)| *slot));
         let reads_late = late.any(|slot| slots.contains(&slot));
         let asks_for_window = rewrite::asks_for_window(value) || rewrite::asks_for_hits(value);
         let is_too_early = reads_analytic && place.analytic.is_some();

@@ -16,8 +16,8 @@ use super::select::Output;
 use super::window::BoundWindow;
 use super::{Binder, Clause, Place};
 use crate::logical::{
-    AggregateCall, AnalyticCall, JoinStep, Kind, Lookup, Node, OutputColumn, Plan, Scan, SortKey, SubQuery,
-    Window, WindowKind,
+    AggregateCall, AnalyticCall, Dedup, JoinStep, Kind, Lookup, Node, OutputColumn, Plan, Scan, SortKey,
+    SubQuery, Window, WindowKind,
 };
 use crate::{rewrite, validate};
 
@@ -200,6 +200,12 @@ impl Builder<'_, '_, '_> {
         if self.binder.is_collection && !order_by.is_empty() {
             let keys = self.place_keys(order_by, &branch.layout);
             branch = self.on_top(branch, Kind::Sort(keys), &[]);
+        }
+        if let Some((_, slot, dedup)) = &self.binder.dedup {
+            let place = |expr: &Expr| self.place(expr.clone(), &branch.layout);
+            let (start, end, now) = (place(&dedup.start), place(&dedup.end), place(&dedup.now));
+            let kind = Kind::DedupTrigger(Dedup { start, end, now, expire: dedup.expire });
+            branch = self.on_top(branch, kind, &[*slot]);
         }
         self.project(branch, output)
     }

@@ -27,7 +27,7 @@ use self::alias::{Alias, Computed};
 use self::call::{AggregateSite, AnalyticSite, RowNumberSite};
 use self::query::Scope;
 use self::scope::{Role, Source};
-use crate::logical::{AnalyticCall, Plan, PlanOptions, Resolver};
+use crate::logical::{AnalyticCall, Dedup, Plan, PlanOptions, Resolver};
 
 fn bind_select(
     select: &ast::Select,
@@ -98,6 +98,8 @@ struct Binder<'q, 'w> {
     where_aggregates: Vec<AggregateSite>,
     aggregates: Vec<AggregateSite>,
     row_numbers: Vec<RowNumberSite>,
+    /// The place of the call of `dedup_trigger`, its slot, and the call.
+    dedup: Option<(usize, Slot, Dedup)>,
     /// Analytic calls over what is projected.
     late_analytic: Vec<(Slot, AnalyticCall)>,
     functions: HashMap<Arc<str>, Option<FunctionRef>>,
@@ -145,6 +147,7 @@ impl<'q, 'w> Binder<'q, 'w> {
             where_aggregates: Vec::new(),
             aggregates: Vec::new(),
             row_numbers: Vec::new(),
+            dedup: None,
             late_analytic: Vec::new(),
             functions: HashMap::new(),
             call_ids: HashMap::new(),

@@ -7,10 +7,10 @@ use thalweg_expr::expr::Context;
 use thalweg_expr::{Expr, FunctionRef};
 use thalweg_sql::ast::{self, ExprKind};
 
-use super::call::is_bare;
+use super::call::{is_bare, site};
 use super::function::in_parsing;
 use super::{Binder, Clause, Place};
-use crate::logical::AnalyticCall;
+use crate::logical::{AnalyticCall, Dedup};
 
 impl<'q> Binder<'q, '_> {
     pub(super) fn planned(
@@ -46,11 +46,48 @@ impl<'q> Binder<'q, '_> {
                 context(Context::EventTime { of_window: self.is_aggregate && is_result && !is_row })
             }
             "row_number" => self.row_number(call, place),
+            "dedup_trigger" => self.dedup_trigger(call, span, place),
             "last_hit_count" | "last_hit_time" | "last_agg_hit_count" | "last_agg_hit_time" => {
                 self.hit(function.name(), call, span, place)
             }
             name => self.fail(Diagnostic::plain(format!("function {name} is not supported yet")).at(span)),
         }
+    }
+
+    /// `dedup_trigger(start, end, now, expire)` (F-5): of single rows, once in a statement.
+    fn dedup_trigger(&mut self, call: &'q ast::Call, span: Span, place: Place<'q>) -> Option<Expr> {
+        if let Some((known, slot, _)) = &self.dedup
+            && *known == site(call)
+        {
+            return Some(Expr::Column(*slot));
+        }
+        let problem = if place.clause != Clause::Select || !is_bare(place) {
+            "function dedup_trigger can only be used inside the select clause"
+        } else if self.is_collection {
+            "function dedup_trigger is not allowed with a window or a join: it looks at single rows"
+        } else if self.dedup.is_some() {
+            "function dedup_trigger can only be used once"
+        } else {
+            ""
+        };
+        if !problem.is_empty() {
+            return self.fail(in_parsing(problem).at(span));
+        }
+        let [start, end, now, expire] = call.args.as_slice() else { return None };
+        let columns = [start, end, now];
+        if let Some(wrong) = columns.iter().find(|arg| !matches!(arg.kind, ExprKind::Name(_))) {
+            let mistake = in_parsing("the first three arguments of dedup_trigger must be columns");
+            return self.fail(mistake.at(wrong.span));
+        }
+        let ExprKind::Literal(Value::Int(expire)) = expire.kind else {
+            let mistake =
+                in_parsing("the last argument of dedup_trigger must be a whole number of milliseconds");
+            return self.fail(mistake.at(expire.span));
+        };
+        let [start, end, now] = columns.map(|column| self.expr(column, place));
+        let slot = self.new_named_slot("dedup_trigger");
+        self.dedup = Some((site(call), slot, Dedup { start: start?, end: end?, now: now?, expire }));
+        Some(Expr::Column(slot))
     }
 
     /// In a condition a hit is a row, or a window, for which the whole condition is true: the condition's

@@ -55,7 +55,7 @@ impl<'q> Binder<'q, '_> {
                 }
                 output.set = Some((output.columns.len(), function));
             }
-            let empty = self.empty(is_column || is_collect(&field.expr), field.alias.is_some());
+            let empty = self.empty(is_column || keeps_null(&field.expr), field.alias.is_some());
             output.columns.push(OutputColumn::One { name, expr, empty });
         }
         if self.options.send_meta {
@@ -231,7 +231,9 @@ fn excepted(expr: &ast::Expr) -> Vec<Arc<str>> {
     }
 }
 
-/// `collect` of an empty window is null and stays in the result (W-5), unlike other aggregates.
-fn is_collect(expr: &ast::Expr) -> bool {
-    matches!(&expr.kind, ExprKind::Call(call) if call.name.text.eq_ignore_ascii_case("collect"))
+/// `collect` of an empty window is null and stays in the result (W-5), unlike other aggregates; so does
+/// `dedup_trigger` with nothing new (F-5).
+fn keeps_null(expr: &ast::Expr) -> bool {
+    let ExprKind::Call(call) = &expr.kind else { return false };
+    ["collect", "dedup_trigger"].iter().any(|name| call.name.text.eq_ignore_ascii_case(name))
 }

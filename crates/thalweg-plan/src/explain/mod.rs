@@ -63,6 +63,7 @@ fn upstream_name(kind: &Kind) -> Option<&'static str> {
         Kind::Aggregate { .. } => "AggregatePlan",
         Kind::Having { .. } => "HavingPlan",
         Kind::RowNumber { .. } => "WindowFuncPlan",
+        Kind::DedupTrigger(_) => "DedupTriggerPlan",
         Kind::Sort(_) => "OrderPlan",
         Kind::Project(_) => "ProjectPlan",
         Kind::ProjectSet { .. } => "ProjectSetPlan",

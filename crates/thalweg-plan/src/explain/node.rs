@@ -23,6 +23,7 @@ pub(super) fn line(node: &Node) -> String {
         Kind::Aggregate { .. } => "Aggregate",
         Kind::Having { .. } => "Having",
         Kind::RowNumber { .. } => "RowNumber",
+        Kind::DedupTrigger(_) => "DedupTrigger",
         Kind::Sort(_) => "Sort",
         Kind::Limit(_) => "Limit",
         Kind::Project(_) => "Project",
@@ -75,6 +76,10 @@ pub(super) fn info(node: &Node) -> String {
         Kind::RowNumber { partition_by, order_by } => {
             let (partition_by, order_by) = (expr::exprs(partition_by, &all), expr::keys(order_by, &all));
             format!("row_number PARTITION BY [ {partition_by} ] ORDER BY [ {order_by} ]")
+        }
+        Kind::DedupTrigger(dedup) => {
+            let range = [&dedup.start, &dedup.end, &dedup.now].map(|value| expr::expr(value, &all));
+            format!("[ {} ], expire: {}", range.join(", "), dedup.expire)
         }
         Kind::Sort(keys) => format!("SortFields:[ {} ]", expr::keys(keys, &all)),
         Kind::Limit(limit) => limit.to_string(),

@@ -43,6 +43,9 @@ pub(super) fn visit(kind: &mut Kind, visit: &mut dyn FnMut(&mut Expr)) {
             partition_by.iter_mut().for_each(&mut *visit);
             sort_keys(order_by, visit);
         }
+        Kind::DedupTrigger(dedup) => {
+            [&mut dedup.start, &mut dedup.end, &mut dedup.now].into_iter().for_each(visit);
+        }
         Kind::Sort(keys) => sort_keys(keys, visit),
         Kind::Project(columns) => {
             for column in columns {

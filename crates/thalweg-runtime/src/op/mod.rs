@@ -11,6 +11,7 @@ mod analytic;
 mod calls;
 mod compute;
 mod condition;
+mod dedup_trigger;
 mod faults;
 mod filter;
 mod groups;
@@ -66,6 +67,9 @@ pub fn build(node: &Node, _rule: &RuleInfo) -> Box<dyn Operator> {
         Kind::Having { condition, grouped } => Box::new(having::Having::new(condition, *grouped, schema)),
         Kind::RowNumber { partition_by, order_by } => {
             Box::new(row_number::RowNumber::new(partition_by, order_by, schema))
+        }
+        Kind::DedupTrigger(dedup) => {
+            Box::new(dedup_trigger::DedupTrigger::new(dedup, &node.inputs[0].schema, schema))
         }
         Kind::Sort(keys) => Box::new(sort::Sort::new(keys)),
         Kind::Limit(rows) => Box::new(limit::Limit::new(*rows)),

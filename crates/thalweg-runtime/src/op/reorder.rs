@@ -38,15 +38,30 @@ impl Reorder {
         self.inputs[input].push_unordered(batch, rows.iter().map(|row| *row as usize));
         self.live[input] += rows.len();
         for (row, from) in (first..).zip(rows) {
-            let time = batch.times[*from as usize];
-            let waiting = Waiting { time, input: input as u32, row };
-            if self.waiting.back().is_none_or(|last| last.time <= time) {
-                self.waiting.push_back(waiting);
-            } else {
-                let at = self.waiting.partition_point(|have| have.time <= time);
-                self.waiting.insert(at, waiting);
-            }
+            self.insert(Waiting { time: batch.times[*from as usize], input: input as u32, row });
         }
+    }
+
+    /// Takes a row of the first input that waits for another time than its own.
+    pub(crate) fn push_at(&mut self, batch: &Batch, row: usize, time: Timestamp) {
+        let at = self.inputs[0].batch().n_rows as u32;
+        self.inputs[0].push_unordered(batch, std::iter::once(row));
+        self.live[0] += 1;
+        self.insert(Waiting { time, input: 0, row: at });
+    }
+
+    fn insert(&mut self, waiting: Waiting) {
+        if self.waiting.back().is_none_or(|last| last.time <= waiting.time) {
+            self.waiting.push_back(waiting);
+        } else {
+            let at = self.waiting.partition_point(|have| have.time <= waiting.time);
+            self.waiting.insert(at, waiting);
+        }
+    }
+
+    /// What the first row waits for.
+    pub(crate) fn first(&self) -> Option<Timestamp> {
+        self.waiting.front().map(|first| first.time)
     }
 
     /// Hands on all rows up to and including `to`, in order, in runs of one input.

@@ -197,6 +197,12 @@ pub(super) const TABLE: &[Function] = &[
         Family::Analytic,
         "When the last row before this one passed, epoch ms; 0 at first.",
     ),
+    planned(
+        "dedup_trigger",
+        DEDUP_TRIGGER,
+        Family::Multi,
+        "The parts of [start, end) that no row before has covered; the row waits until now has come to end.",
+    ),
     planned("row_number", &[], Family::Analytic, "The number of the row in its result, from 1."),
     planned("window_start", &[], Family::Meta, "Where the window begins, epoch ms; null outside windows."),
     planned("window_end", &[], Family::Meta, "Where the window ends, epoch ms; null outside windows."),
@@ -209,6 +215,12 @@ pub(super) const TABLE: &[Function] = &[
 ];
 
 const LAST: &[Arg] = &[Arg::new("x", ArgKind::Any), Arg::new("ignore_null", ArgKind::Number)];
+const DEDUP_TRIGGER: &[Arg] = &[
+    Arg::new("start", ArgKind::Any),
+    Arg::new("end", ArgKind::Any),
+    Arg::new("now", ArgKind::Any),
+    Arg::new("expire", ArgKind::Number),
+];
 const META: &[Arg] = &[Arg::new("key", ArgKind::Any)];
 
 fn fresh<A: Analytic + Default + 'static>() -> Box<dyn Analytic> {
