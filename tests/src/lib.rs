@@ -11,5 +11,6 @@ pub mod in_process;
 pub mod mqtt;
 pub mod plugins;
 pub mod processes;
+pub mod reference;
 pub mod rest;
 pub mod wait;

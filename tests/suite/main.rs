@@ -4,5 +4,6 @@ mod corpus;
 mod crash;
 mod demo;
 mod pipeline;
+mod reference;
 mod rest;
 mod tidy;

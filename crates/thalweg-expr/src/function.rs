@@ -12,6 +12,7 @@ use thalweg_core::{Column, ColumnRef, Diagnostic, RowError, Selection, Timestamp
 use crate::aggregate::{Accumulator, GroupId};
 use crate::analytic::Analytic;
 use crate::expr::EvalCx;
+use crate::manual::{Entry, MANUAL};
 
 /// A row of the function table: everything anybody needs to know about one function.
 #[derive(Debug)]
@@ -46,6 +47,28 @@ pub enum Nulls {
 }
 
 impl Function {
+    /// The fewest arguments.
+    pub fn min_args(&self) -> usize {
+        self.args.iter().filter(|arg| !arg.optional).count()
+    }
+
+    /// The most arguments, if there is a limit.
+    pub fn max_args(&self) -> Option<usize> {
+        let repeats = self.args.last().is_some_and(|arg| arg.repeated);
+        (!repeats).then_some(self.args.len())
+    }
+
+    /// What the manual says of it.
+    pub fn manual(&self) -> &'static Entry {
+        const NOTHING: &Entry = &Entry { name: "", returns: "any", remark: "", statements: &[] };
+        MANUAL.iter().find(|entry| entry.name == self.name).unwrap_or(NOTHING)
+    }
+
+    /// Whether it makes one value of the rows of a group.
+    pub fn is_aggregate(&self) -> bool {
+        matches!(self.kind, FunctionKind::Aggregate(_)) || self.name.starts_with("last_agg_hit")
+    }
+
     /// Whether equal arguments always give equal results.
     pub fn is_pure(&self) -> bool {
         const IMPURE: &[&str] = &[
@@ -168,6 +191,30 @@ pub enum Family {
     Object,
     Other,
     Text,
+    Window,
+}
+
+impl Family {
+    /// The heading of its page.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Aggregate => "Aggregate functions",
+            Self::Analytic => "Analytic functions",
+            Self::Array => "Functions of arrays",
+            Self::Convert => "Conversions",
+            Self::DateTime => "Date and time",
+            Self::External => "Functions that eKuiper ships as plugins",
+            Self::Hash => "Digests",
+            Self::Json => "JSON",
+            Self::Math => "Mathematics",
+            Self::Meta => "Window, rule and message",
+            Self::Multi => "Several rows or columns",
+            Self::Object => "Functions of objects",
+            Self::Other => "Other functions",
+            Self::Text => "Text",
+            Self::Window => "Windows",
+        }
+    }
 }
 
 /// A row function: values in, value out. Missing arguments arrive as null.

@@ -17,6 +17,7 @@ pub mod instance;
 mod kernel;
 mod like;
 mod logic;
+pub mod manual;
 mod path;
 pub mod registry;
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! The project's own commands.
 //!
-//! `cargo xtask test [filter]`, `check`, `bench …`, `fuzz …`: one file each. Nothing outside the standard library, so that the
-//! first command of a fresh clone is quick to build.
+//! `cargo xtask test [filter]`, `check`, `docs`, `bench …`, `fuzz …`: one file each. Nothing outside the standard library,
+//! so that the first command of a fresh clone is quick to build.
 
 mod bench;
 mod check;
+mod docs;
 mod fuzz;
 mod setup;
 mod test;
@@ -17,6 +18,7 @@ cargo xtask <command>
 
   test [filter]     set up what the tests need, then run all of them (or those whose name holds the filter)
   check             formatting, clippy, documentation: everything CI refuses, without the tests
+  docs              write the reference pages that are made from the code: docs/reference/functions
   setup             only set up what the tests need: mosquitto, the Python environment
   conformance [..]  start an engine and a broker and run tests/conformance/run.py against them
   bench [kernels|operators|e2e ..]  measure; --json prints one JSON line per figure
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
     let outcome = match args.first().map(String::as_str) {
         Some("test") => test::run(rest),
         Some("check") => check::run(),
+        Some("docs") => docs::run(),
         Some("setup") => setup::run().map(drop),
         Some("conformance") => test::conformance(rest),
         Some("bench") => bench::run(rest),

@@ -31,6 +31,7 @@ mod analytic;
 mod args;
 mod array;
 mod compress;
+mod constructs;
 mod convert;
 mod datetime;
 mod geohash;
@@ -67,6 +68,9 @@ pub const TABLES: &[&[Function]] = &[
 
 /// Functions that upstream ships as plugins: found by their exact names, behind everybody else's.
 pub const SHIPPED: &[&[Function]] = &[shipped::TABLE, geohash::TABLE];
+
+/// What is written like a call and is none.
+pub const CONSTRUCTS: &[Function] = constructs::TABLE;
 
 const NONE: &[Arg] = &[];
 const ANY: &[Arg] = &[Arg::new("x", ArgKind::Any)];

@@ -41,9 +41,8 @@ impl Function {
     }
 
     fn mistake(&self, args: &[ArgShape]) -> Option<(String, Option<usize>)> {
-        let required = self.args.iter().filter(|arg| !arg.optional).count();
-        let repeats = self.args.last().is_some_and(|arg| arg.repeated);
-        if args.len() < required || args.len() > self.args.len() && !repeats {
+        let (required, repeats) = (self.min_args(), self.max_args().is_none());
+        if args.len() < required || self.max_args().is_some_and(|most| args.len() > most) {
             return Some((self.wrong_count(args.len(), required, repeats), None));
         }
         let mut kinds = args.iter().enumerate().filter_map(|(i, shape)| {
