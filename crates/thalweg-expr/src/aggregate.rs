@@ -20,6 +20,16 @@ pub trait Accumulator: Send + fmt::Debug {
     /// Folds another accumulator of the same call in: its group `g` goes to `map[g]`.
     fn merge(&mut self, other: &dyn Accumulator, map: &[GroupId], cx: &mut EvalCx<'_>);
 
+    /// Folds in some groups of another accumulator of the same call: of each pair the first, there, goes to the second,
+    /// here.
+    fn merge_some(&mut self, other: &dyn Accumulator, pairs: &[(GroupId, GroupId)]);
+
+    /// Folds groups into each other, pair by pair: the first behind what the second has.
+    fn merge_within(&mut self, pairs: &[(GroupId, GroupId)]);
+
+    /// Whether a state stays small however many rows it has taken.
+    fn is_small(&self) -> bool;
+
     /// Takes rows out again; false means "cannot, recompute". Only where exact (integers, counts).
     fn retract(&mut self, _groups: &[GroupId], _args: &[ColumnRef<'_>], _rows: &Selection) -> bool {
         false

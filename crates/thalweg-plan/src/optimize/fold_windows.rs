@@ -2,13 +2,13 @@
 //!
 //! Possible where the aggregate would see the same rows in the same order with the same values: no join, one input, and
 //! between window and aggregate nothing but conditions and values of single rows that depend on nothing else. A window
-//! of which a row may leave alone (sliding) keeps its rows.
+//! whose rows leave one by one (sliding) keeps its rows all the same, and running groups beside them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use thalweg_core::Slot;
-use thalweg_expr::{Expr, FunctionRef};
+use thalweg_expr::{Expr, FunctionKind, FunctionRef};
 
 use super::exprs;
 use crate::logical::{AggregateCall, Fold, FoldStep, Kind, Node, OutputColumn, Plan, Window, WindowKind};
@@ -80,7 +80,7 @@ fn try_fold(aggregate: &mut Node, reads: &BTreeSet<Slot>) {
             Kind::Compute(values) if values.iter().all(Expr::is_pure) => {
                 steps.push(FoldStep::Compute { values: values.clone(), schema: Arc::clone(&below.schema) });
             }
-            Kind::Window(window) if below.inputs.len() == 1 && cuts(window) => {
+            Kind::Window(window) if below.inputs.len() == 1 && suits(window, &calls) => {
                 steps.reverse();
                 window.fold = Some(Arc::new(Fold { steps, keys, calls, firsts, schema }));
                 return;
@@ -98,14 +98,25 @@ fn can_fold(call: &AggregateCall) -> bool {
     is_pure && matches!(call.function, FunctionRef::Builtin(_))
 }
 
-/// Whether the rows fall into panes that windows hold whole.
-fn cuts(window: &Window) -> bool {
+/// Whether the window's rows fall into panes that windows hold whole, or leave one by one those who came first.
+fn suits(window: &Window, calls: &[AggregateCall]) -> bool {
     match window.kind {
         WindowKind::Tumbling { .. }
         | WindowKind::Hopping { .. }
         | WindowKind::Session { .. }
         | WindowKind::Count { .. }
         | WindowKind::State { .. } => true,
-        WindowKind::Sliding { .. } => false,
+        WindowKind::Sliding { twice, .. } => !twice && calls.iter().all(stays_small),
+    }
+}
+
+/// Whether there may be a state for every row.
+fn stays_small(call: &AggregateCall) -> bool {
+    match &call.function {
+        FunctionRef::Builtin(function) => match function.kind {
+            FunctionKind::Aggregate(new) => new().is_small(),
+            _ => false,
+        },
+        FunctionRef::Remote(_) => false,
     }
 }

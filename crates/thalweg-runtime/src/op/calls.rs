@@ -68,6 +68,24 @@ impl Calls {
         }
     }
 
+    /// Folds in some groups of other calls of the same kind: of each pair the first, there, into the second, here.
+    pub(crate) fn merge_some(&mut self, later: &Self, pairs: &[(GroupId, GroupId)]) {
+        for (call, later) in self.calls.iter_mut().zip(&later.calls) {
+            if let (State::Builtin(call), State::Builtin(later)) = (&mut call.state, &later.state) {
+                call.merge_some(later.as_ref(), pairs);
+            }
+        }
+    }
+
+    /// Folds groups into each other, pair by pair: the first behind what the second has.
+    pub(crate) fn merge_within(&mut self, pairs: &[(GroupId, GroupId)]) {
+        for call in &mut self.calls {
+            if let State::Builtin(call) = &mut call.state {
+                call.merge_within(pairs);
+            }
+        }
+    }
+
     /// One column a call, one cell a group. The states stay.
     pub(crate) fn finish(&mut self, n_groups: usize, cx: &OpCx<'_>) -> Vec<Column> {
         self.ids.clear();

@@ -16,6 +16,9 @@ pub(crate) trait Fold: Default + Clone + fmt::Debug + Send + 'static {
     /// Names the section in snapshots.
     const NAME: &'static str;
 
+    /// Whether it stays small however many rows it has taken.
+    const IS_SMALL: bool = true;
+
     /// Takes one row's arguments in.
     fn add(&mut self, args: &[Cell<'_>], cx: &EvalCx<'_>);
 
@@ -116,6 +119,29 @@ impl<F: Fold> Accumulator for Groups<F> {
         for (state, group) in other.states.iter().zip(map) {
             self.states[*group as usize].merge(state);
         }
+    }
+
+    fn merge_some(&mut self, other: &dyn Accumulator, pairs: &[(GroupId, GroupId)]) {
+        let Some(other) = other.as_any().downcast_ref::<Self>() else { return };
+        for (from, to) in pairs {
+            self.grow(&[*to]);
+            if let Some(state) = other.states.get(*from as usize) {
+                self.states[*to as usize].merge(state);
+            }
+        }
+    }
+
+    fn merge_within(&mut self, pairs: &[(GroupId, GroupId)]) {
+        for (from, to) in pairs {
+            self.grow(&[*from, *to]);
+            if let Ok([from, to]) = self.states.get_disjoint_mut([*from as usize, *to as usize]) {
+                to.merge(from);
+            }
+        }
+    }
+
+    fn is_small(&self) -> bool {
+        F::IS_SMALL
     }
 
     fn retract(&mut self, groups: &[GroupId], args: &[ColumnRef<'_>], rows: &Selection) -> bool {

@@ -64,6 +64,7 @@ pub(crate) struct Median(Numbers);
 
 impl Fold for Median {
     const NAME: &'static str = "median";
+    const IS_SMALL: bool = false;
 
     fn add(&mut self, args: &[Cell<'_>], _cx: &EvalCx<'_>) {
         self.0.add(args.first().unwrap_or(&Cell::Missing));
@@ -108,6 +109,7 @@ pub(crate) struct Percentile<const CONTINUOUS: bool> {
 
 impl<const CONTINUOUS: bool> Fold for Percentile<CONTINUOUS> {
     const NAME: &'static str = if CONTINUOUS { "percentile_cont" } else { "percentile_disc" };
+    const IS_SMALL: bool = false;
 
     fn add(&mut self, args: &[Cell<'_>], _cx: &EvalCx<'_>) {
         let p = args.get(1).unwrap_or(&Cell::Missing);

@@ -20,6 +20,7 @@ pub(crate) struct Collect(Vec<Value>);
 
 impl Fold for Collect {
     const NAME: &'static str = "collect";
+    const IS_SMALL: bool = false;
 
     fn add(&mut self, args: &[Cell<'_>], _cx: &EvalCx<'_>) {
         self.0.push(first(args));
@@ -118,6 +119,7 @@ pub(crate) struct MergeAgg(Fields);
 
 impl Fold for MergeAgg {
     const NAME: &'static str = "merge_agg";
+    const IS_SMALL: bool = false;
 
     fn add(&mut self, args: &[Cell<'_>], _cx: &EvalCx<'_>) {
         if let Value::Map(fields) = first(args) {
@@ -175,6 +177,7 @@ impl Deduplicate {
 
 impl Fold for Deduplicate {
     const NAME: &'static str = "deduplicate";
+    const IS_SMALL: bool = false;
 
     fn add(&mut self, args: &[Cell<'_>], _cx: &EvalCx<'_>) {
         let [row, key, all] = args else { return };

@@ -25,6 +25,7 @@ pub(crate) mod buffer;
 mod count;
 mod hopping;
 mod panes;
+mod queue;
 mod session;
 mod sliding;
 mod state;
@@ -175,8 +176,9 @@ impl Window {
             None => schemas.clone(),
         };
         let folding = plan.fold.as_deref().map(|fold| Arc::new(Folding::new(fold)));
+        let store = if matches!(plan.kind, WindowKind::Sliding { .. }) { Store::sliding } else { Store::new };
         let held = Held {
-            stores: schemas.iter().map(|schema| Store::new(schema, folding.as_ref())).collect(),
+            stores: schemas.iter().map(|schema| store(schema, folding.as_ref())).collect(),
             event_time: plan.event_time,
             latest: Timestamp(i64::MIN),
         };

@@ -12,7 +12,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use thalweg_core::state::{StateError, StateReader, StateWriter};
-use thalweg_core::{Batch, Selection, Timestamp, WindowRange};
+use thalweg_core::{Batch, Schema, Selection, Timestamp, WindowRange};
+use thalweg_expr::{EvalCx, Expr};
 use thalweg_plan::logical::{Fold, FoldStep};
 
 use crate::op::groups::{Grouping, Groups};
@@ -22,7 +23,7 @@ use crate::operator::{Emit, OpCx, Verdict};
 /// What happens to rows on their way into groups.
 pub(super) struct Folding {
     steps: Vec<FoldStep>,
-    grouping: Grouping,
+    pub(super) grouping: Grouping,
 }
 
 impl Folding {
@@ -36,16 +37,73 @@ impl Folding {
         Self { steps: fold.steps.clone(), grouping }
     }
 
-    fn filters(&self) -> bool {
+    pub(super) fn filters(&self) -> bool {
         self.steps.iter().any(|step| matches!(step, FoldStep::Filter(_)))
     }
+
+    /// The steps before grouping, which is the last one.
+    pub(super) fn n_steps(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Rows as they come to be grouped; `fail` is told which rows fail and why.
+    pub(super) fn prepare<'b>(
+        &self,
+        batch: &'b Batch,
+        mut rows: Selection,
+        fail: &mut dyn FnMut(usize, Failure),
+        cx: &OpCx<'_>,
+    ) -> (Cow<'b, Batch>, Selection) {
+        let mut batch = Cow::Borrowed(batch);
+        for (step, what) in self.steps.iter().enumerate() {
+            let mut eval = cx.of_behind(step).eval(None);
+            match what {
+                FoldStep::Filter(condition) => {
+                    let verdict = Verdict::of(condition, &batch, &rows, &mut eval);
+                    for (row, message) in verdict.bad {
+                        fail(row, Failure { step, message });
+                    }
+                    rows = verdict.passed;
+                }
+                FoldStep::Compute { values, schema } => {
+                    batch = Cow::Owned(wider(&batch, &rows, (values, schema), &mut eval));
+                }
+            }
+        }
+        (batch, rows)
+    }
+
+    /// The columns that rows have when they come to be grouped.
+    pub(super) fn compute<'b>(&self, batch: &'b Batch, rows: &Selection, cx: &OpCx<'_>) -> Cow<'b, Batch> {
+        let mut batch = Cow::Borrowed(batch);
+        for step in &self.steps {
+            if let FoldStep::Compute { values, schema } = step {
+                batch = Cow::Owned(wider(&batch, rows, (values, schema), &mut cx.eval(None)));
+            }
+        }
+        batch
+    }
+}
+
+fn wider(
+    batch: &Batch,
+    rows: &Selection,
+    (values, schema): (&[Expr], &Arc<Schema>),
+    eval: &mut EvalCx<'_>,
+) -> Batch {
+    let mut wider = reshape::append(batch, schema, []);
+    for value in values {
+        let column = value.eval(&wider, rows, eval).into_column(batch.n_rows);
+        wider.columns.push(Arc::new(column));
+    }
+    wider
 }
 
 /// What costs the whole collection: which step failed first, and its text.
 #[derive(Debug, Clone)]
-struct Failure {
-    step: usize,
-    message: String,
+pub(super) struct Failure {
+    pub(super) step: usize,
+    pub(super) message: String,
 }
 
 struct Pane {
@@ -86,28 +144,8 @@ impl Pane {
     }
 
     fn take(&mut self, folding: &Folding, batch: &Batch, rows: &[u32], cx: &OpCx<'_>) {
-        let mut batch = Cow::Borrowed(batch);
-        let mut rows = Selection::rows(rows.to_vec());
-        for (step, what) in folding.steps.iter().enumerate() {
-            let mut eval = cx.of_behind(step).eval(None);
-            match what {
-                FoldStep::Filter(condition) => {
-                    let verdict = Verdict::of(condition, &batch, &rows, &mut eval);
-                    if let Some((_, message)) = verdict.bad.into_iter().next() {
-                        self.fail(Failure { step, message });
-                    }
-                    rows = verdict.passed;
-                }
-                FoldStep::Compute { values, schema } => {
-                    let mut wider = reshape::append(&batch, schema, []);
-                    for value in values {
-                        let column = value.eval(&wider, &rows, &mut eval).into_column(batch.n_rows);
-                        wider.columns.push(Arc::new(column));
-                    }
-                    batch = Cow::Owned(wider);
-                }
-            }
-        }
+        let rows = Selection::rows(rows.to_vec());
+        let (batch, rows) = folding.prepare(batch, rows, &mut |_, failure| self.fail(failure), cx);
         if rows.is_empty() {
             return;
         }

@@ -9,12 +9,15 @@ use thalweg_core::{Batch, Schema, Timestamp, WindowRange};
 
 use super::buffer::RowBuffer;
 use super::panes::{Folding, Grid, Panes};
+use super::queue::Queue;
 use crate::operator::{Emit, OpCx};
 
 /// Rows in order of their times.
 pub(super) enum Store {
     Rows(RowBuffer),
     Groups(Panes),
+    /// Rows that leave one by one: kept, with running groups.
+    Queue(Queue),
 }
 
 impl Store {
@@ -22,6 +25,14 @@ impl Store {
         match folding {
             Some(folding) => Self::Groups(Panes::new(folding)),
             None => Self::Rows(RowBuffer::new(schema)),
+        }
+    }
+
+    /// For windows that are ranges of rows.
+    pub(super) fn sliding(schema: &Arc<Schema>, folding: Option<&Arc<Folding>>) -> Self {
+        match folding {
+            Some(folding) => Self::Queue(Queue::new(schema, folding)),
+            None => Self::new(schema, None),
         }
     }
 
@@ -41,6 +52,10 @@ impl Store {
                 buffer.times().last().copied().unwrap_or(not_before)
             }
             Self::Groups(panes) => panes.push(batch, rows, not_before, grid, cx),
+            Self::Queue(queue) => {
+                queue.buffer_mut().push(batch, rows, not_before);
+                queue.buffer().times().last().copied().unwrap_or(not_before)
+            }
         }
     }
 
@@ -56,6 +71,7 @@ impl Store {
         match self {
             Self::Rows(buffer) => buffer.first(),
             Self::Groups(panes) => panes.first(),
+            Self::Queue(queue) => queue.buffer().first(),
         }
     }
 
@@ -64,6 +80,7 @@ impl Store {
         match self {
             Self::Rows(buffer) => buffer.times().first().copied(),
             Self::Groups(panes) => panes.first_time(),
+            Self::Queue(queue) => queue.buffer().times().first().copied(),
         }
     }
 
@@ -72,6 +89,7 @@ impl Store {
         match self {
             Self::Rows(buffer) => buffer.end(),
             Self::Groups(panes) => panes.end(),
+            Self::Queue(queue) => queue.buffer().end(),
         }
     }
 
@@ -80,6 +98,7 @@ impl Store {
         match self {
             Self::Rows(buffer) => buffer.at(time),
             Self::Groups(panes) => panes.at(time),
+            Self::Queue(queue) => queue.buffer().at(time),
         }
     }
 
@@ -103,6 +122,7 @@ impl Store {
                 out.batch(port, batch, &rows);
             }
             Self::Groups(panes) => panes.emit((from, to), window, out, cx),
+            Self::Queue(queue) => queue.emit((from, to), window, out, cx),
         }
     }
 
@@ -111,6 +131,7 @@ impl Store {
         match self {
             Self::Rows(buffer) => buffer.drop_before(position),
             Self::Groups(panes) => panes.drop_before(position),
+            Self::Queue(queue) => queue.buffer_mut().drop_before(position),
         }
     }
 
@@ -119,6 +140,7 @@ impl Store {
         match self {
             Self::Rows(buffer) => buffer.save(out),
             Self::Groups(panes) => panes.save(out),
+            Self::Queue(queue) => queue.save(out),
         }
     }
 
@@ -127,6 +149,7 @@ impl Store {
         match self {
             Self::Rows(buffer) => buffer.load(from),
             Self::Groups(panes) => panes.load(from),
+            Self::Queue(queue) => queue.load(from),
         }
     }
 }
