@@ -45,6 +45,11 @@ fn rules_answer_as_documented() {
     check("rules.rest", |_| {});
 }
 
+#[test]
+fn functions_are_described_and_their_stored_state_is_set() {
+    check("functions.rest", |_| {});
+}
+
 /// A manifest of plugin `p` with these members over the right ones.
 fn manifest(changes: &serde_json::Value) -> String {
     let mut manifest = json!({

@@ -87,7 +87,13 @@ fn spec(id: String, sql: &str, is_shared: bool) -> Option<RuleSpec> {
     let world = World(Arc::new(demo(is_shared)));
     let plan = thalweg_plan::plan(&query, &PlanOptions::default(), &world).ok()?;
     let source = SourceSpec { stream: Arc::clone(&world.0), props: Props::new(), connection: None };
-    let action = ActionSpec { kind: Arc::from("nop"), index: 0, is_late: false, props: Props::new(), connection: None };
+    let action = ActionSpec {
+        kind: Arc::from("nop"),
+        index: 0,
+        is_late: false,
+        props: Props::new(),
+        connection: None,
+    };
     Some(RuleSpec {
         id: Arc::from(id),
         plan,

@@ -522,7 +522,14 @@ out  [{"pixels":"/wAAAAD/"}]"#,
 demo {"png":"iVBORw0KGgoAAAANSUhEUgAAAAIAAAABCAIAAAB7QOjdAAAADUlEQVR4nGP4zwAE/wEHAAH/4iOeWQAAAABJRU5ErkJggg=="}
 out  [{"small":true}]"#,
     ]),
-    // constructs
+    // Parts of the grammar that are written like calls (functions.md 16).
+    of("dedup_trigger", "array of objects", "In SELECT only, without window and join: three columns and a number, all in one unit. Of ranges that ended more than `expire` before `now` nothing is remembered. Nothing new is null.", &[
+        r#"rule   SELECT id, dedup_trigger(st, en, nw, 99999) AS parts FROM demo
+demo {"id":1,"st":100,"en":200,"nw":200}
+demo {"id":2,"st":80,"en":260,"nw":260}
+out  [{"id":1,"parts":[{"end_key":"200","start_key":"100"}]}]
+out  [{"id":2,"parts":[{"end_key":"100","start_key":"80"},{"end_key":"260","start_key":"200"}]}]"#,
+    ]),
     of("tumblingwindow", "window", "Windows of one length, one behind the other, aligned to the clock of the configured zone.", &[
         r#"rule   SELECT count(*) AS n FROM demo GROUP BY TUMBLINGWINDOW(ss, 10)
 at 1s demo {}

@@ -4,6 +4,8 @@ mod answer;
 mod body;
 mod connections;
 mod cors;
+mod keyed_state;
+mod metadata;
 mod plugins;
 mod rules;
 mod streams;
@@ -31,6 +33,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(rules::routes())
         .merge(connections::routes())
         .merge(plugins::routes())
+        .merge(metadata::routes())
+        .merge(keyed_state::routes())
         .fallback(unknown_path)
         .with_state(app)
         .layer(middleware::from_fn(move |request, next| around(audit, request, next)))
