@@ -69,6 +69,11 @@ impl Function {
         matches!(self.kind, FunctionKind::Aggregate(_)) || self.name.starts_with("last_agg_hit")
     }
 
+    /// Whether some of its nulls are counted as errors (S7, S45).
+    pub fn counts_nulls(&self) -> bool {
+        self.nulls == Nulls::Null && matches!(self.doc.family, Family::Math | Family::DateTime)
+    }
+
     /// Whether equal arguments always give equal results.
     pub fn is_pure(&self) -> bool {
         const IMPURE: &[&str] = &[

@@ -73,6 +73,18 @@ impl Expr {
         pure
     }
 
+    /// Whether evaluating counts nothing on the node, whatever the row holds: neither a domain error nor a null date
+    /// that becomes null (S7, S45).
+    pub fn is_quiet(&self) -> bool {
+        let mut quiet = true;
+        self.walk(&mut |expr| {
+            if let Self::Call { function: FunctionRef::Builtin(function), .. } = expr {
+                quiet &= !function.counts_nulls();
+            }
+        });
+        quiet
+    }
+
     /// Whether the value is the same for every row of every batch.
     pub fn is_constant(&self) -> bool {
         let mut reads = false;

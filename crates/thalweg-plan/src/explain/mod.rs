@@ -2,6 +2,10 @@
 
 mod expr;
 mod node;
+mod sql;
+
+pub(crate) use sql::part;
+pub use sql::sql;
 
 use crate::logical::{Kind, Node, Plan};
 

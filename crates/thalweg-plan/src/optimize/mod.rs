@@ -10,6 +10,7 @@ mod origins;
 mod prune_columns;
 mod prune_paths;
 mod push_filter;
+mod share;
 mod sides;
 
 use thalweg_core::Diagnostic;
@@ -24,10 +25,11 @@ struct Pass {
 }
 
 /// In the order in which they run: whoever renumbers slots comes before windows copy what they fold.
-const PASSES: [Pass; 5] = [
+const PASSES: [Pass; 6] = [
     Pass { names: &["constantFolding", "fold_constants"], run: fold_constants::run },
     Pass { names: &["predicatePushDown", "push_filter"], run: push_filter::run },
     Pass { names: &["pathPruner", "prune_paths"], run: prune_paths::run },
+    Pass { names: &["commonSubexpressions", "share"], run: share::run },
     Pass { names: &["columnPruner", "prune_columns"], run: prune_columns::run },
     Pass { names: &["incrementalWindow", "fold_windows"], run: fold_windows::run },
 ];

@@ -37,7 +37,6 @@ mod sub_query;
 mod testing;
 #[cfg(test)]
 mod tests;
-mod text;
 mod union;
 mod watermark;
 mod window;

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use thalweg_core::{Batch, Cell, Column, Fields, Schema, Selection, Slot, Tag, Unit, Value};
 use thalweg_expr::{EvalCx, Expr, FunctionRef};
+use thalweg_plan::explain::sql;
 use thalweg_plan::logical::{Empty, OutputColumn};
 use thalweg_plan::{Kind, Node};
 
-use crate::op::{faults, reshape, text};
+use crate::op::{faults, reshape};
 use crate::operator::{Emit, OpCx, Operator};
 
 /// Computes the output columns.
@@ -181,18 +182,24 @@ fn add_members(name: &Arc<str>, cell: Cell<'_>, except: &[Arc<str>], fields: &mu
     }
 }
 
+/// Whether the slot's own name is that of the column, or it holds a call (computed once) of the function of that name.
+fn is_named_after(name: &str, slot: Slot, input: &Schema) -> bool {
+    let own = input.fields.get(slot.index()).map_or("", |field| &field.name);
+    own.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('('))
+}
+
 fn label(column: &OutputColumn, input: &Schema) -> String {
     match column {
         OutputColumn::One { name, expr, .. } => {
             let unnamed = match expr {
                 Expr::Call { function, .. } => function.name() == &**name,
-                Expr::Column(slot) if input.fields.get(slot.index()).is_some_and(|f| f.name == *name) => true,
+                Expr::Column(slot) if is_named_after(name, *slot, input) => true,
                 _ => name.starts_with("kuiper_field_"),
             };
-            let text = text::sql(expr, input);
+            let text = sql(expr, input);
             if unnamed { format!("expr: {text}") } else { format!("alias: {name} expr: {text}") }
         }
         OutputColumn::Spread { .. } => "expr: *".to_owned(),
-        OutputColumn::Keyed { expr, .. } => format!("expr: {}", text::sql(expr, input)),
+        OutputColumn::Keyed { expr, .. } => format!("expr: {}", sql(expr, input)),
     }
 }

@@ -1,4 +1,4 @@
-//! Bound expressions as SQL text again, for error texts (Z-3).
+//! Bound expressions as SQL text again, for error texts (Z-3) and for the names of what is computed.
 
 use std::fmt::Write;
 
@@ -7,9 +7,16 @@ use thalweg_core::{Schema, Slot, UnaryOp, Value};
 use thalweg_expr::{Context, Expr, Step};
 
 /// The text of an expression whose slots have these names.
-pub(crate) fn sql(expr: &Expr, schema: &Schema) -> String {
+pub fn sql(expr: &Expr, schema: &Schema) -> String {
     let mut out = String::new();
     write(expr, schema, &mut out);
+    out
+}
+
+/// The text as a part of another expression: in brackets where they are needed.
+pub(crate) fn part(expr: &Expr, schema: &Schema) -> String {
+    let mut out = String::new();
+    nested(expr, schema, &mut out);
     out
 }
 
@@ -63,8 +70,6 @@ fn write(expr: &Expr, schema: &Schema, out: &mut String) {
         }
         Expr::Context(context) => out.push_str(context_name(*context)),
         Expr::Object(_) => out.push('*'),
-        #[allow(unreachable_patterns)]
-        _ => out.push('?'),
     }
 }
 
