@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use thalweg_core::Value;
 
+use crate::patterns::Patterns;
+
 /// The instance around a rule.
 #[derive(Debug, Clone, Default)]
 pub struct Instance {
@@ -13,6 +15,8 @@ pub struct Instance {
     pub props: BTreeMap<String, String>,
     /// What `get_keyed_state` reads; absent: nothing is stored.
     pub keyed_state: Option<Arc<dyn KeyedState>>,
+    /// Patterns of `regexp_*` that were compiled already.
+    pub patterns: Patterns,
 }
 
 /// State by key, which rules read and never write (functions.md 17).

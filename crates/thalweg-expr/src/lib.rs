@@ -19,6 +19,7 @@ mod like;
 mod logic;
 pub mod manual;
 mod path;
+mod patterns;
 pub mod registry;
 #[cfg(test)]
 mod testing;
@@ -34,5 +35,6 @@ pub use function::{
     Arg, ArgKind, CallCx, Doc, Family, Frame, Function, FunctionKind, FunctionRef, Nulls, RemoteFunction,
 };
 pub use instance::{Instance, KeyedState};
+pub use patterns::Patterns;
 pub use registry::{FunctionRegistry, RemoteFunctions};
 pub use walk::ExprKey;

@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn s58_properties_come_from_the_instance_and_an_unknown_one_is_named() {
         let known = [("site".to_owned(), "north".to_owned())].into();
-        let instance = Instance { props: known, keyed_state: None };
+        let instance = Instance { props: known, ..Instance::default() };
         let cx = EvalCx { instance: Some(&instance), ..crate::testing::cx() };
         assert_eq!(props(&[Value::text("Site")], &cx), Ok(Value::text("north")));
         assert_eq!(props(&[Value::text("et")], &cx), Ok(Value::text("1709212455678")));

@@ -1,6 +1,7 @@
 //! Table: functions of text. Other kinds are read as plain text; positions and lengths count characters (S25).
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use regex::Regex;
 use thalweg_core::{Cell, Column, ColumnRef, RowError, Selection, Value};
@@ -9,6 +10,7 @@ use super::args::{fail, float, int, text};
 use super::{ANY, TEXT};
 use crate::expr::EvalCx;
 use crate::function::{Arg, ArgKind, Doc, Family, Function, FunctionKind, Nulls};
+use crate::patterns::Pattern;
 
 mod number_format;
 
@@ -213,7 +215,7 @@ fn regexp_substr(args: &[ColumnRef<'_>], rows: &Selection, n_rows: usize, cx: &m
     })
 }
 
-/// Keeps the last pattern compiled.
+/// Keeps the last pattern compiled, and one that is a literal for later batches too.
 fn with_pattern(
     name: &str,
     args: &[ColumnRef<'_>],
@@ -221,7 +223,12 @@ fn with_pattern(
     (of_null, cx): (Value, &EvalCx<'_>),
     call: impl Fn(&Regex, &[String]) -> Value,
 ) -> Column {
-    let mut compiled: Option<(String, Result<Regex, regex::Error>)> = None;
+    let literals = cx.instance.filter(|_| args.get(1).is_some_and(ColumnRef::is_constant));
+    let compile = |pattern: &str| match literals {
+        Some(instance) => instance.patterns.get(pattern),
+        None => Arc::new(Regex::new(pattern)),
+    };
+    let mut compiled: Option<(String, Arc<Pattern>)> = None;
     let mut column = Column::new();
     for row in rows {
         if let Some(Cell::Error(error)) =
@@ -239,9 +246,9 @@ fn with_pattern(
         let pattern = texts.get(1).map_or("", String::as_str);
         let (_, regex) = match compiled.take().filter(|(known, _)| known == pattern) {
             Some(known) => compiled.insert(known),
-            None => compiled.insert((pattern.to_owned(), Regex::new(pattern))),
+            None => compiled.insert((pattern.to_owned(), compile(pattern))),
         };
-        match regex {
+        match &**regex {
             Ok(regex) => column.push_value(&call(regex, &texts)),
             Err(_) => {
                 let error = RowError::text(format!("error parsing regexp: `{pattern}`"));
