@@ -49,6 +49,10 @@ impl Expr {
                 compare::in_array(*negated, &value, &array, at, cx)
             }
             Self::IsNull { negated, value } => is_null(*negated, &value.eval(batch, rows, cx), at),
+            Self::First(values) => {
+                let values: Vec<_> = values.iter().map(|value| value.eval(batch, rows, cx)).collect();
+                first(&values, at)
+            }
             Self::Path(base, steps) => path::path(&base.eval(batch, rows, cx), steps, batch, rows, cx),
             Self::Case { value, arms, otherwise } => {
                 let case = Case { value: value.as_deref(), arms, otherwise: otherwise.as_deref() };
@@ -82,6 +86,14 @@ pub(crate) fn binary(
         BinaryOp::Like | BinaryOp::NotLike => like::like(op == BinaryOp::NotLike, left, right, rows, n_rows),
         _ => arith::binary(op, left, right, (rows, n_rows), cx),
     }
+}
+
+fn first(values: &[ColumnRef<'_>], (rows, n_rows): (&Selection, usize)) -> ColumnRef<'static> {
+    let is_constant = values.iter().all(ColumnRef::is_constant);
+    kernel::per_row(is_constant, rows, n_rows, |row, out| {
+        let there = values.iter().map(|value| value.cell(row)).find(|cell| *cell != Cell::Missing);
+        out.push_cell(there.unwrap_or(Cell::Missing));
+    })
 }
 
 fn is_null(negated: bool, value: &ColumnRef<'_>, (rows, n_rows): (&Selection, usize)) -> ColumnRef<'static> {

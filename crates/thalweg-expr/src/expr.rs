@@ -51,6 +51,8 @@ pub enum Expr {
         /// x.
         value: Box<Expr>,
     },
+    /// The first of several values that is there; null counts as there. An unqualified column of a join (J-6).
+    First(Vec<Expr>),
     /// Members, indices and slices, applied from left to right (O-12 to O-14).
     Path(Box<Expr>, Vec<Step>),
     /// CASE; `value` is that of a simple CASE (O-11).

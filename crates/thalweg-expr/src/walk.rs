@@ -29,6 +29,7 @@ impl Expr {
                 let arms = arms.iter().flat_map(|(when, then)| [when, then]);
                 value.as_deref().into_iter().chain(arms).chain(otherwise.as_deref()).collect()
             }
+            Self::First(values) => values.iter().collect(),
             Self::Call { args, .. } => args.iter().collect(),
         }
     }
@@ -128,6 +129,7 @@ impl Expr {
                 arms.iter_mut().flat_map(|(when, then)| [when, then]).for_each(&mut *visit);
                 otherwise.iter_mut().for_each(|otherwise| visit(otherwise));
             }
+            Self::First(values) => values.iter_mut().for_each(visit),
             Self::Call { args, .. } => args.iter_mut().for_each(visit),
         }
     }
@@ -171,6 +173,7 @@ fn write_key(key: &mut String, expr: &Expr) {
         Expr::InList { negated, .. } => write!(key, "in {negated}"),
         Expr::InArray { negated, .. } => write!(key, "in array {negated}"),
         Expr::IsNull { negated, .. } => write!(key, "null {negated}"),
+        Expr::First(values) => write!(key, "first {}", values.len()),
         Expr::Path(_, steps) => write!(key, "path {}", steps.iter().map(step_key).collect::<String>()),
         Expr::Case { value, arms, otherwise } => {
             write!(key, "case {} {} {}", value.is_some(), arms.len(), otherwise.is_some())

@@ -1,5 +1,6 @@
 //! Calls: scalar ones stay, the others become columns of operators.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use thalweg_core::{Diagnostic, Slot, Span, Value};
@@ -9,7 +10,9 @@ use thalweg_sql::ast::{self, ExprKind};
 use super::function::{CallKind, in_parsing};
 use super::scope::Role;
 use super::{Binder, Clause, Place};
+use crate::ast_walk;
 use crate::logical::{AggregateCall, AnalyticCall, SortKey};
+use crate::rewrite;
 
 /// A call of an analytic function and where its value will stand.
 #[derive(Debug)]
@@ -177,60 +180,143 @@ impl<'q> Binder<'q, '_> {
             return self
                 .fail(mistake.at(call.name.span).help("it has a value for each event, not for a group"));
         }
-        // Events of other streams do not have it.
-        let value = |slot, source| match place.only {
-            Some(only) if only != source => Expr::Literal(Value::Null),
-            _ => Expr::Column(slot),
-        };
-        if let Some(known) = self.analytic.iter().find(|known| known.site == site(call)) {
-            return Some(value(known.slot, known.source));
-        }
         let checked = self.check_args(&function, call);
-        let inner = Place { analytic: Some(name), aggregate: None, only: None, ..place };
+        checked?;
+        if has_scalar_state(&function) && place.clause == Clause::Select && is_bare(place) {
+            if let Some(known) = self.analytic.iter().find(|known| known.site == site(call)) {
+                return Some(Expr::Column(known.slot));
+            }
+            // These are scalar upstream: they see the rows that are projected.
+            let call = self.analytic_call(function, call, None, place)?;
+            let slot = self.new_named_slot(name);
+            self.late_analytic.push((slot, call));
+            return Some(Expr::Column(slot));
+        }
+        let mut values = Vec::new();
+        for source in self.analytic_sources(&function, call, place)? {
+            let slot = self.analytic_slot(&function, call, source, place)?;
+            values.push((source, slot));
+        }
+        // Events of other streams do not have it.
+        values.retain(|(source, _)| place.only.is_none_or(|only| only == *source));
+        Some(self.of_its_side(call, values))
+    }
+
+    /// The call's value for the events of one source.
+    fn analytic_slot(
+        &mut self,
+        function: &FunctionRef,
+        call: &'q ast::Call,
+        source: usize,
+        place: Place<'q>,
+    ) -> Option<Slot> {
+        let is_it = |known: &&AnalyticSite| known.site == site(call) && known.source == source;
+        if let Some(known) = self.analytic.iter().find(is_it) {
+            return Some(known.slot);
+        }
+        let only = (self.sources.len() > 1).then_some(source);
+        let bound = self.analytic_call(function.clone(), call, only, place)?;
+        let slot = self.new_named_slot(&call.name.text);
+        self.slot_sources[slot.index()] = Some(source);
+        self.analytic.push(AnalyticSite { site: site(call), slot, call: bound, source });
+        Some(slot)
+    }
+
+    fn analytic_call(
+        &mut self,
+        function: FunctionRef,
+        call: &'q ast::Call,
+        only: Option<usize>,
+        place: Place<'q>,
+    ) -> Option<AnalyticCall> {
+        let inner = Place { analytic: Some(&call.name.text), aggregate: None, only, ..place };
         let args = self.args_with_rows(&function, call, inner);
         let partition_by = self.exprs(&call.partition_by, inner);
         let when = call.when.as_deref().map(|when| self.expr(when, inner));
-        checked?;
         let (args, partition_by) = (args?, partition_by?);
         let when = match when {
             None => None,
             Some(when) => Some(when?),
         };
-        if has_scalar_state(&function) && place.clause == Clause::Select && is_bare(place) {
-            // These are scalar upstream: they see the rows that are projected.
-            let slot = self.new_named_slot(name);
-            self.late_analytic.push((slot, AnalyticCall { function, args, partition_by, when }));
-            return Some(Expr::Column(slot));
-        }
-        let source = self.analytic_source(call, args.iter().chain(&partition_by).chain(&when))?;
-        let slot = self.new_named_slot(name);
-        self.slot_sources[slot.index()] = Some(source);
-        let analytic = AnalyticCall { function, args, partition_by, when };
-        self.analytic.push(AnalyticSite { site: site(call), slot, call: analytic, source });
-        Some(value(slot, source))
+        Some(AnalyticCall { function, args, partition_by, when })
     }
 
-    /// The source whose events an analytic call sees: before a join there are only events of one source.
-    fn analytic_source<'e>(
+    /// The sources whose events an analytic call sees: before a join there are only events of one source. Names
+    /// without qualifier may be columns of several, so each of those has the call for itself.
+    fn analytic_sources(
         &mut self,
-        call: &ast::Call,
-        parts: impl Iterator<Item = &'e Expr>,
-    ) -> Option<usize> {
+        function: &FunctionRef,
+        call: &'q ast::Call,
+        place: Place<'q>,
+    ) -> Option<Vec<usize>> {
         if self.sources.len() == 1 {
-            return Some(0);
+            return Some(vec![0]);
         }
-        let sources = self.sources_of(parts);
-        let mut sources = sources.into_iter();
-        match (sources.next(), sources.next()) {
-            (Some(source), None) if self.sources[source].role != Role::Lookup => Some(source),
-            _ => {
-                let mistake =
-                    Diagnostic::plain(format!("{} must look at one stream of the join", call.name.text));
-                self.fail(
-                    mistake.at(call.name.span).help("it is evaluated before the join; qualify its columns"),
-                )
+        let bound = self.analytic_call(function.clone(), call, None, place)?;
+        let parts = bound.args.iter().chain(&bound.partition_by).chain(&bound.when);
+        let mut sources = self.sources_of(parts);
+        let named = self.qualifiers(call);
+        if named.len() == 1 {
+            sources = named;
+        } else if named.len() > 1 {
+            sources.clear();
+        }
+        sources.retain(|source| self.sources[*source].role == Role::Stream);
+        let sources: Vec<usize> =
+            self.order.iter().copied().filter(|source| sources.contains(source)).collect();
+        if sources.is_empty() {
+            let name = &call.name.text;
+            let mistake = Diagnostic::plain(format!("{name} must look at one stream of the join"));
+            let help = format!(
+                "it is evaluated on single events, before the join; write {name}({0}.column) or {name}({0}.*)",
+                self.sources[0].alias
+            );
+            return self.fail(mistake.at(call.name.span).help(help));
+        }
+        Some(sources)
+    }
+
+    /// The sources that a call names, directly or through aliases.
+    fn qualifiers(&self, call: &'q ast::Call) -> BTreeSet<usize> {
+        let mut sources = BTreeSet::new();
+        let parts = call.args.iter().chain(&call.partition_by).chain(call.when.as_deref());
+        let (mut rest, mut seen) = (parts.collect::<Vec<_>>(), BTreeSet::new());
+        while let Some(part) = rest.pop() {
+            ast_walk::walk(part, &mut |expr| match &expr.kind {
+                ExprKind::Name(parts) => match self.source_named(&parts[0].text) {
+                    Some(source) if parts.len() > 1 => drop(sources.insert(source)),
+                    _ => {
+                        let alias = self.aliases.iter().position(|alias| alias.name.text == parts[0].text);
+                        if let Some(alias) = alias.filter(|alias| seen.insert(*alias)) {
+                            rest.push(self.aliases[alias].expr);
+                        }
+                    }
+                },
+                ExprKind::Wildcard { qualifier: Some(name), .. } => {
+                    sources.extend(self.source_named(&name.text));
+                }
+                _ => {}
+            });
+        }
+        sources
+    }
+
+    /// The value of the side whose column is meant: the first that has a value (J-6).
+    fn of_its_side(&self, call: &ast::Call, mut values: Vec<(usize, Slot)>) -> Expr {
+        let Some((_, last)) = values.pop() else { return Expr::Literal(Value::Null) };
+        values.into_iter().rev().fold(Expr::Column(last), |otherwise, (source, slot)| {
+            let is_it = |known: &&AnalyticSite| known.site == site(call) && known.source == source;
+            let args = self.analytic.iter().find(is_it).map(|known| &known.call.args);
+            let mut columns = args.into_iter().flatten().filter(|arg| !rewrite::slots(arg).is_empty());
+            match columns.next() {
+                None => otherwise,
+                Some(column) => {
+                    let there = Expr::IsNull { negated: true, value: Box::new(column.clone()) };
+                    let arms = vec![(there, Expr::Column(slot))];
+                    Expr::Case { value: None, arms, otherwise: Some(Box::new(otherwise)) }
+                }
             }
-        }
+        })
     }
 
     /// `row_number()`: numbers the rows of a result; a plain row is number 1 (F-4).

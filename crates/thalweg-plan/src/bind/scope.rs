@@ -258,7 +258,11 @@ impl<'q> Binder<'q, '_> {
         }
         let slots: Vec<Slot> =
             candidates.into_iter().filter_map(|i| self.column_slot(i, &name.text)).collect();
-        Some(first_value(slots.into_iter().map(Expr::Column).collect()))
+        // J-6: a null that is there is the value; only a missing one is looked for further on.
+        Some(match slots[..] {
+            [slot] => Expr::Column(slot),
+            _ => Expr::First(slots.into_iter().map(Expr::Column).collect()),
+        })
     }
 
     fn unknown_column<T>(&mut self, name: &ast::Name) -> Option<T> {
@@ -286,8 +290,7 @@ impl<'q> Binder<'q, '_> {
     }
 }
 
-/// The first of the values that is there. (A key that is there with null counts as not there: upstream would take
-/// the null of the left source; we go on to the right one.)
+/// The first of the values that is not null: a member of metadata that is missing reads as null.
 fn first_value(values: Vec<Expr>) -> Expr {
     let mut reversed = values.into_iter().rev();
     let last = reversed.next().unwrap_or(Expr::Literal(Value::Null));

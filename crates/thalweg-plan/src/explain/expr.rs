@@ -30,6 +30,7 @@ pub(crate) fn expr(expr: &Expr, schema: &Schema) -> String {
             format!("({} {}IN {})", text(value), not(*negated), text(array))
         }
         Expr::IsNull { negated, value } => format!("({} IS {}NULL)", text(value), not(*negated)),
+        Expr::First(values) => format!("first({})", list(values)),
         Expr::Path(value, steps) => steps.iter().fold(text(value), |path, next| path + &step(next, schema)),
         Expr::Case { value, arms, otherwise } => {
             let mut case = "CASE".to_owned();

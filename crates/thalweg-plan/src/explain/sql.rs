@@ -56,6 +56,8 @@ fn write(expr: &Expr, schema: &Schema, out: &mut String) {
             nested(value, schema, out);
             out.push_str(if *negated { " IS NOT NULL" } else { " IS NULL" });
         }
+        // As written: without qualifier.
+        Expr::First(values) => values.first().into_iter().for_each(|value| nested(value, schema, out)),
         Expr::Path(value, steps) => {
             nested(value, schema, out);
             steps.iter().for_each(|one| step(one, schema, out));
