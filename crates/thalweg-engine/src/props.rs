@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
-use thalweg_core::connector::Connection;
+use thalweg_core::connector::{Connection, Connector};
 use thalweg_core::registry::{ConnectorRef, Registry};
+use thalweg_core::spec::Roles;
 use thalweg_core::{ErrorCode, Props};
 use thalweg_sql::ast::CreateSource;
 use tracing::warn;
@@ -42,8 +43,29 @@ pub(crate) struct Resolved {
 /// Built-in sources whose events are rows already (C2.1); those of plugins are too.
 const ROW_SOURCES: [&str; 7] = ["memory", "simulator", "httppull", "sql", "random", "nexmark", "edgex"];
 
+/// What the steps behind a source depend on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceShape {
+    /// It gives bytes that a decoder turns into rows (C2.1).
+    pub gives_bytes: bool,
+    /// `interval` is its own business: it pulls, or is a plugin.
+    pub minds_interval: bool,
+}
+
+/// The shape of a source.
+pub(crate) fn shape(registry: &Registry, source_type: &str, props: &Props) -> SourceShape {
+    let own = |connector: &'static Connector| {
+        connector.props.iter().any(|spec| spec.name == "interval" && spec.roles.contains(Roles::SOURCE))
+    };
+    let minds_interval = match registry.source(source_type) {
+        Some(ConnectorRef::Builtin(connector)) => own(connector),
+        Some(ConnectorRef::Plugin(_)) | None => true,
+    };
+    SourceShape { gives_bytes: gives_bytes(registry, source_type, props), minds_interval }
+}
+
 /// Whether a source gives bytes that a decoder turns into rows.
-pub(crate) fn gives_bytes(registry: &Registry, source_type: &str, props: &Props) -> bool {
+fn gives_bytes(registry: &Registry, source_type: &str, props: &Props) -> bool {
     let rows_in_file = || {
         let file_type = props.get("fileType").and_then(Json::as_str).unwrap_or("json");
         ["csv", "parquet"].iter().any(|rows| file_type.eq_ignore_ascii_case(rows))

@@ -6,14 +6,14 @@ use serde_json::{Map, Value as Json, json};
 use thalweg_core::diagnostic::nearest;
 use thalweg_core::registry::Registry;
 use thalweg_core::{DataType, Props, Value};
-use thalweg_plan::StreamDef;
 use thalweg_plan::logical::ColumnDef;
+use thalweg_plan::{SourceSteps, StreamDef};
 use thalweg_sql::ast::{CreateSource, SourceKind};
 
 use crate::document::Document;
 use crate::error::EngineError;
 use crate::id::check_id;
-use crate::props::{extra_props, option};
+use crate::props::{SourceShape, extra_props, option};
 
 /// The options of D-4 in the order of the describe document, with their names there.
 const OPTIONS: [(&str, &str); 16] = [
@@ -65,16 +65,24 @@ impl StreamEntry {
         Ok(Self { statement: statement.to_owned(), create, def })
     }
 
-    /// The definition with what the resolved source properties add, and whether its source gives bytes (C2.1).
+    /// The definition with what the resolved source properties add. Its source gives bytes or rows (C2.1), and minds
+    /// the property `interval` by itself or not (2.2).
     ///
     /// # Errors
     /// A property of the wrong type.
-    pub fn resolved(&self, props: &Props, gives_bytes: bool) -> Result<StreamDef, EngineError> {
+    pub fn resolved(&self, props: &Props, shape: SourceShape) -> Result<StreamDef, EngineError> {
+        let is_set = |name| props.text(name).map(|text| text.is_some_and(|text| !text.is_empty()));
+        let interval = if shape.minds_interval { None } else { props.millis("interval")? };
         let flag = |name| props.bool(name).map(Option::unwrap_or_default).map_err(EngineError::from);
         let mut def = StreamDef::clone(&self.def);
         def.whole_numbers = flag("useInt64ForWholeNumber")?;
         def.strict_json = flag("strictJson")?;
-        def.has_decoder = gives_bytes;
+        def.has_decoder = shape.gives_bytes;
+        def.steps = SourceSteps {
+            ratelimit: interval.is_some_and(|interval| interval > 0),
+            decompress: is_set("decompression")?,
+            payload: is_set("payloadFormat")?,
+        };
         Ok(def)
     }
 
@@ -161,6 +169,7 @@ fn define(create: &CreateSource) -> Result<StreamDef, EngineError> {
         whole_numbers: false,
         strict_json: false,
         has_decoder: true,
+        steps: SourceSteps::default(),
     })
 }
 

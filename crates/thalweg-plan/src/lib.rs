@@ -22,7 +22,7 @@ pub use thalweg_sql::ast::{JoinKind, SourceKind, TimeUnit};
 
 pub use optimize::names as pass_names;
 
-pub use logical::{Kind, Node, Plan, PlanOptions, Resolver, StreamDef};
+pub use logical::{Kind, Node, Plan, PlanOptions, Resolver, SourceSteps, StreamDef};
 
 /// Plans a query.
 ///

@@ -468,6 +468,32 @@ pub struct StreamDef {
     /// Whether its source gives bytes that a decoder turns into rows (mqtt, httppush, file lines …), not rows
     /// (memory, simulator, httppull …; C2.1). Decides whether `2_decoder` counts in node names (R3.4).
     pub has_decoder: bool,
+    /// Further steps between its source and the rule.
+    pub steps: SourceSteps,
+}
+
+/// Steps between a source and a rule beside its decoder (R3.1); they count in node names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SourceSteps {
+    /// Only the last message of each interval goes on (2.2).
+    pub ratelimit: bool,
+    /// Payloads are unpacked before they are decoded.
+    pub decompress: bool,
+    /// A payload inside the payload is decoded (C2.4).
+    pub payload: bool,
+}
+
+impl SourceSteps {
+    /// The kinds of nodes before the preprocessor, in order.
+    pub fn kinds(self, has_decoder: bool) -> impl Iterator<Item = &'static str> {
+        let steps = [
+            (self.ratelimit, "ratelimit"),
+            (self.decompress, "decompress"),
+            (has_decoder, "decoder"),
+            (self.payload, "payload_decoder"),
+        ];
+        steps.into_iter().filter(|(is_there, _)| *is_there).map(|(_, kind)| kind)
+    }
 }
 
 impl StreamDef {
@@ -492,6 +518,7 @@ impl StreamDef {
             whole_numbers: false,
             strict_json: false,
             has_decoder: false,
+            steps: SourceSteps::default(),
         }
     }
 }

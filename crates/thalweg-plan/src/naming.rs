@@ -84,7 +84,7 @@ fn name_lane(input: &mut Node, name: &Arc<str>) {
 
 fn n_source_nodes(scan: &Scan) -> usize {
     let is_preprocessed = scan.event_time.is_some() || scan.stream.strict && scan.stream.columns.is_some();
-    1 + usize::from(scan.stream.has_decoder) + usize::from(is_preprocessed)
+    1 + scan.stream.steps.kinds(scan.stream.has_decoder).count() + usize::from(is_preprocessed)
 }
 
 fn aligns_tables(join: &Node) -> bool {

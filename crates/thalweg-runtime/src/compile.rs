@@ -17,6 +17,8 @@ use crate::egress::options::SinkOptions;
 use crate::egress::template::Templates;
 use crate::ingest::Decode;
 use crate::ingest::event_time::EventTime;
+use crate::ingest::inner::InnerDecoder;
+use crate::ingest::options::SourceOptions;
 use crate::ingest::supervise::SourceFactory;
 use crate::lookup::{BlockingLookup, Waiter};
 use crate::op;
@@ -70,6 +72,9 @@ pub(crate) struct CompiledScan {
 pub(crate) struct FormatRef {
     format: &'static dyn Format,
     props: Props,
+    options: SourceOptions,
+    /// The format of the payload inside the payload, and its properties.
+    inner: Option<(&'static dyn Format, Props)>,
 }
 
 impl FormatRef {
@@ -80,7 +85,14 @@ impl FormatRef {
         metrics: Arc<NodeMetrics>,
         clock: Arc<dyn Clock>,
     ) -> Result<Decode, Diagnostic> {
-        Ok(Decode::new(self.format.decoder(want, &self.props)?, want, metrics, clock))
+        let decode = Decode::new(self.format.decoder(want, &self.props)?, want, metrics, clock);
+        let inner = match (&self.options.inner, &self.inner) {
+            (Some(options), Some((format, props))) => {
+                Some(InnerDecoder::new(options, (self.format, &self.props), (*format, props), want)?)
+            }
+            _ => None,
+        };
+        Ok(decode.opening(self.options.decompression, inner))
     }
 }
 
@@ -150,8 +162,7 @@ pub(crate) fn assemble(
     for (node, index) in scans(&spec.plan.root).into_iter().zip(topology::scan_indices(&spec.plan.root)) {
         let Kind::Scan(scan) = &node.kind else { continue };
         let source = source_spec(&spec, scan)?;
-        let format = format(registry, &scan.stream.format)?;
-        let format = Arc::new(FormatRef { format, props: format_props(source) });
+        let format = Arc::new(format_ref(registry, source)?);
         // What the format refuses is told now and not when the rule starts.
         format.decode(&Arc::new(scan.projection.clone()), Arc::default(), Arc::clone(cx.clock))?;
         let event_time = scan.event_time.clone().filter(|_| spec.options.event_time);
@@ -206,6 +217,23 @@ fn format(registry: &Registry, name: &str) -> Result<&'static dyn Format, Diagno
         .ok_or_else(|| Diagnostic::new(ErrorCode::Executor, format!("format {name} is not supported")))
 }
 
+fn format_ref(registry: &Registry, source: &SourceSpec) -> Result<FormatRef, Diagnostic> {
+    let options = SourceOptions::read(&source.props, &source.stream)?;
+    let inner = options.inner.as_ref().map(|inner| {
+        let mut props = source.props.clone();
+        for (name, from) in [("delimiter", "payloadDelimiter"), ("schemaId", "payloadSchemaId")] {
+            props.set(name, source.props.get(from).cloned().unwrap_or_default());
+        }
+        Ok::<_, Diagnostic>((format(registry, &inner.format)?, props))
+    });
+    Ok(FormatRef {
+        format: format(registry, &source.stream.format)?,
+        props: format_props(source),
+        inner: inner.transpose()?,
+        options,
+    })
+}
+
 /// What a decoder may look at: the source's properties, and the stream's options that belong to the format.
 fn format_props(source: &SourceSpec) -> Props {
     let mut props = source.props.clone();
@@ -258,10 +286,14 @@ fn build_source(
         Diagnostic::new(ErrorCode::Executor, format!("source type {} is not supported", stream.source_type))
     })?;
     let rule = if stream.shared { Arc::from(format!("$$subtopo_{}", stream.name)) } else { Arc::clone(rule) };
+    let thinning = SourceOptions::read(&source.props, stream)?.thinning;
     let props = source_props(source);
     let connection = source.connection.as_ref().map(|(_, connection)| Arc::clone(connection));
-    let factory =
-        SourceFactory { connector, cx: build_cx(rule, Arc::clone(&stream.name), props, connection, cx) };
+    let factory = SourceFactory {
+        connector,
+        cx: build_cx(rule, Arc::clone(&stream.name), props, connection, cx),
+        thinning,
+    };
     let kind = factory.build()?;
     Ok((factory, kind))
 }

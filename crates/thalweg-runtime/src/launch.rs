@@ -205,10 +205,10 @@ fn source_views(
             |name: &Arc<str>, metrics| NodeView::new(Arc::clone(name), metrics, attached.shared.is_some());
         nodes.push(view(&scan.node, Arc::clone(&attached.inlet.metrics)));
         for step in &scan.steps {
-            let is_decoder = step.ends_with("_decoder");
-            nodes.push(match is_decoder {
-                true => view(step, Arc::clone(&attached.decoder)),
-                false => NodeView::new(Arc::clone(step), Arc::clone(preprocessor), false),
+            nodes.push(match step.rsplit('_').next() {
+                Some("ratelimit") => view(step, Arc::clone(&attached.inlet.metrics)),
+                Some("preprocessor") => NodeView::new(Arc::clone(step), Arc::clone(preprocessor), false),
+                _ => view(step, Arc::clone(&attached.decoder)),
             });
         }
     }

@@ -62,8 +62,7 @@ pub(crate) fn action_steps(action: &CompiledAction) -> (Option<Arc<str>>, Vec<Ar
 pub(crate) fn scan_steps(scan: &Scan, index: usize) -> Vec<Arc<str>> {
     let stream = &scan.stream;
     let is_preprocessed = scan.event_time.is_some() || stream.strict && stream.columns.is_some();
-    let kinds =
-        stream.has_decoder.then_some("decoder").into_iter().chain(is_preprocessed.then_some("preprocessor"));
+    let kinds = stream.steps.kinds(stream.has_decoder).chain(is_preprocessed.then_some("preprocessor"));
     let name = |(at, kind): (usize, &str)| {
         let number = index + 1 + at;
         if stream.shared {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use thalweg_core::registry::Registry;
+use thalweg_core::registry::{ConnectorRef, Registry};
 use thalweg_core::spec::Roles;
 use thalweg_core::{Diagnostic, ErrorCode, Props};
 use thalweg_expr::{FunctionRef, FunctionRegistry, Instance};
@@ -171,8 +171,40 @@ impl Builder {
         self.check_source(kind, entry.def.is_lookup)?;
         let Resolved { props, connection } =
             props::source(self.profiles.as_ref(), &self.connections, kind, &entry.create)?;
-        let gives_bytes = props::gives_bytes(&self.registry, kind, &props);
-        Ok(SourceSpec { stream: Arc::new(entry.resolved(&props, gives_bytes)?), props, connection })
+        self.check_source_props(entry, &props)?;
+        let shape = props::shape(&self.registry, kind, &props);
+        Ok(SourceSpec { stream: Arc::new(entry.resolved(&props, shape)?), props, connection })
+    }
+
+    /// The values of common properties fit, and what has no effect is told.
+    fn check_source_props(&self, entry: &StreamEntry, props: &Props) -> Result<(), EngineError> {
+        let (name, kind) = (&entry.def.name, &entry.def.source_type);
+        let role = if entry.def.is_lookup { Roles::LOOKUP } else { Roles::SOURCE };
+        let connector = match entry.def.is_lookup {
+            true => self.registry.lookup(kind),
+            false => self.registry.source(kind),
+        };
+        self.registry.check_common(&format!("stream {name}"), Roles::SOURCE, props)?;
+        for (unknown, hint) in
+            connector.iter().flat_map(|connector| self.registry.unknown(connector, role, props))
+        {
+            let hint = hint.map_or_else(String::new, |hint| format!(" (did you mean {hint}?)"));
+            warn!(stream = %name, "unknown property {unknown} of {kind} has no effect{hint}");
+        }
+        let pauses = |connector: &ConnectorRef| match connector {
+            ConnectorRef::Builtin(known) => known.props.iter().any(|spec| spec.name == "sendInterval"),
+            ConnectorRef::Plugin(_) => true,
+        };
+        if props.millis("sendInterval")?.unwrap_or(0) > 0 && !connector.iter().any(pauses) {
+            let text = format!(
+                "stream {name}: sendInterval is not supported by {kind}; only file pauses between rows"
+            );
+            return Err(EngineError::new(ErrorCode::Executor, text));
+        }
+        if !props.text("schemaId")?.unwrap_or_default().is_empty() {
+            warn!(stream = %name, "SCHEMAID has no effect: format {} has no schemas", entry.def.format);
+        }
+        Ok(())
     }
 }
 

@@ -70,6 +70,7 @@ fn define(create: &CreateSource) -> StreamDef {
         kind: create.kind,
         columns: (!create.columns.is_empty()).then(|| create.columns.iter().map(column).collect()),
         has_decoder: !matches!(&*source_type, "memory" | "simulator"),
+        steps: thalweg_plan::SourceSteps::default(),
         source_type,
         datasource: Arc::from(text("DATASOURCE")),
         format: Arc::from("json"),

@@ -9,7 +9,7 @@ use thalweg_core::format::RawBatch;
 use thalweg_core::path::follow;
 use thalweg_core::projection::Wanted;
 use thalweg_core::value::Fields;
-use thalweg_core::{BatchBuilder, DataType, FormatError, Projection, Value, Want, cast};
+use thalweg_core::{BatchBuilder, DataType, FormatError, Projection, Timestamp, Value, Want, cast};
 
 /// Fills the slots of one projection.
 pub(crate) struct RowDecoder {
@@ -24,15 +24,24 @@ impl RowDecoder {
     /// Appends every row of every message; a message with a bad row becomes one fault.
     pub(crate) fn decode(&mut self, raw: &RawBatch, into: &mut BatchBuilder) {
         for (index, message) in raw.rows.iter().enumerate() {
-            let before = into.n_rows();
             let meta = raw.meta.get(index).and_then(Option::as_ref);
-            for row in message {
-                if let Err(error) = self.fill(row, meta, into) {
-                    into.fail(before, &error);
-                    break;
-                }
-                into.end_row(raw.times[index]);
+            self.message(message, (meta, raw.times[index]), into);
+        }
+    }
+
+    /// Appends the rows of one message, or one fault.
+    pub(crate) fn message(
+        &mut self,
+        rows: &[Arc<Fields>],
+        (meta, time): (Option<&Arc<Fields>>, Timestamp),
+        into: &mut BatchBuilder,
+    ) {
+        let before = into.n_rows();
+        for row in rows {
+            if let Err(error) = self.fill(row, meta, into) {
+                return into.fail(before, &error);
             }
+            into.end_row(time);
         }
     }
 
@@ -143,8 +152,8 @@ fn go_name(data_type: &DataType) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use thalweg_core::Cell;
     use thalweg_core::projection::Strict;
-    use thalweg_core::{Cell, Timestamp};
 
     use super::*;
 

@@ -12,7 +12,9 @@ use thalweg_core::registry::ConnectorRef;
 use thalweg_core::{Clock, Diagnostic, IoError, Retry};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::options::Thinning;
 use super::port::Inlet;
+use super::thin::Thinned;
 use crate::egress::delivery::Backoff;
 
 /// How long a source may take to leave after it was told to.
@@ -26,6 +28,8 @@ const STEADY_MICROS: u64 = 30_000_000;
 pub(crate) struct SourceFactory {
     pub connector: ConnectorRef,
     pub cx: BuildCx,
+    /// Down-sampling of what it pushes.
+    pub thinning: Option<Thinning>,
 }
 
 impl SourceFactory {
@@ -52,7 +56,7 @@ pub(crate) async fn supervise(
             None => factory.build().map_err(|diagnostic| Arc::<str>::from(diagnostic.to_string()))?,
         };
         let began = clock.monotonic_micros();
-        let run = AssertUnwindSafe(run(kind, Arc::clone(&inlet))).catch_unwind();
+        let run = AssertUnwindSafe(run(kind, Arc::clone(&inlet), factory.thinning.clone())).catch_unwind();
         let result =
             run.await.unwrap_or_else(|_| Err(IoError::permanent("internal error: the source panicked")));
         if inlet.queue.is_stopped() {
@@ -76,16 +80,30 @@ pub(crate) async fn supervise(
 }
 
 /// Runs one instance.
-async fn run(kind: SourceKind, inlet: Arc<Inlet>) -> Result<(), IoError> {
+async fn run(kind: SourceKind, inlet: Arc<Inlet>, thinning: Option<Thinning>) -> Result<(), IoError> {
     let port: Arc<dyn SourcePort> = Arc::clone(&inlet) as Arc<dyn SourcePort>;
     let stop = async {
         inlet.stopped().await;
         tokio::time::sleep(FAREWELL).await;
     };
     match kind {
-        SourceKind::Push(source) => tokio::select! {
-            result = source.run(port) => result,
-            () = stop => Ok(()),
+        SourceKind::Push(source) => match thinning {
+            None => tokio::select! {
+                result = source.run(port) => result,
+                () = stop => Ok(()),
+            },
+            Some(thinning) => {
+                let thinned = Thinned::new(inlet.clone(), thinning);
+                let port = Arc::clone(&thinned) as Arc<dyn SourcePort>;
+                let result = tokio::select! {
+                    result = source.run(port) => result,
+                    () = thinned.run() => Ok(()),
+                    () = stop => Ok(()),
+                };
+                // The end of the input, or of the rule: what the last interval has kept is not lost.
+                thinned.tick();
+                result
+            }
         },
         SourceKind::Pull { source, interval_ms } => tokio::select! {
             result = pull(source, interval_ms, &port) => result,

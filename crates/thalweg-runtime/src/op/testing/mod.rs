@@ -190,6 +190,7 @@ fn stream(name: &str) -> StreamDef {
         whole_numbers: false,
         strict_json: false,
         has_decoder: true,
+        steps: thalweg_plan::SourceSteps::default(),
     }
 }
 

@@ -78,6 +78,7 @@ fn define(create: &CreateSource) -> StreamDef {
         kind: create.kind,
         columns: (!create.columns.is_empty()).then(|| create.columns.iter().map(column).collect()),
         has_decoder: true,
+        steps: thalweg_plan::SourceSteps::default(),
         source_type: Arc::from("mqtt"),
         datasource: Arc::from(""),
         format: Arc::from("json"),
