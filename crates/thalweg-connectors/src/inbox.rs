@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use thalweg_core::connector::{Offer, Payload, RawMessage, SourcePort, WhenFull};
+use thalweg_core::connector::{Due, Offer, Payload, RawMessage, SourcePort, WhenFull};
 use thalweg_core::time::Timestamp;
 use thalweg_core::value::Fields;
 use tokio::sync::Notify;
@@ -22,12 +22,6 @@ pub(crate) enum Content {
     Rows(Vec<Arc<Fields>>),
 }
 
-/// Told when a message is safely in the queue of one of its receivers.
-pub(crate) trait Receipt: Send + Sync {
-    /// One receiver has it.
-    fn accepted(&self);
-}
-
 /// A message on its way.
 #[derive(Clone)]
 pub(crate) struct Parcel {
@@ -37,8 +31,8 @@ pub(crate) struct Parcel {
     pub(crate) time: Timestamp,
     /// What `meta()` shows.
     pub(crate) meta: Option<Arc<Fields>>,
-    /// Who wants to know that it was accepted.
-    pub(crate) receipt: Option<Arc<dyn Receipt>>,
+    /// The answer that the sender waits for.
+    pub(crate) due: Option<Due>,
 }
 
 impl Parcel {
@@ -48,6 +42,14 @@ impl Parcel {
             Content::Rows(rows) => Payload::Rows(rows.clone()),
         };
         RawMessage { payload, time: self.time, meta: self.meta.clone(), offset: None }
+    }
+
+    /// Offers it; the port answers the sender.
+    fn offer(&self, port: &dyn SourcePort) -> Offer {
+        match &self.due {
+            Some(due) => port.offer_due(self.message(), due),
+            None => port.offer(self.message(), WhenFull::Refuse),
+        }
     }
 }
 
@@ -98,9 +100,8 @@ impl Inbox {
             return;
         }
         if self.n_parked.load(Ordering::Acquire) == 0 {
-            match self.port.offer(parcel.message(), WhenFull::Refuse) {
-                Offer::Accepted => return accepted(&parcel),
-                Offer::Stopped => return,
+            match parcel.offer(self.port.as_ref()) {
+                Offer::Accepted | Offer::Stopped => return,
                 Offer::Full => {}
             }
         }
@@ -141,7 +142,7 @@ impl Inbox {
             let Some(parcel) = self.lock().front().cloned() else {
                 return true;
             };
-            match self.port.offer(parcel.message(), WhenFull::Refuse) {
+            match parcel.offer(self.port.as_ref()) {
                 Offer::Stopped => return false,
                 Offer::Full => {
                     if !self.port.room().await {
@@ -149,7 +150,6 @@ impl Inbox {
                     }
                 }
                 Offer::Accepted => {
-                    accepted(&parcel);
                     let mut parked = self.lock();
                     parked.pop_front();
                     self.n_parked.store(parked.len(), Ordering::Release);
@@ -171,13 +171,15 @@ impl Inbox {
 }
 
 fn accepted(parcel: &Parcel) {
-    if let Some(receipt) = &parcel.receipt {
-        receipt.accepted();
+    if let Some(due) = &parcel.due {
+        due.receipt.accepted();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use thalweg_core::connector::Receipt;
+
     use super::*;
     use crate::testing::TestPort;
 
@@ -192,7 +194,8 @@ mod tests {
     fn parcel(text: &'static str, receipt: &Arc<Count>) -> Parcel {
         let receipt: Arc<dyn Receipt> = Arc::<Count>::clone(receipt);
         let content = Content::Bytes(Bytes::from_static(text.as_bytes()));
-        Parcel { content, time: Timestamp(1), meta: None, receipt: Some(receipt) }
+        let due = Due { receipt, identity: 0, again: false };
+        Parcel { content, time: Timestamp(1), meta: None, due: Some(due) }
     }
 
     #[tokio::test]

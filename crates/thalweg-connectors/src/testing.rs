@@ -199,6 +199,7 @@ pub(crate) fn cx(props: &str) -> BuildCx {
         shared: Arc::default(),
         clock: Arc::new(SystemClock::default()),
         home: PathBuf::from("."),
+        session: None,
         spawner: Arc::new(TokioSpawner),
     }
 }

@@ -61,6 +61,23 @@ pub enum Offer {
     Stopped,
 }
 
+/// Told when a message is safe.
+pub trait Receipt: Send + Sync {
+    /// One receiver has it for good.
+    fn accepted(&self);
+}
+
+/// What a message whose other side waits for an answer brings along.
+#[derive(Clone)]
+pub struct Due {
+    /// Gives the answer.
+    pub receipt: Arc<dyn Receipt>,
+    /// A number by which the message is known again after a restart, equal in every process.
+    pub identity: u64,
+    /// Whether the other side says that it has sent the message before.
+    pub again: bool,
+}
+
 /// The state of a connection as upstream numbers it (R8.6).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum ConnectionStatus {
@@ -77,6 +94,29 @@ pub enum ConnectionStatus {
 pub trait SourcePort: Send + Sync {
     /// Offers a message. Never waits.
     fn offer(&self, message: RawMessage<'_>, when_full: WhenFull) -> Offer;
+
+    /// Offers a message whose other side waits for an answer, refused when there is no room. The receipt is told once
+    /// the message is safe: when it is accepted, or, with rules of `qos` 1 and 2, when its effects are durable.
+    fn offer_due(&self, message: RawMessage<'_>, due: &Due) -> Offer {
+        let offer = self.offer(message, WhenFull::Refuse);
+        if offer == Offer::Accepted {
+            due.receipt.accepted();
+        }
+        offer
+    }
+
+    /// Resolves when no accepted message waits for its answer, or those that do will get none.
+    fn answered(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    /// Answers everything that still waits, though it is not safe: others go on with the connection.
+    fn release(&self) {}
+
+    /// Whether nothing is to be kept for the stream once it has stopped: its rule was deleted, or never wanted that.
+    fn is_parting(&self) -> bool {
+        false
+    }
 
     /// Waits until there is room again; false when the source is to stop.
     fn room(&self) -> BoxFuture<'_, bool>;
@@ -262,6 +302,9 @@ pub struct BuildCx {
     pub clock: Arc<dyn Clock>,
     /// Relative paths start here (P1.6).
     pub home: PathBuf,
+    /// The name under which the other side shall keep what a source has not answered, also while the engine is down:
+    /// for sources of rules with `qos` 1 or 2, and for shared streams.
+    pub session: Option<Arc<str>>,
     /// Where the async part of a connector may spawn tasks.
     pub spawner: Arc<dyn Spawner>,
 }

@@ -25,8 +25,19 @@ pub struct RawBatch {
     pub times: Vec<Timestamp>,
     /// Metadata of each message; empty when nobody wants it.
     pub meta: Vec<Option<Arc<Fields>>>,
-    /// Where to resume after the last message.
+    /// Where the source stands behind the last message.
+    pub mark: Mark,
+}
+
+/// A place in the sequence of a source's messages.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Mark {
+    /// Where a rewindable source would resume behind it.
     pub offset: Option<Value>,
+    /// The number of the last message that waits for an answer; 0: none does.
+    pub upto: u64,
+    /// The identity of a message that was sent before, which then stands alone.
+    pub again: Option<u64>,
 }
 
 impl RawBatch {

@@ -83,6 +83,7 @@ impl Connections {
             shared: Arc::clone(&self.around.shared),
             clock: Arc::clone(&self.around.clock),
             home: self.around.home.clone(),
+            session: None,
             spawner: Arc::clone(&self.around.spawner),
         };
         connector.connect(&cx).ok_or_else(unknown)?.map_err(EngineError::from)

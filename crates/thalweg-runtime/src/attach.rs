@@ -231,6 +231,7 @@ impl Streams {
         if state.n_readers == 0 {
             streams.remove(&stream.name);
             stream.inlet.queue.stop();
+            stream.inlet.abandon();
             stream.inbox.send(Control::DropStream(stream.key));
         }
     }

@@ -4,6 +4,10 @@
 //! The shard only copies: state is serialised between two batches of the rule, joined with what the sinks have not got
 //! rid of, and written elsewhere. Nothing here waits on a shard and no shard waits on anything here. A checkpoint that
 //! fails is counted and tried again; a rule whose state is as it was writes nothing.
+//!
+//! Messages that wait for an answer bring a checkpoint forward: within [`PAUSE`] of the first one, at once when there are
+//! as many as a broker may stop at. In between a rule rests for some times what its last checkpoint cost, so that large
+//! states do not eat the machine.
 
 mod subject;
 mod write;
@@ -26,6 +30,12 @@ use write::{Job, Written, write};
 const SETTLE: Duration = Duration::from_millis(100);
 /// When a checkpoint that failed is tried again, if that is sooner than its interval.
 const RETRY: Duration = Duration::from_secs(5);
+/// How long a message waits for its answer at most, as far as the rule and the disk can follow.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How long it may become while nothing can be answered.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// A rule rests for so many times the cost of its last checkpoint before messages bring the next one forward.
+const REST: u32 = 4;
 /// A rule that has not answered for so long is reported. It still may.
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -35,8 +45,28 @@ pub(crate) struct Coordinator {
     settled: Arc<Notify>,
 }
 
+/// Brings checkpoints of one run forward.
+#[derive(Clone)]
+pub(crate) struct Urge {
+    key: Key,
+    orders: mpsc::UnboundedSender<Order>,
+}
+
+impl Urge {
+    /// The run.
+    pub(crate) fn key(&self) -> Key {
+        self.key
+    }
+
+    /// Messages wait for their answers; urgently, when more will not come before that.
+    pub(crate) fn send(&self, is_urgent: bool) {
+        let _ = self.orders.send(Order::Urge(self.key, is_urgent));
+    }
+}
+
 enum Order {
     Add(Arc<Subject>),
+    Urge(Key, bool),
     Taken(Key, Option<Box<Checkpoint>>),
     /// A run ends, perhaps with a last checkpoint; answered when nothing of it is under way any more.
     Part(Key, Option<Box<Checkpoint>>, oneshot::Sender<bool>),
@@ -72,6 +102,11 @@ impl Coordinator {
         let _ = self.orders.send(Order::Add(subject));
     }
 
+    /// For the inlets that a run reads.
+    pub(crate) fn urge(&self, key: Key) -> Urge {
+        Urge { key, orders: self.orders.clone() }
+    }
+
     /// Lets a run go. The answer comes when nothing of it is being written any more: whether `last` is durable.
     pub(crate) fn part(&self, key: Key, last: Option<Box<Checkpoint>>) -> oneshot::Receiver<bool> {
         let (done, answer) = oneshot::channel();
@@ -88,6 +123,14 @@ struct Slot {
     stored: Option<u64>,
     epoch: i64,
     parting: Option<(Option<Box<Checkpoint>>, oneshot::Sender<bool>)>,
+    /// When messages may bring a checkpoint forward again.
+    rested: Instant,
+    /// The messages that the last checkpoint held, counted over all inputs.
+    progress: u64,
+    /// How long messages wait, which grows while nothing can be answered.
+    pause: Duration,
+    /// Whether messages wait that came during a checkpoint, and whether they are many.
+    urged: Option<bool>,
 }
 
 enum Phase {
@@ -132,13 +175,10 @@ impl Task {
         match order {
             Order::Add(subject) => {
                 let (key, due) = (subject.key, Instant::now() + subject.interval);
-                let (stored, epoch) = (None, subject.epoch);
-                self.slots.insert(
-                    key,
-                    Slot { subject, phase: Phase::Idle, due: None, stored, epoch, parting: None },
-                );
+                self.slots.insert(key, Slot::new(subject));
                 self.set_due(key, Some(due));
             }
+            Order::Urge(key, is_urgent) => self.urge(key, is_urgent),
             Order::Taken(key, Some(checkpoint)) => self.taken(key, checkpoint),
             // The rule has ended by itself; whoever takes it apart says so.
             Order::Taken(key, None) => self.set_due(key, None),
@@ -156,6 +196,20 @@ impl Task {
             self.timers.remove(&(before, key));
         }
         self.timers.extend(due.map(|due| (due, key)));
+    }
+
+    fn urge(&mut self, key: Key, is_urgent: bool) {
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        if !matches!(slot.phase, Phase::Idle) {
+            slot.urged = Some(is_urgent || slot.urged == Some(true));
+            return;
+        }
+        // While nothing can be answered, hurry does not help.
+        let wait = if is_urgent && slot.pause == PAUSE { Duration::ZERO } else { slot.pause };
+        let due = (Instant::now() + wait).max(slot.rested);
+        if slot.due.is_none_or(|have| due < have) {
+            self.set_due(key, Some(due));
+        }
     }
 
     /// Something is due: a checkpoint, an answer, or the end of waiting for sinks.
@@ -253,26 +307,34 @@ impl Task {
     }
 
     fn written(&mut self, written: Written) {
-        let Written { key, subject, positions, result, since, done } = written;
+        let Written { key, subject, positions, result, since, cost, done } = written;
         let (now, next) = (self.clock.now(), Instant::now());
         let is_durable = result.is_ok();
         match &result {
             Ok(stored) => subject.completed(stored.bytes, since.elapsed(), now, &positions),
             Err(why) => subject.failed(why, now),
         }
+        let progress: u64 = positions.iter().map(|position| position.upto).sum();
         if let Some(done) = done {
             let _ = done.send(is_durable);
         }
         let Some(slot) = self.slots.get_mut(&key) else { return };
         slot.phase = Phase::Idle;
+        slot.rested = next + cost * REST;
         if let Ok(stored) = result {
             (slot.stored, slot.epoch) = (Some(stored.content), stored.epoch);
+            let has_moved = std::mem::replace(&mut slot.progress, progress) != progress;
+            slot.pause = if has_moved { PAUSE } else { (slot.pause * 2).min(LONGEST_PAUSE) };
         }
         if let Some((last, done)) = slot.parting.take() {
             return self.part(key, last, done);
         }
         let pause = if is_durable { subject.interval } else { subject.interval.min(RETRY) };
+        let urged = slot.urged.take();
         self.set_due(key, Some(next + pause));
+        if let Some(is_urgent) = urged.filter(|_| is_durable) {
+            self.urge(key, is_urgent);
+        }
     }
 
     fn write_ready(&mut self) {
@@ -289,6 +351,22 @@ impl Task {
 }
 
 impl Slot {
+    fn new(subject: Arc<Subject>) -> Self {
+        let epoch = subject.epoch;
+        Self {
+            subject,
+            phase: Phase::Idle,
+            due: None,
+            stored: None,
+            epoch,
+            parting: None,
+            rested: Instant::now(),
+            progress: 0,
+            pause: PAUSE,
+            urged: None,
+        }
+    }
+
     fn job(&self, checkpoint: Box<Checkpoint>, since: Instant, done: Option<oneshot::Sender<bool>>) -> Job {
         let subject = Arc::clone(&self.subject);
         Job { key: subject.key, subject, checkpoint, since, stored: self.stored, epoch: self.epoch, done }

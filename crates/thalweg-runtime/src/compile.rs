@@ -33,6 +33,8 @@ pub(crate) struct CompileCx<'a> {
     pub shared: &'a Arc<Shared>,
     pub clock: &'a Arc<dyn Clock>,
     pub home: &'a Path,
+    /// Tells this engine from others.
+    pub instance: &'a str,
     pub spawner: Arc<dyn Spawner>,
     /// Where lookups are waited for.
     pub waiter: Waiter,
@@ -137,14 +139,26 @@ pub(crate) fn compile(
     cx: &CompileCx<'_>,
 ) -> Result<CompiledRule, Diagnostic> {
     let mut rule = assemble(spec, info, cx)?;
-    for scan in &mut rule.scans {
+    for (index, scan) in rule.scans.iter_mut().enumerate() {
         let source = source_spec(&rule.spec, &scan.scan)?;
-        scan.source = Some(build_source(&rule.info.id, source, cx)?);
+        let session = session(&rule.spec, &scan.scan, (index, cx.instance));
+        scan.source = Some(build_source(&rule.info.id, source, session, cx)?);
     }
     for (action, spec) in rule.actions.iter_mut().zip(&rule.spec.actions) {
         action.sink = Some(build_sink(&rule.info.id, &action.node, spec, cx)?);
     }
     Ok(rule)
+}
+
+/// What the other side knows a source by that is to miss nothing while the engine is down. A shared stream has it for
+/// any rule of `qos` 1 or 2 that may join.
+fn session(spec: &RuleSpec, scan: &Scan, (index, instance): (usize, &str)) -> Option<Arc<str>> {
+    let stream = &scan.stream.name;
+    match (scan.stream.shared, spec.options.qos) {
+        (true, _) => Some(Arc::from(format!("thalweg_{instance}_{stream}"))),
+        (false, 0) => None,
+        (false, _) => Some(Arc::from(format!("thalweg_{instance}_{}_{stream}_{index}", spec.id))),
+    }
 }
 
 /// Builds everything of a rule but sources and sinks.
@@ -279,6 +293,7 @@ fn action_of(action: &ActionSpec, registry: &Registry) -> Result<CompiledAction,
 fn build_source(
     rule: &Arc<str>,
     source: &SourceSpec,
+    session: Option<Arc<str>>,
     cx: &CompileCx<'_>,
 ) -> Result<(SourceFactory, SourceKind), Diagnostic> {
     let stream = &source.stream;
@@ -289,11 +304,8 @@ fn build_source(
     let thinning = SourceOptions::read(&source.props, stream)?.thinning;
     let props = source_props(source);
     let connection = source.connection.as_ref().map(|(_, connection)| Arc::clone(connection));
-    let factory = SourceFactory {
-        connector,
-        cx: build_cx(rule, Arc::clone(&stream.name), props, connection, cx),
-        thinning,
-    };
+    let cx = BuildCx { session, ..build_cx(rule, Arc::clone(&stream.name), props, connection, cx) };
+    let factory = SourceFactory { connector, cx, thinning };
     let kind = factory.build()?;
     Ok((factory, kind))
 }
@@ -336,6 +348,7 @@ fn build_cx(
         shared: Arc::clone(cx.shared),
         clock: Arc::clone(cx.clock),
         home: cx.home.to_path_buf(),
+        session: None,
         spawner: Arc::clone(&cx.spawner),
     }
 }

@@ -4,12 +4,14 @@
 
 use std::sync::Arc;
 
+use hashbrown::HashSet;
 use thalweg_core::connector::{Sink, SourceKind};
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::{Diagnostic, Timestamp};
 use tokio::sync::{Notify, watch};
 
 use crate::attach::{Attached, Home, SharedStream, Streams};
+use crate::checkpoint::Coordinator;
 use crate::compile::{CompiledAction, CompiledRule, CompiledScan};
 use crate::egress::Egress;
 use crate::egress::delivery::Delivery;
@@ -47,8 +49,8 @@ pub(crate) struct Ground<'a> {
     /// Where shared streams are made that do not run yet.
     pub shared_at: &'a Arc<Inbox>,
     pub streams: &'a Streams,
-    /// Told when messages have left, for rules with checkpoints.
-    pub settled: Option<&'a Arc<Notify>>,
+    /// For rules with checkpoints.
+    pub coordinator: Option<&'a Coordinator>,
     pub now: Timestamp,
 }
 
@@ -75,14 +77,16 @@ pub(crate) struct NewSink {
 pub(crate) fn launch(
     mut rule: CompiledRule,
     restore: Option<&Snapshot>,
-    Ground { home, shared_at, streams, settled, now }: Ground<'_>,
+    Ground { home, shared_at, streams, coordinator, now }: Ground<'_>,
 ) -> Result<Launched, Diagnostic> {
     let key = streams.key();
     let restore = restore.filter(|snapshot| fits(snapshot, &rule));
     let inputs = identities(&rule);
+    let settled = coordinator.map(Coordinator::settled);
     let options = rule.spec.options.clone();
     let is_shared = rule.scans.iter().any(|scan| scan.scan.stream.shared);
-    let may_drop = options.disable_discard.map_or(is_shared, |disabled| !disabled);
+    // A rule that promises at least once does not drop what its stream has not been allowed to forget.
+    let may_drop = options.disable_discard.map_or(is_shared && options.qos == 0, |disabled| !disabled);
     let topology = rule.topology.clone();
     let first = rule.chain.metrics().next().map(|(_, metrics)| Arc::clone(metrics)).unwrap_or_default();
     let inlet = is_shared.then(|| streams.rule_inlet(key, home, options.buffer_length, first, !may_drop));
@@ -123,11 +127,14 @@ pub(crate) fn launch(
         outcome: Arc::clone(&outcome),
         timer: None,
     };
-    let inlets = attached.iter().map(|scan| Arc::clone(&scan.inlet)).collect();
+    let inlets: Vec<Arc<Inlet>> = attached.iter().map(|scan| Arc::clone(&scan.inlet)).collect();
     let restored = restore.map_or(Ok(()), |snapshot| run.restore(snapshot, now));
     if let Err(error) = restored {
         leave_all(streams, attached, key);
         return Err(Diagnostic::plain(error.to_string()));
+    }
+    if let Some(coordinator) = coordinator {
+        inlets.iter().for_each(|inlet| inlet.join(coordinator.urge(key)));
     }
     home.send(Control::AddRule(Box::new(run)));
     let (mut sources, mut own, mut shared) = (Vec::new(), Vec::new(), Vec::new());
@@ -190,6 +197,8 @@ fn input_of(
         is_table: scan.scan.retain.is_some(),
         has_ended: false,
         offset: None,
+        upto: 0,
+        seen: HashSet::new(),
     }
 }
 

@@ -173,6 +173,7 @@ impl Rig {
             shared: &self.shared,
             clock: &clock,
             home: Path::new("."),
+            instance: "rig",
             spawner: Arc::new(NoTasks),
             waiter: Waiter::Here,
             operators: self.operators,
@@ -182,7 +183,7 @@ impl Rig {
             home: &self.inbox,
             shared_at: &self.inbox,
             streams: &self.streams,
-            settled: None,
+            coordinator: None,
             now: self.clock.now(),
         };
         let launched = launch(rule, restore.as_ref(), ground)?;

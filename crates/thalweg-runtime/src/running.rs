@@ -65,6 +65,11 @@ impl RunningRule {
         self.shared.stop(grace).await;
     }
 
+    /// The rule will not come back: nothing is to be kept for it elsewhere. Called before [`RunningRule::stop`].
+    pub fn part(&self) {
+        self.shared.own.iter().for_each(|inlet| inlet.part());
+    }
+
     /// A snapshot between two batches.
     ///
     /// # Errors
@@ -85,9 +90,11 @@ impl Drop for RunningRule {
             self.shared.close_intake();
             let (done, _) = oneshot::channel();
             self.shared.home.send(Control::StopRule { rule: self.shared.key, save: false, done });
-            if self.shared.saving.is_some() {
+            if let Some(subject) = &self.shared.saving {
                 drop(self.shared.runtime.coordinator().part(self.shared.key, None));
+                subject.leave();
             }
+            self.shared.own.iter().for_each(|inlet| inlet.abandon());
             // A rule that is done may still have messages on their way out; its sink tasks end by themselves.
             if *self.shared.outcome.borrow() != Outcome::Done {
                 self.shared.abort();
@@ -103,32 +110,23 @@ impl Running {
         }
         let deadline = Instant::now() + grace;
         self.close_intake();
-        let sources = std::mem::take(&mut *lock(&self.sources));
-        for source in sources {
-            let abort = source.abort_handle();
-            if timeout_at(deadline, source).await.is_err() {
-                abort.abort();
-            }
+        if !self.save_before_stop {
+            self.own.iter().for_each(|inlet| inlet.abandon());
+            join_all(&self.sources, deadline).await;
         }
         let (done, stopped) = oneshot::channel();
         self.home.send(Control::StopRule { rule: self.key, save: self.save_before_stop, done });
         let last = timeout_at(deadline, stopped).await.ok().and_then(Result::ok).flatten();
-        let sinks = std::mem::take(&mut *lock(&self.sinks));
-        for sink in sinks {
-            let abort = sink.abort_handle();
-            if timeout_at(deadline, sink).await.is_err() {
-                abort.abort();
-            }
-        }
-        if self.part(last).await {
-            // What has not left is in the checkpoint and goes out when the rule is started again.
-            self.abort();
-        } else {
+        join_all(&self.sinks, deadline).await;
+        if !self.part(last).await {
             let left: u64 = self.deliveries.iter().map(|delivery| delivery.give_up(self.runtime.now())).sum();
             if left > 0 {
                 tracing::warn!(rule = %self.id, messages = left, "sinks did not get everything out before the rule stopped");
             }
         }
+        // Sources that were waiting have had their answers by now, or will not get any.
+        self.own.iter().for_each(|inlet| inlet.abandon());
+        join_all(&self.sources, deadline).await;
         self.abort();
         self.outcome.send_if_modified(|outcome| {
             let runs = *outcome == Outcome::Running;
@@ -166,11 +164,10 @@ impl Running {
     /// Ends the run's part in checkpoints: nothing of it is written any more when this returns. Whether `last`, if
     /// given, is durable.
     async fn part(&self, last: Option<Box<Checkpoint>>) -> bool {
-        if self.saving.is_none() {
-            return false;
-        }
+        let Some(subject) = &self.saving else { return false };
         let is_last = last.is_some();
         let is_saved = self.runtime.coordinator().part(self.key, last).await.unwrap_or_default() && is_last;
+        subject.leave();
         // R4.6: a run that has read everything is over; the next one begins anew.
         if *self.outcome.borrow() == Outcome::Done {
             let (runtime, id) = (Arc::clone(&self.runtime), Arc::clone(&self.id));
@@ -180,6 +177,17 @@ impl Running {
             }
         }
         is_saved
+    }
+}
+
+/// Waits for tasks, and ends those that take too long.
+async fn join_all(tasks: &Mutex<Vec<JoinHandle<()>>>, deadline: Instant) {
+    let tasks = std::mem::take(&mut *lock(tasks));
+    for task in tasks {
+        let abort = task.abort_handle();
+        if timeout_at(deadline, task).await.is_err() {
+            abort.abort();
+        }
     }
 }
 

@@ -45,6 +45,8 @@ pub struct RuntimeConfig {
     pub clock: Arc<dyn Clock>,
     /// Relative paths start here.
     pub home: PathBuf,
+    /// Tells this engine from others, the same at every start; part of the names of sessions at brokers.
+    pub instance: Arc<str>,
     /// Where checkpoints go.
     pub snapshots: Arc<dyn SnapshotStore>,
 }
@@ -73,6 +75,8 @@ pub struct Runtime {
     io: Handle,
     io_runtime: Mutex<Option<tokio::runtime::Runtime>>,
     is_over: AtomicBool,
+    /// Whether the sources of shared streams wait.
+    held: tokio::sync::watch::Sender<bool>,
 }
 
 impl Runtime {
@@ -110,7 +114,14 @@ impl Runtime {
             io: io_runtime.handle().clone(),
             io_runtime: Mutex::new(Some(io_runtime)),
             is_over: AtomicBool::new(false),
+            held: tokio::sync::watch::Sender::new(false),
         }))
+    }
+
+    /// Lets the sources of shared streams wait, or go: when the engine starts, what a broker has kept must not come
+    /// before all rules that read the stream are there.
+    pub fn hold_shared(&self, waits: bool) {
+        self.held.send_replace(waits);
     }
 
     /// Builds everything that can fail: operators, sources, sinks, encoders. Starts nothing.
@@ -124,6 +135,7 @@ impl Runtime {
             shared: &self.config.shared,
             clock: &self.config.clock,
             home: &self.config.home,
+            instance: &self.config.instance,
             spawner: Arc::new(IoSpawner(self.io.clone())),
             waiter: Waiter::Io(self.io.clone()),
             operators: op::build,
@@ -161,9 +173,9 @@ impl Runtime {
 
     fn try_launch(&self, rule: CompiledRule, restore: Option<&Snapshot>) -> Result<Launched, String> {
         let (home, shared_at) = self.place(&rule).map_err(|why| why.to_string())?;
-        let settled = (rule.spec.options.qos > 0).then(|| self.coordinator.settled());
+        let coordinator = (rule.spec.options.qos > 0).then_some(&self.coordinator);
         let now = self.config.clock.now();
-        let ground = Ground { home: &home, shared_at: &shared_at, streams: &self.streams, settled, now };
+        let ground = Ground { home: &home, shared_at: &shared_at, streams: &self.streams, coordinator, now };
         launch(rule, restore, ground).map_err(|why| why.to_string())
     }
 
@@ -188,7 +200,7 @@ impl Runtime {
         let saving = (options.qos > 0).then(|| {
             let (id, home, status) = (Arc::clone(&id), Arc::clone(&home), Mutex::new(status));
             let interval = Duration::from_millis(interval as u64);
-            Arc::new(Subject { id, key, home, interval, epoch, inlets, status })
+            Arc::new(Subject { id, key, home, interval, epoch, inlets, is_exact: options.qos == 2, status })
         });
         if let Some(subject) = &saving {
             self.coordinator.add(Arc::clone(subject));
@@ -278,7 +290,12 @@ impl Runtime {
     fn start_source(&self, new: NewSource) -> Option<JoinHandle<()>> {
         let (factory, first) = new.source?;
         let clock = Arc::clone(&self.config.clock);
+        let mut held = self.held.subscribe();
         Some(self.io.spawn(async move {
+            if new.is_shared {
+                // It fails only when the runtime is gone.
+                let _ = held.wait_for(|waits| !waits).await;
+            }
             if let Err(why) = supervise(factory, Some(first), Arc::clone(&new.inlet), clock).await {
                 new.inbox.send(Control::FailStream { stream: new.stream, why });
             }

@@ -1,5 +1,6 @@
 //! Puts the parts together: registry, store, runtime, plugins, engine. The only place that knows them all.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +43,7 @@ pub(crate) fn connect(home: &Path, config: &Config, environment: &Environment) -
         shared: Arc::clone(&shared),
         clock: Arc::clone(&clock),
         home: home.to_owned(),
+        instance: instance(&home.join("data/instance"))?,
         snapshots: Arc::new(Snapshots::new(Arc::clone(&store))),
     })
     .map_err(|why| why.to_string())?;
@@ -68,6 +70,18 @@ pub(crate) fn connect(home: &Path, config: &Config, environment: &Environment) -
     })
     .map_err(|why| why.to_string())?;
     Ok(Parts { engine, plugins, clock })
+}
+
+/// The name by which brokers tell this engine from others: made once, kept with the data.
+fn instance(file: &Path) -> Result<Arc<str>, String> {
+    let kept = std::fs::read_to_string(file).unwrap_or_default();
+    let kept = kept.trim();
+    if kept.len() == 16 && kept.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(Arc::from(kept));
+    }
+    let made = format!("{:016x}", RandomState::new().build_hasher().finish());
+    std::fs::write(file, &made).map_err(|why| format!("cannot write {}: {why}", file.display()))?;
+    Ok(Arc::from(made))
 }
 
 /// The section `portable` (configuration.md 2.6).

@@ -54,7 +54,7 @@ impl Listener for Subscriber {
         });
         let content = Content::Rows(item.rows.to_vec());
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let parcel = Parcel { content, time: item.time, meta, receipt: None };
+        let parcel = Parcel { content, time: item.time, meta, due: None };
         self.inbox.deliver(parcel, Overflow::ParkUpTo(self.limit));
     }
 }

@@ -23,6 +23,19 @@ const MAX_IN_FLIGHT: u16 = 500;
 /// The same for protocol 3.1.1 at QoS 2, where brokers cannot say what they take: mosquitto hangs up on the 21st.
 const MAX_IN_FLIGHT_UNTOLD: u16 = 20;
 
+/// How long a broker keeps the session of a rule with `qos` 1 or 2 (MQTT 5; before, that is the broker's business).
+const PROMISED_EXPIRY: i64 = 7 * 24 * 3_600;
+
+/// Whether the broker keeps what comes while we are away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Session {
+    None,
+    /// The user wants it (enableClientSession).
+    Asked,
+    /// A rule of `qos` 1 or 2 needs it.
+    Promised,
+}
+
 /// The protocol to speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Version {
@@ -39,7 +52,7 @@ pub(super) struct Options {
     pub(super) server: Arc<str>,
     pub(super) version: Version,
     /// Whether the broker keeps the session.
-    pub(super) session: bool,
+    session: Session,
     host: String,
     port: u16,
     client_id: String,
@@ -68,20 +81,39 @@ impl Options {
                 return Err(refused(format!("{owner}: unknown protocolVersion \"{other}\", use 3.1.1 or 5")));
             }
         };
-        let session = flag(props, "enableClientSession")?;
-        let client_id = match text(props, "clientid")? {
-            "" if session => return Err(refused(format!("{owner}: enableClientSession needs a clientid"))),
-            "" => random_id(),
-            id => id.to_owned(),
+        let qos = props.int("qos")?.unwrap_or(0);
+        let own = cx.session.as_ref().filter(|_| qos > 0);
+        let session = match (flag(props, "enableClientSession")?, own) {
+            (true, _) => Session::Asked,
+            (false, Some(_)) => Session::Promised,
+            (false, None) => Session::None,
+        };
+        let client_id = match (text(props, "clientid")?, own) {
+            ("", Some(own)) => own.to_string(),
+            ("", None) if session == Session::Asked => {
+                return Err(refused(format!("{owner}: enableClientSession needs a clientid")));
+            }
+            ("", None) => random_id(),
+            (id, _) => id.to_owned(),
         };
         let username = text(props, "username")?;
         let login =
             (!username.is_empty()).then_some((username.to_owned(), text(props, "password")?.to_owned()));
+        let expiry = if session == Session::Promised { PROMISED_EXPIRY } else { 60 };
         let session_expiry =
-            props.int("sessionExpiryIntervalSeconds")?.unwrap_or(60).clamp(0, u32::MAX.into()) as u32;
-        let is_qos_1 = props.int("qos")? == Some(1);
+            props.int("sessionExpiryIntervalSeconds")?.unwrap_or(expiry).clamp(0, u32::MAX.into()) as u32;
+        let is_qos_1 = qos == 1;
         let server = Arc::from(server);
         Ok(Self { server, version, session, host, port, client_id, login, session_expiry, is_qos_1, tls })
+    }
+
+    /// Whether the broker goes on collecting for a source that leaves.
+    pub(super) fn keeps(&self, is_parting: bool) -> bool {
+        match self.session {
+            Session::None => false,
+            Session::Asked => true,
+            Session::Promised => !is_parting,
+        }
     }
 
     /// The same for users who may publish at any QoS.
@@ -91,7 +123,7 @@ impl Options {
 
     /// The same under another client identifier and without session, for a trial.
     pub(super) fn for_trial(&self) -> Self {
-        Self { client_id: random_id(), session: false, ..self.clone() }
+        Self { client_id: random_id(), session: Session::None, ..self.clone() }
     }
 
     fn transport(&self) -> Transport {
@@ -107,7 +139,7 @@ impl Options {
         options
             .set_transport(self.transport())
             .set_keep_alive(KEEP_ALIVE)
-            .set_clean_session(!self.session)
+            .set_clean_session(self.session == Session::None)
             .set_max_packet_size(MAX_PACKET as usize, MAX_PACKET as usize)
             .set_inflight(if self.is_qos_1 { MAX_IN_FLIGHT } else { MAX_IN_FLIGHT_UNTOLD })
             .set_manual_acks(true);
@@ -125,8 +157,8 @@ impl Options {
         options
             .set_transport(self.transport())
             .set_keep_alive(KEEP_ALIVE)
-            .set_clean_start(!self.session)
-            .set_session_expiry_interval(self.session.then_some(self.session_expiry))
+            .set_clean_start(self.session == Session::None)
+            .set_session_expiry_interval((self.session != Session::None).then_some(self.session_expiry))
             .set_max_packet_size(Some(MAX_PACKET))
             .set_connection_timeout(OPERATION_LIMIT.as_secs())
             .set_outgoing_inflight_upper_limit(MAX_IN_FLIGHT)

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use thalweg_core::connector::{ConnectionStatus, SinkPort};
+use thalweg_core::connector::{ConnectionStatus, Due, Receipt, SinkPort};
 use thalweg_core::time::Clock;
 use tokio::sync::watch;
 
@@ -13,8 +13,11 @@ use super::meta;
 use super::options::{OPERATION_LIMIT, Options};
 use super::outbox::{Flight, Landed, Outbox};
 use super::wire::{Event, Message, Publication, Remote, Wire};
-use crate::inbox::{Content, Inbox, Overflow, Parcel, Receipt};
+use crate::inbox::{Content, Inbox, Overflow, Parcel};
 use crate::memory::topic;
+
+/// Answered messages that are remembered: more than any usual window of a broker.
+const REMEMBERED: usize = 1_024;
 
 /// What the task, the sources and the sinks of one connection share.
 pub(super) struct Shared {
@@ -49,6 +52,10 @@ struct State {
     subscribe_ids: HashMap<u16, Arc<str>>,
     /// QoS 2 messages that the broker has not released; a redelivery of them is not a new message.
     unreleased: HashMap<u16, Arc<Ack>>,
+    /// QoS 1 messages that are not answered.
+    unanswered: HashMap<u16, Arc<Ack>>,
+    /// Identities of QoS 1 messages that were answered; the answers may have been lost with the connection.
+    answered: VecDeque<u64>,
     sinks: Vec<(u64, Arc<dyn SinkPort>)>,
     next_id: u64,
 }
@@ -76,6 +83,7 @@ struct Ack {
     shared: Arc<Shared>,
     qos: u8,
     pkid: u16,
+    identity: u64,
     state: Mutex<AckState>,
 }
 
@@ -89,7 +97,7 @@ impl Receipt for Ack {
         let mut state = self.lock();
         state.n_open = state.n_open.saturating_sub(1);
         if state.n_open == 0 {
-            self.shared.acknowledge(state.epoch, self.qos, self.pkid);
+            self.shared.acknowledge(state.epoch, self);
         }
     }
 }
@@ -104,7 +112,7 @@ impl Ack {
         let mut state = self.lock();
         state.epoch = epoch;
         if state.n_open == 0 {
-            self.shared.acknowledge(epoch, self.qos, self.pkid);
+            self.shared.acknowledge(epoch, self);
         }
     }
 }
@@ -206,15 +214,16 @@ impl Shared {
     }
 
     /// Ends a source's part in all filters. The last listener of a filter ends the subscription, unless the broker
-    /// shall keep it (enableClientSession).
-    pub(super) fn leave(&self, id: u64) {
+    /// shall keep it.
+    pub(super) fn leave(&self, id: u64, is_parting: bool) {
+        let keeps = self.options.keeps(is_parting);
         let state = self.lock();
         let mut slot = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         let routes = Arc::make_mut(&mut slot);
         for route in routes.iter_mut() {
             route.receivers.retain(|receiver| receiver.id != id);
             let is_connected = state.status == ConnectionStatus::Connected;
-            if route.receivers.is_empty() && is_connected && !self.options.session {
+            if route.receivers.is_empty() && is_connected && !keeps {
                 self.remote.unsubscribe(&route.filter);
             }
         }
@@ -281,10 +290,14 @@ impl Shared {
         }
     }
 
-    fn acknowledge(&self, epoch: u64, qos: u8, pkid: u16) {
-        let state = self.lock();
+    fn acknowledge(&self, epoch: u64, ack: &Ack) {
+        let mut state = self.lock();
         if state.epoch == epoch && state.status == ConnectionStatus::Connected {
-            self.remote.acknowledge(qos, pkid);
+            self.remote.acknowledge(ack.qos, ack.pkid);
+            if state.unanswered.get(&ack.pkid).is_some_and(|other| other.identity == ack.identity) {
+                state.unanswered.remove(&ack.pkid);
+                state.remember(ack.identity);
+            }
         }
     }
 
@@ -296,6 +309,8 @@ impl Shared {
         state.subscribe_ids.clear();
         if !session_present {
             state.unreleased.clear();
+            state.unanswered.clear();
+            state.answered.clear();
         }
         // Also with a session: the broker may have lost a part of it, and subscribing twice does no harm.
         for route in self.routes().iter() {
@@ -395,14 +410,17 @@ impl Shared {
                 (0, _) => Overflow::ParkUpTo(0),
                 _ => Overflow::Park,
             };
-            let receipt = receipt.clone().map(|ack| ack as Arc<dyn Receipt>);
+            let due = receipt.clone().map(|ack| {
+                let identity = ack.identity;
+                Due { receipt: ack, identity, again: message.again }
+            });
             let meta = meta.clone().filter(|_| receiver.inbox.port().wants_meta());
             let content = Content::Bytes(message.payload.clone());
-            receiver.inbox.deliver(Parcel { content, time, meta, receipt }, overflow);
+            receiver.inbox.deliver(Parcel { content, time, meta, due }, overflow);
         }
     }
 
-    /// The acknowledgement that the message asks for, if it does; `None` when the message is a redelivery at QoS 2.
+    /// The acknowledgement that the message asks for, if it does; `None` when the message was taken before.
     #[allow(
         clippy::option_option,
         reason = "a redelivery and a message without acknowledgement are two things"
@@ -411,30 +429,61 @@ impl Shared {
         if message.qos == 0 {
             return Some(None);
         }
+        let identity = identity(message);
         let mut state = self.lock();
         let epoch = state.epoch;
-        let known = state.unreleased.get(&message.pkid).filter(|_| message.qos == 2).cloned();
-        if let Some(ack) = known {
+        let known = match message.qos {
+            2 => state.unreleased.get(&message.pkid).cloned(),
+            _ => state.unanswered.get(&message.pkid).filter(|ack| ack.identity == identity).cloned(),
+        };
+        if let Some(ack) = known.filter(|_| message.qos == 2 || message.again) {
             drop(state);
             ack.renew(epoch);
+            return None;
+        }
+        if message.qos == 1 && message.again && state.answered.contains(&identity) {
+            self.remote.acknowledge(message.qos, message.pkid);
             return None;
         }
         let ack = Arc::new(Ack {
             shared: Arc::clone(self),
             qos: message.qos,
             pkid: message.pkid,
+            identity,
             // Nobody listens any more: acknowledged below.
             state: Mutex::new(AckState { epoch, n_open: n_receivers }),
         });
-        if message.qos == 2 {
-            state.unreleased.insert(message.pkid, Arc::clone(&ack));
-        }
+        match message.qos {
+            2 => state.unreleased.insert(message.pkid, Arc::clone(&ack)),
+            _ => state.unanswered.insert(message.pkid, Arc::clone(&ack)),
+        };
         drop(state);
         if n_receivers == 0 {
             ack.renew(epoch);
         }
         Some(Some(ack))
     }
+}
+
+impl State {
+    fn remember(&mut self, identity: u64) {
+        if self.answered.len() == REMEMBERED {
+            self.answered.pop_front();
+        }
+        self.answered.push_back(identity);
+    }
+}
+
+/// A number by which a message is known again, equal in every process: the id under which the broker sends it, which a
+/// redelivery keeps, and what is in it.
+fn identity(message: &Message) -> u64 {
+    let parts =
+        [&message.pkid.to_le_bytes()[..], &[message.qos], message.topic.as_bytes(), &[0], &message.payload];
+    parts
+        .iter()
+        .copied()
+        .flatten()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// `$share/<group>/<filter>` receives what `<filter>` matches.

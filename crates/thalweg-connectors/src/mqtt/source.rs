@@ -1,6 +1,7 @@
 //! The MQTT source (S1): listens at a client until the rule ends.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine;
@@ -17,6 +18,8 @@ use crate::memory::topic::is_filter;
 use crate::property::{refused, required, text};
 
 const OWNER: &str = "mqtt source";
+/// How long a source that is told to stop waits for messages to become durable.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 pub(super) fn build(cx: &BuildCx) -> Built<SourceKind> {
     check(OWNER, super::PROPS, Roles::SOURCE, &cx.props)?;
@@ -50,7 +53,7 @@ struct MqttSource {
 #[async_trait]
 impl Source for MqttSource {
     async fn run(self: Box<Self>, port: Arc<dyn SourcePort>) -> Result<(), IoError> {
-        let inbox = Arc::new(Inbox::new(port));
+        let inbox = Arc::new(Inbox::new(Arc::clone(&port)));
         let shared = &self.client.shared;
         let id = shared.new_id();
         for filter in &self.filters {
@@ -59,15 +62,15 @@ impl Source for MqttSource {
         }
         self.client.start();
         inbox.run().await;
-        shared.leave(id);
+        // A rule that saves its state before it stops answers everything that is in it.
+        let _in_time = tokio::time::timeout(FAREWELL, port.answered()).await;
+        shared.leave(id, port.is_parting());
         let unwanted = inbox.abandon();
         if !self.client.is_own() {
             // The others go on; without our answer the broker would stop sending to them. On a connection of our
             // own nothing is acknowledged that the rule has not got: a kept session brings it again.
-            unwanted
-                .iter()
-                .filter_map(|parcel| parcel.receipt.as_ref())
-                .for_each(|receipt| receipt.accepted());
+            unwanted.iter().filter_map(|parcel| parcel.due.as_ref()).for_each(|due| due.receipt.accepted());
+            port.release();
         }
         self.client.close().await;
         Ok(())

@@ -19,6 +19,8 @@ pub(super) struct Message {
     pub(super) payload: Bytes,
     pub(super) qos: u8,
     pub(super) pkid: u16,
+    /// Whether the broker says that it has sent the message before.
+    pub(super) again: bool,
     /// User properties (MQTT 5).
     pub(super) properties: Vec<(String, String)>,
 }
@@ -231,6 +233,7 @@ fn event4(event: rumqttc::Event) -> Event {
             payload: publish.payload,
             qos: publish.qos as u8,
             pkid: publish.pkid,
+            again: publish.dup,
             properties: Vec::new(),
         }),
         Packet::SubAck(ack) => {
@@ -257,6 +260,7 @@ fn event5(event: v5::Event) -> Event {
             payload: publish.payload,
             qos: publish.qos as u8,
             pkid: publish.pkid,
+            again: publish.dup,
             properties: publish.properties.map(|properties| properties.user_properties).unwrap_or_default(),
         }),
         v5::Incoming::SubAck(ack) => {

@@ -223,7 +223,7 @@ impl Actor {
                     slot.last_start = now;
                     launch(Arc::clone(&slot.entry), Arc::clone(&self.means), slot.launch)
                 }
-                Effect::Halt => halt(Arc::clone(&slot.entry), slot.launch),
+                Effect::Halt => halt(Arc::clone(&slot.entry), slot.launch, slot.removing.is_some()),
                 Effect::ForgetTrigger => forget_trigger(&slot.entry, Arc::clone(&self.means.store)),
             };
             self.jobs.push(job);
@@ -330,9 +330,12 @@ fn watch(id: Arc<str>, launch: u64, run: Arc<dyn Run>) -> BoxFuture<'static, Opt
     })
 }
 
-fn halt(entry: Arc<RuleEntry>, launch: u64) -> BoxFuture<'static, Option<Report>> {
+fn halt(entry: Arc<RuleEntry>, launch: u64, is_parting: bool) -> BoxFuture<'static, Option<Report>> {
     Box::pin(async move {
         if let Some(run) = entry.run() {
+            if is_parting {
+                run.part();
+            }
             run.stop(GRACE).await;
         }
         Some(Report { id: Arc::clone(&entry.id), launch, signal: Signal::Closed, run: None })

@@ -24,6 +24,9 @@ use crate::store::{Change, Snapshots, Store, Table};
 /// How long an answer waits for a rule to have started or stopped. It goes on without anybody waiting.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long shared streams wait at the start for all rules that read them.
+const BOOT_PATIENCE: Duration = Duration::from_secs(10);
+
 /// The rules.
 pub struct Rules {
     builder: Arc<Builder>,
@@ -81,6 +84,8 @@ impl Rules {
     pub async fn boot(&self) -> Result<(), EngineError> {
         let store = Arc::clone(&self.store);
         let stored = blocking(move || store.scan(Table::Rule, "").map_err(EngineError::from)).await?;
+        let mut starting = Vec::new();
+        self.builder.runner.hold_shared(true);
         for (id, bytes) in stored {
             let text = String::from_utf8_lossy(&bytes);
             match RuleDefinition::parse(&text, Some(&id), &self.defaults) {
@@ -89,6 +94,7 @@ impl Rules {
                     let entry = self.insert(definition);
                     if triggered {
                         self.control.signal(&entry.id, Signal::Start).await;
+                        starting.push(entry);
                     }
                 }
                 Err(why) => {
@@ -97,6 +103,16 @@ impl Rules {
                 }
             }
         }
+        let runner = Arc::clone(&self.builder.runner);
+        tokio::spawn(async move {
+            let all = async {
+                for entry in starting {
+                    entry.settled().await;
+                }
+            };
+            let _in_time = tokio::time::timeout(BOOT_PATIENCE, all).await;
+            runner.hold_shared(false);
+        });
         Ok(())
     }
 

@@ -18,6 +18,11 @@ pub trait Runner: Send + Sync {
     /// A source, sink or operator that cannot be built.
     fn compile(&self, spec: RuleSpec) -> Result<Box<dyn Ready>, Diagnostic>;
 
+    /// Lets the sources of shared streams wait, or go.
+    fn hold_shared(&self, waits: bool) {
+        let _ = waits;
+    }
+
     /// Ends everything that is left.
     async fn shutdown(&self);
 }
@@ -45,6 +50,9 @@ pub trait Run: Send + Sync {
     /// Resolves when it no longer runs.
     fn ended(&self) -> BoxFuture<'static, Outcome>;
 
+    /// It will not come back: nothing is to be kept for it elsewhere. Called before it is stopped.
+    fn part(&self) {}
+
     /// Stops it gracefully within `grace`.
     async fn stop(&self, grace: Duration);
 }
@@ -55,6 +63,10 @@ impl Runner for Arc<Runtime> {
     fn compile(&self, spec: RuleSpec) -> Result<Box<dyn Ready>, Diagnostic> {
         let rule = Runtime::compile(self, spec)?;
         Ok(Box::new(Compiled { runtime: Arc::clone(self), rule }))
+    }
+
+    fn hold_shared(&self, waits: bool) {
+        Runtime::hold_shared(self, waits);
     }
 
     async fn shutdown(&self) {
@@ -96,6 +108,10 @@ impl Run for RunningRule {
                 .await
                 .map_or(Outcome::Stopped, |end| end.clone())
         })
+    }
+
+    fn part(&self) {
+        RunningRule::part(self);
     }
 
     async fn stop(&self, grace: Duration) {

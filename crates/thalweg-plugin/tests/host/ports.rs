@@ -160,6 +160,7 @@ pub(crate) fn build_cx(
         shared: Arc::default(),
         clock: Arc::new(SystemClock::default()),
         home: bench.home.path().to_owned(),
+        session: None,
         spawner: Arc::new(NoTasks),
     }
 }

@@ -19,12 +19,30 @@ pub(crate) struct Subject {
     pub epoch: i64,
     /// The inlets of its inputs, in order.
     pub inlets: Vec<Arc<Inlet>>,
+    /// `qos` 2: messages count once also when they are sent again.
+    pub is_exact: bool,
     pub status: Mutex<CheckpointStatus>,
 }
 
 impl Subject {
     pub(crate) fn lock(&self) -> MutexGuard<'_, CheckpointStatus> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The run is over: its inlets wait for it no longer.
+    pub(crate) fn leave(&self) {
+        self.inlets.iter().for_each(|inlet| inlet.leave(self.key));
+    }
+
+    /// Adds to each position the messages before it that may come again.
+    pub(super) fn remember(&self, positions: &mut [Position]) {
+        if self.is_exact {
+            for (inlet, position) in self.inlets.iter().zip(positions) {
+                position.seen.extend(inlet.identities(position.upto));
+                position.seen.sort_unstable();
+                position.seen.dedup();
+            }
+        }
     }
 
     /// Counts a checkpoint that is durable and tells the sources.
@@ -39,6 +57,10 @@ impl Subject {
             if let Some(offset) = &position.offset {
                 inlet.commit(offset.clone());
             }
+            // A stream that is read twice has been taken as far as the slower one of the two.
+            let same = self.inlets.iter().zip(positions).filter(|(other, _)| Arc::ptr_eq(other, inlet));
+            let upto = same.map(|(_, position)| position.upto).min();
+            inlet.settle(self.key, upto.unwrap_or_default());
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -31,6 +32,8 @@ pub(super) struct Written {
     pub(super) positions: Vec<Position>,
     pub(super) result: Result<Stored, Arc<str>>,
     pub(super) since: Instant,
+    /// What it has cost: time on the shard and at the disk.
+    pub(super) cost: Duration,
     pub(super) done: Option<oneshot::Sender<bool>>,
 }
 
@@ -43,10 +46,13 @@ pub(super) struct Stored {
 
 /// Writes all of them, in one go if the store takes it.
 pub(super) fn write(jobs: Vec<Job>, store: &dyn SnapshotStore) -> Vec<Written> {
+    let began = Instant::now();
     let mut entries = Vec::new();
     let mut written: Vec<(Written, Option<usize>)> = Vec::with_capacity(jobs.len());
     for job in jobs {
-        let Job { key, subject, checkpoint, since, stored, epoch, done } = job;
+        let Job { key, subject, mut checkpoint, since, stored, epoch, done } = job;
+        let cost = Duration::from_micros(checkpoint.micros);
+        subject.remember(&mut checkpoint.positions);
         let (mut snapshot, positions) = checkpoint.finish();
         // The clock may have been set back; the newest checkpoint must still be the greatest.
         snapshot.epoch = snapshot.epoch.max(epoch.saturating_add(1));
@@ -61,10 +67,12 @@ pub(super) fn write(jobs: Vec<Job>, store: &dyn SnapshotStore) -> Vec<Written> {
             let bytes = snapshot.seal(&content);
             entries.push(Entry { rule: Arc::clone(&subject.id), epoch: snapshot.epoch, bytes });
         }
-        written.push((Written { key, subject, positions, result: Ok(result), since, done }, entry));
+        written.push((Written { key, subject, positions, result: Ok(result), since, cost, done }, entry));
     }
     let results = if entries.is_empty() { Vec::new() } else { save(&entries, store) };
+    let spent = began.elapsed();
     for (written, entry) in &mut written {
+        written.cost += spent;
         if let Some(why) = entry.and_then(|entry| results.get(entry)).and_then(|result| result.as_ref().err())
         {
             written.result = Err(Arc::clone(why));

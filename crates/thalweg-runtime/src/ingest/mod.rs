@@ -5,6 +5,7 @@
 pub(crate) mod event_time;
 pub(crate) mod inner;
 pub(crate) mod options;
+pub(crate) mod ledger;
 pub(crate) mod port;
 pub(crate) mod raw;
 pub(crate) mod rows;

@@ -1,15 +1,19 @@
 //! The runtime's side of a source.
 
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use thalweg_core::connector::{ConnectionStatus, Offer, RawMessage, SourcePort, WhenFull};
+use thalweg_core::connector::{ConnectionStatus, Due, Offer, RawMessage, SourcePort, WhenFull};
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::time::BoxFuture;
 use thalweg_core::{Clock, Value};
+use tokio::sync::Notify;
 
+use super::ledger::Ledger;
 use super::raw::{RawBucket, size_of};
+use crate::checkpoint::Urge;
 use crate::queue::{Bounds, Queue, Wake};
+use crate::shard::inbox::Key;
 
 /// The inlet of a stream: its queue and what the source and the shard tell each other.
 pub(crate) struct Inlet {
@@ -19,6 +23,13 @@ pub(crate) struct Inlet {
     wants_meta: bool,
     resume: Option<Value>,
     committed: Mutex<Option<Value>>,
+    ledger: Mutex<Ledger>,
+    /// Told when messages were answered, or will not be.
+    answered: Notify,
+    is_abandoned: AtomicBool,
+    is_parting: AtomicBool,
+    /// Whether a rule of `qos` 1 or 2 has ever read it.
+    was_joined: AtomicBool,
 }
 
 impl Inlet {
@@ -33,7 +44,62 @@ impl Inlet {
         let bounds = Bounds::messages(capacity);
         metrics.buffer_capacity.store(bounds.messages as u64, Relaxed);
         let queue = Queue::new(bounds, consumer);
-        Arc::new(Self { queue, metrics, clock, wants_meta, resume, committed: Mutex::default() })
+        Arc::new(Self {
+            queue,
+            metrics,
+            clock,
+            wants_meta,
+            resume,
+            committed: Mutex::default(),
+            ledger: Mutex::default(),
+            answered: Notify::new(),
+            is_abandoned: AtomicBool::new(false),
+            is_parting: AtomicBool::new(false),
+            was_joined: AtomicBool::new(false),
+        })
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A rule of `qos` 1 or 2 reads the stream from now on.
+    pub(crate) fn join(&self, urge: Urge) {
+        self.was_joined.store(true, Relaxed);
+        self.ledger().join(urge);
+    }
+
+    /// Such a rule reads it no longer.
+    pub(crate) fn leave(&self, rule: Key) {
+        let due = self.ledger().leave(rule);
+        self.answer(due);
+    }
+
+    /// A rule has everything up to this message in a checkpoint.
+    pub(crate) fn settle(&self, rule: Key, upto: u64) {
+        let due = self.ledger().settle(rule, upto);
+        self.answer(due);
+    }
+
+    /// The identities of messages up to this one that may come again although a checkpoint holds them.
+    pub(crate) fn identities(&self, upto: u64) -> Vec<u64> {
+        self.ledger().identities(upto).collect()
+    }
+
+    /// Nothing that waits for an answer will get one.
+    pub(crate) fn abandon(&self) {
+        self.is_abandoned.store(true, Relaxed);
+        self.answered.notify_waiters();
+    }
+
+    /// The rule or stream will never come back.
+    pub(crate) fn part(&self) {
+        self.is_parting.store(true, Relaxed);
+    }
+
+    fn answer(&self, due: Vec<Due>) {
+        due.iter().for_each(|due| due.receipt.accepted());
+        self.answered.notify_waiters();
     }
 
     /// What is older than this offset is durable.
@@ -56,6 +122,57 @@ impl SourcePort for Inlet {
             self.metrics.exception("buffer full, oldest message dropped", self.clock.now());
         }
         offer
+    }
+
+    fn offer_due(&self, message: RawMessage<'_>, due: &Due) -> Offer {
+        let mut ledger = self.ledger();
+        if ledger.is_idle() {
+            drop(ledger);
+            let offer = self.offer(message, WhenFull::Refuse);
+            if offer == Offer::Accepted {
+                due.receipt.accepted();
+            }
+            return offer;
+        }
+        let size = size_of(&message.payload);
+        if size as u64 >= 1 << 31 {
+            drop(ledger);
+            self.dropped("too_large", 1);
+            due.receipt.accepted();
+            return Offer::Accepted;
+        }
+        let (number, again) = (ledger.next(), due.again.then_some(due.identity));
+        let (offer, _) =
+            self.queue.offer(size, WhenFull::Refuse, |bucket| bucket.push_due(message, number, again));
+        if offer == Offer::Accepted {
+            ledger.push(due.clone());
+        }
+        drop(ledger);
+        self.metrics.buffer.store(self.queue.waiting() as u64, Relaxed);
+        offer
+    }
+
+    fn answered(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            loop {
+                let answered = self.answered.notified();
+                tokio::pin!(answered);
+                answered.as_mut().enable();
+                if self.is_abandoned.load(Relaxed) || self.ledger().is_empty() {
+                    return;
+                }
+                answered.await;
+            }
+        })
+    }
+
+    fn release(&self) {
+        let due = self.ledger().release();
+        self.answer(due);
+    }
+
+    fn is_parting(&self) -> bool {
+        self.is_parting.load(Relaxed) || !self.was_joined.load(Relaxed)
     }
 
     fn room(&self) -> BoxFuture<'_, bool> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use thalweg_core::Timestamp;
 use thalweg_core::connector::{Payload, RawMessage};
-use thalweg_core::format::RawBatch;
-use thalweg_core::value::{Fields, Value};
+use thalweg_core::format::{Mark, RawBatch};
+use thalweg_core::value::Fields;
 
 use crate::queue::Bucket;
 
@@ -29,7 +29,7 @@ struct Run {
     rows: Vec<Vec<Arc<Fields>>>,
     times: Vec<Timestamp>,
     meta: Vec<Option<Arc<Fields>>>,
-    offset: Option<Value>,
+    mark: Mark,
     is_rows: bool,
     /// Messages at the front that were dropped.
     head: usize,
@@ -52,16 +52,25 @@ fn size_of_row(row: &Arc<Fields>) -> usize {
 impl RawBucket {
     /// Adds a message, copying its bytes.
     pub(crate) fn push(&mut self, message: RawMessage<'_>) {
+        self.push_due(message, 0, None);
+    }
+
+    /// Adds a message that waits for an answer, with its number; one that was sent before stands alone.
+    pub(crate) fn push_due(&mut self, message: RawMessage<'_>, number: u64, again: Option<u64>) {
         let size = size_of(&message.payload);
         self.n_messages += 1;
         self.n_bytes += size;
         let is_rows = matches!(message.payload, Payload::Rows(_));
-        let fits =
-            self.runs.back().is_some_and(|run| run.is_rows == is_rows && run.arena.len() + size < 1 << 31);
+        let fits = self.runs.back().is_some_and(|run| {
+            let stands_alone = again.is_some() || run.mark.again.is_some();
+            !stands_alone && run.is_rows == is_rows && run.arena.len() + size < 1 << 31
+        });
         if !fits {
-            self.runs.push_back(Run { is_rows, ..Run::default() });
+            let mark = Mark { again, ..Mark::default() };
+            self.runs.push_back(Run { is_rows, mark, ..Run::default() });
         }
         let Some(run) = self.runs.back_mut() else { return };
+        run.mark.upto = run.mark.upto.max(number);
         match message.payload {
             Payload::Bytes(bytes) => {
                 run.spans.push((run.arena.len() as u32, bytes.len() as u32));
@@ -75,7 +84,7 @@ impl RawBucket {
         }
         run.times.push(message.time);
         if message.offset.is_some() {
-            run.offset = message.offset;
+            run.mark.offset = message.offset;
         }
     }
 
@@ -127,7 +136,7 @@ impl Run {
             rows: self.rows,
             times: self.times,
             meta: self.meta,
-            offset: self.offset,
+            mark: self.mark,
         }
     }
 }
@@ -158,7 +167,20 @@ impl Bucket for RawBucket {
 
 #[cfg(test)]
 mod tests {
+    use thalweg_core::Value;
+
     use super::*;
+
+    #[test]
+    fn a_message_that_was_sent_before_stands_alone() {
+        let mut bucket = RawBucket::default();
+        bucket.push_due(message("a"), 1, None);
+        bucket.push_due(message("b"), 2, None);
+        bucket.push_due(message("c"), 3, Some(77));
+        bucket.push_due(message("d"), 4, None);
+        let marks = bucket.into_batches().map(|raw| (raw.len(), raw.mark.upto, raw.mark.again));
+        assert_eq!(marks.collect::<Vec<_>>(), [(2, 2, None), (1, 3, Some(77)), (1, 4, None)]);
+    }
 
     fn message(text: &str) -> RawMessage<'_> {
         RawMessage { payload: Payload::Bytes(text.as_bytes()), time: Timestamp(1), meta: None, offset: None }
@@ -213,6 +235,6 @@ mod tests {
         let batches: Vec<RawBatch> = bucket.into_batches().collect();
         assert_eq!(batches.len(), 2);
         assert_eq!(batches[0].meta, [None, Some(row)]);
-        assert_eq!((batches[1].rows.len(), &batches[1].offset), (1, &Some(Value::Int(7))));
+        assert_eq!((batches[1].rows.len(), &batches[1].mark.offset), (1, &Some(Value::Int(7))));
     }
 }

@@ -1,5 +1,7 @@
 //! Rules on real threads.
 
+mod checkpoints;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -29,6 +31,8 @@ struct Stage {
     offered: watch::Sender<u64>,
     /// How often a source was built.
     built: AtomicU64,
+    /// Messages of `asker` that were answered, in order.
+    answered: watch::Sender<Vec<i64>>,
 }
 
 impl Default for Stage {
@@ -38,6 +42,7 @@ impl Default for Stage {
             gate: watch::Sender::new(false),
             offered: watch::Sender::default(),
             built: AtomicU64::new(0),
+            answered: watch::Sender::default(),
         }
     }
 }
@@ -162,6 +167,7 @@ const NOTHING: Connector = Connector {
 
 static CONNECTORS: &[Connector] = &[
     Connector { name: "counter", source: Some(counter), ..NOTHING },
+    Connector { name: "asker", source: Some(checkpoints::asker), ..NOTHING },
     Connector { name: "collect", sink: Some(collector), ..NOTHING },
 ];
 
@@ -214,6 +220,7 @@ impl World {
             shared: Arc::clone(&shared),
             clock: Arc::new(SystemClock::default()),
             home: PathBuf::from("."),
+            instance: Arc::from("test"),
             snapshots: Arc::clone(&snapshots) as Arc<dyn SnapshotStore>,
         };
         Self { runtime: Runtime::start(config).unwrap(), stage: shared.get(), snapshots }
@@ -379,129 +386,6 @@ async fn stopping_a_rule_sends_what_has_arrived_and_frees_its_tasks() {
     assert_eq!(*rule.outcome().borrow(), Outcome::Stopped);
     assert_eq!(world.arrived("r", 498).await, numbers(3..=500));
     assert!(matches!(rule.checkpoint().await, Err(RunError::NotRunning(_))));
-}
-
-#[tokio::test]
-async fn checkpoints_hold_the_source_position_and_a_restored_rule_goes_on_from_there() {
-    let world = World::new(1);
-    let mut spec = count_spec("r", &counter_stream(false), json!({"count": 100, "ends": false}), json!({}));
-    spec.options.qos = 1;
-    spec.options.save_before_stop = true;
-    let rule = world.run(spec.clone());
-    world.arrived("r", 98).await;
-    rule.stop(GRACE).await;
-    let snapshot = world.snapshots.newest("r").unwrap().unwrap();
-    assert_eq!((snapshot.fingerprint, offset(&snapshot)), (7, 100));
-    spec.sources.get_mut("demo").unwrap().props.set("count", 103);
-    let again = world.runtime.launch(world.runtime.compile(spec).unwrap(), Some(snapshot));
-    assert_eq!(world.arrived("r", 101).await[98..], numbers(101..=103));
-    again.stop(GRACE).await;
-}
-
-impl World {
-    /// The newest snapshot of a rule as soon as it is as wanted.
-    async fn saved(&self, rule: &str, wanted: impl Fn(&Snapshot) -> bool) -> Snapshot {
-        let mut saved = self.snapshots.1.subscribe();
-        loop {
-            if let Some(snapshot) = self.snapshots.newest(rule).unwrap().filter(|snapshot| wanted(snapshot)) {
-                return snapshot;
-            }
-            saved.changed().await.unwrap();
-        }
-    }
-}
-
-/// A rule whose sink takes nothing before the gate opens, with checkpoints all the time.
-fn gated_spec(source: serde_json::Value) -> RuleSpec {
-    let mut spec = count_spec("r", &counter_stream(false), source, json!({"gated": true}));
-    spec.options.qos = 1;
-    spec.options.checkpoint_interval = 1;
-    spec
-}
-
-#[tokio::test]
-async fn a_checkpoint_holds_the_messages_that_have_not_left_and_a_restored_rule_sends_them() {
-    let world = World::new(1);
-    let spec = gated_spec(json!({"count": 20, "ends": false}));
-    let rule = world.run(spec.clone());
-    let snapshot = world.saved("r", |snapshot| offset(snapshot) == 20).await;
-    assert_eq!(snapshot.outputs.keys().collect::<Vec<_>>(), ["collect_0"]);
-    // As a crash would: nothing that the run still does counts.
-    drop(rule);
-    world.stage.gate.send_replace(true);
-    let again = world.runtime.launch(world.runtime.compile(spec).unwrap(), Some(snapshot));
-    assert_eq!(world.arrived("r", 18).await, numbers(3..=20));
-    world.saved("r", |snapshot| offset(snapshot) == 20 && snapshot.outputs.is_empty()).await;
-    again.stop(GRACE).await;
-}
-
-#[tokio::test]
-async fn r7_5_a_checkpoint_that_fails_is_counted_and_tried_again() {
-    let world = World::new(1);
-    let mut spec = count_spec("r", &counter_stream(false), json!({"ends": false}), json!({}));
-    spec.options.qos = 2;
-    spec.options.checkpoint_interval = 20;
-    *lock(&world.snapshots.2) = Some("the disk is full".to_owned());
-    let rule = world.run(spec);
-    world.saved("r", |snapshot| offset(snapshot) == 10).await;
-    let status = loop {
-        let status = rule.checkpoints().unwrap();
-        if status.completed > 0 {
-            break status;
-        }
-        tokio::task::yield_now().await;
-    };
-    assert_eq!((status.failed, status.failing, &*status.last_error), (1, 0, "the disk is full"));
-    assert!(status.last_time.0 > 0 && status.bytes > 0);
-    rule.stop(GRACE).await;
-}
-
-#[tokio::test]
-async fn checkpoints_of_many_rules_share_a_write_and_idle_rules_write_nothing() {
-    let world = World::new(1);
-    let spec = |index: usize| {
-        let mut spec =
-            count_spec(&format!("r{index}"), &counter_stream(false), json!({"ends": false}), json!({}));
-        spec.options.qos = 1;
-        spec.options.checkpoint_interval = 50;
-        spec
-    };
-    let rules: Vec<RunningRule> = (0..50).map(|index| world.run(spec(index))).collect();
-    for index in 0..50 {
-        world.saved(&format!("r{index}"), |snapshot| offset(snapshot) == 10).await;
-    }
-    while rules.iter().any(|rule| rule.checkpoints().is_none_or(|status| status.completed < 4)) {
-        tokio::task::yield_now().await;
-    }
-    let writes = lock(&world.snapshots.3).clone();
-    let entries: usize = writes.iter().sum();
-    assert!(entries <= 120, "50 rules were written {entries} times, though they read everything at once");
-    assert!(writes.len() < entries, "{writes:?}");
-    for rule in rules {
-        rule.stop(GRACE).await;
-    }
-}
-
-#[tokio::test]
-async fn r7_6_a_checkpoint_of_another_plan_is_discarded_and_the_status_says_so() {
-    let world = World::new(1);
-    let mut spec = count_spec("r", &counter_stream(false), json!({"count": 5, "ends": false}), json!({}));
-    spec.options.qos = 1;
-    spec.options.save_before_stop = true;
-    let rule = world.run(spec.clone());
-    world.arrived("r", 3).await;
-    rule.stop(GRACE).await;
-    let snapshot = world.snapshots.newest("r").unwrap();
-    spec.plan.fingerprint += 1;
-    let again = world.runtime.launch(world.runtime.compile(spec).unwrap(), snapshot.clone());
-    assert_eq!(world.arrived("r", 6).await, [numbers(3..=5), numbers(3..=5)].concat());
-    let status = again.checkpoints().unwrap();
-    assert_eq!(status.restored, Timestamp(0));
-    let epoch = snapshot.unwrap().epoch;
-    let note =
-        format!("the checkpoint of {epoch} was discarded: it belongs to another plan (the rule was changed)");
-    assert_eq!(*status.note, *note);
-    again.stop(GRACE).await;
 }
 
 #[tokio::test]

@@ -59,6 +59,8 @@ pub(crate) struct Checkpoint {
     /// Of each input.
     pub positions: Vec<Position>,
     pub outputs: Vec<Outputs>,
+    /// What taking it has cost the shard.
+    pub micros: u64,
 }
 
 /// How far a rule has read an input.
@@ -68,15 +70,23 @@ pub(crate) struct Position {
     pub source: u64,
     /// As the source counts, if it can go back.
     pub offset: Option<Value>,
+    /// The number of the last message taken that waits for an answer.
+    pub upto: u64,
+    /// What an earlier run has taken and may come again.
+    pub seen: Vec<u64>,
 }
 
 impl Checkpoint {
     /// The whole snapshot, to be taken off the shard: messages that have left meanwhile are not part of it.
     pub(crate) fn finish(self) -> (Snapshot, Vec<Position>) {
-        let Self { mut snapshot, positions, outputs } = self;
-        for Position { input, source, offset } in &positions {
+        let Self { mut snapshot, positions, outputs, .. } = self;
+        for Position { input, source, offset, seen, .. } in &positions {
             if let Some(value) = offset.clone() {
                 snapshot.offsets.insert(input.to_string(), Offset { value, source: *source }.encode());
+            }
+            if !seen.is_empty() {
+                let bytes = seen.iter().flat_map(|identity| identity.to_le_bytes());
+                snapshot.seen.insert(input.to_string(), bytes.collect());
             }
         }
         for outputs in &outputs {

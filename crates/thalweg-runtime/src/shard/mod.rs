@@ -96,8 +96,8 @@ impl Shard {
                 let _ = done.send(self.stop_rule(rule, save));
             }
             Control::Checkpoint { rule, reply } => {
-                let now = self.clock.now();
-                reply(self.rules.get_mut(&rule).map(|rule| rule.checkpoint(now)));
+                let clock = Arc::clone(&self.clock);
+                reply(self.rules.get_mut(&rule).map(|rule| rule.checkpoint(clock.as_ref())));
             }
             Control::Shutdown => self.is_over = true,
         }
@@ -169,7 +169,7 @@ impl Shard {
             return;
         };
         stream.conditions.begin();
-        let hand = Hand { batch: &batch, rows: &rows, verdict: None, offset: raw.offset.as_ref() };
+        let hand = Hand { batch: &batch, rows: &rows, verdict: None, mark: &raw.mark };
         self.pass_around(stream, hand, now);
         let rules = &self.rules;
         stream.retain(|reader| match reader.place {
@@ -201,7 +201,7 @@ impl Shard {
                 Place::Here => self.feed(reader.rule, reader.input, hand),
                 Place::There(inlet) => {
                     let (batch, rows) = (Arc::new(hand.batch.clone()), hand.rows.clone());
-                    let content = Content::Rows { batch, rows, offset: hand.offset.cloned() };
+                    let content = Content::Rows { batch, rows, mark: hand.mark.clone() };
                     inlet.push(Parcel { input: reader.input, content }, now);
                 }
             }
@@ -229,8 +229,8 @@ impl Shard {
         let Taken::Bucket(parcels) = inlet.queue.take() else { return };
         for parcel in parcels.list {
             match parcel.content {
-                Content::Rows { batch, rows, offset } => {
-                    let hand = Hand { batch: &batch, rows: &rows, verdict: None, offset: offset.as_ref() };
+                Content::Rows { batch, rows, mark } => {
+                    let hand = Hand { batch: &batch, rows: &rows, verdict: None, mark: &mark };
                     self.feed(key, parcel.input, hand);
                 }
                 Content::End => self.end_input(key, parcel.input),
@@ -348,11 +348,11 @@ impl Shard {
         if let Some(inlet) = self.rules.get(&key).and_then(|rule| rule.inlet.clone()) {
             self.drain_rule(key, &inlet);
         }
-        let now = self.clock.now();
+        let (now, clock) = (self.clock.now(), Arc::clone(&self.clock));
         let checkpoint = self.rules.get_mut(&key).filter(|_| save).map(|rule| {
             // What was collected goes to the sinks now, and is part of the checkpoint only if it does not get out.
             rule.egress.iter_mut().for_each(|egress| egress.flush(now));
-            Box::new(rule.checkpoint(now))
+            Box::new(rule.checkpoint(clock.as_ref()))
         });
         self.close_rule(key, Outcome::Stopped);
         checkpoint

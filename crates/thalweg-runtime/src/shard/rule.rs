@@ -4,6 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use hashbrown::HashSet;
+use thalweg_core::format::Mark;
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::state::{StateError, StateReader, StateWriter};
 use thalweg_core::{Batch, Clock, Fault, Selection, Timestamp, Value};
@@ -53,9 +55,22 @@ pub(crate) struct Input {
     pub has_ended: bool,
     /// Where the source stands behind the last batch taken.
     pub offset: Option<Value>,
+    /// The number of the last message taken that waits for an answer.
+    pub upto: u64,
+    /// Messages that are part of the restored state and may come again.
+    pub seen: HashSet<u64>,
 }
 
 impl Input {
+    /// Notes how far the source has come. Whether the rows there are part of the restored state (R7.3).
+    fn pass(&mut self, mark: &Mark) -> bool {
+        self.upto = self.upto.max(mark.upto);
+        if mark.offset.is_some() {
+            self.offset.clone_from(&mark.offset);
+        }
+        mark.again.is_some_and(|identity| self.seen.remove(&identity))
+    }
+
     /// Counts rows that got their time, and those that have none.
     fn count(&self, rows: usize, faults: &[Fault], now: Timestamp) {
         let metrics = &self.preprocessor;
@@ -95,20 +110,18 @@ impl RuleRun {
     pub(crate) fn feed(
         &mut self,
         input: usize,
-        Hand { batch, rows, verdict, offset }: Hand<'_>,
+        Hand { batch, rows, verdict, mark }: Hand<'_>,
         now: Timestamp,
         clock: &dyn Clock,
     ) -> Result<(), Panicked> {
-        if self.inputs.iter().all(|input| input.is_table) {
-            // J-11: rows of a scan table trigger nothing.
+        let is_known = self.inputs[input].pass(mark);
+        if is_known || self.inputs.iter().all(|input| input.is_table) {
+            // Already part of the state; or J-11: rows of a scan table trigger nothing.
             return Ok(());
         }
         let arrived = batch.times.first().copied().filter(|first| *first <= now);
         if let Some(first) = arrived.filter(|first| self.next_timer().is_some_and(|due| due <= *first)) {
             self.fire(first, clock)?;
-        }
-        if offset.is_some() {
-            self.inputs[input].offset = offset.cloned();
         }
         self.guarded(|rule| {
             let stripped;
@@ -174,7 +187,8 @@ impl RuleRun {
     /// The state between two batches (`contracts.md` 7): the operators', the position behind the last batch of every
     /// input, and what has not left. All operators have seen exactly the rows before those positions, so the cut is
     /// consistent over all inputs without any row held back (R7.3).
-    pub(crate) fn checkpoint(&mut self, epoch: Timestamp) -> Checkpoint {
+    pub(crate) fn checkpoint(&mut self, clock: &dyn Clock) -> Checkpoint {
+        let (epoch, began) = (clock.now(), clock.monotonic_micros());
         let mut snapshot = Snapshot { fingerprint: self.fingerprint, epoch: epoch.0, ..Snapshot::default() };
         for (key, operator) in self.chain.operators() {
             let mut writer = StateWriter::new();
@@ -196,9 +210,12 @@ impl RuleRun {
             input: Arc::clone(&input.key),
             source: input.source,
             offset: input.offset.clone(),
+            upto: input.upto,
+            seen: input.seen.iter().copied().collect(),
         };
         let outputs = self.egress.iter().map(Egress::outputs).collect();
-        Checkpoint { snapshot, positions: self.inputs.iter().map(position).collect(), outputs }
+        let positions = self.inputs.iter().map(position).collect();
+        Checkpoint { snapshot, positions, outputs, micros: clock.monotonic_micros().saturating_sub(began) }
     }
 
     /// Takes the operators back to a snapshot. Called before [`RuleRun::start`].
@@ -211,6 +228,8 @@ impl RuleRun {
         }
         for input in &mut self.inputs {
             input.offset = resume(snapshot, &input.key, input.source);
+            let seen = snapshot.seen.get(&*input.key).map_or(&[][..], |bytes| bytes.as_chunks().0);
+            input.seen = seen.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
         }
         for egress in &mut self.egress {
             if let Some(bytes) = snapshot.nodes.get(&action_key(egress)) {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use thalweg_core::format::RawBatch;
+use thalweg_core::format::{Mark, RawBatch};
 use thalweg_core::metrics::NodeMetrics;
-use thalweg_core::{Batch, Selection, Timestamp, Value};
+use thalweg_core::{Batch, Selection, Timestamp};
 
 use super::inbox::Key;
 use crate::ingest::Decode;
@@ -51,7 +51,7 @@ pub(crate) struct Hand<'a> {
     /// What the rule's first condition says of them, when it has been asked already.
     pub verdict: Option<&'a Verdict>,
     /// Where the source stands behind them.
-    pub offset: Option<&'a Value>,
+    pub mark: &'a Mark,
 }
 
 /// Where the rule runs.
@@ -80,7 +80,7 @@ pub(crate) struct Parcel {
 /// What it is.
 pub(crate) enum Content {
     /// Rows, with the source's position behind them.
-    Rows { batch: Arc<Batch>, rows: Selection, offset: Option<Value> },
+    Rows { batch: Arc<Batch>, rows: Selection, mark: Mark },
     /// The input has ended.
     End,
     /// The input will never come.
