@@ -189,21 +189,23 @@ impl Runtime {
         let (id, options) = (Arc::clone(&spec.id), &spec.options);
         let deliveries = launched.sinks.iter().map(|sink| Arc::clone(&sink.delivery)).collect();
         let Launched { key, home, nodes, topology, outcome, sources, sinks, own, shared, inlets } = launched;
-        let sinks = sinks.into_iter().filter_map(|sink| self.start_sink(sink, key, &home)).collect();
-        let mut source_tasks = Vec::new();
-        for source in sources {
-            let is_shared = source.is_shared;
-            // The task of a shared stream ends with the stream, not with the rule that happened to start it.
-            source_tasks.extend(self.start_source(source).filter(|_| !is_shared));
-        }
         let interval = if options.checkpoint_interval > 0 { options.checkpoint_interval } else { 300_000 };
         let saving = (options.qos > 0).then(|| {
             let (id, home, status) = (Arc::clone(&id), Arc::clone(&home), Mutex::new(status));
             let interval = Duration::from_millis(interval as u64);
             Arc::new(Subject { id, key, home, interval, epoch, inlets, is_exact: options.qos == 2, status })
         });
+        // Known before the first message can ask for a checkpoint.
         if let Some(subject) = &saving {
             self.coordinator.add(Arc::clone(subject));
+            subject.inlets.iter().for_each(|inlet| inlet.remind(key));
+        }
+        let sinks = sinks.into_iter().filter_map(|sink| self.start_sink(sink, key, &home)).collect();
+        let mut source_tasks = Vec::new();
+        for source in sources {
+            let is_shared = source.is_shared;
+            // The task of a shared stream ends with the stream, not with the rule that happened to start it.
+            source_tasks.extend(self.start_source(source).filter(|_| !is_shared));
         }
         let shared = Arc::new(Running {
             runtime: Arc::clone(self),

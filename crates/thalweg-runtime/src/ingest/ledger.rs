@@ -73,6 +73,14 @@ impl Ledger {
         self.tell();
     }
 
+    /// Tells a rule again what it may have missed.
+    pub(crate) fn remind(&mut self, rule: Key) {
+        if let Some(reader) = self.readers.iter_mut().find(|reader| reader.urge.key() == rule) {
+            (reader.is_told, reader.is_urged) = (false, false);
+        }
+        self.tell();
+    }
+
     fn tell(&mut self) {
         let Some((last, _)) = self.open.back() else { return };
         for reader in &mut self.readers {

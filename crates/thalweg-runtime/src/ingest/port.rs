@@ -69,6 +69,11 @@ impl Inlet {
         self.ledger().join(urge);
     }
 
+    /// Tells such a rule again that messages wait for it.
+    pub(crate) fn remind(&self, rule: Key) {
+        self.ledger().remind(rule);
+    }
+
     /// Such a rule reads it no longer.
     pub(crate) fn leave(&self, rule: Key) {
         let due = self.ledger().leave(rule);
