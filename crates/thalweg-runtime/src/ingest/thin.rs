@@ -138,6 +138,10 @@ impl SourcePort for Thinned {
         self.inlet.stopped()
     }
 
+    fn is_parting(&self) -> bool {
+        self.inlet.is_parting()
+    }
+
     fn wants_meta(&self) -> bool {
         self.inlet.wants_meta()
     }
