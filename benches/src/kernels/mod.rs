@@ -4,6 +4,7 @@ mod aggregate;
 mod decode;
 mod filter;
 mod pipeline;
+mod window;
 
 use crate::report::Report;
 
@@ -13,4 +14,5 @@ pub(crate) fn run(report: &Report) {
     filter::run(report);
     aggregate::run(report);
     pipeline::run(report);
+    window::run(report);
 }

@@ -51,16 +51,18 @@ pub(crate) fn run(report: &Report) {
     measure(report, "pipeline_300_different_rules", &differing, &payloads, true);
 }
 
-/// One turn: all payloads arrive, the clock goes on by 100 ms, every rule's messages are taken.
 fn measure(report: &Report, name: &str, rules: &[String], payloads: &[String], is_shared: bool) {
+    let options = PlanOptions::default();
+    let rules = rules.iter().enumerate();
+    let specs = rules.filter_map(|(at, sql)| spec(format!("rule{at}"), sql, is_shared, &options));
+    turns(report, name, specs.collect(), payloads);
+}
+
+/// One turn: all payloads arrive, the clock goes on by 100 ms, every rule's messages are taken.
+pub(super) fn turns(report: &Report, name: &str, rules: Vec<RuleSpec>, payloads: &[String]) {
     let registry = Arc::new(thalweg_connectors::registry());
     let mut rig = Rig::new(registry, Timestamp(0)).batch_size(payloads.len());
-    let added: Result<Vec<_>, _> = rules
-        .iter()
-        .enumerate()
-        .filter_map(|(at, sql)| spec(format!("rule{at}"), sql, is_shared))
-        .map(|spec| rig.add(spec))
-        .collect();
+    let added: Result<Vec<_>, _> = rules.into_iter().map(|spec| rig.add(spec)).collect();
     let Ok(added) = added else { return };
     let mut turn = || {
         payloads.iter().for_each(|payload| rig.feed("demo", payload.as_bytes()));
@@ -82,10 +84,11 @@ fn measure(report: &Report, name: &str, rules: &[String], payloads: &[String], i
     );
 }
 
-fn spec(id: String, sql: &str, is_shared: bool) -> Option<RuleSpec> {
+/// A rule over the one stream.
+pub(super) fn spec(id: String, sql: &str, is_shared: bool, options: &PlanOptions) -> Option<RuleSpec> {
     let Ok(Statement::Query(query)) = thalweg_sql::parse(sql) else { return None };
     let world = World(Arc::new(demo(is_shared)));
-    let plan = thalweg_plan::plan(&query, &PlanOptions::default(), &world).ok()?;
+    let plan = thalweg_plan::plan(&query, options, &world).ok()?;
     let source = SourceSpec { stream: Arc::clone(&world.0), props: Props::new(), connection: None };
     let action = ActionSpec {
         kind: Arc::from("nop"),

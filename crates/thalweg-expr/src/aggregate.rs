@@ -30,17 +30,9 @@ pub trait Accumulator: Send + fmt::Debug {
     /// Whether a state stays small however many rows it has taken.
     fn is_small(&self) -> bool;
 
-    /// Takes rows out again; false means "cannot, recompute". Only where exact (integers, counts).
-    fn retract(&mut self, _groups: &[GroupId], _args: &[ColumnRef<'_>], _rows: &Selection) -> bool {
-        false
-    }
-
     /// Pushes one cell for each of `groups`, an error cell where it fails. Leaves the state usable: sliding windows
     /// ask again. A group that was never updated gives the aggregate of nothing (count 0, others null; O-16).
     fn finish(&mut self, groups: &[GroupId], out: &mut Column, cx: &mut EvalCx<'_>);
-
-    /// Empties one group's state; its number may be used again.
-    fn forget(&mut self, group: GroupId);
 
     /// Empties all states, keeping allocations.
     fn reset(&mut self);

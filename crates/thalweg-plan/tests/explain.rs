@@ -66,3 +66,33 @@ fn a_stream_that_is_read_in_two_parts_has_two_names() {
     let names: Vec<&str> = plan.root.inputs.iter().map(|input| &*input.inputs[0].name).collect();
     assert_eq!(names, ["demo", "demo_2"]);
 }
+
+#[test]
+fn a_window_that_folds_rows_into_the_aggregate_above_says_so() {
+    let op = |sql: &str, disabled: &[&str]| {
+        let mut world = World::new();
+        world.create("CREATE STREAM demo () WITH ()").unwrap();
+        let disabled_passes = disabled.iter().map(|name| (*name).to_owned()).collect();
+        let options = PlanOptions { disabled_passes, ..PlanOptions::default() };
+        let text = explain::explain(&plan(&parse_query(sql).unwrap(), &options, &world).unwrap());
+        let ops = text.lines().filter_map(|line| line.split('"').nth(3).map(str::to_owned));
+        ops.filter(|op| op.contains("Window")).collect::<Vec<_>>().join(" ")
+    };
+    let tumbling = "SELECT k, sum(a) FROM demo GROUP BY k, TUMBLINGWINDOW(ss, 1)";
+    assert_eq!(op(tumbling, &[]), "IncAggWindowPlan_2");
+    assert_eq!(op(tumbling, &["incrementalWindow"]), "WindowPlan_2");
+    assert_eq!(op("SELECT max(a) FROM demo GROUP BY SLIDINGWINDOW(ss, 1)", &[]), "IncAggWindowPlan_2");
+    for kept in [
+        // A state for each row would hold all rows behind it.
+        "SELECT collect(a) FROM demo GROUP BY SLIDINGWINDOW(ss, 1)",
+        // Not known before the window closes, or not the same twice.
+        "SELECT sum(a) FROM demo GROUP BY window_end(), TUMBLINGWINDOW(ss, 1)",
+        "SELECT sum(a + rand()) FROM demo GROUP BY TUMBLINGWINDOW(ss, 1)",
+        // Rows are joined, compared with the whole, or shown themselves.
+        "SELECT count(*) FROM demo AS a INNER JOIN demo AS b ON a.k = b.k GROUP BY TUMBLINGWINDOW(ss, 1)",
+        "SELECT count(*) FROM demo WHERE a > avg(a) GROUP BY COUNTWINDOW(2)",
+        "SELECT a FROM demo GROUP BY COUNTWINDOW(2) HAVING count(*) > 1",
+    ] {
+        assert!(op(kept, &[]).starts_with("WindowPlan_"), "{kept}");
+    }
+}

@@ -107,14 +107,6 @@ impl Fold for CountPlusOne {
         out.push_int(self.0 as i64 + 1);
     }
 
-    fn can_retract(&self, _args: &[Cell<'_>]) -> bool {
-        true
-    }
-
-    fn retract(&mut self, _args: &[Cell<'_>]) {
-        self.0 = self.0.saturating_sub(1);
-    }
-
     fn save(&self, out: &mut StateWriter) {
         out.u64(self.0);
     }

@@ -39,6 +39,25 @@ impl Grouping {
             schema: Arc::clone(schema),
         }
     }
+
+    /// The groups as rows: the columns of their first rows (none where there was no row) and their results.
+    pub(crate) fn rows(
+        &self,
+        firsts: impl IntoIterator<Item = Arc<Column>>,
+        results: Vec<Column>,
+        times: Vec<Timestamp>,
+        window: Option<WindowRange>,
+    ) -> Batch {
+        // For columns that nobody reads, too.
+        let missing = Arc::new(Column::missing(times.len()));
+        let n_slots = self.schema.len() - results.len();
+        let mut columns: Vec<_> = (0..n_slots).map(|_| Arc::clone(&missing)).collect();
+        for (slot, first) in self.firsts.iter().zip(firsts) {
+            columns[slot.index()] = first;
+        }
+        columns.extend(results.into_iter().map(Arc::new));
+        reshape::collection(&self.schema, columns, times, window)
+    }
 }
 
 /// The groups so far.
@@ -158,19 +177,13 @@ impl Groups {
             return;
         }
         let results = self.calls.finish(n_groups, cx);
-        // Columns that nobody reads, and the first row of nothing.
-        let missing = Arc::new(Column::missing(n_groups));
-        let mut columns = vec![missing; grouping.schema.len() - results.len()];
         let mut times = self.times.clone();
+        let n_firsts = if times.is_empty() { 0 } else { self.firsts.len() };
         if times.is_empty() {
             times.push(window.map_or(cx.now, |window| window.trigger));
-        } else {
-            for (slot, column) in grouping.firsts.iter().zip(&self.firsts) {
-                columns[slot.index()] = Arc::clone(column);
-            }
         }
-        columns.extend(results.into_iter().map(Arc::new));
-        let result = reshape::collection(&grouping.schema, columns, times, window);
+        let firsts = self.firsts[..n_firsts].iter().map(Arc::clone);
+        let result = grouping.rows(firsts, results, times, window);
         out.batch(0, &result, &Selection::all(n_groups));
     }
 

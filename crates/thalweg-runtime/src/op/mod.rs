@@ -34,7 +34,7 @@ mod signals;
 mod sort;
 mod sub_query;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod union;

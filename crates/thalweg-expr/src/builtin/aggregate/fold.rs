@@ -45,14 +45,6 @@ pub(crate) trait Fold: Default + Clone + fmt::Debug + Send + 'static {
     /// Pushes exactly one cell.
     fn finish(&self, out: &mut Column, cx: &EvalCx<'_>);
 
-    /// Whether this row can be taken out again exactly.
-    fn can_retract(&self, _args: &[Cell<'_>]) -> bool {
-        false
-    }
-
-    /// Takes a row out for which [`Fold::can_retract`] holds.
-    fn retract(&mut self, _args: &[Cell<'_>]) {}
-
     /// Writes the state.
     fn save(&self, out: &mut StateWriter);
 
@@ -144,32 +136,10 @@ impl<F: Fold> Accumulator for Groups<F> {
         F::IS_SMALL
     }
 
-    fn retract(&mut self, groups: &[GroupId], args: &[ColumnRef<'_>], rows: &Selection) -> bool {
-        let mut row_args = [Cell::Missing; MAX_ARGS];
-        let exact = groups.iter().zip(rows).all(|(group, row)| {
-            let n_args = cells(args, row, &mut row_args);
-            self.states.get(*group as usize).is_some_and(|state| state.can_retract(&row_args[..n_args]))
-        });
-        if !exact {
-            return false;
-        }
-        for (group, row) in groups.iter().zip(rows) {
-            let n_args = cells(args, row, &mut row_args);
-            self.states[*group as usize].retract(&row_args[..n_args]);
-        }
-        true
-    }
-
     fn finish(&mut self, groups: &[GroupId], out: &mut Column, cx: &mut EvalCx<'_>) {
         let nothing = F::default();
         for group in groups {
             self.states.get(*group as usize).unwrap_or(&nothing).finish(out, cx);
-        }
-    }
-
-    fn forget(&mut self, group: GroupId) {
-        if let Some(state) = self.states.get_mut(group as usize) {
-            *state = F::default();
         }
     }
 

@@ -30,14 +30,6 @@ impl Fold for Count {
         out.push_int(self.0 as i64);
     }
 
-    fn can_retract(&self, _args: &[Cell<'_>]) -> bool {
-        true
-    }
-
-    fn retract(&mut self, args: &[Cell<'_>]) {
-        self.0 = self.0.saturating_sub(u64::from(!args.first().is_some_and(Cell::is_nothing)));
-    }
-
     fn save(&self, out: &mut StateWriter) {
         out.u64(self.0);
     }
@@ -121,18 +113,6 @@ impl Total {
         self.n_floats += later.n_floats;
     }
 
-    fn can_retract(&self, args: &[Cell<'_>]) -> bool {
-        let exact = matches!(args.first(), Some(Cell::Int(_) | Cell::Null | Cell::Missing));
-        exact && self.n_floats == 0 && self.failure.is_none()
-    }
-
-    fn retract(&mut self, args: &[Cell<'_>]) {
-        if let Some(Cell::Int(value)) = args.first() {
-            self.ints -= i128::from(*value);
-            self.n_ints = self.n_ints.saturating_sub(1);
-        }
-    }
-
     fn all(&self) -> f64 {
         self.floats + self.ints as f64
     }
@@ -205,14 +185,6 @@ macro_rules! total_fold {
                     Total { n_ints: 0, n_floats: 0, .. } => out.push_null(),
                     total => $finish(total, out),
                 }
-            }
-
-            fn can_retract(&self, args: &[Cell<'_>]) -> bool {
-                self.0.can_retract(args)
-            }
-
-            fn retract(&mut self, args: &[Cell<'_>]) {
-                self.0.retract(args);
             }
 
             fn save(&self, out: &mut StateWriter) {

@@ -11,6 +11,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::state::{StateError, StateReader, StateWriter};
 use thalweg_core::{Batch, Schema, Selection, Timestamp, WindowRange};
 use thalweg_expr::{EvalCx, Expr};
@@ -44,6 +45,19 @@ impl Folding {
     /// The steps before grouping, which is the last one.
     pub(super) fn n_steps(&self) -> usize {
         self.steps.len()
+    }
+
+    /// Counts a collection that ends within the steps as the nodes would count it that stand there. `step` is the one
+    /// that failed, or absent when WHERE left nothing.
+    pub(super) fn count_lost(&self, step: Option<usize>, cx: &OpCx<'_>) {
+        let first_filter = || self.steps.iter().position(|step| matches!(step, FoldStep::Filter(_)));
+        let end = step.or_else(first_filter).unwrap_or_default();
+        NodeMetrics::add(&cx.metrics.records_out, 1);
+        for (at, metrics) in cx.behind.iter().enumerate().take(end + 1) {
+            NodeMetrics::add(&metrics.records_in, 1);
+            NodeMetrics::add(&metrics.processed, 1);
+            NodeMetrics::add(&metrics.records_out, u64::from(at < end));
+        }
     }
 
     /// Rows as they come to be grouped; `fail` is told which rows fail and why.
@@ -168,10 +182,15 @@ impl Pane {
         let nothing = Selection::all(0);
         match &self.failure {
             Some(Failure { step, message }) => {
+                folding.count_lost(Some(*step), cx);
                 faults::fail_all(message, &nothing, &folding.grouping.schema, out, &cx.of_behind(*step));
             }
             // a collection of which WHERE leaves nothing is dropped.
-            None if self.n_grouped == 0 && folding.filters() => {}
+            None if self.n_grouped == 0 && folding.filters() => folding.count_lost(None, cx),
+            // W-6: no row, no group.
+            None if self.n_grouped == 0 && !folding.grouping.by.is_empty() => {
+                folding.count_lost(Some(folding.n_steps()), cx);
+            }
             None => {
                 let cx = cx.of_behind(folding.steps.len());
                 self.groups.emit(&folding.grouping, Some(window), out, &cx);

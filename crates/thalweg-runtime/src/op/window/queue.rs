@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::state::{StateError, StateReader, StateWriter};
-use thalweg_core::{Batch, Column, Schema, Selection, Timestamp, WindowRange};
+use thalweg_core::{Batch, Column, Schema, Selection, Slot, Timestamp, WindowRange};
 use thalweg_expr::GroupId;
 
 use super::buffer::RowBuffer;
@@ -108,23 +108,22 @@ impl Queue {
         let schema = Arc::clone(&self.folding.grouping.schema);
         let failure = self.failures.iter().map(|(_, failure)| failure).min_by_key(|failure| failure.step);
         if let Some(Failure { step, message }) = failure {
+            self.folding.count_lost(Some(*step), cx);
             return faults::fail_all(message, &Selection::all(0), &schema, out, &cx.of_behind(*step));
         }
         let is_empty = self.live.is_empty();
-        // a collection of which WHERE leaves nothing is dropped; W-6.
-        if is_empty && (self.folding.filters() || !self.folding.grouping.by.is_empty()) {
-            return;
+        if is_empty && self.folding.filters() {
+            // a collection of which WHERE leaves nothing is dropped.
+            return self.folding.count_lost(None, cx);
+        }
+        if is_empty && !self.folding.grouping.by.is_empty() {
+            return self.folding.count_lost(Some(self.folding.n_steps()), cx);
         }
         let cx = cx.of_behind(self.folding.n_steps());
         let n_groups = self.live.len().max(1);
         let results = self.finish(n_groups, &cx);
-        let mut columns = vec![Arc::new(Column::missing(n_groups)); schema.len() - results.len()];
-        let mut times = vec![window.trigger];
-        if !is_empty {
-            times = self.firsts(&mut columns, &cx);
-        }
-        columns.extend(results.into_iter().map(Arc::new));
-        let result = reshape::collection(&schema, columns, times, Some(window));
+        let (firsts, times) = if is_empty { (Vec::new(), vec![window.trigger]) } else { self.firsts(&cx) };
+        let result = self.folding.grouping.rows(firsts, results, times, Some(window));
         out.batch(0, &result, &Selection::all(n_groups));
     }
 
@@ -146,13 +145,12 @@ impl Queue {
     }
 
     /// The columns of the groups' first rows, and their times.
-    fn firsts(&self, columns: &mut [Arc<Column>], cx: &OpCx<'_>) -> Vec<Timestamp> {
+    fn firsts(&self, cx: &OpCx<'_>) -> (Vec<Arc<Column>>, Vec<Timestamp>) {
         let rows: Vec<u32> = self.live.keys().map(|first| self.buffer.row(*first) as u32).collect();
         let batch = self.folding.compute(self.buffer.batch(), &Selection::rows(rows.clone()), cx);
-        for slot in &self.folding.grouping.firsts {
-            columns[slot.index()] = Arc::new(reshape::gather(batch.column(*slot), &rows));
-        }
-        rows.iter().map(|row| batch.times[*row as usize]).collect()
+        let column = |slot: &Slot| Arc::new(reshape::gather(batch.column(*slot), &rows));
+        let columns = self.folding.grouping.firsts.iter().map(column).collect();
+        (columns, rows.iter().map(|row| batch.times[*row as usize]).collect())
     }
 
     fn move_to(&mut self, from: u64, to: u64, cx: &OpCx<'_>) {

@@ -17,7 +17,7 @@ pub(super) enum Store {
     Rows(RowBuffer),
     Groups(Panes),
     /// Rows that leave one by one: kept, with running groups.
-    Queue(Queue),
+    Queue(Box<Queue>),
 }
 
 impl Store {
@@ -31,7 +31,7 @@ impl Store {
     /// For windows that are ranges of rows.
     pub(super) fn sliding(schema: &Arc<Schema>, folding: Option<&Arc<Folding>>) -> Self {
         match folding {
-            Some(folding) => Self::Queue(Queue::new(schema, folding)),
+            Some(folding) => Self::Queue(Box::new(Queue::new(schema, folding))),
             None => Self::new(schema, None),
         }
     }
