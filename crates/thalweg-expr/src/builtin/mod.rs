@@ -72,6 +72,8 @@ pub const SHIPPED: &[&[Function]] = &[shipped::TABLE, geohash::TABLE];
 /// What is written like a call and is none.
 pub const CONSTRUCTS: &[Function] = constructs::TABLE;
 
+pub use analytic::OVER_MEMBERS;
+
 const NONE: &[Arg] = &[];
 const ANY: &[Arg] = &[Arg::new("x", ArgKind::Any)];
 const NUMBER: &[Arg] = &[Arg::new("x", ArgKind::Number)];

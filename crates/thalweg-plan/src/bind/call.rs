@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use thalweg_core::{Diagnostic, Slot, Span, Value};
+use thalweg_expr::builtin::OVER_MEMBERS;
 use thalweg_expr::{Expr, FunctionRef};
 use thalweg_sql::ast::{self, ExprKind};
 
@@ -231,6 +232,7 @@ impl<'q> Binder<'q, '_> {
     ) -> Option<AnalyticCall> {
         let inner = Place { analytic: Some(&call.name.text), aggregate: None, only, ..place };
         let args = self.args_with_rows(&function, call, inner);
+        let function = self.over_members(function, call);
         let partition_by = self.exprs(&call.partition_by, inner);
         let when = call.when.as_deref().map(|when| self.expr(when, inner));
         let (args, partition_by) = (args?, partition_by?);
@@ -239,6 +241,15 @@ impl<'q> Binder<'q, '_> {
             Some(when) => Some(when?),
         };
         Some(AnalyticCall { function, args, partition_by, when })
+    }
+
+    /// `had_changed(ignoreNull, *)` compares the members of the row, each with what it was.
+    fn over_members(&self, function: FunctionRef, call: &ast::Call) -> FunctionRef {
+        let is_whole = |arg: &ast::Expr| matches!(arg.kind, ExprKind::Wildcard { .. });
+        match function.name() {
+            "had_changed" if call.args.iter().any(is_whole) => FunctionRef::Builtin(&OVER_MEMBERS[0]),
+            _ => function,
+        }
     }
 
     /// The sources whose events an analytic call sees: before a join there are only events of one source. Names

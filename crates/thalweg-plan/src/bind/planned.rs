@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use thalweg_core::{BinaryOp, Diagnostic, Fields, Slot, Span, Value};
+use thalweg_expr::builtin::OVER_MEMBERS;
 use thalweg_expr::expr::Context;
 use thalweg_expr::{Expr, FunctionRef};
 use thalweg_sql::ast::{self, ExprKind};
@@ -126,10 +127,14 @@ impl<'q> Binder<'q, '_> {
     /// An analytic call over the rows that are projected.
     fn late_analytic(&mut self, function: &str, args: Vec<Expr>, name: &ast::Name) -> Option<Slot> {
         let function = self.function(&ast::Name { text: Arc::from(function), span: name.span })?;
+        Some(self.late_call(function, args, name))
+    }
+
+    fn late_call(&mut self, function: FunctionRef, args: Vec<Expr>, name: &ast::Name) -> Slot {
         let slot = self.new_named_slot(&name.text);
         let call = AnalyticCall { function, args, partition_by: Vec::new(), when: None };
         self.late_analytic.push((slot, call));
-        Some(slot)
+        slot
     }
 
     /// `changed_cols(prefix, ignoreNull, x…)` as a SELECT field (A-11, S53): each column that changed since it was
@@ -147,31 +152,24 @@ impl<'q> Binder<'q, '_> {
                 Diagnostic::plain("the prefix of changed_cols must be a text in quotes").at(prefix.span);
             return self.fail(mistake);
         };
-        let ignore_null = self.expr(ignore_null, place);
+        let ignore_null = self.expr(ignore_null, place)?;
         let mut changed = Vec::new();
-        for (name, value) in self.changed_values(columns, place)? {
-            let name = Arc::from(format!("{prefix}{name}"));
-            changed.push(self.changed(name, value, ignore_null.clone()?, &call.name)?);
-        }
-        Some(changed)
-    }
-
-    fn changed_values(
-        &mut self,
-        columns: &'q [ast::Expr],
-        place: Place<'q>,
-    ) -> Option<Vec<(Arc<str>, Expr)>> {
-        let mut values = Vec::new();
         for column in columns {
             if let ExprKind::Wildcard { qualifier, .. } = &column.kind {
-                for source in self.wildcard_sources(qualifier.as_ref())? {
-                    if self.sources[source].stream.columns.is_none() {
-                        let message = "changed_cols(*) on a stream without schema is not supported yet";
-                        return self
-                            .fail(Diagnostic::plain(message).at(column.span).help("name the columns"));
-                    }
-                    let slots = self.all_columns(source).into_iter();
-                    values.extend(slots.map(|(name, slot)| (name, Expr::Column(slot))));
+                let sources = self.wildcard_sources(qualifier.as_ref())?;
+                if sources.iter().any(|source| self.sources[*source].stream.columns.is_none()) {
+                    // Which columns there are only the rows tell.
+                    let row = self.whole_row(qualifier.as_ref(), place.only)?;
+                    let args = vec![ignore_null.clone(), Expr::Literal(Value::Str(Arc::clone(prefix))), row];
+                    let slot = self.late_call(FunctionRef::Builtin(&OVER_MEMBERS[1]), args, &call.name);
+                    changed.push((Arc::from(format!("{prefix}*")), Expr::Column(slot)));
+                    continue;
+                }
+                for (name, slot) in
+                    sources.into_iter().flat_map(|source| self.all_columns(source)).collect::<Vec<_>>()
+                {
+                    let name = Arc::from(format!("{prefix}{name}"));
+                    changed.push(self.changed(name, Expr::Column(slot), ignore_null.clone(), &call.name)?);
                 }
                 continue;
             }
@@ -180,10 +178,12 @@ impl<'q> Binder<'q, '_> {
                 ExprKind::Call(call) => Some(Arc::from(call.name.text.to_lowercase())),
                 _ => None,
             };
-            let name = name.unwrap_or_else(|| Arc::from(format!("kuiper_field_{}", values.len())));
-            values.push((name, self.expr(column, place)?));
+            let name = name.unwrap_or_else(|| Arc::from(format!("kuiper_field_{}", changed.len())));
+            let value = self.expr(column, place)?;
+            let name = Arc::from(format!("{prefix}{name}"));
+            changed.push(self.changed(name, value, ignore_null.clone(), &call.name)?);
         }
-        Some(values)
+        Some(changed)
     }
 
     fn changed(

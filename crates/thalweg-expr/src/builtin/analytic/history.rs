@@ -92,11 +92,11 @@ impl Analytic for Latest {
 
 /// The last recorded value of one argument; null: none or null. Numbers are equal by value (S52).
 #[derive(Debug, Default)]
-struct Recorded(Value);
+pub(super) struct Recorded(pub(super) Value);
 
 impl Recorded {
     /// Whether the value differs from the recorded one, which it then replaces.
-    fn changes(&mut self, value: &Value, ignore_null: bool) -> bool {
+    pub(super) fn changes(&mut self, value: &Value, ignore_null: bool) -> bool {
         if value.is_null() && ignore_null || values_equal(&self.0, value) {
             return false;
         }
@@ -105,7 +105,8 @@ impl Recorded {
     }
 }
 
-fn ignore_null(function: &str, args: &[Value]) -> Result<bool, RowError> {
+/// The flag that comes first.
+pub(super) fn ignore_null(function: &str, args: &[Value]) -> Result<bool, RowError> {
     match args.first() {
         Some(Value::Bool(flag)) => Ok(*flag),
         _ => Err(RowError::text(format!("call func {function} error: first arg is not a bool type"))),

@@ -4,10 +4,12 @@
 mod accumulate;
 mod history;
 mod incremental;
+mod members;
 
 use self::accumulate::{Accumulate, Average, Count, Greatest, Least, Sum};
 use self::history::{ChangedCol, HadChanged, Lag, Latest};
 use self::incremental::Running;
+use self::members::{ChangedMembers, HadChangedMember};
 use super::aggregate::extreme::Extreme;
 use super::aggregate::moments;
 use super::aggregate::rows::{Collect, LastValue, MergeAgg};
@@ -212,6 +214,13 @@ pub(super) const TABLE: &[Function] = &[
     planned("rule_start", &[], Family::Meta, "When the rule was started, epoch ms."),
     planned("meta", META, Family::Meta, "A member of the message's metadata; meta(*) is all of it."),
     planned("mqtt", META, Family::Meta, "The topic or messageid of an MQTT message."),
+];
+
+/// What the planner puts for had_changed and changed_cols over `*` of a stream without schema: the row is their last
+/// argument, one object.
+pub static OVER_MEMBERS: [Function; 2] = [
+    row("had_changed", CHANGED, fresh::<HadChangedMember>, "Whether any member of the row has changed.", &[]),
+    row("changed_cols", CHANGED, fresh::<ChangedMembers>, "The members of the row that have changed.", &[]),
 ];
 
 const LAST: &[Arg] = &[Arg::new("x", ArgKind::Any), Arg::new("ignore_null", ArgKind::Number)];
