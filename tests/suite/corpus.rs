@@ -131,4 +131,4 @@ fn mistakes_are_explained_as_written() {
 }
 
 /// Different mistakes that are promised to be explained.
-const N_MISTAKES: usize = 30;
+const N_MISTAKES: usize = 150;

@@ -107,11 +107,8 @@ impl Diagnostic {
             }
         });
         let parts: Vec<String> = place.into_iter().chain(self.help.clone()).collect();
-        if parts.is_empty() {
-            self.message.clone()
-        } else {
-            format!("{} ({})", self.message, parts.join("; "))
-        }
+        let message = self.message.trim_end();
+        if parts.is_empty() { message.to_owned() } else { format!("{message} ({})", parts.join("; ")) }
     }
 
     /// What stands at a place, shortened; nothing if the user has been told.
@@ -137,10 +134,11 @@ const MAX_TOLD: usize = 10;
 /// (its parser finds unknown functions and wrong arguments too, before anything is planned), then by place.
 pub fn sort(mistakes: &mut Vec<Diagnostic>) {
     let place = |mistake: &Diagnostic| mistake.span.map_or(u32::MAX, |span| span.start);
-    mistakes.sort_by_key(place);
+    let is_later = |mistake: &Diagnostic| mistake.code != ErrorCode::SqlParse;
+    mistakes.sort_by_key(|mistake| (place(mistake), is_later(mistake)));
     let mut places = std::collections::BTreeSet::new();
     mistakes.retain(|mistake| mistake.span.is_none_or(|span| places.insert(span.start)));
-    if let Some(first) = mistakes.iter().position(|mistake| mistake.code == ErrorCode::SqlParse) {
+    if let Some(first) = mistakes.iter().position(|mistake| !is_later(mistake)) {
         mistakes[..=first].rotate_right(1);
     }
 }
@@ -192,7 +190,8 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         let begins = length >= 3 && other.starts_with(&word) || other_length >= 3 && word.starts_with(&other);
         let has_same_start = word.chars().next() == other.chars().next();
         let limit = match length {
-            0..=4 => 1,
+            0..=1 => 0,
+            2..=4 => 1,
             5 => 2,
             _ if has_same_start => 3,
             _ => 2,

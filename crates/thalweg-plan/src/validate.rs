@@ -1,6 +1,7 @@
 //! Whether the clauses fit together, before any expression is looked at.
 
 use thalweg_core::Diagnostic;
+use thalweg_core::diagnostic::nearest;
 use thalweg_sql::ast::{JoinKind, Select};
 
 use crate::logical::StreamDef;
@@ -28,7 +29,8 @@ pub(crate) fn shape(select: &Select, counts: SourceCounts) -> Vec<Diagnostic> {
     if counts.n_streams == 0
         && let Some(window) = &select.window
     {
-        mistakes.push(Diagnostic::plain("cannot run window for TABLE sources").at(window.span));
+        let mistake = Diagnostic::plain("cannot run window for TABLE sources").at(window.span);
+        mistakes.push(mistake.help("a table brings no events; join it to a stream"));
     }
     if let (Some(first), false) = (select.group_by.first(), has_window) {
         let message = "select stmt group by should be used with window";
@@ -55,7 +57,12 @@ pub(crate) fn event_time(stream: &StreamDef) -> Result<(), Diagnostic> {
     };
     match &stream.columns {
         Some(columns) if !columns.iter().any(|column| column.name == *timestamp) => {
-            Err(Diagnostic::plain(format!("timestamp field {timestamp} not found")))
+            let names = columns.iter().map(|column| &*column.name);
+            let help = match nearest(timestamp, names) {
+                Some(near) => format!("the option TIMESTAMP names a declared column; did you mean {near}?"),
+                None => "the option TIMESTAMP names a declared column; add it to them".to_owned(),
+            };
+            Err(Diagnostic::plain(format!("timestamp field {timestamp} not found")).help(help))
         }
         _ => Ok(()),
     }

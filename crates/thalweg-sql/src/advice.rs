@@ -18,7 +18,7 @@ impl Grammar {
         let diagnostic = syntax(format!("found {}, expected {what}.", lexeme.shown())).at(lexeme.span);
         let help = match what {
             "expression" => self.no_operand(p),
-            "as alias" | "an alias" => no_alias(lexeme, self.written(lexeme)),
+            "as alias" | "an alias" => self.no_alias(p),
             _ => None,
         };
         match help.or_else(|| self.hint(lexeme)) {
@@ -39,7 +39,10 @@ impl Grammar {
     /// Advice for a lexeme that does not belong where it stands.
     fn hint(&self, lexeme: &Lexeme) -> Option<String> {
         let written = self.written(lexeme);
+        let index = self.lexemes().partition_point(|other| other.span.start < lexeme.span.start);
         match lexeme.kind {
+            Kind::Keyword if lexeme.found == "SELECT" => Some("sub-queries may stand in FROM only".to_owned()),
+            Kind::Keyword if self.begins_clause(index) => None,
             Kind::Keyword => Some(format!(
                 "{} is a reserved word; as a name quote it with backticks: `{written}`",
                 lexeme.found
@@ -70,6 +73,24 @@ impl Grammar {
         self.text.contains('\0').then(|| "the text ends at a zero character (U+0000)".to_owned())
     }
 
+    /// Where the name behind AS should stand.
+    fn no_alias(&self, p: &Parser<'_>) -> Option<String> {
+        let (lexeme, next) = (self.at(p), self.ahead(p, 1));
+        let name = lexeme.found.replace('`', "");
+        match lexeme.kind {
+            Kind::Text if !name.is_empty() => {
+                Some(format!("a name is written plain or in backticks: `{name}`"))
+            }
+            Kind::Int | Kind::Number => {
+                let rest = if next.span.start == lexeme.span.end { self.written(next) } else { "" };
+                Some(format!("a name begins with a letter, or stands in backticks: `{name}{rest}`"))
+            }
+            Kind::End => Some("a name is missing after AS".to_owned()),
+            _ if self.is_clause(p) || lexeme.is_symbol(",") => Some("a name is missing after AS".to_owned()),
+            _ => None,
+        }
+    }
+
     /// Where a value should begin.
     fn no_operand(&self, p: &Parser<'_>) -> Option<String> {
         let (lexeme, before) = (self.at(p), self.behind(p));
@@ -88,11 +109,13 @@ impl Grammar {
             _ if after("&") && lexeme.is_symbol("&") => "write AND instead of &&".to_owned(),
             _ if lexeme.kind == Kind::Bad && found == "!" => "write NOT instead of !".to_owned(),
             _ if lexeme.is_symbol(")") && after("(") => "a value is missing between ( and )".to_owned(),
+            _ if after(".") => "a name belongs behind the point".to_owned(),
+            _ if after("->") => "a name belongs behind ->; elements of lists are x[0]".to_owned(),
+            Some(before) if before.kind == Kind::Symbol && is_operator(lexeme) => {
+                format!("a value is missing between {} and {found}", self.written(before))
+            }
             Some(before) if ends || matches!(found, ")" | "," | "]") => {
                 format!("a value is missing after {}", self.written(before))
-            }
-            Some(before) if before.kind == Kind::Symbol && before.found == "." => {
-                "a name belongs behind the point".to_owned()
             }
             _ => return None,
         };
@@ -116,6 +139,20 @@ impl Grammar {
         if self.behind(p).is_some_and(|before| before.is_word("DISTINCT")) {
             return diagnostic.help("DISTINCT is not in the language; GROUP BY or deduplicate() may serve");
         }
+        if lexeme.is_word("EXCLUDE") {
+            return diagnostic.help("did you mean EXCEPT?");
+        }
+        let words = ["INVISIBLE", "EXCEPT", "REPLACE"];
+        if let Some(word) = nearest(&lexeme.found, words).filter(|_| lexeme.kind == Kind::Word) {
+            return diagnostic.help(format!("did you mean {word}?"));
+        }
+        if lexeme.is_symbol(":") && next.is_symbol(":") {
+            return diagnostic.help("to convert a value write cast(value, 'bigint')");
+        }
+        let is_alias = p.index() >= 2 && self.lexemes()[p.index() - 2].is_keyword("AS");
+        if lexeme.is_name() && is_alias {
+            return diagnostic.help(format!("a comma is missing before {}", self.written(lexeme)));
+        }
         if lexeme.is_name() && is_followed {
             return diagnostic.help(format!(
                 "an alias needs AS before it, and another column a comma: AS {0} or , {0}",
@@ -130,6 +167,12 @@ impl Grammar {
         }
         if lexeme.is_symbol(")") {
             return diagnostic.help("there is one ) too many");
+        }
+        if lexeme.is_name() && next.is_symbol(")") && !self.is_nested() {
+            return diagnostic.help(format!("a ( is missing before {}", self.written(lexeme)));
+        }
+        if lexeme.is_name() && diagnostic.help.is_none() {
+            return diagnostic.help(format!("FROM or a comma is missing before {}", self.written(lexeme)));
         }
         if self.clause_at(p).is_some() && self.begins_clause(p.index()) {
             return diagnostic.help("FROM and the name of a stream are missing before it");
@@ -166,6 +209,8 @@ impl Grammar {
         let is_value =
             matches!(lexeme.kind, Kind::Word | Kind::Quoted | Kind::Int | Kind::Number | Kind::Text);
         let help = match (last, lexeme.found.to_uppercase().as_str()) {
+            (_, "FROM") => "there is a FROM already; join sources with INNER JOIN … ON …".to_owned(),
+            (_, "IS") => "IS is followed by NULL or NOT NULL; values are compared with =".to_owned(),
             (_, ")") => "there is one ) too many".to_owned(),
             (None | Some(Clause::Join), ",") => "join sources with INNER JOIN … ON …".to_owned(),
             (Some(Clause::Where | Clause::Having), ",") => "join conditions with AND or OR".to_owned(),
@@ -181,6 +226,9 @@ impl Grammar {
             }
             (_, "INTERSECT" | "MINUS") => "only UNION ALL joins queries".to_owned(),
             (_, "EXCEPT") if next.is_keyword("SELECT") => "only UNION ALL joins queries".to_owned(),
+            (Some(Clause::Group), _) if self.behind(p).is_some_and(is_window) => {
+                format!("a ( is missing before {written}")
+            }
             (None, _) if lexeme.kind == Kind::Text => format!("WHERE or AS is missing before {written}"),
             (Some(Clause::Where | Clause::Having | Clause::Join), _) if is_value => {
                 format!("AND, OR or another operator is missing before {written}")
@@ -207,15 +255,13 @@ impl Grammar {
     }
 }
 
-fn no_alias(lexeme: &Lexeme, written: &str) -> Option<String> {
-    let name = lexeme.found.replace('`', "");
-    match lexeme.kind {
-        Kind::Text if !name.is_empty() => Some(format!("a name is written plain or in backticks: `{name}`")),
-        Kind::Int | Kind::Number => {
-            Some(format!("a name begins with a letter, or stands in backticks: `{written}`"))
-        }
-        _ => None,
-    }
+fn is_operator(lexeme: &Lexeme) -> bool {
+    lexeme.kind == Kind::Symbol
+        && ["*", "/", "%", "&", "|", "^", "||", "=", "!=", "<", "<=", ">", ">="].contains(&lexeme.found.as_str())
+}
+
+fn is_window(lexeme: &Lexeme) -> bool {
+    lexeme.kind == Kind::Word && lexeme.found.to_lowercase().ends_with("window")
 }
 
 /// What is wrong between quotes (L-11).

@@ -65,7 +65,7 @@ impl Grammar {
         if verb == "CREATE" {
             return self.create(p, kind).map(|it| Some(Statement::Create(Box::new(it))));
         }
-        let name = self.name(p, if kind == SourceKind::Stream { "stream name" } else { "table name" })?;
+        let name = self.defined_name(p, if kind == SourceKind::Stream { "stream name" } else { "table name" })?;
         self.end_of_definition(p, "semicolon or EOF")?;
         Ok(Some(match verb {
             "DESCRIBE" => Statement::Describe(kind, name),
@@ -93,21 +93,35 @@ impl Grammar {
         let diagnostic = syntax(message).at(lexeme.span);
         Err(match near {
             Some(word) => diagnostic.help(format!("did you mean {word}?")),
-            None => diagnostic,
+            None => diagnostic.help(format!("{stream} or {table} belongs here")),
         })
     }
 
     /// D-9: text after `;` is ignored, other text is an error.
     fn end_of_definition(&self, p: &Parser<'_>, what: &str) -> Parsed<()> {
         let next = self.at(p);
-        if next.kind == Kind::End || next.is_symbol(";") { Ok(()) } else { Err(self.found(p, what)) }
+        if next.kind == Kind::End || next.is_symbol(";") {
+            return Ok(());
+        }
+        Err(self.found(p, what).help("nothing but ; may follow"))
+    }
+
+    fn defined_name(&self, p: &mut Parser<'_>, what: &str) -> Parsed<Name> {
+        self.name(p, what).map_err(|mistake| match mistake.help {
+            None => mistake.help("a name belongs here"),
+            Some(_) => mistake,
+        })
     }
 
     fn create(&self, p: &mut Parser<'_>, kind: SourceKind) -> Parsed<CreateSource> {
-        let name = self.name(p, "stream name")?;
+        let name = self.defined_name(p, "stream name")?;
         let open = self.at(p).span;
         if !self.accept(p, "(") {
-            let help = "the columns belong in parentheses, () for none";
+            let is_part = ["/", "-", ".", "#", "+"].iter().any(|mark| self.at(p).is_symbol(mark));
+            let help = match is_part {
+                true => "names are letters, digits, _ and -; one with - stands in backticks",
+                false => "the columns belong in parentheses, () for none",
+            };
             return Err(self.found(p, "lparen after stream name").help(help));
         }
         let columns = self.all_columns(p, open);
@@ -194,6 +208,9 @@ impl Grammar {
                 _ if is_sql.iter().any(|word| next.found.eq_ignore_ascii_case(word)) => {
                     mistake.help("a column has a name, a type and possibly a DEFAULT, nothing else")
                 }
+                _ if next.kind == Kind::End || next.is_word("WITH") && self.ahead(p, 1).is_symbol("(") => {
+                    mistake.help(format!("a ) is missing after {}", self.behind(p).map_or("", |it| self.written(it))))
+                }
                 Kind::Symbol if next.found == "(" => mistake.help("types have no length here"),
                 Kind::Word | Kind::Quoted if mistake.help.is_none() => {
                     mistake.help(format!("a comma is missing before {}", self.written(next)))
@@ -217,7 +234,10 @@ impl Grammar {
             return self.element(p, depth + 1);
         }
         if self.accept_word(p, "STRUCT") {
-            self.expect(p, "(", "lparen after stream name")?;
+            if !self.accept(p, "(") {
+                let help = "a STRUCT names its columns: STRUCT(name BIGINT, …)";
+                return Err(self.found(p, "lparen after stream name").help(help));
+            }
             let columns = self.columns(p, depth + 1)?;
             if columns.is_empty() {
                 return Err(self.found(p, "is with").help("a STRUCT needs at least one column"));
@@ -228,12 +248,13 @@ impl Grammar {
         let types = "BIGINT | FLOAT | STRING | DATETIME | BOOLEAN | BYTEA | ARRAY | STRUCT";
         let message = format!("found {}, expect valid stream field types({types}).", lexeme.shown());
         let names = TYPES.iter().map(|(name, _)| *name).chain(["ARRAY", "STRUCT"]);
-        let near =
-            other_name(&lexeme.found).or_else(|| thalweg_core::diagnostic::nearest(&lexeme.found, names));
+        let others = OTHER_NAMES.iter().flat_map(|(others, _)| others.iter().copied());
+        let near = thalweg_core::diagnostic::nearest(&lexeme.found, names.chain(others));
+        let near = near.map(|near| other_name(near).unwrap_or(near)).filter(|_| lexeme.kind == Kind::Word);
         let diagnostic = syntax(message).at(lexeme.span);
         Err(match near {
             Some(name) => diagnostic.help(format!("did you mean {name}?")),
-            None => diagnostic,
+            None => diagnostic.help(format!("a type belongs behind {}", self.behind(p).map_or("", |it| self.written(it)))),
         })
     }
 
@@ -322,6 +343,9 @@ impl Grammar {
             let mistake = self.mistake(lexeme, message);
             let is_name = matches!(lexeme.kind, Kind::Word | Kind::Quoted);
             return Err(match is_name {
+                false if lexeme.is_symbol(")") || lexeme.is_symbol(",") || lexeme.kind == Kind::End => {
+                    mistake.help(format!("a value is missing after {name}="))
+                }
                 true => mistake.help(format!("text is written in quotes: {name}=\"{}\"", lexeme.found)),
                 false => mistake,
             });
@@ -348,7 +372,8 @@ fn unknown_option(lexeme: &Lexeme, found: &str) -> Diagnostic {
     let names: Vec<&str> = OPTIONS.iter().map(|row| row.0).collect();
     let diagnostic = syntax(format!("found {}, unknown option keys({}).", quote(found), names.join("|")));
     let underscored = OPTIONS.iter().map(|row| row.0).find(|name| name.replace('_', "") == found);
-    match underscored.or_else(|| thalweg_core::diagnostic::nearest(found, names)) {
+    let is_word = lexeme.kind == Kind::Word;
+    match underscored.or_else(|| thalweg_core::diagnostic::nearest(found, names)).filter(|_| is_word) {
         Some(name) => diagnostic.help(format!("did you mean {name}?")),
         None if matches!(lexeme.kind, Kind::Text | Kind::Quoted) => {
             diagnostic.help("names of options are written without quotes")
@@ -360,16 +385,19 @@ fn unknown_option(lexeme: &Lexeme, found: &str) -> Diagnostic {
 }
 
 /// Names of types in other dialects of SQL.
+const OTHER_NAMES: &[(&[&str], &str)] = &[
+    (&["INT", "INTEGER", "SMALLINT", "LONG", "INT64", "INT32"], "BIGINT"),
+    (&["DOUBLE", "REAL", "DECIMAL", "NUMERIC", "NUMBER", "FLOAT64"], "FLOAT"),
+    (&["VARCHAR", "CHAR", "TEXT"], "STRING"),
+    (&["BOOL"], "BOOLEAN"),
+    (&["TIMESTAMP", "DATE"], "DATETIME"),
+    (&["BYTES", "BLOB", "BINARY"], "BYTEA"),
+    (&["OBJECT", "MAP", "JSON"], "STRUCT"),
+    (&["LIST"], "ARRAY"),
+];
+
 fn other_name(found: &str) -> Option<&'static str> {
-    Some(match found.to_uppercase().as_str() {
-        "INT" | "INTEGER" | "SMALLINT" | "LONG" => "BIGINT",
-        "DOUBLE" | "REAL" | "DECIMAL" | "NUMERIC" => "FLOAT",
-        "VARCHAR" | "CHAR" | "TEXT" => "STRING",
-        "BOOL" => "BOOLEAN",
-        "TIMESTAMP" => "DATETIME",
-        "BYTES" | "BLOB" => "BYTEA",
-        _ => return None,
-    })
+    OTHER_NAMES.iter().find(|(others, _)| others.contains(&found)).map(|(_, name)| *name)
 }
 
 impl CreateSource {

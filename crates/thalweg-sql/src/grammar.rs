@@ -15,7 +15,7 @@ use sqlparser::tokenizer::{Location, Span as SqlSpan, TokenWithSpan};
 use thalweg_core::{BinaryOp, Diagnostic, ErrorCode, Span, UnaryOp};
 
 use crate::ast::{Expr, ExprKind, Name};
-use crate::lex::{Kind, Lexeme, MAX_LEXEMES, lex, quote};
+use crate::lex::{Kind, Lexeme, MAX_LEXEMES, lex};
 
 /// What a production returns: the first mistake ends the parse.
 pub(crate) type Parsed<T> = Result<T, Diagnostic>;
@@ -270,7 +270,10 @@ impl Grammar {
                 let pattern = Box::new(self.subexpr(p, COMPARE_LEVEL)?);
                 ExprKind::Binary(if negated { BinaryOp::NotLike } else { BinaryOp::Like }, value, pattern)
             }
-            found => return Err(self.mistake(lexeme, format!("found {}, expected expression", quote(found)))),
+            _ => {
+                let mistake = self.mistake(lexeme, format!("found {}, expected expression", lexeme.shown()));
+                return Err(mistake.help("NOT stands before IN, BETWEEN and LIKE; different from is !="));
+            }
         };
         Ok(Expr::new(kind, self.span_from(start, p)))
     }
@@ -280,7 +283,10 @@ impl Grammar {
         let low = Box::new(self.operand(p)?);
         if !self.accept_keyword(p, "AND") {
             let message = format!("expect AND expression after between but found {}", self.at(p).found);
-            let help = "put a bound that is more than one value in parentheses";
+            let help = match self.level(p) > COMPARE_LEVEL {
+                true => "put a bound that is more than one value in parentheses",
+                false => "write BETWEEN low AND high",
+            };
             return Err(syntax(message).at(self.at(p).span).help(help));
         }
         let high = Box::new(self.operand(p)?);
@@ -289,6 +295,7 @@ impl Grammar {
 
     fn in_set(&self, p: &mut Parser<'_>, value: Box<Expr>, negated: bool) -> Parsed<ExprKind> {
         p.advance_token();
+        let open = self.at(p).span;
         if !self.accept(p, "(") {
             let array =
                 self.operand(p).map_err(|it| within("expect expression after IN, but got error", it))?;
@@ -303,7 +310,7 @@ impl Grammar {
         }
         if !self.accept(p, ")") {
             let message = format!("expect ) for IN expression, but got {}", self.at(p).shown());
-            return Err(self.mistake(self.at(p), message));
+            return Err(self.unclosed(p, open, self.mistake(self.at(p), message)));
         }
         Ok(ExprKind::InList { negated, value, list })
     }

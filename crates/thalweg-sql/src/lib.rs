@@ -105,7 +105,7 @@ pub fn parse_error(text: &str, mistakes: &[Diagnostic]) -> String {
     let mut report = String::new();
     if let Some(first) = mistakes.first_mut().filter(|first| first.code == ErrorCode::SqlParse) {
         report = format!("Parse SQL {} error: ", shortened(text));
-        first.message.push('.');
+        first.message = format!("{}.", first.message.trim_end());
     }
     report + &diagnostic::report(text, &mistakes)
 }

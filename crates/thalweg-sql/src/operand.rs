@@ -1,11 +1,14 @@
 //! Operands: literals, names, calls, CASE, wildcards, and the postfix forms behind them.
 
 use sqlparser::parser::Parser;
-use thalweg_core::{Span, Value};
+use thalweg_core::{Diagnostic, Span, Value};
 
 use crate::ast::{Call, Expr, ExprKind, Name};
 use crate::grammar::{Grammar, Parsed, syntax};
-use crate::lex::{Kind, quote};
+use crate::lex::{Kind, Lexeme, quote};
+
+const OVER: &str = "write OVER (PARTITION BY …) or OVER (WHEN …)";
+const CASE: &str = "a CASE is written CASE WHEN condition THEN value ELSE value END";
 
 impl Grammar {
     /// An operand and its `[]`, `->` and `.` (G-1: tighter than every operator).
@@ -71,7 +74,9 @@ impl Grammar {
     fn parenthesized(&self, p: &mut Parser<'_>) -> Parsed<Expr> {
         let start = self.take(p).span;
         let inner = self.expr(p)?;
-        self.expect(p, ")", "right paren")?;
+        if !self.accept(p, ")") {
+            return Err(self.unclosed(p, start, self.found(p, "right paren")));
+        }
         Ok(Expr { kind: inner.kind, span: self.span_from(start, p), is_parenthesized: true })
     }
 
@@ -102,7 +107,8 @@ impl Grammar {
             p.advance_token();
             if !self.accept(p, "(") {
                 let message = format!("Found {} after {word}, expect left parentheses.", self.at(p).shown());
-                return Err(syntax(message).at(self.at(p).span).help(format!("write * {word}(name, …)")));
+                let part = if word == "EXCEPT" { "name" } else { "value AS name" };
+                return Err(syntax(message).at(self.at(p).span).help(format!("write * {word}({part}, …)")));
             }
             if word == "EXCEPT" { except = self.except(p)? } else { replace = self.replace(p)? }
         }
@@ -111,14 +117,18 @@ impl Grammar {
     }
 
     fn except(&self, p: &mut Parser<'_>) -> Parsed<Vec<Name>> {
+        let open = self.behind(p).map_or(self.at(p).span, |open| open.span);
         let mut names = Vec::new();
         while !self.accept(p, ")") {
             if self.accept(p, ",") {
                 continue;
             }
             if !self.at(p).is_name() {
-                let message = format!("Found {} in EXCEPT", self.at(p).shown());
-                return Err(self.mistake(self.at(p), message));
+                let mistake = self.mistake(self.at(p), format!("Found {} in EXCEPT", self.at(p).shown()));
+                return Err(match self.at(p).kind {
+                    Kind::Keyword | Kind::End => self.unclosed(p, open, mistake),
+                    _ => mistake.help("EXCEPT takes names of columns: * EXCEPT(name, …)"),
+                });
             }
             names.push(self.name(p, "name")?);
         }
@@ -126,6 +136,7 @@ impl Grammar {
     }
 
     fn replace(&self, p: &mut Parser<'_>) -> Parsed<Vec<crate::ast::SelectField>> {
+        let open = self.behind(p).map_or(self.at(p).span, |open| open.span);
         let mut fields = Vec::new();
         loop {
             fields.push(self.field(p)?);
@@ -134,49 +145,55 @@ impl Grammar {
             }
             if !self.accept(p, ",") {
                 let message = format!("Found {} in REPLACE", self.at(p).shown());
-                return Err(self.mistake(self.at(p), message));
+                return Err(self.unclosed(p, open, self.mistake(self.at(p), message)));
             }
         }
     }
 
     /// What follows `[`: an index or a slice (O-12, O-13).
     fn bracket(&self, p: &mut Parser<'_>, value: Expr) -> Parsed<ExprKind> {
+        let open = self.behind(p).map_or(value.span, |open| open.span);
         let value = Box::new(value);
         if self.accept(p, "]") {
             return Ok(ExprKind::Slice { value, start: None, end: None });
         }
         if self.accept(p, ":") {
-            let end = self.slice_end(p)?;
+            let end = self.slice_end(p, open)?;
             return Ok(ExprKind::Slice { value, start: None, end });
         }
         let first = self.at(p);
-        let invalid = |_| {
-            self.mistake(first, format!("The start index {} is invalid in bracket expression.", first.found))
-        };
+        let invalid = |inner| self.bad_index(inner, "start", first, open);
         let start = Box::new(self.expr(p).map_err(invalid)?);
         if self.accept(p, "]") {
             return Ok(ExprKind::Index(value, start));
         }
         if !self.accept(p, ":") {
             let message = format!("Unexpected token {}. when parsing bracket expressions.", first.shown());
-            return Err(self.mistake(self.at(p), message));
+            return Err(self.unclosed(p, open, self.mistake(self.at(p), message)));
         }
-        let end = self.slice_end(p)?;
+        let end = self.slice_end(p, open)?;
         Ok(ExprKind::Slice { value, start: Some(start), end })
     }
 
-    fn slice_end(&self, p: &mut Parser<'_>) -> Parsed<Option<Box<Expr>>> {
+    fn bad_index(&self, inner: Diagnostic, which: &str, first: &Lexeme, open: Span) -> Diagnostic {
+        let message = format!("The {which} index {} is invalid in bracket expression.", self.written(first));
+        let help = match first.kind {
+            Kind::Keyword | Kind::End => format!("the [ of {} is not closed", self.place(open)),
+            _ => inner.help.unwrap_or_else(|| "write x[0] for an element, x[1:3] for a part of a list".to_owned()),
+        };
+        syntax(message).at(first.span).help(help)
+    }
+
+    fn slice_end(&self, p: &mut Parser<'_>, open: Span) -> Parsed<Option<Box<Expr>>> {
         if self.accept(p, "]") {
             return Ok(None);
         }
         let first = self.at(p);
-        let invalid = |_| {
-            self.mistake(first, format!("The end index {} is invalid in bracket expression.", first.found))
-        };
+        let invalid = |inner| self.bad_index(inner, "end", first, open);
         let end = self.expr(p).map_err(invalid)?;
         if !self.accept(p, "]") {
             let message = format!("Found {}, expected right bracket.", self.at(p).shown());
-            return Err(self.mistake(self.at(p), message));
+            return Err(self.unclosed(p, open, self.mistake(self.at(p), message)));
         }
         Ok(Some(Box::new(end)))
     }
@@ -198,6 +215,7 @@ impl Grammar {
 
     /// `(a, b,)`: a last comma is allowed (G-5).
     pub(crate) fn arguments(&self, p: &mut Parser<'_>, name: &Name) -> Parsed<Vec<Expr>> {
+        let open = self.at(p).span;
         self.expect(p, "(", "left paren")?;
         let mut args = Vec::new();
         loop {
@@ -210,7 +228,14 @@ impl Grammar {
             }
             let name = quote(&name.text.to_lowercase());
             let message = format!("found function call {name}, expected ), but with {}.", self.at(p).shown());
-            return Err(self.mistake(self.at(p), message));
+            let mistake = self.unclosed(p, open, self.mistake(self.at(p), message));
+            return Err(match self.behind(p) {
+                _ if self.at(p).is_keyword("AS") => mistake.help("write cast(value, 'bigint'), with the type as a text"),
+                Some(before) if before.is_word("DISTINCT") => {
+                    mistake.help("DISTINCT is not in the language; GROUP BY or deduplicate() may serve")
+                }
+                _ => mistake,
+            });
         }
     }
 
@@ -219,8 +244,9 @@ impl Grammar {
         call.has_over = true;
         if !self.accept(p, "(") {
             let message = format!("Found {} after OVER, expect parentheses.", self.at(p).shown());
-            return Err(self.mistake(self.at(p), message));
+            return Err(self.mistake(self.at(p), message).help(OVER));
         }
+        let open = self.behind(p).map_or(call.name.span, |open| open.span);
         let first = self.at(p);
         call.partition_by = self.partition_by(p)?;
         call.order_by = self.order_by(p)?;
@@ -229,12 +255,16 @@ impl Grammar {
         }
         if call.partition_by.is_empty() && call.order_by.is_empty() && call.when.is_none() {
             let message = format!("Found {} after OVER (, expect partition by or when.", first.shown());
-            return Err(syntax(message).at(first.span));
+            return Err(syntax(message).at(first.span).help(OVER));
         }
         if !self.accept(p, ")") {
-            let message = format!("Found {}, expect right parentheses after OVER ", self.at(p).shown());
-            let help = "the order is PARTITION BY, ORDER BY, WHEN";
-            return Err(syntax(message).at(self.at(p).span).help(help));
+            let next = self.at(p);
+            let mistake = syntax(format!("Found {}, expect right parentheses after OVER ", next.shown())).at(next.span);
+            let is_part = ["PARTITION", "ORDER", "WHEN"].iter().any(|word| next.is_keyword(word));
+            return Err(match is_part {
+                true => mistake.help("the order is PARTITION BY, ORDER BY, WHEN"),
+                false => self.unclosed(p, open, mistake),
+            });
         }
         Ok(())
     }
@@ -245,7 +275,7 @@ impl Grammar {
             return Ok(Vec::new());
         }
         if !self.accept_keyword(p, "BY") {
-            return Err(self.found(p, "by after partition"));
+            return Err(self.found(p, "by after partition").help("write PARTITION BY"));
         }
         let mut keys = vec![self.expr(p)?];
         while self.accept(p, ",") {
@@ -256,10 +286,16 @@ impl Grammar {
 
     fn case(&self, p: &mut Parser<'_>) -> Parsed<Expr> {
         let start = self.take(p).span;
+        if self.at(p).is_keyword("ELSE") || self.at(p).is_keyword("END") {
+            return Err(self.found(p, "expression").help(CASE));
+        }
         let value = if self.at(p).is_keyword("WHEN") { None } else { Some(Box::new(self.expr(p)?)) };
         let (mut arms, mut otherwise) = (Vec::new(), None);
         loop {
-            let invalid = |what: &str| self.mistake(self.at(p), format!("invalid CASE expression, {what}"));
+            let invalid = |what: &str| {
+                let mistake = self.mistake(self.at(p), format!("invalid CASE expression, {what}"));
+                mistake.help(format!("{CASE}; this one began at {}", self.place(start)))
+            };
             match self.at(p).found.as_str() {
                 _ if self.at(p).kind != Kind::Keyword => return Err(invalid("END expected")),
                 "END" if arms.is_empty() => return Err(invalid("WHEN expected before END")),
@@ -281,7 +317,8 @@ impl Grammar {
         p.advance_token();
         let condition = self.expr(p)?;
         if !self.accept_keyword(p, "THEN") {
-            return Err(self.mistake(self.at(p), "invalid CASE expression, THEN expected after WHEN"));
+            let mistake = self.mistake(self.at(p), "invalid CASE expression, THEN expected after WHEN");
+            return Err(mistake.help(CASE));
         }
         Ok((condition, self.expr(p)?))
     }

@@ -26,9 +26,9 @@ impl Grammar {
         let mut with = Vec::new();
         if self.accept_word(p, "WITH") {
             loop {
-                let name = self.name(p, "a name after WITH")?;
+                let name = self.name(p, "a name after WITH").map_err(|it| it.help("write WITH name AS (SELECT …)"))?;
                 if !self.accept_keyword(p, "AS") {
-                    return Err(self.found(p, "AS"));
+                    return Err(self.found(p, "AS").help(format!("write WITH {} AS (SELECT …)", name.text)));
                 }
                 with.push((name, self.query_in_parentheses(p)?));
                 if !self.accept(p, ",") {
@@ -49,7 +49,9 @@ impl Grammar {
 
     fn query_in_parentheses(&self, p: &mut Parser<'_>) -> Parsed<Query> {
         let open = self.at(p).span;
-        self.expect(p, "(", "left paren")?;
+        if !self.accept(p, "(") {
+            return Err(self.found(p, "left paren").help("a query stands in parentheses here: (SELECT …)"));
+        }
         let query = self.nested(p, |p| self.query(p))?;
         if !self.accept(p, ")") {
             return Err(self.unclosed(p, open, self.found(p, "right paren")));
@@ -61,7 +63,11 @@ impl Grammar {
         let start = self.at(p).span;
         if !self.accept_keyword(p, "SELECT") {
             let message = format!("Found {}, Expected SELECT.\n", self.at(p).shown());
-            return Err(self.mistake(self.at(p), message));
+            let help = match self.at(p).is_name() && self.is_nested() {
+                true => "parentheses hold a sub-query here: (SELECT … FROM …)",
+                false => "a SELECT is missing here",
+            };
+            return Err(self.mistake(self.at(p), message).help(help));
         }
         let fields = self.fields(p);
         let from = if self.from(p) { self.recovered(p, Stop::Clause, |p| self.source(p)) } else { None };
@@ -158,7 +164,12 @@ impl Grammar {
                     last = last.max(Some(clause));
                     self.recovered(p, Stop::Clause, |p| self.clause(p, clause, select));
                 }
-                None => self.skip(p, start, Stop::Clause),
+                None => {
+                    self.skip(p, start, Stop::Clause);
+                    if self.accept_keyword(p, "FROM") {
+                        self.recovered(p, Stop::Clause, |p| self.source(p));
+                    }
+                }
             }
             if p.index() == start {
                 p.advance_token();
@@ -189,7 +200,8 @@ impl Grammar {
         let mut alias = None;
         if self.at(p).is_keyword("AS") {
             if let ExprKind::Wildcard { .. } = expr.kind {
-                return Err(syntax("alias is not supported for *").at(self.at(p).span));
+                let mistake = syntax("alias is not supported for *").at(self.at(p).span);
+                return Err(mistake.help("* keeps the names of the columns; leave AS out"));
             }
             p.advance_token();
             alias = Some(self.name(p, "as alias")?);
@@ -240,7 +252,7 @@ impl Grammar {
             let next = self.at(p);
             let help = match next.kind {
                 Kind::Text => format!("a name is written plain or in backticks: `{}`", next.found),
-                Kind::Keyword if !self.begins_clause(p.index()) => {
+                Kind::Keyword if !self.begins_clause(p.index()) && !next.is_keyword("ON") => {
                     let name = self.written(next);
                     format!("{} is a reserved word; as a name quote it with backticks: `{name}`", next.found)
                 }
@@ -255,7 +267,8 @@ impl Grammar {
     fn second_name(&self, p: &Parser<'_>, first: &str, start: Span) -> Parsed<Name> {
         let next = self.at(p);
         let is_condition = self.ahead(p, 1).is_symbol(".") || self.ahead(p, 1).is_symbol("=");
-        if self.clause_meant(p).is_some() || next.is_word("USING") || next.is_word("OFFSET") {
+        let ends = ["USING", "OFFSET", "INTERSECT", "MINUS"].iter().any(|word| next.is_word(word));
+        if self.clause_meant(p).is_some() || ends {
             return Ok(Name { text: first.into(), span: self.span_from(start, p) });
         }
         let help = match is_condition {

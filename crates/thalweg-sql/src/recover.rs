@@ -139,7 +139,8 @@ impl Grammar {
                 || lexeme.is_symbol(";")
                 || stop == Stop::Comma && lexeme.is_symbol(",")
                 || lexeme.is_word("UNION")
-                || self.begins_clause(index);
+                || self.begins_clause(index)
+                || self.is_misspelled_clause(index);
         }
         // Only sub-queries have these in parentheses, so a parenthesis was not closed before.
         let is_outer = ["FROM", "GROUP", "HAVING", "LIMIT"].iter().any(|word| lexeme.is_keyword(word));
@@ -166,6 +167,19 @@ impl Grammar {
             "JOIN" => next.is_some_and(|next| next.is_name() || next.is_symbol("(")),
             _ => false,
         }
+    }
+
+    /// Whether what follows a word shows that a clause's keyword was meant.
+    fn is_misspelled_clause(&self, index: usize) -> bool {
+        let (lexeme, Some(next)) = (&self.lexemes()[index], self.lexemes().get(index + 1)) else { return false };
+        let meant: &[&str] = match next.kind {
+            _ if lexeme.kind != Kind::Word => return false,
+            Kind::Keyword if next.found == "BY" => &["GROUP", "ORDER"],
+            Kind::Keyword if next.found == "JOIN" => &["INNER", "LEFT", "RIGHT", "FULL", "CROSS"],
+            Kind::Int => &["LIMIT"],
+            _ => return false,
+        };
+        thalweg_core::diagnostic::nearest(&lexeme.found, meant.iter().copied()).is_some()
     }
 
     /// The clause that begins at the cursor.
@@ -198,6 +212,9 @@ impl Grammar {
         let next = self.at(p);
         let bracket = self.text.get(open.start as usize..open.end as usize).unwrap_or("(");
         let is_value = matches!(next.kind, Kind::Word | Kind::Quoted | Kind::Int | Kind::Number | Kind::Text);
+        if matches!(next.kind, Kind::Bad | Kind::Unclosed) {
+            return mistake;
+        }
         match is_value {
             true => mistake.help(format!("a comma or an operator is missing before {}", self.written(next))),
             false => mistake.help(format!("the {bracket} of {} is not closed", self.place(open))),

@@ -9,6 +9,9 @@ use crate::grammar::{Grammar, Parsed, syntax};
 const WINDOWS: &[&str] =
     &["tumblingwindow", "hoppingwindow", "slidingwindow", "sessionwindow", "countwindow", "statewindow"];
 
+const FILTER: &str = "write FILTER(WHERE condition)";
+const OVER: &str = "write OVER(WHEN condition) or OVER(PARTITION BY …)";
+
 /// A window call before its arguments have a meaning.
 struct WindowCall<'a> {
     name: &'a str,
@@ -54,12 +57,15 @@ impl Grammar {
         if !self.accept_keyword(p, "FILTER") {
             return Ok(None);
         }
-        self.must(p, "(", "after FILTER, expect parentheses.")?;
+        let open = self.at(p).span;
+        if !self.accept(p, "(") {
+            return Err(self.mistake_at(p, "after FILTER, expect parentheses.").help(FILTER));
+        }
         if !self.accept_keyword(p, "WHERE") {
-            return Err(self.mistake_at(p, "after FILTER(, expect WHERE."));
+            return Err(self.mistake_at(p, "after FILTER(, expect WHERE.").help(FILTER));
         }
         let filter = self.expr(p)?;
-        self.must(p, ")", "after FILTER, expect right parentheses.")?;
+        self.must_close(p, open, "after FILTER, expect right parentheses.")?;
         Ok(Some(filter))
     }
 
@@ -67,18 +73,21 @@ impl Grammar {
         if !self.accept_keyword(p, "OVER") {
             return Ok((None, Vec::new()));
         }
-        self.must(p, "(", "after OVER, expect parentheses.")?;
+        let open = self.at(p).span;
+        if !self.accept(p, "(") {
+            return Err(self.mistake_at(p, "after OVER, expect parentheses.").help(OVER));
+        }
         let when = if self.accept_keyword(p, "WHEN") { Some(self.expr(p)?) } else { None };
         let partition_by = self.partition_by(p)?;
         if when.is_none() && partition_by.is_empty() {
-            return Err(self.mistake_at(p, "after OVER(, expect WHEN."));
+            return Err(self.mistake_at(p, "after OVER(, expect WHEN.").help(OVER));
         }
-        self.must(p, ")", "after OVER, expect right parentheses.")?;
+        self.must_close(p, open, "after OVER, expect right parentheses.")?;
         Ok((when, partition_by))
     }
 
-    fn must(&self, p: &mut Parser<'_>, symbol: &str, after: &str) -> Parsed<()> {
-        if self.accept(p, symbol) { Ok(()) } else { Err(self.mistake_at(p, after)) }
+    fn must_close(&self, p: &mut Parser<'_>, open: Span, after: &str) -> Parsed<()> {
+        if self.accept(p, ")") { Ok(()) } else { Err(self.unclosed(p, open, self.mistake_at(p, after))) }
     }
 
     fn mistake_at(&self, p: &Parser<'_>, after: &str) -> thalweg_core::Diagnostic {
@@ -124,14 +133,18 @@ impl WindowCall<'_> {
             let message = format!(
                 "The 1st argument for {name} is expecting timer literal expression. One value of [dd|hh|mi|ss|ms].\n"
             );
-            return Err(syntax(message).at(self.args[0].span));
+            return Err(syntax(message).at(self.args[0].span).help(self.unit_help()));
         };
         match (1..self.args.len()).find(|index| integer(&self.args[*index]).is_none()) {
             None => Ok(unit),
             Some(index) => {
                 let message =
                     format!("The {index} argument for {name} is expecting interger literal expression. \n");
-                Err(syntax(message).at(self.args[index].span))
+                let help = match self.args[index].kind {
+                    ExprKind::Literal(Value::Float(_)) => "take a smaller unit: 1.5 seconds are (ms, 1500)",
+                    _ => "lengths are whole numbers, written out",
+                };
+                Err(syntax(message).at(self.args[index].span).help(help))
             }
         }
     }
@@ -143,7 +156,7 @@ impl WindowCall<'_> {
             Some(length) if length >= least => Ok(length),
             _ => Err(syntax(format!("Invalid parameter value {}.", shown(arg)))
                 .at(arg.span)
-                .help(format!("at least {least}"))),
+                .help(format!("a whole number of at least {least} belongs here"))),
         }
     }
 
@@ -162,7 +175,8 @@ impl WindowCall<'_> {
                     let message = format!(
                         "The second parameter value {m} should be less than the first parameter {n}."
                     );
-                    return Err(syntax(message).at(step.span));
+                    let help = "the second says after how many rows the window moves on; more would leave gaps";
+                    return Err(syntax(message).at(step.span).help(help));
                 }
                 Ok(WindowKind::Count { length: self.length(0, 1)?, step: Some(self.length(1, 0)?) })
             }
@@ -178,8 +192,36 @@ impl WindowCall<'_> {
         }
     }
 
+    /// Wrong arguments as a whole, with an example of right ones.
     fn wrong(&self, message: impl Into<String>) -> thalweg_core::Diagnostic {
-        syntax(message).at(self.span)
+        let example = match self.name {
+            "tumblingwindow" => "TUMBLINGWINDOW(ss, 10): unit and length",
+            "hoppingwindow" => "HOPPINGWINDOW(ss, 10, 5): unit, length, and how far it moves on",
+            "slidingwindow" => "SLIDINGWINDOW(ss, 10): unit and length, and possibly a delay",
+            "sessionwindow" => "SESSIONWINDOW(ss, 60, 5): unit, longest duration, and the gap that ends it",
+            "countwindow" => "COUNTWINDOW(10) or COUNTWINDOW(10, 5): rows, and after how many it moves on",
+            _ => "STATEWINDOW(begin, end) or STATEWINDOW(condition)",
+        };
+        syntax(message).at(self.span).help(format!("write {example}"))
+    }
+
+    /// What to write instead of the first argument.
+    fn unit_help(&self) -> String {
+        let first = &self.args[0];
+        let word = match &first.kind {
+            ExprKind::Literal(Value::Str(text)) => return format!("the unit is written without quotes: {text}"),
+            ExprKind::Name(names) if names.len() == 1 => names[0].text.to_lowercase(),
+            _ => return format!("the unit comes first: {}(ss, …)", self.name.to_uppercase()),
+        };
+        let unit = match word.trim_end_matches('s') {
+            "d" | "day" => "dd",
+            "h" | "hr" | "hour" => "hh",
+            "m" | "min" | "minute" => "mi",
+            "" | "sec" | "second" => "ss",
+            "milli" | "millisecond" | "msec" => "ms",
+            _ => return "dd days, hh hours, mi minutes, ss seconds, ms milliseconds".to_owned(),
+        };
+        format!("did you mean {unit}?")
     }
 }
 

@@ -63,8 +63,13 @@ impl<'q> Binder<'q, '_> {
     pub(super) fn collect_aliases(&mut self) {
         for (field, written) in self.select.fields.iter().enumerate() {
             let Some(name) = &written.alias else { continue };
-            if self.aliases.iter().any(|alias| same(&alias.name.text, &name.text, true)) {
-                self.note(Diagnostic::plain(format!("duplicate alias {}", name.text)).at(name.span));
+            if let Some(alias) = self.aliases.iter().find(|alias| same(&alias.name.text, &name.text, true)) {
+                let (earlier, field) = (Arc::clone(&alias.name.text), &self.select.fields[alias.field]);
+                // Two visible fields of one name are told as such (P-5).
+                if earlier != name.text || field.invisible || written.invisible {
+                    let mistake = Diagnostic::plain(format!("duplicate alias {}", name.text)).at(name.span);
+                    self.note(mistake.help(format!("{earlier} is one already; the case of letters does not count")));
+                }
             } else {
                 let is_aggregate = self.has_aggregate(&written.expr);
                 self.aliases.push(Alias { name, field, expr: &written.expr, is_aggregate });
@@ -123,7 +128,11 @@ impl<'q> Binder<'q, '_> {
     pub(super) fn alias_body(&mut self, index: usize, span: Span, place: Place<'q>) -> Option<Expr> {
         let Alias { name, field, expr, .. } = self.aliases[index];
         if self.expanding.contains(&index) {
-            let mistake = Diagnostic::plain("select fields have cycled alias").at(span);
+            let message = "select fields have cycled alias";
+            if self.errors.iter().any(|known| known.message == message) {
+                return None;
+            }
+            let mistake = Diagnostic::plain(message).at(span);
             return self.fail(mistake.help(format!("{} is defined by itself", name.text)));
         }
         self.expanding.push(index);

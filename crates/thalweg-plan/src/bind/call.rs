@@ -55,7 +55,8 @@ impl<'q> Binder<'q, '_> {
             kind == CallKind::Analytic && !has_scalar_state(&function) || function.name() == "row_number";
         if call.has_over && !takes_over {
             let mistake = in_parsing(format!("Found OVER after non analytic function {}", call.name.text));
-            return self.fail(mistake.at(call.name.span));
+            let help = "OVER goes with analytic functions such as lag and acc_sum, and with row_number";
+            return self.fail(mistake.at(call.name.span).help(help));
         }
         match kind {
             CallKind::Scalar => self.scalar(function, call, place),
@@ -66,7 +67,8 @@ impl<'q> Binder<'q, '_> {
                     Clause::Select => "select clause shouldn't has nested set-returning-functions",
                     _ => "select statement shouldn't has srf except fields",
                 };
-                self.fail(in_parsing(message).at(span))
+                let help = "let it stand alone in SELECT, and work with its rows in an outer query";
+                self.fail(in_parsing(message).at(span).help(help))
             }
             CallKind::Planned => self.planned(function, call, span, place),
         }
@@ -153,7 +155,8 @@ impl<'q> Binder<'q, '_> {
         let name = &call.name.text;
         if let Some(outer) = place.aggregate {
             let message = format!("invalid argument for func {outer}: aggregate argument is not allowed");
-            return self.fail(Diagnostic::plain(message).at(span));
+            let help = "aggregates do not nest; compute the inner one in a sub-query";
+            return self.fail(Diagnostic::plain(message).at(span).help(help));
         }
         if let Some(outer) = place.analytic {
             let message = format!("invalid argument for func {outer}: aggregate argument is not allowed");
@@ -171,7 +174,12 @@ impl<'q> Binder<'q, '_> {
             }
             Clause::On => format!("Not allowed to call aggregate functions in ON: {name}."),
         };
-        self.fail(in_parsing(message).at(span))
+        let help = match place.clause {
+            Clause::Group => "group by columns; conditions on groups belong into HAVING",
+            Clause::On => "conditions on groups belong into HAVING",
+            _ => "it is judged for single events, before there are groups",
+        };
+        self.fail(in_parsing(message).at(span).help(help))
     }
 
     fn analytic(&mut self, function: FunctionRef, call: &'q ast::Call, place: Place<'q>) -> Option<Expr> {
@@ -339,7 +347,8 @@ impl<'q> Binder<'q, '_> {
         };
         if !is_allowed || place.aggregate.is_some() || place.analytic.is_some() {
             let mistake = in_parsing("window functions can only be in select fields").at(call.name.span);
-            return self.fail(mistake);
+            let help = "number the rows in a sub-query, FROM (SELECT …, row_number() AS n …) AS x";
+            return self.fail(mistake.help(help));
         }
         if let Some(known) = self.row_numbers.iter().find(|known| known.site == site(call)) {
             return Some(Expr::Column(known.slot));

@@ -131,14 +131,20 @@ fn instead(name: &str, known: &[String]) -> String {
     if let Some((_, help)) = ELSEWHERE.iter().find(|(words, _)| words.contains(&lower.as_str())) {
         return (*help).to_owned();
     }
-    if lower.ends_with("window") {
+    if WINDOWS.contains(&lower.as_str()) {
         return "a window stands in GROUP BY, by itself".to_owned();
+    }
+    if let Some(near) = nearest(&lower, WINDOWS.iter().copied()).filter(|_| lower.len() > 6) {
+        return format!("did you mean {}?", near.to_uppercase());
     }
     match nearest(name, known.iter().map(String::as_str)) {
         Some(near) => format!("did you mean {near}?"),
         None => "GET /metadata/functions lists those that there are".to_owned(),
     }
 }
+
+const WINDOWS: &[&str] =
+    &["tumblingwindow", "hoppingwindow", "slidingwindow", "sessionwindow", "countwindow", "statewindow"];
 
 /// Functions of other dialects of SQL, and what serves here.
 const ELSEWHERE: &[(&[&str], &str)] = &[

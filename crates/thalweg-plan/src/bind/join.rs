@@ -72,7 +72,8 @@ impl<'q> Binder<'q, '_> {
         let bound = self.expr(on, Place::of(Clause::On))?;
         if let Some(&later) = self.sources_of([&bound]).difference(seen).next() {
             let message = format!("ON names {}, which is joined later", self.sources[later].alias);
-            return self.fail(Diagnostic::plain(message).at(on.span));
+            let help = "a condition may name what is joined so far; change the order of the joins";
+            return self.fail(Diagnostic::plain(message).at(on.span).help(help));
         }
         Some(Some(bound))
     }

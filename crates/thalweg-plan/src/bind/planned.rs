@@ -26,11 +26,12 @@ impl<'q> Binder<'q, '_> {
             "meta" | "mqtt" => return self.meta(&function, call, place),
             "changed_cols" if place.clause != Clause::Select => {
                 let message = "function changed_cols can only be used inside the select clause";
-                return self.fail(in_parsing(message).at(span));
+                return self.fail(in_parsing(message).at(span).help("had_changed serves in conditions"));
             }
             "last_hit_count" | "last_hit_time" if self.is_collection && place.clause != Clause::Window => {
                 let message = format!("function {} is not allowed in an aggregate query", function.name());
-                return self.fail(Diagnostic::plain(message).at(span));
+                let help = "it counts single rows; last_agg_hit_count and last_agg_hit_time count windows";
+                return self.fail(Diagnostic::plain(message).at(span).help(help));
             }
             _ => {}
         }
@@ -150,7 +151,7 @@ impl<'q> Binder<'q, '_> {
         let ExprKind::Literal(Value::Str(prefix)) = &prefix.kind else {
             let mistake =
                 Diagnostic::plain("the prefix of changed_cols must be a text in quotes").at(prefix.span);
-            return self.fail(mistake);
+            return self.fail(mistake.help("such as 'c_', or '' for none"));
         };
         let ignore_null = self.expr(ignore_null, place)?;
         let mut changed = Vec::new();
@@ -213,8 +214,10 @@ impl<'q> Binder<'q, '_> {
     /// `meta(k)`, `meta(s.k)`, `meta(k->m)`, `meta(*)`, `mqtt(topic)` (P-21). A plain name is a key, not a column.
     fn meta(&mut self, function: &FunctionRef, call: &'q ast::Call, place: Place<'q>) -> Option<Expr> {
         let name = function.name();
-        let wrong =
-            |cause: String| in_parsing(format!("validate function {name} error: {cause}")).at(call.name.span);
+        let wrong = |cause: String| {
+            let mistake = in_parsing(format!("validate function {name} error: {cause}")).at(call.name.span);
+            mistake.help(if name == "meta" { "write meta(key), meta(stream.key) or meta(*)" } else { "write mqtt(topic)" })
+        };
         let [arg] = call.args.as_slice() else {
             return self.fail(wrong(format!("Expect 1 arguments but found {}.", call.args.len())));
         };

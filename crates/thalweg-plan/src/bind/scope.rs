@@ -223,17 +223,18 @@ impl<'q> Binder<'q, '_> {
                 } else {
                     match self.column_slot(source, &column.text) {
                         Some(slot) => Expr::Column(slot),
-                        None => return self.unknown_column(column),
+                        None => return self.unknown_column(column, Some(source)),
                     }
                 };
                 (value, &parts[2..])
             }
-            None => (self.unqualified(first, only)?, &parts[1..]),
+            None => (self.unqualified(first, parts.len() > 1, only)?, &parts[1..]),
         };
         Some(members(column, path))
     }
 
-    fn unqualified(&mut self, name: &ast::Name, only: Option<usize>) -> Option<Expr> {
+    /// A name without source. `is_qualifier`: a point follows it.
+    fn unqualified(&mut self, name: &ast::Name, is_qualifier: bool, only: Option<usize>) -> Option<Expr> {
         let ignore_case = self.options.ignore_case;
         let all = |binder: &Self, has: Option<bool>| -> Vec<usize> {
             let order = binder.order.iter().copied();
@@ -248,7 +249,7 @@ impl<'q> Binder<'q, '_> {
         }
         let mut candidates = if declaring.is_empty() { all(self, None) } else { declaring };
         if candidates.is_empty() {
-            return self.unknown_column(name);
+            return if is_qualifier { self.unknown_qualifier(name) } else { self.unknown_column(name, None) };
         }
         if let Some(only) = only {
             candidates.retain(|&source| source == only);
@@ -265,10 +266,29 @@ impl<'q> Binder<'q, '_> {
         })
     }
 
-    fn unknown_column<T>(&mut self, name: &ast::Name) -> Option<T> {
+    /// `x.y` where x is neither a source nor a column.
+    fn unknown_qualifier<T>(&mut self, name: &ast::Name) -> Option<T> {
+        let mistake = Diagnostic::plain(format!("unknown field {}", name.text)).at(name.span);
+        let sources: Vec<&str> = self.sources.iter().map(|source| &*source.alias).collect();
+        let help = match nearest(&name.text, sources.iter().copied()) {
+            Some(near) => format!("did you mean {near}?"),
+            None => format!("it is neither a source nor a column; the sources are {}", sources.join(", ")),
+        };
+        self.fail(mistake.help(help))
+    }
+
+    /// A column that no source, or not the source named before it, has.
+    fn unknown_column<T>(&mut self, name: &ast::Name, source: Option<usize>) -> Option<T> {
         let mut mistake = Diagnostic::plain(format!("unknown field {}", name.text)).at(name.span);
-        let columns = self.sources.iter().flat_map(|source| source.stream.columns.iter().flatten());
-        let known: Vec<&str> = columns.map(|column| &*column.name).chain(self.alias_names()).collect();
+        let sources = (0..self.sources.len()).filter(|index| source.is_none_or(|source| source == *index));
+        let columns = sources.flat_map(|index| self.sources[index].stream.columns.iter().flatten());
+        let aliases = self.alias_names().filter(|_| source.is_none());
+        let mut known: Vec<&str> = Vec::new();
+        for name in columns.map(|column| &*column.name).chain(aliases) {
+            if !known.contains(&name) {
+                known.push(name);
+            }
+        }
         if let Some(near) = nearest(&name.text, known.iter().copied()) {
             mistake = mistake.help(format!("did you mean {near}?"));
         } else if known.len() <= MAX_LISTED && !known.is_empty() {

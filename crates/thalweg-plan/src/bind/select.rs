@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use thalweg_core::diagnostic::nearest;
 use thalweg_core::{Diagnostic, Slot};
 use thalweg_expr::{Expr, FunctionRef};
 use thalweg_sql::ast::{self, ExprKind};
@@ -51,7 +52,8 @@ impl<'q> Binder<'q, '_> {
             if let Some(function) = set {
                 if output.set.is_some() {
                     let message = "select clause shouldn't has multi set-returning-functions";
-                    self.note(in_parsing(message).at(field.expr.span));
+                    let help = "one such call per SELECT; take the second apart in an outer query";
+                    self.note(in_parsing(message).at(field.expr.span).help(help));
                 }
                 output.set = Some((output.columns.len(), function));
             }
@@ -83,7 +85,7 @@ impl<'q> Binder<'q, '_> {
         }
         if let Some(alias) = &field.alias {
             let mistake = Diagnostic::plain("changed_cols names its columns itself").at(alias.span);
-            self.note(mistake.help("leave AS out, and give it a prefix"));
+            self.note(mistake.help("leave AS out; its first argument is the prefix of their names"));
         }
         for (name, expr) in self.changed_cols(call, place).unwrap_or_default() {
             if self.claim(output, &name, field) && !field.invisible {
@@ -182,7 +184,15 @@ impl<'q> Binder<'q, '_> {
         let Some(name) = qualifier else { return Some(self.order.clone()) };
         match self.source_named(&name.text) {
             Some(source) => Some(vec![source]),
-            None => self.fail(Diagnostic::plain(format!("stream {} not found", name.text)).at(name.span)),
+            None => {
+                let mistake = Diagnostic::plain(format!("stream {} not found", name.text)).at(name.span);
+                let known: Vec<&str> = self.sources.iter().map(|source| &*source.alias).collect();
+                let help = match nearest(&name.text, known.iter().copied()) {
+                    Some(near) => format!("did you mean {near}?"),
+                    None => format!("the sources of this SELECT are {}", known.join(", ")),
+                };
+                self.fail(mistake.help(help))
+            }
         }
     }
 
@@ -191,7 +201,12 @@ impl<'q> Binder<'q, '_> {
         let groups = self.select.window.is_some() || !self.select.group_by.is_empty();
         let n_streams = self.sources.iter().filter(|source| source.role == Role::Stream).count();
         if self.options.send_meta && (groups || n_streams > 1) {
-            self.note(Diagnostic::plain("Invalid option sendMetaToSink, it can not be applied to window"));
+            let mut mistake =
+                Diagnostic::plain("Invalid option sendMetaToSink, it can not be applied to window");
+            if let Some(window) = &self.select.window {
+                mistake = mistake.at(window.span);
+            }
+            self.note(mistake.help("leave the option out, and select meta(key) as a column"));
         }
     }
 }

@@ -123,7 +123,10 @@ impl<'q> Binder<'q, '_> {
         }
         match n_units.checked_mul(unit.millis()) {
             Some(millis) => Some(millis),
-            None => self.fail(in_parsing(format!("the {what} is too long")).at(span)),
+            None => {
+                let mistake = in_parsing(format!("the {what} is too long")).at(span);
+                self.fail(mistake.help("at most 9,223,372,036,854,775,807 milliseconds"))
+            }
         }
     }
 
