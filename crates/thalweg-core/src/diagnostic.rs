@@ -96,6 +96,16 @@ impl Diagnostic {
         self
     }
 
+    /// The same where the text is a part of something larger, such as a property: the place becomes advice.
+    pub fn inside(mut self, what: &str, text: &str) -> Self {
+        if let Some(span) = self.span.take() {
+            let (line, column) = line_and_column(text, span.start as usize);
+            let place = format!("{what}, line {line}, column {column}");
+            self.help = Some(self.help.map_or(place.clone(), |help| format!("{place}; {help}")));
+        }
+        self
+    }
+
     /// The message followed by `(line L, column C, at word; help)`. Columns count characters from 1. The word is left
     /// out where the message or the help names it.
     pub fn render(&self, text: &str) -> String {

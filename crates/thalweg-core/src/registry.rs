@@ -116,6 +116,11 @@ impl Registry {
         self.formats.iter().copied().find(|format| format.name().eq_ignore_ascii_case(name))
     }
 
+    /// The names of all formats.
+    pub fn format_names(&self) -> Vec<String> {
+        self.formats.iter().map(|format| format.name().to_owned()).collect()
+    }
+
     /// The names of all connectors for which `role` holds, sorted.
     pub fn names(&self, role: fn(&dyn ConnectorKind) -> bool) -> Vec<String> {
         let builtin = self

@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use serde_json::{Value as Json, json};
+use thalweg_core::Diagnostic;
+use thalweg_core::diagnostic::nearest;
 use thalweg_core::registry::Registry;
-use thalweg_sql::ast::{CreateSource, SourceKind, Statement};
+use thalweg_sql::ast::{CreateSource, Name, SourceKind, Statement};
 use tracing::error;
 
 use crate::document::Document;
@@ -92,7 +94,8 @@ impl Catalog {
                 Ok(if names.is_empty() { none } else { names.join("\n") })
             }
             Statement::Describe(kind, name) => {
-                self.find(kind, &name.text).map(|entry| stream::describe_text(&entry))
+                let found = self.find(kind, &name.text).map(|entry| stream::describe_text(&entry));
+                found.map_err(|error| self.missing(sql, kind, &name, error))
             }
             Statement::Explain(..) => Ok("TO BE SUPPORTED".to_owned()),
             Statement::Drop(kind, name) => {
@@ -100,13 +103,29 @@ impl Catalog {
                     let text = format!("Drop {} fails: {}.", word(kind), error.message);
                     EngineError::stream(text)
                 };
-                self.remove(kind, &name.text).map_err(missing)?;
+                let removed = self.remove(kind, &name.text).map_err(missing);
+                removed.map_err(|error| self.missing(sql, kind, &name, error))?;
                 Ok(format!("{} {} is dropped.", capital(kind), name.text))
             }
             Statement::Query(_) => {
                 Err(EngineError::stream("a SELECT is a rule, not a stream definition; post it to /rules"))
             }
         }
+    }
+
+    /// The same error with the place of the name, and the name that may be meant.
+    fn missing(&self, sql: &str, kind: SourceKind, name: &Name, error: EngineError) -> EngineError {
+        let names = self.names(kind, None);
+        let mistake = Diagnostic::new(error.code, error.message).at(name.span);
+        let other = if kind == SourceKind::Stream { SourceKind::Table } else { SourceKind::Stream };
+        let mistake = match nearest(&name.text, names.iter().map(String::as_str)) {
+            _ if self.get(&name.text).is_some() => {
+                mistake.help(format!("{} is a {}", name.text, word(other)))
+            }
+            Some(near) => mistake.help(format!("did you mean {near}?")),
+            None => mistake.help(format!("SHOW {}S lists those that there are", word(kind).to_uppercase())),
+        };
+        EngineError::from_text(sql, &[mistake])
     }
 
     fn create(&self, sql: &str, create: CreateSource) -> Result<String, EngineError> {
@@ -259,11 +278,12 @@ mod tests {
         Catalog::load(registry, Arc::new(MemoryStore::default())).expect("an empty store can be read")
     }
 
-    /// The text of each statement, or of its refusal.
+    /// The text of each statement, or of its refusal, behind which place and advice may stand.
     fn check(catalog: &Catalog, cases: &[(&str, &str)]) {
         for (sql, expected) in cases {
             let said = catalog.execute(sql).unwrap_or_else(|error| error.message.to_string());
-            assert_eq!(said, *expected, "{sql}");
+            let is_placed = said.starts_with(&format!("{expected} (line "));
+            assert!(said == *expected || is_placed, "{sql}: {said}, not {expected}");
         }
     }
 

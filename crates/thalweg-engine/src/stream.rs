@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json, json};
 use thalweg_core::diagnostic::nearest;
 use thalweg_core::registry::Registry;
-use thalweg_core::{DataType, Props, Value};
+use thalweg_core::{DataType, Diagnostic, ErrorCode, Props, Value};
 use thalweg_plan::logical::ColumnDef;
 use thalweg_plan::{SourceSteps, StreamDef};
 use thalweg_sql::ast::{CreateSource, SourceKind};
@@ -53,8 +53,13 @@ impl StreamEntry {
     /// What is wrong with its name, options or columns.
     pub fn new(statement: &str, create: CreateSource, registry: &Registry) -> Result<Self, EngineError> {
         check_id(&create.name.text).map_err(|error| EngineError::stream(error.message))?;
-        for (name, value) in &create.options {
-            check_option(&name.text, value, registry)?;
+        let wrong: Vec<Diagnostic> = create
+            .options
+            .iter()
+            .filter_map(|(name, value)| Some(check_option(&name.text, value, registry)?.at(name.span)))
+            .collect();
+        if !wrong.is_empty() {
+            return Err(EngineError::from_text(statement, &wrong));
         }
         let def = Arc::new(define(&create)?);
         check_binary(&def)?;
@@ -112,19 +117,30 @@ fn text<'a>(create: &'a CreateSource, name: &str) -> &'a str {
     option(create, name).unwrap_or_default()
 }
 
-fn check_option(name: &str, value: &str, registry: &Registry) -> Result<(), EngineError> {
-    let invalid = || Err(EngineError::stream(format!("option '{}={value}' is invalid", name.to_lowercase())));
+/// What is wrong with an option, in upstream's words, and what may stand there.
+fn check_option(name: &str, value: &str, registry: &Registry) -> Option<Diagnostic> {
+    let stream = |message: String| Diagnostic::new(ErrorCode::Stream, message);
+    let invalid = |help: String| {
+        Some(stream(format!("option '{}={value}' is invalid", name.to_lowercase())).help(help))
+    };
+    let one_of = |names: &[&str]| match nearest(value, names.iter().copied()) {
+        Some(near) => invalid(format!("did you mean {near}?")),
+        None => invalid(format!("it is one of {}", names.join(", "))),
+    };
     match name.to_uppercase().as_str() {
-        "SHARED" | "STRICT_VALIDATION" | "TEMP" if !is_bool(value) => invalid(),
-        "RETAIN_SIZE" if value.parse::<u64>().is_err() => invalid(),
-        "KIND" if !["scan", "lookup"].contains(&value.to_lowercase().as_str()) => invalid(),
-        "FORMAT" if !value.is_empty() && registry.format(value).is_none() => invalid(),
-        "EXTRA" if !value.is_empty() => extra_props(value).map(drop),
-        known if OPTIONS.iter().any(|(option, _)| *option == known) => Ok(()),
+        "SHARED" | "STRICT_VALIDATION" | "TEMP" if !is_bool(value) => one_of(&["true", "false"]),
+        "RETAIN_SIZE" if value.parse::<u64>().is_err() => invalid("a whole number, 0 or more".to_owned()),
+        "KIND" if !["scan", "lookup"].contains(&value.to_lowercase().as_str()) => one_of(&["scan", "lookup"]),
+        "FORMAT" if !value.is_empty() && registry.format(value).is_none() => {
+            let names = registry.format_names();
+            one_of(&names.iter().map(String::as_str).collect::<Vec<_>>())
+        }
+        "EXTRA" if !value.is_empty() => extra_props(value).err().map(|error| stream(error.message)),
+        known if OPTIONS.iter().any(|(option, _)| *option == known) => None,
         unknown => {
-            let hint = nearest(unknown, OPTIONS.iter().map(|(option, _)| *option));
-            let hint = hint.map_or_else(String::new, |hint| format!(" (did you mean {hint}?)"));
-            Err(EngineError::stream(format!("unknown option {name}{hint}")))
+            let mistake = stream(format!("unknown option {name}"));
+            let near = nearest(unknown, OPTIONS.iter().map(|(option, _)| *option));
+            Some(near.map_or(mistake.clone(), |near| mistake.help(format!("did you mean {near}?"))))
         }
     }
 }

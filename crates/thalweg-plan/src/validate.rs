@@ -2,7 +2,7 @@
 
 use thalweg_core::Diagnostic;
 use thalweg_core::diagnostic::nearest;
-use thalweg_sql::ast::{JoinKind, Select};
+use thalweg_sql::ast::{FromSource, JoinKind, Select};
 
 use crate::logical::StreamDef;
 
@@ -39,7 +39,12 @@ pub(crate) fn shape(select: &Select, counts: SourceCounts) -> Vec<Diagnostic> {
     }
     if counts.is_from_lookup {
         let message = "a lookup table can only be joined, it cannot stand in FROM";
-        mistakes.push(Diagnostic::plain(message).help("put the stream into FROM and join the table to it"));
+        let place = match &select.from.source {
+            FromSource::Named(name) => name.span,
+            FromSource::Query(_) => select.span,
+        };
+        let help = "put the stream into FROM and join the table to it";
+        mistakes.push(Diagnostic::plain(message).at(place).help(help));
     }
     for join in select.joins.iter().filter(|join| join.kind == JoinKind::Cross && join.on.is_some()) {
         let message = "On expression is not required for cross join type.\n";

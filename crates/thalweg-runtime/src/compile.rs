@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use thalweg_core::connector::{BuildCx, Sink, SourceKind, Spawner};
+use thalweg_core::diagnostic::nearest;
 use thalweg_core::format::Format;
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::registry::{Registry, Shared};
@@ -226,9 +227,13 @@ fn source_spec<'a>(spec: &'a RuleSpec, scan: &Scan) -> Result<&'a SourceSpec, Di
 
 fn format(registry: &Registry, name: &str) -> Result<&'static dyn Format, Diagnostic> {
     let name = if name.is_empty() { "json" } else { name };
-    registry
-        .format(name)
-        .ok_or_else(|| Diagnostic::new(ErrorCode::Executor, format!("format {name} is not supported")))
+    registry.format(name).ok_or_else(|| {
+        let mistake = Diagnostic::new(ErrorCode::Executor, format!("format {name} is not supported"));
+        let names = registry.format_names();
+        let near =
+            nearest(name, names.iter().map(String::as_str)).map(|near| format!("did you mean {near}?"));
+        mistake.help(near.unwrap_or_else(|| format!("known are {}", names.join(", "))))
+    })
 }
 
 fn format_ref(registry: &Registry, source: &SourceSpec) -> Result<FormatRef, Diagnostic> {

@@ -41,7 +41,9 @@ impl Grammar {
         let written = self.written(lexeme);
         let index = self.lexemes().partition_point(|other| other.span.start < lexeme.span.start);
         match lexeme.kind {
-            Kind::Keyword if lexeme.found == "SELECT" => Some("sub-queries may stand in FROM only".to_owned()),
+            Kind::Keyword if lexeme.found == "SELECT" => {
+                Some("sub-queries may stand in FROM only".to_owned())
+            }
             Kind::Keyword if self.begins_clause(index) => None,
             Kind::Keyword => Some(format!(
                 "{} is a reserved word; as a name quote it with backticks: `{written}`",
@@ -257,7 +259,8 @@ impl Grammar {
 
 fn is_operator(lexeme: &Lexeme) -> bool {
     lexeme.kind == Kind::Symbol
-        && ["*", "/", "%", "&", "|", "^", "||", "=", "!=", "<", "<=", ">", ">="].contains(&lexeme.found.as_str())
+        && ["*", "/", "%", "&", "|", "^", "||", "=", "!=", "<", "<=", ">", ">="]
+            .contains(&lexeme.found.as_str())
 }
 
 fn is_window(lexeme: &Lexeme) -> bool {

@@ -65,7 +65,8 @@ impl Grammar {
         if verb == "CREATE" {
             return self.create(p, kind).map(|it| Some(Statement::Create(Box::new(it))));
         }
-        let name = self.defined_name(p, if kind == SourceKind::Stream { "stream name" } else { "table name" })?;
+        let name =
+            self.defined_name(p, if kind == SourceKind::Stream { "stream name" } else { "table name" })?;
         self.end_of_definition(p, "semicolon or EOF")?;
         Ok(Some(match verb {
             "DESCRIBE" => Statement::Describe(kind, name),
@@ -209,7 +210,10 @@ impl Grammar {
                     mistake.help("a column has a name, a type and possibly a DEFAULT, nothing else")
                 }
                 _ if next.kind == Kind::End || next.is_word("WITH") && self.ahead(p, 1).is_symbol("(") => {
-                    mistake.help(format!("a ) is missing after {}", self.behind(p).map_or("", |it| self.written(it))))
+                    mistake.help(format!(
+                        "a ) is missing after {}",
+                        self.behind(p).map_or("", |it| self.written(it))
+                    ))
                 }
                 Kind::Symbol if next.found == "(" => mistake.help("types have no length here"),
                 Kind::Word | Kind::Quoted if mistake.help.is_none() => {
@@ -254,7 +258,8 @@ impl Grammar {
         let diagnostic = syntax(message).at(lexeme.span);
         Err(match near {
             Some(name) => diagnostic.help(format!("did you mean {name}?")),
-            None => diagnostic.help(format!("a type belongs behind {}", self.behind(p).map_or("", |it| self.written(it)))),
+            None => diagnostic
+                .help(format!("a type belongs behind {}", self.behind(p).map_or("", |it| self.written(it)))),
         })
     }
 

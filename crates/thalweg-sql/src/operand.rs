@@ -179,7 +179,9 @@ impl Grammar {
         let message = format!("The {which} index {} is invalid in bracket expression.", self.written(first));
         let help = match first.kind {
             Kind::Keyword | Kind::End => format!("the [ of {} is not closed", self.place(open)),
-            _ => inner.help.unwrap_or_else(|| "write x[0] for an element, x[1:3] for a part of a list".to_owned()),
+            _ => inner
+                .help
+                .unwrap_or_else(|| "write x[0] for an element, x[1:3] for a part of a list".to_owned()),
         };
         syntax(message).at(first.span).help(help)
     }
@@ -230,7 +232,9 @@ impl Grammar {
             let message = format!("found function call {name}, expected ), but with {}.", self.at(p).shown());
             let mistake = self.unclosed(p, open, self.mistake(self.at(p), message));
             return Err(match self.behind(p) {
-                _ if self.at(p).is_keyword("AS") => mistake.help("write cast(value, 'bigint'), with the type as a text"),
+                _ if self.at(p).is_keyword("AS") => {
+                    mistake.help("write cast(value, 'bigint'), with the type as a text")
+                }
                 Some(before) if before.is_word("DISTINCT") => {
                     mistake.help("DISTINCT is not in the language; GROUP BY or deduplicate() may serve")
                 }
@@ -259,7 +263,8 @@ impl Grammar {
         }
         if !self.accept(p, ")") {
             let next = self.at(p);
-            let mistake = syntax(format!("Found {}, expect right parentheses after OVER ", next.shown())).at(next.span);
+            let mistake =
+                syntax(format!("Found {}, expect right parentheses after OVER ", next.shown())).at(next.span);
             let is_part = ["PARTITION", "ORDER", "WHEN"].iter().any(|word| next.is_keyword(word));
             return Err(match is_part {
                 true => mistake.help("the order is PARTITION BY, ORDER BY, WHEN"),

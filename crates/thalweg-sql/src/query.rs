@@ -26,7 +26,9 @@ impl Grammar {
         let mut with = Vec::new();
         if self.accept_word(p, "WITH") {
             loop {
-                let name = self.name(p, "a name after WITH").map_err(|it| it.help("write WITH name AS (SELECT …)"))?;
+                let name = self
+                    .name(p, "a name after WITH")
+                    .map_err(|it| it.help("write WITH name AS (SELECT …)"))?;
                 if !self.accept_keyword(p, "AS") {
                     return Err(self.found(p, "AS").help(format!("write WITH {} AS (SELECT …)", name.text)));
                 }

@@ -171,7 +171,9 @@ impl Grammar {
 
     /// Whether what follows a word shows that a clause's keyword was meant.
     fn is_misspelled_clause(&self, index: usize) -> bool {
-        let (lexeme, Some(next)) = (&self.lexemes()[index], self.lexemes().get(index + 1)) else { return false };
+        let (lexeme, Some(next)) = (&self.lexemes()[index], self.lexemes().get(index + 1)) else {
+            return false;
+        };
         let meant: &[&str] = match next.kind {
             _ if lexeme.kind != Kind::Word => return false,
             Kind::Keyword if next.found == "BY" => &["GROUP", "ORDER"],

@@ -175,7 +175,8 @@ impl WindowCall<'_> {
                     let message = format!(
                         "The second parameter value {m} should be less than the first parameter {n}."
                     );
-                    let help = "the second says after how many rows the window moves on; more would leave gaps";
+                    let help =
+                        "the second says after how many rows the window moves on; more would leave gaps";
                     return Err(syntax(message).at(step.span).help(help));
                 }
                 Ok(WindowKind::Count { length: self.length(0, 1)?, step: Some(self.length(1, 0)?) })
@@ -209,7 +210,9 @@ impl WindowCall<'_> {
     fn unit_help(&self) -> String {
         let first = &self.args[0];
         let word = match &first.kind {
-            ExprKind::Literal(Value::Str(text)) => return format!("the unit is written without quotes: {text}"),
+            ExprKind::Literal(Value::Str(text)) => {
+                return format!("the unit is written without quotes: {text}");
+            }
             ExprKind::Name(names) if names.len() == 1 => names[0].text.to_lowercase(),
             _ => return format!("the unit comes first: {}(ss, …)", self.name.to_uppercase()),
         };

@@ -71,8 +71,19 @@ impl Parser<'_> {
     fn unexpected(&self, token: &Token, context: &str) -> Diagnostic {
         let shown = &self.text[token.span.start as usize..token.span.end as usize];
         match &token.kind {
-            Kind::Wrong(what) => self.wrong(token.span, what),
-            Kind::End => self.wrong(token.span, "unexpected EOF"),
+            Kind::Wrong(what) => {
+                let mistake = self.wrong(token.span, what);
+                match what.as_str() {
+                    "unclosed action" => mistake.help("}} is missing"),
+                    what if what.starts_with("unterminated") => mistake.help("the closing quote is missing"),
+                    what if what.ends_with("'}'") => mistake.help("an action ends with }}"),
+                    _ => mistake,
+                }
+            }
+            Kind::End => {
+                let mistake = self.wrong(token.span, "unexpected EOF");
+                mistake.help("{{end}} is missing for an {{if}}, {{range}} or {{with}}")
+            }
             Kind::Close | Kind::Text(_) | Kind::Open => {
                 self.wrong(token.span, format!("unexpected {shown:?} in {context}"))
             }

@@ -211,8 +211,9 @@ impl Builder {
 /// An unknown connector, with the nearest known one.
 fn unknown(text: String, name: &str, known: &[String]) -> EngineError {
     let hint = thalweg_core::diagnostic::nearest(name, known.iter().map(String::as_str));
-    let text = hint.map_or(text.clone(), |hint| format!("{text} (did you mean {hint}?)"));
-    EngineError::new(ErrorCode::Executor, text)
+    let help = hint
+        .map_or_else(|| format!("known are {}", known.join(", ")), |hint| format!("did you mean {hint}?"));
+    EngineError::new(ErrorCode::Executor, format!("{text} ({help})"))
 }
 
 /// The planner's view of the world: the streams as this rule's properties make them, and all functions.

@@ -50,10 +50,13 @@ impl Function {
             let expected = refusal(arg, shape)?;
             Some((format!("Expect {expected} type for parameter {}", i + 1), Some(i)))
         });
-        kinds.next().or_else(|| literal_args::mistake(self.name, args).map(|cause| {
-            let number = cause.rsplit_once("for parameter ").and_then(|(_, number)| number.parse::<usize>().ok());
-            (cause.to_owned(), number.and_then(|number| number.checked_sub(1)))
-        }))
+        kinds.next().or_else(|| {
+            literal_args::mistake(self.name, args).map(|cause| {
+                let number =
+                    cause.rsplit_once("for parameter ").and_then(|(_, number)| number.parse::<usize>().ok());
+                (cause.to_owned(), number.and_then(|number| number.checked_sub(1)))
+            })
+        })
     }
 
     /// Upstream words this differently for nearly every function.

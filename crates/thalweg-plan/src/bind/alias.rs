@@ -68,7 +68,9 @@ impl<'q> Binder<'q, '_> {
                 // Two visible fields of one name are told as such (P-5).
                 if earlier != name.text || field.invisible || written.invisible {
                     let mistake = Diagnostic::plain(format!("duplicate alias {}", name.text)).at(name.span);
-                    self.note(mistake.help(format!("{earlier} is one already; the case of letters does not count")));
+                    self.note(
+                        mistake.help(format!("{earlier} is one already; the case of letters does not count")),
+                    );
                 }
             } else {
                 let is_aggregate = self.has_aggregate(&written.expr);

@@ -216,7 +216,11 @@ impl<'q> Binder<'q, '_> {
         let name = function.name();
         let wrong = |cause: String| {
             let mistake = in_parsing(format!("validate function {name} error: {cause}")).at(call.name.span);
-            mistake.help(if name == "meta" { "write meta(key), meta(stream.key) or meta(*)" } else { "write mqtt(topic)" })
+            mistake.help(if name == "meta" {
+                "write meta(key), meta(stream.key) or meta(*)"
+            } else {
+                "write mqtt(topic)"
+            })
         };
         let [arg] = call.args.as_slice() else {
             return self.fail(wrong(format!("Expect 1 arguments but found {}.", call.args.len())));

@@ -38,11 +38,12 @@ impl Templates {
         props: &Props,
         connector: Option<&dyn ConnectorKind>,
     ) -> Result<Self, Diagnostic> {
-        let data = data.map(|text| Template::parse(text)).transpose()?;
+        let parse = |text: &Arc<str>| Template::parse(text).map_err(|why| why.inside("dataTemplate", text));
+        let data = data.map(parse).transpose()?;
         let mut dynamic = Vec::new();
         for spec in connector.into_iter().flat_map(ConnectorKind::props).filter(|spec| spec.dynamic) {
             let Some(value) = props.get(spec.name).filter(|value| has_template(value)) else { continue };
-            dynamic.push((spec.name.to_owned(), compile(value)?));
+            dynamic.push((spec.name.to_owned(), compile(spec.name, value)?));
         }
         Ok(Self { data, dynamic })
     }
@@ -91,11 +92,15 @@ fn has_template(value: &Json) -> bool {
     }
 }
 
-fn compile(value: &Json) -> Result<Dynamic, Diagnostic> {
+/// The templates in the value of a property, whose name stands in errors.
+fn compile(name: &str, value: &Json) -> Result<Dynamic, Diagnostic> {
     Ok(match value {
-        Json::String(text) if !Template::is_plain(text) => Dynamic::Text(Template::parse(text)?),
+        Json::String(text) if !Template::is_plain(text) => {
+            Dynamic::Text(Template::parse(text).map_err(|why| why.inside(name, text))?)
+        }
         Json::Object(members) => {
-            let member = |(name, value): (&String, &Json)| Ok((name.clone(), compile(value)?));
+            let member =
+                |(key, value): (&String, &Json)| Ok((key.clone(), compile(&format!("{name}.{key}"), value)?));
             Dynamic::Object(members.iter().map(member).collect::<Result<_, Diagnostic>>()?)
         }
         other => Dynamic::Plain(other.clone()),
