@@ -117,6 +117,7 @@ fn mistakes_are_explained_as_written() {
             Got::Refused(text) => text.replace(&format!("SQL {} ", case.sql), "SQL … "),
             Got::Sent(sent) => format!("accepted, and sent {sent:?}"),
         };
+        assert!(!found.contains("accepted"), "{}: {} is no mistake: {found}", case.id, case.sql);
         if found != expected {
             wrong.push(format!("{}: {}\n  written {expected}\n  found   {found}", case.id, case.sql));
         }
