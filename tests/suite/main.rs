@@ -2,6 +2,7 @@
 
 mod corpus;
 mod crash;
+mod delivery;
 mod demo;
 mod pipeline;
 mod reference;

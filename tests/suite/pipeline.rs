@@ -10,15 +10,15 @@ use thalweg_tests::processes::{Engine, Mosquitto, is_alive, python, python_with_
 use thalweg_tests::wait;
 
 /// A broker, a client of it, and an engine.
-struct Plant {
-    mqtt: Mqtt,
+pub(crate) struct Plant {
+    pub(crate) mqtt: Mqtt,
     engine: Engine,
-    broker: Mosquitto,
+    pub(crate) broker: Mosquitto,
     home: TempDir,
 }
 
 impl Plant {
-    fn start(variables: &[(&str, &str)]) -> Option<Self> {
+    pub(crate) fn start(variables: &[(&str, &str)]) -> Option<Self> {
         let broker = Mosquitto::start()?;
         let home = tempfile::tempdir().expect("a temporary folder can be made");
         let engine = Engine::start(home.path(), variables)?;
@@ -27,12 +27,12 @@ impl Plant {
         Some(Self { mqtt, engine, broker, home })
     }
 
-    fn api(&self) -> &Api {
+    pub(crate) fn api(&self) -> &Api {
         self.engine.api()
     }
 
     /// Stream `demo` of topic `in`.
-    fn with_demo(variables: &[(&str, &str)]) -> Option<Self> {
+    pub(crate) fn with_demo(variables: &[(&str, &str)]) -> Option<Self> {
         let plant = Self::start(variables)?;
         plant.api().sql(&plant.broker.stream("demo", "in", ""));
         Some(plant)
@@ -45,12 +45,12 @@ impl Plant {
     }
 }
 
-fn readings(range: std::ops::Range<i64>) -> Vec<String> {
+pub(crate) fn readings(range: std::ops::Range<i64>) -> Vec<String> {
     range.map(|a| format!(r#"{{"a":{a},"text":"x"}}"#)).collect()
 }
 
 /// The sum of the counters whose keys begin and end so.
-fn count(status: &Json, begin: &str, end: &str) -> u64 {
+pub(crate) fn count(status: &Json, begin: &str, end: &str) -> u64 {
     let fields = status.as_object().into_iter().flatten();
     let wanted = fields.filter(|(key, _)| key.starts_with(begin) && key.ends_with(end));
     wanted.filter_map(|(_, value)| value.as_u64()).sum()
