@@ -45,6 +45,11 @@ impl Api {
         Self { base: format!("http://127.0.0.1:{port}"), agent }
     }
 
+    /// The address of the instance.
+    pub fn url(&self) -> &str {
+        &self.base
+    }
+
     /// Any call.
     ///
     /// # Errors

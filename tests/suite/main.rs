@@ -4,6 +4,7 @@ mod corpus;
 mod crash;
 mod delivery;
 mod demo;
+mod explain;
 mod pipeline;
 mod reference;
 mod rest;

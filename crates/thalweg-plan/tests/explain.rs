@@ -96,3 +96,64 @@ fn a_window_that_folds_rows_into_the_aggregate_above_says_so() {
         assert!(op(kept, &[]).starts_with("WindowPlan_"), "{kept}");
     }
 }
+
+/// What EXPLAIN adds, a line each as `op info`, tabs kept.
+fn reported(ddl: &str, sql: &str, sharing: &[explain::Sharing]) -> String {
+    let mut world = World::new();
+    world.create(ddl).unwrap();
+    let plan = plan(&parse_query(sql).unwrap(), &PlanOptions::default(), &world).unwrap();
+    let line = |line: &str| {
+        let text = line.trim_start();
+        let json: serde_json::Value = serde_json::from_str(text).unwrap();
+        let tabs = &line[..line.len() - text.len()];
+        format!("{tabs}{} {}", json["op"].as_str().unwrap(), json["info"].as_str().unwrap())
+    };
+    explain::report(&plan, sharing).lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_report_tells_what_is_decoded_asked_first_computed_once_and_shared() {
+    let ddl =
+        "CREATE STREAM s (a BIGINT, o STRUCT(p BIGINT, q STRING), l ARRAY(FLOAT)) WITH (SHARED=\"true\")";
+    let sql = "SELECT upper(o->q) AS u, upper(o->q) || 'x' AS v, l FROM s WHERE a > 1 AND o->p = 2";
+    let sharing = explain::Sharing {
+        stream: "s".to_owned(),
+        rules: vec!["r2".to_owned(), "r3".to_owned()],
+        conditions: vec![("(a > 1)".to_owned(), vec!["r2".to_owned()]), ("(o->p = 2)".to_owned(), vec![])],
+    };
+    let expected = "\
+Node 4_project Project Fields:[ upper(o->q) AS u?, (upper(o->q) || \"x\") AS v?, l ]
+\tNode - Compute upper(o->q)
+\t\t\tNode 3_filter Filter Condition:{ ((a > 1) AND (o->p = 2)) }
+\t\t\t\t\tNode s Scan [l array(float), a bigint, o->p bigint, o->q string]
+Decoder s: l array(float), a bigint, o->p bigint, o->q string
+SourceFilter s: (a > 1)
+SourceFilter s: (o->p = 2)
+ComputedOnce upper(o->q): read by 4_project (2 times)
+SharedStream s: r2, r3
+SharedCondition s: (a > 1): r2";
+    assert_eq!(reported(ddl, sql, &[sharing]), expected);
+}
+
+#[test]
+fn the_report_names_streams_by_alias_and_shows_what_waits_above_a_window() {
+    let sql = "SELECT *, meta(topic) AS t FROM s AS x WHERE x.a > 1 GROUP BY COUNTWINDOW(2)";
+    let found = reported("CREATE STREAM s () WITH ()", sql, &[]);
+    let rest: Vec<&str> = found.lines().filter(|line| !line.trim_start().starts_with("Node")).collect();
+    assert_eq!(rest, ["Decoder x (stream s): *, $meta, a"], "the condition is asked behind the window");
+}
+
+#[test]
+fn rules_of_a_shared_stream_have_in_common_what_reads_alike() {
+    let ask = |sql: &str, options: &PlanOptions| {
+        let mut world = World::new();
+        world.create("CREATE STREAM s () WITH (SHARED=\"true\", TIMESTAMP=\"ts\")").unwrap();
+        explain::shared_streams(&plan(&parse_query(sql).unwrap(), options, &world).unwrap())
+    };
+    let plain = PlanOptions::default();
+    let parts = vec!["(a > 1)".to_owned(), "(o->p = 2)".to_owned()];
+    assert_eq!(ask("SELECT b FROM s WHERE a > 1 AND o.p = 2", &plain), [("s".to_owned(), parts.clone())]);
+    assert_eq!(ask("SELECT c, a FROM s AS x WHERE x.a > 1 AND o->p = 2", &plain), [("s".to_owned(), parts)]);
+    let event_time = PlanOptions { event_time: true, ..PlanOptions::default() };
+    assert_eq!(ask("SELECT b FROM s WHERE a > 1", &event_time), [("s".to_owned(), Vec::new())]);
+}

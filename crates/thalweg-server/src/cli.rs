@@ -1,4 +1,7 @@
-//! The command line.
+//! The command line: what it takes, and the commands that ask a running engine.
+
+pub mod client;
+pub mod explain;
 
 use std::path::PathBuf;
 
@@ -18,8 +21,24 @@ pub struct Cli {
 pub enum Command {
     /// Run an engine until SIGTERM, SIGINT or POST /stop.
     Serve(ServeArgs),
+    /// Show how a running engine runs a rule, or would run a SELECT: `explain rule ID`, `explain "SELECT …"`.
+    Explain(ExplainArgs),
     /// See the main job at work: simulated devices, an MQTT broker, a rule with Python functions, results on the screen.
     Demo(DemoArgs),
+}
+
+/// Words and flags of `thalweg explain`. Exit status: 0 done, 1 refused, 2 usage, 3 not reachable.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// `rule` and its id, or a SELECT.
+    #[arg(required = true, value_name = "rule ID | SELECT")]
+    pub words: Vec<String>,
+    /// Where the engine's REST interface is.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9081")]
+    pub url: String,
+    /// The answer of the engine as it is: one JSON object a line, upstream's plan first.
+    #[arg(long)]
+    pub raw: bool,
 }
 
 /// Flags of `thalweg demo`.

@@ -4,7 +4,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use thalweg_server::cli::{Cli, Command, ServeArgs};
+use thalweg_server::cli::client::Failure;
+use thalweg_server::cli::{Cli, Command, ServeArgs, explain};
 use thalweg_server::demo::{self, DemoOptions};
 use thalweg_server::environment::Environment;
 use thalweg_server::{RunningServer, ServeOptions, UPSTREAM_VERSION, home, start};
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         Err(why) => return fail(&format!("cannot start threads: {why}")),
     };
     let done = match cli.command {
+        Command::Explain(args) => return answer(explain::run(&args)),
         Command::Serve(args) => runtime.block_on(serve(args)),
         Command::Demo(args) => {
             let options = DemoOptions { seconds: args.seconds, port: args.port, environment: environment() };
@@ -34,6 +36,20 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => fail(&why),
+    }
+}
+
+/// Prints what a command came to: results on stdout, failures on stderr.
+fn answer(done: Result<String, Failure>) -> ExitCode {
+    match done {
+        Ok(text) => {
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "thalweg: {}", failure.text());
+            ExitCode::from(failure.status())
+        }
     }
 }
 

@@ -66,6 +66,8 @@ pub struct Needs {
     pub connections: Vec<(Arc<str>, String)>,
     /// Named output columns in SELECT order.
     pub columns: Vec<Arc<str>>,
+    /// The shared streams among the sources, with what the rule asks first of their rows.
+    pub shared: Vec<(String, Vec<String>)>,
 }
 
 impl Builder {
@@ -273,6 +275,7 @@ fn needs(
         lookups: lookups.collect(),
         connections: from_sources.chain(from_actions).collect(),
         columns: output_columns(&plan.root),
+        shared: thalweg_plan::explain::shared_streams(plan),
     }
 }
 

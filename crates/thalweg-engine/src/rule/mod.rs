@@ -4,6 +4,7 @@ mod actor;
 mod build;
 mod definition;
 mod entry;
+mod explain;
 mod options;
 mod rules;
 mod run;

@@ -14,6 +14,7 @@ use super::actor::{Control, Means, blocking};
 use super::build::Builder;
 use super::definition::RuleDefinition;
 use super::entry::RuleEntry;
+use super::explain;
 use super::state::{Phase, Signal};
 use super::status;
 use crate::document::Document;
@@ -318,15 +319,30 @@ impl Rules {
         Ok(schema)
     }
 
-    /// The plan of a rule as text (`rest-api.md` 5.8).
+    /// The plan of a rule as text: upstream's lines (`rest-api.md` 5.8), an empty line, and what we add.
     ///
     /// # Errors
     /// There is none, or it cannot be planned now.
     pub async fn explain(&self, id: &str) -> Result<String, EngineError> {
         let definition = self.stored(id)?.definition();
+        self.explained(definition).await
+    }
+
+    /// The same for a rule that does not exist: a rule document, of which only `sql` is needed, or a SELECT.
+    ///
+    /// # Errors
+    /// It cannot be read or planned.
+    pub async fn explain_text(&self, text: &str) -> Result<String, EngineError> {
+        let definition = self.read(explain::document(text)?, None).await?;
+        self.explained(Arc::new(definition)).await
+    }
+
+    async fn explained(&self, definition: Arc<RuleDefinition>) -> Result<String, EngineError> {
+        let others: Vec<_> = self.live().into_iter().filter(|entry| entry.id != definition.id).collect();
+        let others =
+            others.iter().map(|entry| (entry.id.to_string(), entry.needs().shared.clone())).collect();
         let builder = Arc::clone(&self.builder);
-        blocking(move || builder.plan(&definition).map(|(plan, _)| thalweg_plan::explain::explain(&plan)))
-            .await
+        blocking(move || builder.plan(&definition).map(|(plan, _)| explain::text(&plan, others))).await
     }
 
     /// Changes the tags of a rule. It is not restarted (R8.5).

@@ -23,7 +23,7 @@ impl Scope {
     /// The plan of a WITH name; `Some(None)` if the name is known but its query is wrong, which has been told.
     pub(super) fn plan(&self, name: &str) -> Option<Option<Plan>> {
         let (_, plan) = self.names.iter().rfind(|(known, _)| &**known == name)?;
-        Some(plan.as_deref().map(Plan::clone))
+        Some(plan.as_deref().cloned())
     }
 
     /// The names of WITH.

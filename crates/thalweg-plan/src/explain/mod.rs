@@ -2,8 +2,10 @@
 
 mod expr;
 mod node;
+mod report;
 mod sql;
 
+pub use report::{Sharing, report, shared_streams};
 pub(crate) use sql::part;
 pub use sql::sql;
 
@@ -48,9 +50,16 @@ fn explain_node(node: &Node, depth: usize, id: usize, lines: &mut Vec<String>) {
 }
 
 fn push_line(op: &str, id: usize, info: &str, depth: usize, lines: &mut Vec<String>) {
-    let tabs = "\t".repeat((2 * depth).saturating_sub(1));
-    let info = serde_json::Value::from(info);
-    lines.push(format!("{tabs}{{\"op\":\"{op}_{id}\",\"info\":{info}}}"));
+    lines.push(tabs(depth) + &line(&format!("{op}_{id}"), info));
+}
+
+/// Upstream indents by 2d-1 tabs.
+fn tabs(depth: usize) -> String {
+    "\t".repeat((2 * depth).saturating_sub(1))
+}
+
+fn line(op: &str, info: &str) -> String {
+    format!("{{\"op\":\"{op}\",\"info\":{}}}", serde_json::Value::from(info))
 }
 
 fn upstream_name(kind: &Kind) -> Option<&'static str> {

@@ -1,7 +1,7 @@
 //! One node as a line of text.
 
-use thalweg_core::Schema;
 use thalweg_core::projection::{Want, Wanted, path_name};
+use thalweg_core::{DataType, PathStep, Schema};
 
 use super::expr;
 use crate::logical::{Empty, JoinStep, Kind, Lookup, Node, OutputColumn, Scan, Window, WindowKind};
@@ -46,8 +46,18 @@ pub(super) fn info(node: &Node) -> String {
         |condition: &thalweg_expr::Expr| format!("Condition:{{ {} }}", expr::expr(condition, &all));
     match &node.kind {
         Kind::Scan(scan) => {
-            let columns: Vec<String> =
-                scan.projection.slots.iter().map(|wanted| want(&wanted.want)).collect();
+            let mut columns: Vec<&str> = Vec::new();
+            for wanted in &scan.projection.slots {
+                let name = match &wanted.want {
+                    Want::Column { path, .. } => path.first().map_or("", |name| name),
+                    Want::Path { column, .. } => column,
+                    Want::Everything => "*",
+                    Want::Meta => continue,
+                };
+                if !columns.contains(&name) {
+                    columns.push(name);
+                }
+            }
             format!("StreamName: {}, StreamFields:[ {} ]", scan.stream.name, columns.join(", "))
         }
         Kind::Watermark { late_tolerance, .. } => format!("LateTolerance: {late_tolerance}"),
@@ -115,15 +125,38 @@ fn want(want: &Want) -> String {
     }
 }
 
-fn wanted(wanted: &Wanted) -> String {
-    let declared = match &wanted.want {
-        Want::Column { data_type: Some(data_type), .. } | Want::Path { data_type: Some(data_type), .. } => {
-            format!(" {data_type:?}")
-        }
-        _ => String::new(),
+/// A slot of a projection with its type.
+pub(super) fn wanted(wanted: &Wanted) -> String {
+    let data_type = match &wanted.want {
+        Want::Column { data_type, .. } => data_type.as_ref(),
+        Want::Path { steps, data_type, .. } => data_type.as_ref().and_then(|whole| at_path(whole, steps)),
+        Want::Everything | Want::Meta => None,
     };
+    let declared = data_type.map_or_else(String::new, |data_type| format!(" {}", type_text(data_type)));
     let strict = if wanted.strict.is_some() { " strict" } else { "" };
     format!("{}{declared}{strict}", want(&wanted.want))
+}
+
+fn at_path<'t>(data_type: &'t DataType, steps: &[PathStep]) -> Option<&'t DataType> {
+    steps.iter().try_fold(data_type, |data_type, step| match (data_type, step) {
+        (DataType::Struct(columns), PathStep::Member(name)) => {
+            columns.iter().rfind(|(column, _)| column == name).map(|(_, data_type)| data_type)
+        }
+        (DataType::Array(element), PathStep::Index(_)) => Some(&**element),
+        _ => None,
+    })
+}
+
+fn type_text(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Array(element) => format!("array({})", type_text(element)),
+        DataType::Struct(columns) => {
+            let columns: Vec<String> =
+                columns.iter().map(|(name, data_type)| format!("{name} {}", type_text(data_type))).collect();
+            format!("struct({})", columns.join(", "))
+        }
+        plain => plain.name().to_owned(),
+    }
 }
 
 fn scan(scan: &Scan) -> String {

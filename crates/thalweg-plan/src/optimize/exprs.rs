@@ -1,8 +1,9 @@
 //! The expressions of a node, whatever its kind.
 
+use thalweg_core::Slot;
 use thalweg_expr::Expr;
 
-use crate::logical::{AggregateCall, Kind, OutputColumn, SortKey, Window, WindowKind};
+use crate::logical::{AggregateCall, Kind, Node, OutputColumn, SortKey, Window, WindowKind};
 
 /// Calls `visit` for each expression of a node. The right sides of a join's equalities, which are bound to other
 /// slots than the rest, are for [`join_right_sides`].
@@ -56,6 +57,19 @@ pub(super) fn visit(kind: &mut Kind, visit: &mut dyn FnMut(&mut Expr)) {
             }
         }
     }
+}
+
+/// Calls `found` for each slot of its input that a node reads, as often as it does.
+pub(crate) fn each_read(node: &Node, found: &mut dyn FnMut(Slot)) {
+    let mut kind = node.kind.clone();
+    if let Kind::Project(columns) = &kind {
+        let spread = columns.iter().filter_map(|column| match column {
+            OutputColumn::Spread { slots, .. } => Some(slots),
+            _ => None,
+        });
+        spread.flatten().for_each(|(_, slot)| found(*slot));
+    }
+    visit(&mut kind, &mut |expr| expr.slots(found));
 }
 
 /// The right sides of a join's equalities with the side that they are bound to.

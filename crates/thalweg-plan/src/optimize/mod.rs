@@ -18,6 +18,8 @@ use thalweg_core::diagnostic::nearest;
 
 use crate::logical::Plan;
 
+pub(crate) use exprs::each_read;
+
 /// A pass and its names, the one that is told first.
 struct Pass {
     names: &'static [&'static str],

@@ -27,6 +27,13 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/rules/validate", post(validate).get(|app| describe(app, named("validate"))))
         .route("/rules/bulkstart", post(bulk_start).get(|app| describe(app, named("bulkstart"))))
         .route("/rules/bulkstop", post(bulk_stop).get(|app| describe(app, named("bulkstop"))))
+        .route(
+            "/rules/explain",
+            post(explain_text)
+                .get(|app| describe(app, named("explain")))
+                .put(|app, text| update(app, named("explain"), text))
+                .delete(|app| remove(app, named("explain"))),
+        )
         .route("/rules/status/all", get(status_all))
         .route("/rules/tags/match", get(tags_match))
         .route("/rules/usage/cpu", get(|| async { Answer::ok("cpu usage not enabled") }))
@@ -109,6 +116,12 @@ async fn topology(State(app): Shared, Path(id): Id) -> Call {
 
 async fn explain(State(app): Shared, Path(id): Id) -> Call {
     let text = app.engine.rules().explain(&id).await.map_err(prefix("explain rules error"))?;
+    Ok(Answer::ok(text))
+}
+
+/// Explains a rule that does not exist: a rule document with `sql`, or a SELECT alone (beyond upstream).
+async fn explain_text(State(app): Shared, Text(text): Text) -> Call {
+    let text = app.engine.rules().explain_text(&text).await.map_err(prefix("explain rules error"))?;
     Ok(Answer::ok(text))
 }
 

@@ -211,3 +211,51 @@ async fn rows_flow_and_are_counted_on_every_node() {
     assert_eq!(status["health"], "ok", "{status:#}");
     instance.stop().await;
 }
+
+/// The infos of the lines with this op.
+fn infos(body: &str, op: &str) -> Vec<String> {
+    let lines = body.lines().map(str::trim_start).filter(|line| !line.is_empty());
+    let lines = lines.map(|line| serde_json::from_str::<serde_json::Value>(line).expect("one object a line"));
+    let own = lines.filter(|line| line["op"] == op);
+    own.map(|line| line["info"].as_str().expect("a text").to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn explain_keeps_upstreams_lines_and_adds_what_is_decoded_and_shared() {
+    let instance = with_stream().await;
+    let stream = r#"{"sql":"CREATE STREAM s () WITH (DATASOURCE=\"s\", TYPE=\"memory\", SHARED=\"true\")"}"#;
+    instance.post("/streams", stream).await.is(201, "Stream s is created.");
+    for (id, sql) in [
+        ("r1", "SELECT a FROM s WHERE a > 1 AND o->p = 2"),
+        ("r2", "SELECT b FROM s WHERE a > 1"),
+        ("r3", "SELECT b FROM s"),
+        ("r4", "SELECT b FROM demo WHERE a > 1"),
+    ] {
+        let body = serde_json::json!({"id": id, "sql": sql, "actions": [{"nop": {}}]}).to_string();
+        instance.post("/rules", &body).await.is(201, &format!("Rule {id} was created successfully."));
+    }
+    let answer = instance.get("/rules/r1/explain").await;
+    assert_eq!((answer.status, answer.content_type.as_str()), (200, "text/plain; charset=utf-8"));
+    let upstream = concat!(
+        "{\"op\":\"ProjectPlan_0\",\"info\":\"Fields:[ a ]\"}\n",
+        "\t{\"op\":\"FilterPlan_1\",\"info\":\"Condition:{ ((a > 1) AND (o->p = 2)) }\"}\n",
+        "\t\t\t{\"op\":\"DataSourcePlan_2\",\"info\":\"StreamName: s, StreamFields:[ a, o ]\"}\n\n",
+    );
+    assert!(answer.body.starts_with(upstream), "X-7: {}", answer.body);
+    assert_eq!(infos(&answer.body, "Decoder"), ["s: a, o->p"]);
+    assert_eq!(infos(&answer.body, "SharedStream"), ["s: r2, r3"]);
+    assert_eq!(infos(&answer.body, "SharedCondition"), ["s: (a > 1): r2"]);
+    // A statement that is no rule yet; a rule may have the call's name.
+    let answer = instance.post("/rules/explain", "EXPLAIN SELECT c FROM s WHERE a > 1").await;
+    assert_eq!(infos(&answer.body, "SharedCondition"), ["s: (a > 1): r1, r2"]);
+    let options = r#"{"sql":"SELECT o->p FROM demo","options":{"planOptimizeStrategy":{"optimizeControl":{"disableOptimizeRules":["pathPruner","colunmPruner"]}}}}"#;
+    let answer = instance.post("/rules/explain", options).await;
+    assert_eq!(infos(&answer.body, "Decoder"), ["demo: o"]);
+    let warning =
+        "disableOptimizeRules names colunmPruner, which is no optimizer rule (did you mean columnPruner?)";
+    assert_eq!(infos(&answer.body, "Warning"), [warning]);
+    let wrong = "explain rules error: Parse SQL SELEC a FROM s error: ";
+    instance.post("/rules/explain", "SELEC a FROM s").await.fails(400, 1000, wrong);
+    instance.get("/rules/explain").await.fails(404, 1002, "Describe rule error: Rule explain is not found.");
+    instance.stop().await;
+}

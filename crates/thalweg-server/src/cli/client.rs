@@ -1,0 +1,112 @@
+//! The client side of the REST interface, for commands that ask a running engine.
+
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+/// Why a command came to nothing; each has an exit status of its own (`decisions.md`).
+#[derive(Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The engine said no.
+    Refused(String),
+    /// The command line makes no sense.
+    Usage(String),
+    /// There is no engine at the address.
+    Unreachable(String),
+}
+
+impl Failure {
+    /// The exit status.
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::Refused(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Unreachable(_) => 3,
+        }
+    }
+
+    /// What to tell the user.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Refused(text) | Self::Usage(text) | Self::Unreachable(text) => text,
+        }
+    }
+}
+
+/// A client of one engine.
+#[derive(Debug)]
+pub struct Client {
+    url: String,
+    agent: ureq::Agent,
+}
+
+impl Client {
+    /// A client of the engine at this address, such as `http://127.0.0.1:9081`.
+    pub fn new(url: &str) -> Self {
+        let config = ureq::Agent::config_builder().http_status_as_error(false);
+        let agent = config.timeout_global(Some(Duration::from_secs(60))).build().new_agent();
+        let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+        Self { url: url.trim_end_matches('/').to_owned(), agent }
+    }
+
+    /// The body of a GET.
+    ///
+    /// # Errors
+    /// There is no answer, or it is a refusal.
+    pub fn get(&self, path: &str) -> Result<String, Failure> {
+        let answer = self.agent.get(format!("{}{path}", self.url)).call();
+        self.body(answer)
+    }
+
+    /// The body of the answer to a POST.
+    ///
+    /// # Errors
+    /// There is no answer, or it is a refusal.
+    pub fn post(&self, path: &str, body: &str) -> Result<String, Failure> {
+        let answer = self.agent.post(format!("{}{path}", self.url)).send(body);
+        self.body(answer)
+    }
+
+    fn body(&self, answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<String, Failure> {
+        let lost = |why: ureq::Error| {
+            let advice = "is it running? (thalweg serve; another address with --url)";
+            Failure::Unreachable(format!("cannot reach an engine at {}: {why}; {advice}", self.url))
+        };
+        let mut answer = answer.map_err(lost)?;
+        let text = answer.body_mut().read_to_string().map_err(lost)?;
+        if answer.status().is_success() { Ok(text) } else { Err(Failure::Refused(message(&text))) }
+    }
+}
+
+/// The text of a refusal: `message` of the one error shape (1.5), or the body as it is.
+fn message(body: &str) -> String {
+    let document: Json = serde_json::from_str(body).unwrap_or_default();
+    document["message"].as_str().unwrap_or(body.trim_end()).to_owned()
+}
+
+/// A name as one segment of a path.
+pub(super) fn segment(name: &str) -> String {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(byte);
+    name.bytes()
+        .map(|byte| if is_plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_read_in_either_shape_and_names_are_safe_in_paths() {
+        assert_eq!(message("{\"error\":1000,\"message\":\"no\"}\n"), "no");
+        assert_eq!(message("404 page not found\n"), "404 page not found");
+        assert_eq!(segment("r 1/é"), "r%201%2F%C3%A9");
+    }
+
+    #[test]
+    fn an_engine_that_is_not_there_is_told_with_its_address() {
+        let failure = Client::new("127.0.0.1:1").get("/").expect_err("nobody listens on port 1");
+        assert_eq!(failure.status(), 3);
+        assert!(failure.text().starts_with("cannot reach an engine at http://127.0.0.1:1: "), "{failure:?}");
+    }
+}
