@@ -10,7 +10,8 @@ use crate::builtin::aggregate::fold::Fold;
 use crate::eval::is_empty;
 use crate::expr::EvalCx;
 
-/// `FLOATS`: every number counts as a float.
+/// `FLOATS`: every number counts as a float, and so do texts that hold one, and booleans. Otherwise a value that does
+/// not go with the others gives null.
 #[derive(Debug, Default)]
 pub(super) struct Running<F, const FLOATS: bool>(F);
 
@@ -25,7 +26,7 @@ impl<F: Fold, const FLOATS: bool> Analytic for Running<F, FLOATS> {
             let cells: Vec<Cell<'_>> = args
                 .iter()
                 .map(|arg| match arg {
-                    Value::Int(value) if FLOATS => Cell::Float(*value as f64),
+                    other if FLOATS => as_float(other).map_or(Cell::of(other), Cell::Float),
                     other => Cell::of(other),
                 })
                 .collect();
@@ -38,6 +39,7 @@ impl<F: Fold, const FLOATS: bool> Analytic for Running<F, FLOATS> {
         let mut out = Column::new();
         after.finish(&mut out, cx);
         match out.cell(0) {
+            Cell::Error(_) if !FLOATS => Ok(Value::Null),
             Cell::Error(error) => Err(error.clone()),
             cell => {
                 self.0 = after;
@@ -55,5 +57,15 @@ impl<F: Fold, const FLOATS: bool> Analytic for Running<F, FLOATS> {
         from.section(F::NAME, 1)?;
         self.0 = F::load(from)?;
         Ok(())
+    }
+}
+
+fn as_float(value: &Value) -> Option<f64> {
+    match value {
+        Value::Int(value) => Some(*value as f64),
+        Value::Float(value) => Some(*value),
+        Value::Bool(value) => Some(f64::from(u8::from(*value))),
+        Value::Str(text) => text.parse().ok(),
+        _ => None,
     }
 }

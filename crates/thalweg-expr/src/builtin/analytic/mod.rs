@@ -135,7 +135,7 @@ pub(super) const TABLE: &[Function] = &[
         NUMBER,
         fresh::<Running<moments::Sum, true>>,
         "The sum so far.",
-        &[("inc_sum([1, 2, null, 3])", "[1,3,null,6]")],
+        &[("inc_sum([1, 2, null, 3])", "[1,3,null,6]"), ("inc_sum([1, \"2.5\", true])", "[1,3.5,4.5]")],
     ),
     row(
         "inc_avg",
@@ -156,7 +156,7 @@ pub(super) const TABLE: &[Function] = &[
         NUMBER,
         fresh::<Running<Extreme<true>, false>>,
         "The largest value so far.",
-        &[("inc_max([1, 5, 3])", "[1,5,5]")],
+        &[("inc_max([1, 5, 3])", "[1,5,5]"), ("inc_max([1, \"x\", 3])", "[1,null,3]")],
     ),
     row(
         "inc_min",
