@@ -72,8 +72,39 @@ impl Finding {
 #[derive(Default)]
 struct Watched {
     number: u64,
-    since: Option<Instant>,
+    since: Option<Moment>,
     input: String,
+}
+
+/// A moment, in time for everybody and in time that this process got.
+#[derive(Clone, Copy)]
+struct Moment {
+    wall: Instant,
+    used: Option<Duration>,
+}
+
+impl Moment {
+    fn now() -> Self {
+        Self { wall: Instant::now(), used: time_used() }
+    }
+
+    /// Whether an input that began then has used up this patience. A busy machine may stop the process for long, so
+    /// the time it got counts where the system tells it.
+    fn is_over(&self, patience: Duration) -> bool {
+        let passed = self.wall.elapsed();
+        match (self.used, time_used()) {
+            (Some(before), Some(now)) => now.saturating_sub(before) > patience || passed > patience * 30,
+            _ => passed > patience,
+        }
+    }
+}
+
+/// The processor time of this process so far, from `/proc`, where 100 ticks are a second.
+fn time_used() -> Option<Duration> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    Some(Duration::from_millis(ticks * 10))
 }
 
 type Watch = Arc<Mutex<Watched>>;
@@ -115,7 +146,7 @@ fn wait(end: &std::sync::mpsc::Receiver<()>, watch: &Watch, patience: Duration) 
             }
             Err(RecvTimeoutError::Timeout) => {
                 let watched = lock(watch);
-                if watched.since.is_some_and(|since| since.elapsed() > patience) {
+                if watched.since.is_some_and(|since| since.is_over(patience)) {
                     let trouble = format!("takes longer than {patience:?}");
                     return Some(Finding { number: watched.number, trouble, input: watched.input.clone() });
                 }
@@ -175,7 +206,7 @@ fn attempt(
     (number, watch): (u64, &Watch),
 ) -> Option<(String, String)> {
     drop(take_panic());
-    *lock(watch) = Watched { number, since: Some(Instant::now()), input: "(being drawn)".to_owned() };
+    *lock(watch) = Watched { number, since: Some(Moment::now()), input: "(being drawn)".to_owned() };
     let drawn = catch_unwind(AssertUnwindSafe(|| (target.draw)(choices)));
     let Ok(input) = drawn else {
         return Some((take_panic().unwrap_or_default(), "(the generator itself)".to_owned()));
