@@ -1,11 +1,12 @@
-//! Figures: kernels in rows per second beside a plain yardstick in the same run, and loads from end to end.
+//! Figures: kernels and operators beside a plain yardstick in the same run, and loads from end to end.
 //!
-//! `cargo xtask bench [kernels|e2e] [--json]`. Absolute numbers move with the machine; the ratios are the result.
+//! `cargo xtask bench [kernels|operators|e2e] [--json]`. Absolute numbers move with the machine; the ratios are the result.
 
 mod allocations;
 mod e2e;
 mod kernels;
 mod measure;
+mod operators;
 mod report;
 
 use std::process::ExitCode;
@@ -23,7 +24,11 @@ fn main() -> ExitCode {
             kernels::run(&report);
             Ok(())
         }
-        Some(other) => Err(format!("unknown bench {other}: kernels or e2e")),
+        Some("operators") => {
+            let filter = args[1..].iter().find(|arg| !arg.starts_with("--"));
+            operators::run(&report, filter.map_or("", String::as_str))
+        }
+        Some(other) => Err(format!("unknown bench {other}: kernels, operators or e2e")),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,6 +11,11 @@ impl Report {
         Self { as_json }
     }
 
+    /// Whether lines are JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.as_json
+    }
+
     /// One figure.
     pub(crate) fn figure(&self, name: &str, value: f64, unit: &str) {
         if self.as_json {

@@ -29,6 +29,7 @@ mod topology;
 
 pub use compile::CompiledRule;
 pub use egress::options::without_effect;
+pub use egress::row::RowWriter;
 pub use rig::{Rig, RigId, Sent};
 pub use rule::{
     ActionSpec, CheckpointStatus, NodeSnapshot, Outcome, RuleSpec, RunOptions, SourceSpec, Topology,

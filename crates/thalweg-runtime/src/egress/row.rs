@@ -10,7 +10,7 @@ use thalweg_core::{Batch, Cell, Fields, FormatError, Schema, Tag, Value};
 
 /// The columns of a result in the order in which they are printed, kept from batch to batch.
 #[derive(Debug, Default)]
-pub(crate) struct RowWriter {
+pub struct RowWriter {
     schema: Option<Arc<Schema>>,
     /// `"name":` and the column, ordered by name.
     columns: Vec<(Vec<u8>, usize)>,
@@ -39,7 +39,10 @@ impl RowWriter {
     }
 
     /// Appends one row as a JSON object; true when it has no member.
-    pub(crate) fn write(
+    ///
+    /// # Errors
+    /// A value that JSON cannot hold.
+    pub fn write(
         &mut self,
         out: &mut Vec<u8>,
         batch: &Batch,

@@ -268,6 +268,11 @@ impl<const SAMPLE: bool, const ROOT: bool> Fold for Spread<SAMPLE, ROOT> {
         if later.n == 0 {
             return;
         }
+        // Nothing and a huge value have no distance, which squared would be infinite.
+        if self.n == 0 {
+            (self.n, self.mean, self.squares) = (later.n, later.mean, later.squares);
+            return;
+        }
         let (n, m) = (self.n as f64, later.n as f64);
         let distance = later.mean - self.mean;
         self.mean += distance * m / (n + m);
