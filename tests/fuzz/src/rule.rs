@@ -14,9 +14,9 @@ use crate::world::World;
 /// 2024-02-29 13:14:15 UTC: an odd second of a leap day.
 pub(crate) const START: i64 = 1_709_212_455_000;
 
-/// The passes of the optimiser that can be left out without any difference in the results. Where WHERE runs is seen
-/// in empty windows, so `predicatePushDown` is not among them.
-pub(crate) const PASSES: &[&str] = &["constantFolding", "columnPruner"];
+/// The passes of the optimiser.
+pub(crate) const PASSES: &[&str] =
+    &["constantFolding", "predicatePushDown", "pathPruner", "commonSubexpressions", "columnPruner"];
 
 /// How a rule is run.
 #[derive(Debug, Clone, Default)]

@@ -63,6 +63,17 @@ fn groups_are_told_apart_and_nothing_gives_the_aggregate_of_nothing() {
     assert_eq!(finish(&mut *count, 3), ["0", "2", "0"]);
 }
 
+#[test]
+fn nothing_merged_with_a_huge_value_is_that_value() {
+    let column = Column::from_floats([1e300]);
+    for (name, expected) in [("var", "0"), ("stddev", "0"), ("avg", "1e+300"), ("vars", "-")] {
+        let (mut nothing, mut one) = (new(name), new(name));
+        one.update(&[0], &[ColumnRef::borrowed(&column)], &Selection::all(1), &mut cx());
+        nothing.merge(&*one, &[0], &mut cx());
+        assert_eq!(finish(&mut *nothing, 1), [expected], "{name}");
+    }
+}
+
 fn value() -> impl Strategy<Value = Value> {
     prop_oneof![
         12 => (-50i64..50).prop_map(Value::Int),
