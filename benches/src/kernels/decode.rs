@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 use thalweg_core::format::{Format, RawBatch};
-use thalweg_core::{BatchBuilder, Projection, Props, Timestamp, Want};
+use thalweg_core::metrics::NodeMetrics;
+use thalweg_core::{BatchBuilder, PathStep, Projection, Props, Slot, Timestamp, Value, Want};
+use thalweg_expr::{Expr, Step};
 
+use super::filter::cx;
 use crate::measure::{Variant, nanos_per_item};
 use crate::report::Report;
 
@@ -47,12 +50,68 @@ fn wide(row: usize) -> String {
     format!("{{{}}}", members.join(","))
 }
 
-/// All three payloads.
+/// All three payloads, and paths below a column.
 pub(crate) fn run(report: &Report) {
     for payload in PAYLOADS {
         let texts: Vec<String> = (0..BATCH).map(payload.text).collect();
         report.compare(payload.name, &measure(&texts, payload.wanted));
     }
+    let texts: Vec<String> = (0..BATCH).map(nested).collect();
+    report.compare("decode_paths", &paths(&batch(&texts)));
+}
+
+/// `readings->temperature`, `readings->vibration[1]`: expressions over the whole column beside slots that the decoder
+/// fills in its one walk.
+fn paths(raw: &RawBatch) -> Vec<(&'static str, f64)> {
+    let name = |name: &str| PathStep::Member(Arc::from(name));
+    let below = [vec![name("temperature")], vec![name("vibration"), PathStep::Index(1)]];
+    let readings: Arc<str> = Arc::from("readings");
+    let whole = Want::Column { path: vec![Arc::clone(&readings)], data_type: None };
+    let follow = |steps: &Vec<PathStep>| {
+        let step = |step: &PathStep| match step {
+            PathStep::Member(name) => Step::Member(Arc::clone(name)),
+            PathStep::Index(index) => Step::Index(Expr::Literal(Value::Int(*index as i64))),
+        };
+        Expr::Path(Box::new(Expr::Column(Slot(0))), steps.iter().map(step).collect())
+    };
+    let columns = [Expr::Column(Slot(0)), Expr::Column(Slot(1))];
+    let picked = below.iter().map(|steps| Want::Path {
+        column: Arc::clone(&readings),
+        steps: steps.clone(),
+        data_type: None,
+    });
+    let variants = [
+        ("whole, then paths", vec![whole], below.iter().map(follow).collect::<Vec<_>>()),
+        ("picked", picked.collect(), columns.to_vec()),
+    ];
+    let variants = variants.into_iter().filter_map(|(name, wants, exprs)| read(name, raw, wants, exprs));
+    nanos_per_item(raw.len(), variants.collect())
+}
+
+/// Decodes and evaluates.
+fn read<'a>(
+    name: &'static str,
+    raw: &'a RawBatch,
+    wants: Vec<Want>,
+    exprs: Vec<Expr>,
+) -> Option<Variant<'a>> {
+    let mut want = Projection::default();
+    for wanted in wants {
+        want.slot(wanted, None);
+    }
+    let want = Arc::new(want);
+    let mut decoder = thalweg_connectors::format::json::FORMAT.decoder(&want, &Props::new()).ok()?;
+    let mut builder = BatchBuilder::new(Arc::new(want.schema()));
+    let metrics = NodeMetrics::default();
+    Some(Variant::new(name, move || {
+        builder.begin(Some(Arc::clone(&raw.arena)));
+        decoder.decode(raw, &mut builder);
+        let (batch, rows) = builder.finish();
+        let mut cx = cx(&metrics);
+        let sum = exprs.iter().map(|expr| expr.eval(&batch, &rows, &mut cx).column().words()[0] & 1).sum();
+        builder.recycle(batch);
+        sum
+    }))
 }
 
 fn measure(texts: &[String], wanted: &[&str]) -> Vec<(&'static str, f64)> {

@@ -11,13 +11,14 @@ use thalweg_core::{DataType, PathStep, Slot};
 
 use super::carry::{moves, rescan};
 use super::origins;
-use crate::logical::{Plan, Scan};
+use crate::logical::{Kind, Node, OutputColumn, Plan, Scan};
 
 /// The paths that are read below each column; an empty one is the whole column.
 type Paths = BTreeMap<(usize, Slot), Vec<Vec<PathStep>>>;
 
 /// Leaves of each scan's types what is read.
 pub(super) fn run(mut plan: Plan) -> Plan {
+    drop_excepted(&mut plan.root);
     let mut paths = Paths::new();
     origins::reads(&mut plan.root, &mut |origin, steps| {
         paths.entry((origin.scan, origin.slot)).or_default().push(steps.to_vec());
@@ -27,6 +28,18 @@ pub(super) fn run(mut plan: Plan) -> Plan {
         moves((0..scan.projection.slots.len()).map(|_| true))
     });
     plan
+}
+
+/// A column that EXCEPT takes away is not read by its `*`.
+fn drop_excepted(node: &mut Node) {
+    if let Kind::Project(columns) = &mut node.kind {
+        for column in columns {
+            if let OutputColumn::Spread { slots, except } = column {
+                slots.retain(|(name, _)| &**name == "*" || !except.contains(name));
+            }
+        }
+    }
+    node.inputs.iter_mut().for_each(drop_excepted);
 }
 
 fn narrow_scan(scan: &mut Scan, index: usize, paths: &Paths) {

@@ -7,29 +7,16 @@ use thalweg_core::Slot;
 
 use super::carry::{Moves, moves, rescan};
 use super::origins;
-use crate::logical::{Kind, Node, OutputColumn, Plan, Scan};
+use crate::logical::{Plan, Scan};
 
 /// Runs the pass.
 pub(super) fn run(mut plan: Plan) -> Plan {
-    drop_excepted(&mut plan.root);
     let mut read: BTreeSet<(usize, Slot)> = BTreeSet::new();
     origins::reads(&mut plan.root, &mut |origin, _| {
         read.insert((origin.scan, origin.slot));
     });
     plan.root = rescan(plan.root, &mut |index, scan| prune(scan, |slot| read.contains(&(index, slot))));
     plan
-}
-
-/// A column that EXCEPT takes away is not read by its `*`.
-fn drop_excepted(node: &mut Node) {
-    if let Kind::Project(columns) = &mut node.kind {
-        for column in columns {
-            if let OutputColumn::Spread { slots, except } = column {
-                slots.retain(|(name, _)| &**name == "*" || !except.contains(name));
-            }
-        }
-    }
-    node.inputs.iter_mut().for_each(drop_excepted);
 }
 
 fn prune(scan: &mut Scan, is_read: impl Fn(Slot) -> bool) -> Moves {
