@@ -39,7 +39,9 @@ const PROPS: &[PropSpec] = &[
 
 struct Simulator {
     rows: Vec<Arc<Fields>>,
+    /// The row to be played next; as an offset, where to go on after a restart.
     next: usize,
+    has_begun: bool,
     endless: bool,
     clock: Arc<dyn Clock>,
 }
@@ -52,7 +54,8 @@ fn source(cx: &BuildCx) -> Built<SourceKind> {
     if interval_ms <= 0 {
         return Err(refused("simulator source: property \"interval\" must be more than 0"));
     }
-    let source = Box::new(Simulator { rows, next: 0, endless, clock: Arc::clone(&cx.clock) });
+    let source =
+        Box::new(Simulator { rows, next: 0, has_begun: false, endless, clock: Arc::clone(&cx.clock) });
     Ok(SourceKind::Pull { source, interval_ms })
 }
 
@@ -77,12 +80,22 @@ fn rows(owner: &str, props: &Props) -> Built<Vec<Arc<Fields>>> {
 impl PullSource for Simulator {
     async fn pull(&mut self, port: &Arc<dyn SourcePort>) -> Result<Pulled, IoError> {
         port.status(ConnectionStatus::Connected);
+        if !std::mem::replace(&mut self.has_begun, true)
+            && let Some(Value::Int(next)) = port.resume_from()
+        {
+            // A row that is not there any more: from the beginning.
+            self.next = usize::try_from(next).ok().filter(|next| *next <= self.rows.len()).unwrap_or(0);
+            if self.endless && self.next == self.rows.len() {
+                self.next = 0;
+            }
+        }
         let Some(row) = self.rows.get(self.next) else {
             return Ok(Pulled::End);
         };
         loop {
             let payload = Payload::Rows(vec![Arc::clone(row)]);
-            let message = RawMessage { payload, time: self.clock.now(), meta: None, offset: None };
+            let offset = Some(Value::Int(self.next as i64 + 1));
+            let message = RawMessage { payload, time: self.clock.now(), meta: None, offset };
             match port.offer(message, WhenFull::Refuse) {
                 Offer::Accepted => break,
                 Offer::Stopped => return Ok(Pulled::End),
@@ -153,6 +166,21 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(source.pull(&port).await.unwrap(), Pulled::More);
         }
+    }
+
+    #[tokio::test]
+    async fn after_a_restart_it_goes_on_behind_the_row_of_the_checkpoint() {
+        let props = r#"{"data":[{"a":1},{"a":2},{"a":3}],"loop":false}"#;
+        let port = TestPort::new();
+        let as_port: Arc<dyn SourcePort> = Arc::<TestPort>::clone(&port);
+        pull_source(props).pull(&as_port).await.unwrap();
+        let again = TestPort::resuming(port.next().await.offset);
+        let as_port: Arc<dyn SourcePort> = Arc::<TestPort>::clone(&again);
+        let mut source = pull_source(props);
+        assert_eq!(source.pull(&as_port).await.unwrap(), Pulled::More);
+        assert_eq!(source.pull(&as_port).await.unwrap(), Pulled::End);
+        assert_eq!(again.next().await.rows, [row(r#"{"a":2}"#)]);
+        assert_eq!(again.next().await.rows, [row(r#"{"a":3}"#)]);
     }
 
     #[test]

@@ -64,7 +64,8 @@ impl Engine {
         let registry = Arc::clone(&config.around.registry);
         let connections = Arc::new(Connections::load(config.around, Arc::clone(&config.store))?);
         let keyed_states = Arc::new(KeyedStates::new(Arc::clone(&config.store)));
-        let instance = Instance { props: config.props, keyed_state: Some(keyed_states.clone()), ..Instance::default() };
+        let instance =
+            Instance { props: config.props, keyed_state: Some(keyed_states.clone()), ..Instance::default() };
         let builder = Arc::new(Builder {
             catalog: Arc::clone(&catalog),
             connections: Arc::clone(&connections),

@@ -27,7 +27,10 @@ pub(super) fn build(cx: &BuildCx) -> Built<SourceKind> {
     if reader.options.is_folder && interval_ms <= 0 {
         return Ok(SourceKind::Push(Box::new(Watcher::new(reader))));
     }
-    Ok(SourceKind::Pull { source: Box::new(FileSource { reader, newest: None }), interval_ms })
+    Ok(SourceKind::Pull {
+        source: Box::new(FileSource { reader, newest: None, has_begun: false }),
+        interval_ms,
+    })
 }
 
 /// Reads a file or folder when it is asked to.
@@ -35,6 +38,7 @@ struct FileSource {
     reader: Reader,
     /// Of a folder: the newest modification time read, in nanoseconds.
     newest: Option<i64>,
+    has_begun: bool,
 }
 
 #[async_trait]
@@ -42,25 +46,85 @@ impl PullSource for FileSource {
     async fn pull(&mut self, port: &Arc<dyn SourcePort>) -> Result<Pulled, IoError> {
         port.status(ConnectionStatus::Connected);
         let options = &self.reader.options;
+        let resume = (!std::mem::replace(&mut self.has_begun, true)).then(|| port.resume_from()).flatten();
         if options.is_folder {
-            // R7.7: after a restart only files that are newer.
-            let newest = self.newest.or_else(|| match port.resume_from() {
-                Some(Value::Int(nanos)) => Some(nanos),
-                _ => None,
-            });
+            let (newest, within) = match resume {
+                Some(Value::List(parts)) => match parts[..] {
+                    [Value::Int(newest), Value::Int(within)] => (Some(newest), Some(within)),
+                    _ => (None, None),
+                },
+                _ => (self.newest, None),
+            };
+            self.newest = newest;
+            // R7.7: after a restart only files that are newer, and what was left of the one at hand.
             for (modified, path) in files(&options.path).await? {
                 if newest.is_none_or(|newest| modified > newest) {
-                    self.reader.read(&path, 0, Some(Value::Int(modified)), port).await?;
+                    let before = self.newest.or(newest).unwrap_or(i64::MIN);
+                    let from = within.map_or(0, |within| place(&path, within));
+                    self.reader.read(&path, from, Some(Offset::InFolder { before, modified }), port).await?;
                     self.newest = Some(modified);
                 }
             }
             return Ok(Pulled::More);
         }
         let path = options.path.clone();
-        match self.reader.read(&path, 0, None, port).await? {
+        let from = match resume {
+            Some(Value::Int(within)) => place(&path, within),
+            _ => 0,
+        };
+        match self.reader.read(&path, from, Some(Offset::InFile), port).await? {
             Read::Stopped => Ok(Pulled::End),
             Read::UpTo(_) if self.reader.options.interval_ms <= 0 => Ok(Pulled::End),
             Read::UpTo(_) => Ok(Pulled::More),
+        }
+    }
+}
+
+/// How far a file was read, in one number: 23 bits of what the file is, 40 bits of position.
+fn within(file: u64, position: u64) -> i64 {
+    ((file & 0x7f_ffff) << 40 | position & MOST) as i64
+}
+
+/// The longest file whose position is kept.
+const MOST: u64 = (1 << 40) - 1;
+
+/// The position that [`within`] holds, if this is the file; otherwise its beginning.
+fn place(path: &Path, within: i64) -> u64 {
+    let (file, position) = (within as u64 >> 40, within as u64 & MOST);
+    let is_it = std::fs::metadata(path)
+        .is_ok_and(|found| identity(&found) & 0x7f_ffff == file && found.len() >= position);
+    if is_it { position } else { 0 }
+}
+
+/// A number that tells a file from the one that has replaced it.
+fn identity(metadata: &std::fs::Metadata) -> u64 {
+    #[cfg(unix)]
+    let inode = std::os::unix::fs::MetadataExt::ino(metadata);
+    #[cfg(not(unix))]
+    let inode = nanos(metadata.created().ok()) as u64;
+    inode
+}
+
+/// What the offset of a message says.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Offset {
+    /// How far the one file was read.
+    InFile,
+    /// The newest file that was read, and how far the one behind it.
+    InFolder { before: i64, modified: i64 },
+}
+
+impl Offset {
+    /// The offset behind a message that ends here; `is_last`: nothing of the file follows.
+    fn value(self, file: u64, position: u64, is_last: bool) -> Value {
+        match self {
+            Self::InFile => Value::Int(within(file, position)),
+            Self::InFolder { modified, .. } if is_last => {
+                Value::list(vec![Value::Int(modified), Value::Int(0)])
+            }
+            Self::InFolder { before, .. } => {
+                Value::list(vec![Value::Int(before), Value::Int(within(file, position))])
+            }
         }
     }
 }
@@ -106,7 +170,11 @@ pub(super) struct Reader {
 struct Delivery<'a> {
     port: &'a Arc<dyn SourcePort>,
     meta: Option<Arc<Fields>>,
-    offset: Option<Value>,
+    offset: Option<Offset>,
+    /// Which file it is.
+    file: u64,
+    /// Its length when reading began.
+    len: u64,
 }
 
 impl Reader {
@@ -115,18 +183,20 @@ impl Reader {
         &self,
         path: &Path,
         from: u64,
-        offset: Option<Value>,
+        offset: Option<Offset>,
         port: &Arc<dyn SourcePort>,
     ) -> Result<Read, IoError> {
         let meta = port.wants_meta().then(|| {
             let file = (Arc::from("file"), Value::text(path.to_string_lossy()));
             Arc::new(Fields::from([file]))
         });
-        let delivery = Delivery { port, meta, offset };
+        let found = tokio::fs::metadata(path).await.ok();
+        let (file, len) = found.map_or((0, 0), |found| (identity(&found), found.len()));
+        let delivery = Delivery { port, meta, offset, file, len };
         let wrong =
             |error: std::io::Error| IoError::transient(format!("cannot read {}: {error}", path.display()));
         let read = match self.options.file_type {
-            FileType::Whole => self.whole(path, &delivery).await,
+            FileType::Whole => self.whole(path, from, &delivery).await,
             FileType::Lines | FileType::Csv => self.by_line(path, from, &delivery).await,
         };
         let read = read.map_err(wrong)?;
@@ -136,13 +206,16 @@ impl Reader {
         Ok(read)
     }
 
-    async fn whole(&self, path: &Path, delivery: &Delivery<'_>) -> std::io::Result<Read> {
+    async fn whole(&self, path: &Path, from: u64, delivery: &Delivery<'_>) -> std::io::Result<Read> {
         let bytes = tokio::fs::read(path).await?;
+        if from > 0 && from >= bytes.len() as u64 {
+            return Ok(Read::UpTo(from));
+        }
         if bytes.is_empty() {
             tracing::warn!(file = %path.display(), "file source: empty file skipped");
             return Ok(Read::UpTo(0));
         }
-        match self.offer(|| Payload::Bytes(&bytes), delivery).await {
+        match self.offer(|| Payload::Bytes(&bytes), bytes.len() as u64, delivery).await {
             true => Ok(Read::UpTo(bytes.len() as u64)),
             false => Ok(Read::Stopped),
         }
@@ -153,9 +226,12 @@ impl Reader {
         file.seek(SeekFrom::Start(from)).await?;
         let mut file = BufReader::with_capacity(1 << 16, file);
         let mut lines = Lines::new(self, path, from > 0);
+        if from > 0 {
+            lines.names = self.header(path).await?;
+        }
         let mut position = from;
         // Held back until it is known that they are not among the last ones.
-        let mut held: VecDeque<Vec<u8>> = VecDeque::new();
+        let mut held: VecDeque<(Vec<u8>, u64)> = VecDeque::new();
         loop {
             let mut line = Vec::new();
             let n_bytes = file.read_until(b'\n', &mut line).await?;
@@ -169,10 +245,10 @@ impl Reader {
                     line.pop();
                 }
             }
-            held.push_back(line);
+            held.push_back((line, position));
             if held.len() > self.options.skip_last
-                && let Some(line) = held.pop_front()
-                && !lines.take(line, delivery).await
+                && let Some((line, end)) = held.pop_front()
+                && !lines.take(line, end, delivery).await
             {
                 return Ok(Read::Stopped);
             }
@@ -185,9 +261,12 @@ impl Reader {
     }
 
     /// Offers a message until it is taken; false when the rule has ended.
-    async fn offer<'p>(&self, payload: impl Fn() -> Payload<'p>, delivery: &Delivery<'_>) -> bool {
+    /// `end` is where it ends in the file.
+    async fn offer<'p>(&self, payload: impl Fn() -> Payload<'p>, end: u64, delivery: &Delivery<'_>) -> bool {
+        let is_last = end >= delivery.len;
+        let offset = delivery.offset.map(|offset| offset.value(delivery.file, end, is_last));
         loop {
-            let (meta, offset) = (delivery.meta.clone(), delivery.offset.clone());
+            let (meta, offset) = (delivery.meta.clone(), offset.clone());
             let message = RawMessage { payload: payload(), time: self.clock.now(), meta, offset };
             match delivery.port.offer(message, WhenFull::Refuse) {
                 Offer::Accepted => break,
@@ -203,6 +282,28 @@ impl Reader {
             tokio::time::sleep(self.options.pause).await;
         }
         true
+    }
+
+    /// The names of csv columns, for a file that is read on from its middle.
+    async fn header(&self, path: &Path) -> std::io::Result<Vec<Arc<str>>> {
+        if !self.options.has_header || self.options.file_type != FileType::Csv {
+            return Ok(self.options.columns.clone());
+        }
+        let mut lines = BufReader::new(File::open(path).await?).lines();
+        for _ in 0..self.options.skip_first {
+            lines.next_line().await?;
+        }
+        let mut text = String::new();
+        while let Some(line) = lines.next_line().await? {
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            text.push_str(&line);
+            if let Ok(Record::Cells(cells)) = record(&text, self.options.delimiter) {
+                return Ok(cells.iter().map(|name| Arc::from(name.as_str())).collect());
+            }
+        }
+        Ok(Vec::new())
     }
 
     async fn put_away(&self, path: &Path) -> Result<(), IoError> {
@@ -250,13 +351,13 @@ impl<'a> Lines<'a> {
     }
 
     /// False when the rule has ended.
-    async fn take(&mut self, line: Vec<u8>, delivery: &Delivery<'_>) -> bool {
+    async fn take(&mut self, line: Vec<u8>, end: u64, delivery: &Delivery<'_>) -> bool {
         if self.n_to_skip > 0 {
             self.n_to_skip -= 1;
             return true;
         }
         if self.reader.options.file_type == FileType::Lines {
-            return self.reader.offer(|| Payload::Bytes(&line), delivery).await;
+            return self.reader.offer(|| Payload::Bytes(&line), end, delivery).await;
         }
         if !self.open.is_empty() {
             self.open.push('\n');
@@ -281,7 +382,7 @@ impl<'a> Lines<'a> {
             return true;
         }
         let row = Arc::new(self.row(cells));
-        self.reader.offer(|| Payload::Rows(vec![Arc::clone(&row)]), delivery).await
+        self.reader.offer(|| Payload::Rows(vec![Arc::clone(&row)]), end, delivery).await
     }
 
     /// Cells without a name are left out, names without a cell are missing (S4.5: upstream crashes).

@@ -127,6 +127,44 @@ async fn a_folder_read_at_intervals_gives_only_newer_files() {
 }
 
 #[tokio::test]
+async fn after_a_restart_a_file_is_read_on_behind_the_line_of_the_checkpoint() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("in.csv");
+    std::fs::create_dir(home.path().join("in")).unwrap();
+    std::fs::write(&path, "a,b\n1,x\n2,\"y\nz\"\n3,w\n").unwrap();
+    std::fs::copy(&path, home.path().join("in/one")).unwrap();
+    let csv = r#"{"path":".","datasource":"NAME","fileType":"csv","hasHeader":true,"interval":"EVERY"}"#;
+    for (name, every) in [("in.csv", "0s"), ("in", "1s")] {
+        let cx = at(home.path(), &csv.replace("NAME", name).replace("EVERY", every));
+        let port = TestPort::new();
+        let as_port: Arc<dyn SourcePort> = Arc::<TestPort>::clone(&port);
+        pulled(&cx).pull(&as_port).await.unwrap();
+        let all = [port.next().await, port.next().await, port.next().await];
+        for (read, got) in (1..).zip(&all) {
+            let port = TestPort::resuming(got.offset.clone());
+            let as_port: Arc<dyn SourcePort> = Arc::<TestPort>::clone(&port);
+            pulled(&cx).pull(&as_port).await.unwrap();
+            for later in &all[read..] {
+                assert_eq!(port.next().await.rows, later.rows, "{name}, {read} lines read");
+            }
+            assert_eq!(port.queued(), 0, "{name}, {read} lines read");
+        }
+    }
+    // Another file of that name is read from its beginning.
+    let cx = at(home.path(), &csv.replace("NAME", "in.csv").replace("EVERY", "0s"));
+    let port = TestPort::new();
+    let as_port: Arc<dyn SourcePort> = Arc::<TestPort>::clone(&port);
+    pulled(&cx).pull(&as_port).await.unwrap();
+    let offset = port.next().await.offset;
+    std::fs::write(home.path().join("other"), "a,b\n7,x\n8,y\n9,z\n").unwrap();
+    std::fs::rename(home.path().join("other"), &path).unwrap();
+    let port = TestPort::resuming(offset);
+    let as_port: Arc<dyn SourcePort> = Arc::<TestPort>::clone(&port);
+    pulled(&cx).pull(&as_port).await.unwrap();
+    assert_eq!(port.next().await.rows, [row(r#"{"a":"7","b":"x"}"#)]);
+}
+
+#[tokio::test]
 async fn a_watched_folder_gives_new_files_and_appended_lines_once() {
     // S4.3.
     let home = tempfile::tempdir().unwrap();

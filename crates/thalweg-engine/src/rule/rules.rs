@@ -227,6 +227,50 @@ impl Rules {
         Ok(())
     }
 
+    /// Empties the state of a rule: its checkpoints go, and it begins anew if it runs.
+    ///
+    /// # Errors
+    /// There is none, or the store.
+    pub async fn forget_state(&self, id: &str) -> Result<(), EngineError> {
+        let _turn = self.turn(id).await;
+        let entry = self.registered(id)?;
+        let was_live = entry.view().phase.is_live();
+        self.control.signal(&entry.id, Signal::Stop(Arc::from("its state is reset"))).await;
+        entry.settled().await;
+        let (snapshots, name) = (self.snapshots.clone(), id.to_owned());
+        blocking(move || Ok(snapshots.remove(&name)?)).await?;
+        if was_live {
+            self.control.signal(&entry.id, Signal::Start).await;
+            settle(&entry).await;
+        }
+        Ok(())
+    }
+
+    /// Moves the offset of a source of a running rule (R7.8).
+    ///
+    /// # Errors
+    /// There is no such rule or stream, the rule does not run, or the source cannot go back to a place it is told.
+    pub fn move_offset(&self, id: &str, kind: i64, stream: &str) -> Result<(), EngineError> {
+        let unknown = || EngineError::plain(format!("Rule {id} is not found in registry"));
+        let entry = self.find(id).ok_or_else(unknown)?;
+        if entry.view().phase != Phase::Running {
+            return Err(EngineError::plain(format!("rule {id} should be running when modify state")));
+        }
+        if kind != 1 {
+            return Err(EngineError::plain(format!("unknown stateType:{kind}")));
+        }
+        let needs = entry.needs();
+        if !needs.sources.iter().any(|name| name.as_ref() == stream)
+            || needs.lookups.iter().any(|name| name.as_ref() == stream)
+        {
+            return Err(EngineError::plain(format!("stream {stream} not found in topo")));
+        }
+        let text = format!(
+            "the source of stream {stream} cannot be moved to an offset; DELETE /rules/{id}/state makes the rule begin anew"
+        );
+        Err(EngineError::plain(text))
+    }
+
     /// Stops all rules without touching what is stored.
     pub async fn shutdown(&self) {
         self.control.stop_all().await;

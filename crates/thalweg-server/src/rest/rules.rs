@@ -42,6 +42,8 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/rules/{id}/start", post(start))
         .route("/rules/{id}/stop", post(stop))
         .route("/rules/{id}/restart", post(restart))
+        .route("/rules/{id}/reset_state", put(reset_state))
+        .route("/rules/{id}/state", axum::routing::delete(forget_state))
         .route("/rules/{id}/topo", get(topology))
         .route("/rules/{id}/explain", get(explain))
         .route("/rules/{id}/schema", get(schema))
@@ -123,6 +125,34 @@ async fn explain(State(app): Shared, Path(id): Id) -> Call {
 async fn explain_text(State(app): Shared, Text(text): Text) -> Call {
     let text = app.engine.rules().explain_text(&text).await.map_err(prefix("explain rules error"))?;
     Ok(Answer::ok(text))
+}
+
+/// What to reset (5.9).
+#[derive(Deserialize)]
+struct Reset {
+    #[serde(default, rename = "type")]
+    kind: i64,
+    #[serde(default)]
+    params: ResetParams,
+}
+
+#[derive(Deserialize, Default)]
+struct ResetParams {
+    #[serde(default, rename = "streamName")]
+    stream_name: String,
+}
+
+async fn reset_state(State(app): Shared, Path(id): Id, Text(text): Text) -> Call {
+    let reset: Reset = serde_json::from_str(&text)
+        .map_err(|why| EngineError::plain(format!("invalid reset request: {why}")))?;
+    app.engine.rules().move_offset(&id, reset.kind, &reset.params.stream_name)?;
+    Ok(Answer::ok("success"))
+}
+
+/// Ours: the rule begins with empty state.
+async fn forget_state(State(app): Shared, Path(id): Id) -> Call {
+    app.engine.rules().forget_state(&id).await.map_err(prefix("reset rule state error"))?;
+    Ok(Answer::ok(format!("State of rule {id} was reset.")))
 }
 
 async fn schema(State(app): Shared, Path(id): Id) -> Call {
