@@ -26,6 +26,39 @@ impl Shared {
     }
 }
 
+/// Holds back what must not begin before all rules are there, when the engine starts: a broker that has kept a session
+/// sends at once, and what nobody listens to would be lost.
+#[derive(Default)]
+pub struct Gate {
+    /// What waits, while the gate is closed.
+    waiting: Mutex<Option<Vec<Waiting>>>,
+}
+
+type Waiting = Box<dyn FnOnce() + Send>;
+
+impl Gate {
+    /// Closes it.
+    pub fn close(&self) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default();
+    }
+
+    /// Opens it for good, or until it is closed again.
+    pub fn open(&self) {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        waiting.into_iter().flatten().for_each(|begin| begin());
+    }
+
+    /// Does this now, or when the gate is opened.
+    pub fn pass(&self, begin: impl FnOnce() + Send + 'static) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waiting) = waiting.as_mut() {
+            return waiting.push(Box::new(begin));
+        }
+        drop(waiting);
+        begin();
+    }
+}
+
 /// The connectors and formats that rules may name: the static tables and what plugins bring.
 pub struct Registry {
     connectors: &'static [Connector],

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thalweg_core::Props;
+use thalweg_core::registry::Gate;
 use thalweg_expr::{FunctionRegistry, Instance};
 use thalweg_sql::ast::SourceKind;
 
@@ -62,6 +63,8 @@ impl Engine {
         let catalog = Arc::new(catalog);
         let clock = Arc::clone(&config.around.clock);
         let registry = Arc::clone(&config.around.registry);
+        let gate = config.around.shared.get::<Gate>();
+        gate.close();
         let connections = Arc::new(Connections::load(config.around, Arc::clone(&config.store))?);
         let keyed_states = Arc::new(KeyedStates::new(Arc::clone(&config.store)));
         let instance =
@@ -83,6 +86,7 @@ impl Engine {
             store: config.store,
             clock,
             defaults: config.rule_defaults,
+            gate,
             patrol: config.patrol,
         });
         Ok(Self { catalog, connections, rules, runner: config.runner, keyed_states })

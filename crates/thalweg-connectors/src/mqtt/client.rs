@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use thalweg_core::connector::{BuildCx, Built, Connection, ConnectionStatus, Spawner};
 use thalweg_core::error::IoError;
+use thalweg_core::registry::Gate;
 
 use super::options::{KEEP_ALIVE, OPERATION_LIMIT, Options};
 use super::shared::{Phase, Shared};
@@ -25,7 +26,12 @@ const STABLE_MICROS: u64 = 10_000_000;
 /// Makes a named connection, which connects at once (N6.3).
 pub(super) fn connect(cx: &BuildCx) -> Built<Arc<dyn Connection>> {
     let client = Client::new(Options::read("mqtt connection", cx)?.for_anyone(), cx);
-    client.start();
+    if client.shared.options.keeps(false) {
+        let (begin, gate) = (client.beginning(), cx.shared.get::<Gate>());
+        gate.pass(move || begin.into_iter().for_each(|begin| begin()));
+    } else {
+        client.start();
+    }
     Ok(Arc::new(client))
 }
 
@@ -94,11 +100,18 @@ impl Client {
     }
 
     fn start(&self) {
-        let Some(wire) = self.wire.lock().unwrap_or_else(PoisonError::into_inner).take() else {
-            return;
-        };
-        self.shared.phase.send_replace(Phase::Running);
-        self.spawner.spawn(Box::pin(drive(Arc::clone(&self.shared), wire)));
+        self.beginning().into_iter().for_each(|begin| begin());
+    }
+
+    /// Starts the client, once.
+    fn beginning(&self) -> Option<impl FnOnce() + Send + use<>> {
+        let wire = self.wire.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let (shared, spawner) = (Arc::clone(&self.shared), Arc::clone(&self.spawner));
+        Some(move || {
+            // Closed meanwhile: it ends at once.
+            shared.advance(Phase::Running);
+            spawner.spawn(Box::pin(drive(shared, wire)));
+        })
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use serde_json::Value as Json;
+use thalweg_core::registry::Gate;
 use thalweg_core::{Clock, ErrorCode, Props};
 use tokio::sync::OwnedMutexGuard;
 use tracing::error;
@@ -36,6 +37,7 @@ pub struct Rules {
     clock: Arc<dyn Clock>,
     /// The instance's `rule:` section.
     defaults: Props,
+    gate: Arc<Gate>,
     control: Control,
     entries: DashMap<Arc<str>, Arc<RuleEntry>>,
     /// Stored rules whose document cannot be read.
@@ -50,13 +52,15 @@ pub(crate) struct RulesConfig {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) defaults: Props,
+    /// Opened when the stored rules are there.
+    pub(crate) gate: Arc<Gate>,
     pub(crate) patrol: Duration,
 }
 
 impl Rules {
     /// Starts the control task, without rules.
     pub(crate) fn start(config: RulesConfig) -> Self {
-        let RulesConfig { builder, store, clock, defaults, patrol } = config;
+        let RulesConfig { builder, store, clock, defaults, gate, patrol } = config;
         let snapshots = Snapshots::new(Arc::clone(&store));
         let control = Control::start(Means {
             builder: Arc::clone(&builder),
@@ -71,6 +75,7 @@ impl Rules {
             snapshots,
             clock,
             defaults,
+            gate,
             control,
             entries: DashMap::new(),
             broken: Mutex::default(),
@@ -104,7 +109,7 @@ impl Rules {
                 }
             }
         }
-        let runner = Arc::clone(&self.builder.runner);
+        let (runner, gate) = (Arc::clone(&self.builder.runner), Arc::clone(&self.gate));
         tokio::spawn(async move {
             let all = async {
                 for entry in starting {
@@ -113,6 +118,7 @@ impl Rules {
             };
             let _in_time = tokio::time::timeout(BOOT_PATIENCE, all).await;
             runner.hold_shared(false);
+            gate.open();
         });
         Ok(())
     }
