@@ -46,6 +46,7 @@ const WAITS: &[&str] = &[
     "thalweg-server/src/demo/devices.rs",
     "thalweg-server/src/demo/mod.rs",
     "thalweg-runtime/src/checkpoint.rs",
+    "thalweg-runtime/src/checkpoint/write.rs",
 ];
 
 const BANNED_NAMES: &[&str] =
