@@ -158,7 +158,7 @@ fn build(case: &Case, axis: Axis, registry: &Arc<Registry>) -> Result<RuleSpec, 
         functions: FunctionRegistry::default(),
         runner: captured.clone(),
         sink_defaults: Props::new(),
-        zone: "UTC".to_owned(),
+        zone: case.instance.get("timezone").and_then(Json::as_str).unwrap_or("UTC").to_owned(),
         ignore_case: case.instance.get("ignoreCase") == Some(&Json::Bool(true)),
         instance: Arc::new(Instance { props: instance_props(case), ..Instance::default() }),
     };

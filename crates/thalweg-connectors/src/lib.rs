@@ -90,6 +90,29 @@ mod tests {
     }
 
     #[test]
+    fn p1_5_what_every_stream_and_action_may_have_is_known_and_a_slip_gets_the_nearest_name() {
+        let registry = super::registry();
+        let mut props = Props::new();
+        // P1.1 (5): set from the WITH options of every stream.
+        for name in ["format", "key", "datasource", "schemaId", "delimiter", "retainSize", "strictValidation"]
+        {
+            props.set(name, serde_json::Value::Null);
+        }
+        props.set("timestamp", "ts");
+        props.set("TimestampFormat", "YYYY");
+        let mqtt = registry.source("mqtt").unwrap();
+        assert_eq!(registry.unknown(&mqtt, Roles::SOURCE, &props), []);
+        props.set("decompresion", "gzip");
+        let slip = registry.unknown(&mqtt, Roles::SOURCE, &props);
+        assert_eq!(slip, [("decompresion", Some("decompression"))]);
+        let mut action = Props::new();
+        action.set("tableDataField", "o");
+        action.set("sendSingel", true);
+        let sink = registry.sink("mqtt").unwrap();
+        assert_eq!(registry.unknown(&sink, Roles::SINK, &action), [("sendSingel", Some("sendSingle"))]);
+    }
+
+    #[test]
     fn every_default_passes_its_own_check() {
         for (owner, specs) in tables() {
             for role in [Roles::SOURCE, Roles::SINK, Roles::LOOKUP] {

@@ -19,6 +19,14 @@ pub static SOURCE_PROPS: &[PropSpec] = &[
         "What separates the columns of delimited text.",
     ),
     PropSpec::new("fields", PropKind::List, Roles::SOURCE, "Names of the columns of delimited text."),
+    PropSpec::new("timestamp", PropKind::Text, Roles::SOURCE, "The column that holds the time of an event."),
+    PropSpec::new("timestampFormat", PropKind::Text, Roles::SOURCE, "The pattern of times written as text."),
+    PropSpec::new(
+        "strictValidation",
+        PropKind::Bool,
+        Roles::SOURCE,
+        "Check rows against the declared columns.",
+    ),
     PropSpec::new("retainSize", WHOLE, Roles::SOURCE, "How many rows a table keeps."),
     PropSpec::new("connectionSelector", PropKind::Text, Roles::SOURCE, "The named connection to use."),
     PropSpec::new(
@@ -108,6 +116,7 @@ pub static SINK_PROPS: &[PropSpec] = &[
         Roles::SINK,
         "Send the value of this column instead of the row.",
     ),
+    PropSpec::new("tableDataField", PropKind::Text, Roles::SINK, "The old name of dataField."),
     PropSpec::new("batchSize", CHECKED, Roles::SINK, "Results collected into one message.").default("0"),
     PropSpec::new(
         "lingerInterval",

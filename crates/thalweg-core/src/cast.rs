@@ -5,6 +5,8 @@
 
 use std::fmt::Write as _;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use chrono_tz::Tz;
 
 use crate::column::Cell;
@@ -43,6 +45,11 @@ pub fn invalid_operation(left: &Cell<'_>, op: BinaryOp, right: &Cell<'_>) -> Row
 /// Kind and value as error texts show them: `float64(3)`, `string(x)`.
 pub fn described(cell: &Cell<'_>) -> String {
     format!("{}({})", kind_name(cell), go_text(&cell.to_value()))
+}
+
+/// The bytes that a text means in a BYTEA column: base64, else those of the text (T-6).
+pub fn bytes_of(text: &str) -> Vec<u8> {
+    STANDARD.decode(text).unwrap_or_else(|_| text.as_bytes().to_vec())
 }
 
 /// A value as Go's `%v` prints it: floats with an exponent below 1e-4 and from 1e6.

@@ -75,6 +75,7 @@ pub(crate) struct CompiledScan {
 pub(crate) struct FormatRef {
     format: &'static dyn Format,
     props: Props,
+    zone: chrono_tz::Tz,
     options: SourceOptions,
     /// The format of the payload inside the payload, and its properties.
     inner: Option<(&'static dyn Format, Props)>,
@@ -88,7 +89,7 @@ impl FormatRef {
         metrics: Arc<NodeMetrics>,
         clock: Arc<dyn Clock>,
     ) -> Result<Decode, Diagnostic> {
-        let decode = Decode::new(self.format.decoder(want, &self.props)?, want, metrics, clock);
+        let decode = Decode::new(self.format.decoder(want, &self.props)?, (want, self.zone), metrics, clock);
         let inner = match (&self.options.inner, &self.inner) {
             (Some(options), Some((format, props))) => {
                 Some(InnerDecoder::new(options, (self.format, &self.props), (*format, props), want)?)
@@ -177,7 +178,7 @@ pub(crate) fn assemble(
     for (node, index) in scans(&spec.plan.root).into_iter().zip(topology::scan_indices(&spec.plan.root)) {
         let Kind::Scan(scan) = &node.kind else { continue };
         let source = source_spec(&spec, scan)?;
-        let format = Arc::new(format_ref(registry, source)?);
+        let format = Arc::new(format_ref(registry, source, info.zone)?);
         // What the format refuses is told now and not when the rule starts.
         format.decode(&Arc::new(scan.projection.clone()), Arc::default(), Arc::clone(cx.clock))?;
         let event_time = scan.event_time.clone().filter(|_| spec.options.event_time);
@@ -190,7 +191,8 @@ pub(crate) fn assemble(
         let scan = scan.clone();
         compiled.push(CompiledScan { scan, node, steps, format, event_time, condition, source: None });
     }
-    let actions = spec.actions.iter().map(|action| action_of(action, registry)).collect::<Result<_, _>>()?;
+    let actions =
+        spec.actions.iter().map(|action| action_of(action, registry, info.zone)).collect::<Result<_, _>>()?;
     let mut rule =
         CompiledRule { spec, info, chain, scans: compiled, actions, topology: Topology::default() };
     rule.topology = topology::of(&rule);
@@ -236,10 +238,15 @@ fn format(registry: &Registry, name: &str) -> Result<&'static dyn Format, Diagno
     })
 }
 
-fn format_ref(registry: &Registry, source: &SourceSpec) -> Result<FormatRef, Diagnostic> {
+fn format_ref(
+    registry: &Registry,
+    source: &SourceSpec,
+    zone: chrono_tz::Tz,
+) -> Result<FormatRef, Diagnostic> {
     let options = SourceOptions::read(&source.props, &source.stream)?;
     let inner = options.inner.as_ref().map(|inner| {
         let mut props = source.props.clone();
+        props.set("timezone", zone.name());
         for (name, from) in [("delimiter", "payloadDelimiter"), ("schemaId", "payloadSchemaId")] {
             props.set(name, source.props.get(from).cloned().unwrap_or_default());
         }
@@ -247,15 +254,17 @@ fn format_ref(registry: &Registry, source: &SourceSpec) -> Result<FormatRef, Dia
     });
     Ok(FormatRef {
         format: format(registry, &source.stream.format)?,
-        props: format_props(source),
+        props: format_props(source, zone),
+        zone,
         inner: inner.transpose()?,
         options,
     })
 }
 
 /// What a decoder may look at: the source's properties, and the stream's options that belong to the format.
-fn format_props(source: &SourceSpec) -> Props {
+fn format_props(source: &SourceSpec, zone: chrono_tz::Tz) -> Props {
     let mut props = source.props.clone();
+    props.set("timezone", zone.name());
     for (name, value) in &source.stream.options {
         if name.eq_ignore_ascii_case("DELIMITER") || name.eq_ignore_ascii_case("SCHEMAID") {
             props.set(name, value.to_string());
@@ -264,7 +273,11 @@ fn format_props(source: &SourceSpec) -> Props {
     props
 }
 
-fn action_of(action: &ActionSpec, registry: &Registry) -> Result<CompiledAction, Diagnostic> {
+fn action_of(
+    action: &ActionSpec,
+    registry: &Registry,
+    zone: chrono_tz::Tz,
+) -> Result<CompiledAction, Diagnostic> {
     let node: Arc<str> = Arc::from(action.node());
     let place = if action.is_late { "lateData: " } else { "" };
     let owned = |why: Diagnostic| Diagnostic {
@@ -286,6 +299,7 @@ fn action_of(action: &ActionSpec, registry: &Registry) -> Result<CompiledAction,
         Output::Json
     } else {
         let mut props = action.props.clone();
+        props.set("timezone", zone.name());
         if options.is_batching() && &*options.format == "delimited" {
             // C3.14: the messages of a batch always have a header.
             props.set("hasHeader", true);

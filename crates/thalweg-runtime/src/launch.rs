@@ -128,8 +128,7 @@ pub(crate) fn launch(
         timer: None,
     };
     let inlets: Vec<Arc<Inlet>> = attached.iter().map(|scan| Arc::clone(&scan.inlet)).collect();
-    let restored = restore.map_or(Ok(()), |snapshot| run.restore(snapshot, now));
-    if let Err(error) = restored {
+    if let Err(error) = restore.map_or(Ok(()), |snapshot| run.restore(snapshot, now)) {
         leave_all(streams, attached, key);
         return Err(Diagnostic::plain(error.to_string()));
     }

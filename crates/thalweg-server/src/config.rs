@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value as Json};
 use thalweg_core::Props;
 use thalweg_core::time::parse_duration;
+use tracing::warn;
 
 use crate::environment::{self, Environment};
 use crate::yaml;
@@ -87,10 +88,27 @@ impl Config {
             audit_log: tree.flag("basic", "enableRestAuditLog", false)?,
             external_files: tree.flag("basic", "allowExternalFileAccess", false)?,
             rule: tree.section("rule")?,
-            sink: tree.section("sink")?,
+            sink: repaired(tree.section("sink")?),
             portable: tree.section("portable")?,
         })
     }
+}
+
+/// Cache sizes of the instance that do not fit are repaired (configuration.md 2.3); those of an action are refused.
+fn repaired(mut sink: Props) -> Props {
+    let size = |sink: &Props, name: &str| sink.int(name).ok().flatten();
+    let page = size(&sink, "bufferPageSize").filter(|page| *page > 0).unwrap_or(256);
+    for (name, smallest) in [("bufferPageSize", 1), ("memoryCacheThreshold", page), ("maxDiskCache", page)] {
+        let Some(written) = sink.get(name).filter(|value| !value.is_null()).cloned() else { continue };
+        let whole = size(&sink, name).filter(|size| *size >= smallest).unwrap_or(page);
+        let fits =
+            if smallest == 1 { whole } else { (whole.saturating_add(page - 1) / page).saturating_mul(page) };
+        if written != fits {
+            warn!("configuration: sink.{name} is {written}, which does not fit; {fits} is used");
+            sink.set(name, fits);
+        }
+    }
+    sink
 }
 
 /// `Local` is the machine's zone: `TZ`, else what `/etc/localtime` points to, else UTC.
@@ -193,6 +211,17 @@ mod tests {
         std::fs::write(folder.path().join("kuiper.yaml"), written).expect("written");
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Config::load(folder.path(), &variables.collect())
+    }
+
+    #[test]
+    fn cache_sizes_of_the_instance_are_repaired() {
+        let config = load("sink: {bufferPageSize: 100, memoryCacheThreshold: 101, maxDiskCache: 0}", &[]);
+        let sink = config.expect("it can be repaired").sink;
+        let sizes = ["bufferPageSize", "memoryCacheThreshold", "maxDiskCache"].map(|name| sink.int(name));
+        assert_eq!(sizes, [Ok(Some(100)), Ok(Some(200)), Ok(Some(100))]);
+        let shipped = load("", &[]).expect("it is right").sink;
+        assert_eq!(shipped.int("memoryCacheThreshold"), Ok(Some(1_024)));
+        assert_eq!(shipped.bool("enableCache"), Ok(None), "decisions.md: on for remote sinks unless written");
     }
 
     #[test]

@@ -149,7 +149,7 @@ pub fn without_effect(props: &Props) -> Vec<&'static str> {
     let notes = [
         (
             "enableCache",
-            "enableCache: the cache is in memory; what waits when the rule stops is lost, and counted",
+            "enableCache: the cache is in memory; with qos 0 what waits when the rule stops is lost, and counted",
         ),
         ("maxDiskCache", "maxDiskCache: there is no cache on disk yet; memoryCacheThreshold is the limit"),
         ("bufferPageSize", "bufferPageSize: there is no cache on disk yet"),

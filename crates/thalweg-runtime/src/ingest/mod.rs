@@ -4,17 +4,19 @@
 
 pub(crate) mod event_time;
 pub(crate) mod inner;
-pub(crate) mod options;
 pub(crate) mod ledger;
+pub(crate) mod options;
 pub(crate) mod port;
 pub(crate) mod raw;
 pub(crate) mod rows;
+mod strict;
 pub(crate) mod supervise;
 pub(crate) mod thin;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use chrono_tz::Tz;
 use thalweg_core::format::{Decoder, RawBatch};
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::{Batch, BatchBuilder, Clock, FormatError, Projection, Selection};
@@ -40,12 +42,12 @@ impl Decode {
     /// A decoder that fills the slots of `want`: payloads by `bytes`, rows by our own.
     pub(crate) fn new(
         bytes: Box<dyn Decoder>,
-        want: &Arc<Projection>,
+        (want, zone): (&Arc<Projection>, Tz),
         metrics: Arc<NodeMetrics>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let builder = BatchBuilder::new(Arc::new(want.schema()));
-        let rows = RowDecoder::new(Arc::clone(want));
+        let rows = RowDecoder::new(Arc::clone(want), zone);
         Self { bytes, rows, codec: None, inner: None, builder, metrics, clock }
     }
 
@@ -168,7 +170,8 @@ mod tests {
             let format = testing::registry(&[]).format("json").unwrap();
             let decoder = format.decoder(&want, &thalweg_core::Props::new()).unwrap();
             let clock = ManualClock::at(Timestamp(0));
-            let mut decode = Decode::new(decoder, &want, Arc::default(), clock).opening(Some(codec), None);
+            let mut decode =
+                Decode::new(decoder, (&want, Tz::UTC), Arc::default(), clock).opening(Some(codec), None);
             let mut raw = RawBatch::default();
             let mut arena = Vec::new();
             for text in [r#"{"a":1}"#, "plain", r#"{"a":2}"#] {

@@ -1,24 +1,29 @@
 //! Rows of structured sources (memory, simulator, plugins) into columns.
 //!
 //! They need no decoding, so declared types do little: whole floats become integers in BIGINT columns and integers
-//! floats in FLOAT columns, everything else is kept as the source gave it. STRICT_VALIDATION checks as T-8 says.
+//! floats in FLOAT columns, everything else is kept as the source gave it. `strict.rs` does what T-8 says.
 
 use std::sync::Arc;
 
+use chrono_tz::Tz;
 use thalweg_core::format::RawBatch;
 use thalweg_core::path::follow;
 use thalweg_core::projection::Wanted;
 use thalweg_core::value::Fields;
 use thalweg_core::{BatchBuilder, DataType, FormatError, Projection, Timestamp, Value, Want, cast};
 
+use super::strict::{Times, strict};
+
 /// Fills the slots of one projection.
 pub(crate) struct RowDecoder {
     want: Arc<Projection>,
+    /// In which times without zone are meant.
+    zone: Tz,
 }
 
 impl RowDecoder {
-    pub(crate) fn new(want: Arc<Projection>) -> Self {
-        Self { want }
+    pub(crate) fn new(want: Arc<Projection>, zone: Tz) -> Self {
+        Self { want, zone }
     }
 
     /// Appends every row of every message; a message with a bad row becomes one fault.
@@ -38,7 +43,7 @@ impl RowDecoder {
     ) {
         let before = into.n_rows();
         for row in rows {
-            if let Err(error) = self.fill(row, meta, into) {
+            if let Err(error) = self.fill(row, (meta, time), into) {
                 return into.fail(before, &error);
             }
             into.end_row(time);
@@ -48,7 +53,7 @@ impl RowDecoder {
     fn fill(
         &self,
         row: &Arc<Fields>,
-        meta: Option<&Arc<Fields>>,
+        (meta, time): (Option<&Arc<Fields>>, Timestamp),
         into: &mut BatchBuilder,
     ) -> Result<(), FormatError> {
         for (slot, wanted) in self.want.slots.iter().enumerate() {
@@ -62,7 +67,8 @@ impl RowDecoder {
                 Want::Path { column, steps, data_type } => {
                     let found = self.member(row, column);
                     let name = std::slice::from_ref(column);
-                    let value = typed(found, data_type.as_ref(), wanted, name)?.unwrap_or_default();
+                    let value =
+                        self.typed(found, (data_type.as_ref(), wanted), name, time)?.unwrap_or_default();
                     match follow(&value, steps) {
                         Ok(value) => into.column(slot).push_value(&value),
                         Err(error) => into.column(slot).push_error(error),
@@ -70,7 +76,7 @@ impl RowDecoder {
                 }
                 Want::Column { path, data_type } => {
                     let found = self.find(row, path);
-                    if let Some(value) = typed(found, data_type.as_ref(), wanted, path)? {
+                    if let Some(value) = self.typed(found, (data_type.as_ref(), wanted), path, time)? {
                         into.column(slot).push_value(&value);
                     }
                 }
@@ -103,27 +109,29 @@ impl RowDecoder {
             if self.want.ignore_case { other() } else { None }
         })
     }
-}
 
-/// The value of a column, `None` when it is missing.
-fn typed(
-    found: Option<&Value>,
-    data_type: Option<&DataType>,
-    wanted: &Wanted,
-    path: &[Arc<str>],
-) -> Result<Option<Value>, FormatError> {
-    let fail = |why: String| FormatError::new(format!("error in preprocessor: {why}"));
-    let Some(data_type) = data_type else { return Ok(found.cloned()) };
-    match (found, &wanted.strict) {
-        (None, None) => Ok(None),
-        (None, Some(strict)) => match &strict.default {
-            Some(value) => Ok(Some(value.clone())),
-            None => Err(fail(format!("field {} is not found", path.join(".")))),
-        },
-        (Some(Value::Null), Some(_)) if !matches!(data_type, DataType::Array(_) | DataType::Struct(_)) => {
-            Err(fail(format!("cannot convert <nil>(<nil>) to {}", go_name(data_type))))
+    /// The value of a column, `None` when it is missing.
+    fn typed(
+        &self,
+        found: Option<&Value>,
+        (data_type, wanted): (Option<&DataType>, &Wanted),
+        path: &[Arc<str>],
+        now: Timestamp,
+    ) -> Result<Option<Value>, FormatError> {
+        let fail = |why: String| FormatError::new(format!("error in preprocessor: {why}"));
+        let Some(data_type) = data_type else { return Ok(found.cloned()) };
+        match (found, &wanted.strict) {
+            (None, None) => Ok(None),
+            (None, Some(strict)) => match &strict.default {
+                Some(value) => Ok(Some(value.clone())),
+                None => Err(fail(format!("field {} is not found", path.join(".")))),
+            },
+            (Some(value), Some(rules)) => {
+                let times = Times { pattern: rules.time_format.as_deref(), zone: self.zone, now };
+                strict(value, data_type, times).map(Some).map_err(fail)
+            }
+            (Some(value), None) => Ok(Some(convert(value, data_type))),
         }
-        (Some(value), _) => Ok(Some(convert(value, data_type))),
     }
 }
 
@@ -134,19 +142,6 @@ fn convert(value: &Value, data_type: &DataType) -> Value {
         }
         (Value::Int(int), DataType::Float) => Value::Float(*int as f64),
         _ => value.clone(),
-    }
-}
-
-fn go_name(data_type: &DataType) -> &'static str {
-    match data_type {
-        DataType::BigInt => "int64",
-        DataType::Float => "float64",
-        DataType::String => "string",
-        DataType::Bytea => "bytea",
-        DataType::DateTime => "datetime",
-        DataType::Boolean => "bool",
-        DataType::Array(_) => "array",
-        DataType::Struct(_) => "struct",
     }
 }
 
@@ -179,7 +174,7 @@ mod tests {
         let mut builder = BatchBuilder::new(Arc::new(want.schema()));
         builder.begin(None);
         let object = Value::map(Fields::from([(Arc::from("x"), Value::Int(7))]));
-        RowDecoder::new(want)
+        RowDecoder::new(want, Tz::UTC)
             .decode(&raw(&[&[("a", Value::Null), ("o", object)], &[("b", Value::Int(1))]]), &mut builder);
         let (batch, _) = builder.finish();
         assert_eq!((batch.columns[0].cell(0), batch.columns[0].cell(1)), (Cell::Null, Cell::Missing));
@@ -196,7 +191,7 @@ mod tests {
         let mut builder = BatchBuilder::new(Arc::new(want.schema()));
         builder.begin(None);
         let rows = raw(&[&[("a", Value::Float(2.0))], &[("b", Value::Int(1))], &[("a", Value::Null)]]);
-        RowDecoder::new(want).decode(&rows, &mut builder);
+        RowDecoder::new(want, Tz::UTC).decode(&rows, &mut builder);
         let (batch, rows) = builder.finish();
         assert_eq!((batch.n_rows, batch.columns[0].cell(0)), (1, Cell::Int(2)));
         let texts: Vec<&str> = rows.faults.iter().map(|fault| &*fault.message).collect();

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use chrono_tz::Tz;
 use thalweg_core::json::{Number, Scanner, Text, Token, write_float};
 use thalweg_core::projection::Wanted;
 use thalweg_core::{
-    BatchBuilder, Cell, Column, DataType, Fields, FormatError, Timestamp, Value, Want, datetime,
+    BatchBuilder, Cell, Column, DataType, Fields, FormatError, Timestamp, Value, Want, cast, datetime,
 };
 
 use super::decode::push_text;
@@ -61,10 +59,8 @@ pub(super) fn value(
             Some(value) => Value::Bool(value),
             None => return Err(wrong(name, token, data_type)),
         },
-        // T-6: base64, else the bytes of the text.
         (Token::Text(text), DataType::Bytea) => {
-            let text = text.decode(scanner.bytes());
-            Value::Bytes(STANDARD.decode(&*text).unwrap_or_else(|_| text.as_bytes().to_vec()).into())
+            Value::Bytes(cast::bytes_of(&text.decode(scanner.bytes())).into())
         }
         (Token::OpenArray, DataType::Array(element)) => {
             let mut items = Vec::new();
