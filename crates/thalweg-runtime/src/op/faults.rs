@@ -19,6 +19,25 @@ pub(crate) fn merge(older: &[Fault], newer: Vec<Fault>) -> Vec<Fault> {
     faults
 }
 
+/// Single rows with faults between them, as runs of either: for operators that do not hand rows on one for one, so
+/// that a fault leaves behind the results of the rows before it. `None` where there is nothing to part.
+pub(crate) fn runs(batch: &Batch, rows: &Selection) -> Option<Vec<Selection>> {
+    if rows.faults.is_empty() || rows.is_empty() || batch.unit == Unit::Collection {
+        return None;
+    }
+    let mut runs = Vec::new();
+    let mut live = rows.iter().map(|row| row as u32).peekable();
+    for fault in &rows.faults {
+        let before: Vec<u32> = std::iter::from_fn(|| live.next_if(|row| *row < fault.row)).collect();
+        if !before.is_empty() {
+            runs.push(Selection::rows(before));
+        }
+        runs.push(Selection { live: Live::All(0), faults: vec![fault.clone()] });
+    }
+    runs.push(Selection::rows(live.collect()));
+    Some(runs)
+}
+
 /// Sends faults on without rows.
 pub(crate) fn send(faults: Vec<Fault>, port: usize, schema: &Arc<Schema>, out: &mut dyn Emit) {
     if !faults.is_empty() {

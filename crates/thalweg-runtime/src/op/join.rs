@@ -191,6 +191,9 @@ impl Operator for Join {
         out: &mut dyn Emit,
         cx: &mut OpCx<'_>,
     ) {
+        if let Some(runs) = faults::runs(batch, rows) {
+            return runs.iter().for_each(|run| self.on_batch(input, batch, run, out, cx));
+        }
         faults::send(rows.faults.clone(), 0, self.schema(), out);
         if batch.unit == Unit::Rows && rows.is_empty() {
             return;

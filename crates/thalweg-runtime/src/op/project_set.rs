@@ -135,15 +135,18 @@ fn members(batch: &Batch, row: usize, without: Slot) -> Fields {
 impl Operator for ProjectSet {
     fn on_batch(
         &mut self,
-        _input: usize,
+        input: usize,
         batch: &Batch,
         rows: &Selection,
         out: &mut dyn Emit,
         cx: &mut OpCx<'_>,
     ) {
+        if let Some(runs) = faults::runs(batch, rows) {
+            return runs.iter().for_each(|run| self.on_batch(input, batch, run, out, cx));
+        }
         self.rows.clear();
         self.items.clear();
-        let mut bad = Vec::new();
+        let mut bad = rows.faults.clone();
         for row in rows {
             match self.elements(batch.column(self.set).cell(row)) {
                 Ok(items) => {
@@ -153,13 +156,15 @@ impl Operator for ProjectSet {
                     self.items.extend(items);
                     self.rows.resize(self.items.len(), row as u32);
                 }
-                Err(message) if batch.unit == Unit::Rows => bad.push((row, message)),
+                Err(message) if batch.unit == Unit::Rows => bad.extend(cx.fail(self.items.len(), &message)),
                 Err(message) => return faults::fail_all(&message, rows, &batch.schema, out, cx),
             }
         }
-        faults::send(faults::fail_rows(&bad, rows, cx), 0, &batch.schema, out);
         if !self.items.is_empty() || batch.unit == Unit::Collection && self.limit > 0 {
-            out.batch(0, &self.result(batch), &Selection::all(self.items.len()));
+            let live = Selection::all(self.items.len()).live;
+            out.batch(0, &self.result(batch), &Selection { live, faults: bad });
+        } else {
+            faults::send(bad, 0, &batch.schema, out);
         }
     }
 }

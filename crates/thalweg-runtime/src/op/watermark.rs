@@ -129,6 +129,9 @@ impl Operator for Watermark {
         out: &mut dyn Emit,
         cx: &mut OpCx<'_>,
     ) {
+        if let Some(runs) = faults::runs(batch, rows) {
+            return runs.iter().for_each(|run| self.on_batch(input, batch, run, out, cx));
+        }
         faults::send(rows.faults.clone(), input, &self.lanes[input].schema, out);
         let judged = self.judge(input, batch, rows);
         self.send_late(input, batch, out, cx);
