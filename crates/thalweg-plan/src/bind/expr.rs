@@ -109,7 +109,7 @@ impl<'q> Binder<'q, '_> {
         if !is_qualified && let Some(alias) = self.alias_of(&first.text, place) {
             return Some(members(self.alias_value(alias, first.span, place)?, &parts[1..]));
         }
-        if place.clause == super::Clause::Having && place.aggregate.is_none() {
+        if place.clause == super::Clause::Having && place.aggregate.is_none() && place.analytic.is_none() {
             self.having_column.get_or_insert(first);
         }
         self.column(parts, place.only)
