@@ -97,6 +97,11 @@ impl<F: Fold> Accumulator for Groups<F> {
                 return;
             }
         }
+        if let [ColumnRef::Constant(column)] = args {
+            let arg = [column.cell(0)];
+            groups.iter().for_each(|group| states[*group as usize].add(&arg, cx));
+            return;
+        }
         let mut row_args = [Cell::Missing; MAX_ARGS];
         for (group, row) in pairs {
             let n_args = cells(args, row, &mut row_args);
