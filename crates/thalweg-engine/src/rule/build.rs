@@ -91,6 +91,9 @@ impl Builder {
         for warning in &plan.warnings {
             warn!(rule = %definition.id, "{}", warning.render(&definition.sql));
         }
+        for unknown in &definition.options.unknown {
+            warn!(rule = %definition.id, "{unknown}");
+        }
         Ok((plan, sources))
     }
 

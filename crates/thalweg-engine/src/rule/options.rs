@@ -1,6 +1,7 @@
 //! Rule options: what was written over what the instance says over what is built in (R1.9, rules.md 2).
 
 use serde_json::{Map, Value as Json};
+use thalweg_core::diagnostic::nearest;
 use thalweg_core::{Diagnostic, Props};
 use thalweg_plan::PlanOptions;
 use thalweg_runtime::RunOptions;
@@ -46,7 +47,36 @@ pub struct RuleOptions {
     pub duration: i64,
     /// Whether cronDatetimeRange has entries.
     pub has_ranges: bool,
+    /// What is written and has no effect, each with the name that may be meant. Upstream ignores it as well.
+    pub unknown: Vec<String>,
 }
+
+/// The names of options (`rest-api.md` 5.1), ours, and those of upstream's documentation that do nothing there.
+const NAMES: &[&str] = &[
+    "debug",
+    "logFilename",
+    "isEventTime",
+    "lateTolerance",
+    "lateData",
+    "concurrency",
+    "bufferLength",
+    "sendMetaToSink",
+    "sendNilField",
+    "sendError",
+    "qos",
+    "checkpointInterval",
+    "restartStrategy",
+    "cron",
+    "duration",
+    "cronDatetimeRange",
+    "planOptimizeStrategy",
+    "notifySub",
+    "disableBufferFullDiscard",
+    "enableSaveStateBeforeStop",
+    "forceExitTimeout",
+    "experiment",
+    "enableRuleTracer",
+];
 
 impl RuleOptions {
     /// The options of a rule: its own, key by key, over the instance's.
@@ -60,7 +90,7 @@ impl RuleOptions {
         let flag = |name| all.bool(name).map(Option::unwrap_or_default);
         let int = |name, default| all.int(name).map(|value| value.unwrap_or(default));
         let qos = int("qos", 0)?;
-        let qos = u8::try_from(qos).ok().filter(|qos| *qos <= 2);
+        let small_qos = u8::try_from(qos).ok().filter(|qos| *qos <= 2);
         let interval = all.millis("checkpointInterval")?.filter(|interval| *interval > 0);
         Ok(Self {
             event_time: flag("isEventTime")?,
@@ -71,9 +101,10 @@ impl RuleOptions {
             send_meta: flag("sendMetaToSink")?,
             send_nil: flag("sendNilField")?,
             send_error: flag("sendError")?,
-            qos: qos.ok_or_else(|| Diagnostic::plain("option \"qos\" must be 0, 1 or 2"))?,
+            qos: small_qos
+                .ok_or_else(|| Diagnostic::plain(format!("option \"qos\" must be 0, 1 or 2, not {qos}")))?,
             checkpoint_interval: interval.unwrap_or(300_000),
-            restart_attempts: part(&all, "restartStrategy").int("attempts")?.unwrap_or(0),
+            restart_attempts: attempts(&all)?,
             sliding_twice: sliding_twice(&all)?,
             disabled_passes: disabled_passes(&all),
             disable_discard: all.bool("disableBufferFullDiscard")?,
@@ -87,6 +118,7 @@ impl RuleOptions {
                 .get("cronDatetimeRange")
                 .and_then(Json::as_array)
                 .is_some_and(|ranges| !ranges.is_empty()),
+            unknown: unknown(own),
         })
     }
 
@@ -132,6 +164,25 @@ impl RuleOptions {
             instance: std::sync::Arc::default(),
         }
     }
+}
+
+/// What has no effect among a rule's own options.
+fn unknown(own: &Props) -> Vec<String> {
+    let is_known = |name: &str| NAMES.iter().any(|known| known.eq_ignore_ascii_case(name));
+    let told = own.iter().filter(|(name, _)| !is_known(name)).map(|(name, _)| {
+        let near = nearest(name, NAMES.iter().copied());
+        let help = near.map_or_else(String::new, |near| format!(" (did you mean {near}?)"));
+        format!("unknown option {name} has no effect{help}")
+    });
+    told.collect()
+}
+
+fn attempts(all: &Props) -> Result<i64, Diagnostic> {
+    let attempts = part(all, "restartStrategy").int("attempts").map_err(|why| Diagnostic {
+        message: why.message.replace("\"attempts\"", "\"restartStrategy.attempts\""),
+        ..why
+    })?;
+    Ok(attempts.unwrap_or(0))
 }
 
 fn is_empty(props: &Props, name: &str) -> bool {
@@ -237,6 +288,19 @@ mod tests {
         assert!(options("{}", r#"{"lateTolerance":1.5}"#).is_err());
         assert!(options("{}", r#"{"qos":3}"#).is_err());
         assert!(options("{}", r#"{"sendError":"yes"}"#).expect_err("text").message.contains("sendError"));
+    }
+
+    #[test]
+    fn unknown_options_are_told_with_the_name_that_may_be_meant_and_refused_by_nobody() {
+        let options = options("{}", r#"{"isEventTim":true,"QOS":1,"color":"red","enableRuleTracer":true}"#);
+        let told = options.expect("upstream accepts it").unknown;
+        assert_eq!(
+            told,
+            [
+                "unknown option color has no effect",
+                "unknown option isEventTim has no effect (did you mean isEventTime?)"
+            ]
+        );
     }
 
     #[test]
