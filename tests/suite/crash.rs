@@ -1,6 +1,7 @@
 //! `kill -9` at any moment: what was acknowledged is there again, and state goes on from its checkpoint.
 
 mod load;
+mod session;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

@@ -84,9 +84,7 @@ pub(crate) fn launch(
     let inputs = identities(&rule);
     let settled = coordinator.map(Coordinator::settled);
     let options = rule.spec.options.clone();
-    let is_shared = rule.scans.iter().any(|scan| scan.scan.stream.shared);
-    // A rule that promises at least once does not drop what its stream has not been allowed to forget.
-    let may_drop = options.disable_discard.map_or(is_shared && options.qos == 0, |disabled| !disabled);
+    let (is_shared, may_drop) = manners(&rule);
     let topology = rule.topology.clone();
     let first = rule.chain.metrics().next().map(|(_, metrics)| Arc::clone(metrics)).unwrap_or_default();
     let inlet = is_shared.then(|| streams.rule_inlet(key, home, options.buffer_length, first, !may_drop));
@@ -153,6 +151,14 @@ pub(crate) fn launch(
     }
     let home = Arc::clone(home);
     Ok(Launched { key, home, nodes, topology, outcome, sources, sinks, own, shared, inlets })
+}
+
+/// Whether the rule reads a shared stream, and whether it drops rows when it cannot follow. One that promises at least
+/// once does not drop what its stream has not been allowed to forget.
+fn manners(rule: &CompiledRule) -> (bool, bool) {
+    let is_shared = rule.scans.iter().any(|scan| scan.scan.stream.shared);
+    let options = &rule.spec.options;
+    (is_shared, options.disable_discard.map_or(is_shared && options.qos == 0, |disabled| !disabled))
 }
 
 /// R7.6: a snapshot of another plan is not used.
