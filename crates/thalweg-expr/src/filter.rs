@@ -1,13 +1,15 @@
 //! Conditions as row lists. Comparisons of uniform columns never become a column of booleans: the loop writes the
 //! numbers of the rows that pass. AND hands the survivors of its left side to its right one (hot-path.md 7.3).
 
+use std::borrow::Cow;
+
 use thalweg_core::cast::invalid_operation;
 use thalweg_core::selection::Live;
-use thalweg_core::{Batch, BinaryOp, Cell, ColumnRef, RowError, Selection, Tag};
+use thalweg_core::{Batch, BinaryOp, Cell, ColumnRef, RowError, Selection, Tag, Value};
 
 use crate::compare::not_a_condition;
 use crate::expr::{EvalCx, Expr};
-use crate::kernel::{Lane, Lanes, lanes};
+use crate::kernel::Lane;
 
 /// What a condition says of the selected rows.
 #[derive(Debug, Default, PartialEq)]
@@ -46,13 +48,12 @@ impl Expr {
             }
             Self::Binary(op, left, right) if is_comparison(*op) => {
                 // Both sides are evaluated once at most: what is not simple is left to the other path.
+                if let (Some(left), Some(right)) = (numbers(left, batch), numbers(right, batch)) {
+                    return Some(compare_numbers(*op, left, right, rows));
+                }
                 let (true, true) = (is_simple(left), is_simple(right)) else { return None };
                 let (left, right) = (left.eval(batch, rows, cx), right.eval(batch, rows, cx));
-                match lanes(&left, &right) {
-                    Some(Lanes::Ints(a, b)) => Some(by_operator(*op, &a, &b, rows)),
-                    Some(Lanes::Floats(a, b)) => Some(by_operator(*op, &a, &b, rows)),
-                    None => equal_text(*op, &left, &right, rows),
-                }
+                equal_text(*op, &left, &right, rows)
             }
             _ => None,
         }
@@ -68,6 +69,47 @@ fn is_comparison(op: BinaryOp) -> bool {
 
 fn is_simple(expr: &Expr) -> bool {
     matches!(expr, Expr::Column(_) | Expr::Literal(_))
+}
+
+/// A uniform number column, or a number.
+enum Numbers<'a> {
+    Ints(Lane<'a, i64>),
+    Floats(Lane<'a, f64>),
+}
+
+impl<'a> Numbers<'a> {
+    fn into_floats(self) -> Lane<'a, f64> {
+        match self {
+            Self::Floats(lane) => lane,
+            Self::Ints(Lane::One(value)) => Lane::One(value as f64),
+            Self::Ints(Lane::Many(values)) => Lane::Many(values.iter().map(|value| *value as f64).collect()),
+        }
+    }
+}
+
+/// The numbers of a column or literal as they lie there. A literal needs no column of its own, which counts when a
+/// batch has few rows.
+fn numbers<'a>(expr: &Expr, batch: &'a Batch) -> Option<Numbers<'a>> {
+    match expr {
+        Expr::Literal(Value::Int(value)) => Some(Numbers::Ints(Lane::One(*value))),
+        Expr::Literal(Value::Float(value)) => Some(Numbers::Floats(Lane::One(*value))),
+        Expr::Column(slot) => {
+            let column = batch.columns.get(slot.index())?;
+            match column.ints() {
+                Some(values) => Some(Numbers::Ints(Lane::Many(Cow::Borrowed(values)))),
+                None => Some(Numbers::Floats(Lane::Many(Cow::Borrowed(column.floats()?)))),
+            }
+        }
+        _ => None,
+    }
+}
+
+/// Integers are compared as such, mixed pairs as floats (O-6).
+fn compare_numbers(op: BinaryOp, left: Numbers<'_>, right: Numbers<'_>, rows: &Selection) -> Vec<u32> {
+    match (left, right) {
+        (Numbers::Ints(left), Numbers::Ints(right)) => by_operator(op, &left, &right, rows),
+        (left, right) => by_operator(op, &left.into_floats(), &right.into_floats(), rows),
+    }
 }
 
 fn by_operator<T: Copy + PartialOrd>(
@@ -160,7 +202,7 @@ mod tests {
     use super::*;
     use crate::testing::{batch, cx, parse};
     use proptest::prelude::*;
-    use thalweg_core::{Column, Value};
+    use thalweg_core::Column;
 
     /// What `filter` must say, by way of the whole column of values.
     fn plain(expr: &Expr, batch: &Batch, rows: &Selection) -> Filtered {
