@@ -156,7 +156,7 @@ impl Decode {
 
 #[cfg(test)]
 mod tests {
-    use thalweg_core::{ManualClock, Timestamp, Want};
+    use thalweg_core::{Fields, ManualClock, Timestamp, Value, Want};
 
     use super::*;
     use crate::testing;
@@ -187,5 +187,39 @@ mod tests {
             assert_eq!(rows.faults[0].row, 1, "{codec:?}");
             assert!(rows.faults[0].message.starts_with("cannot decompress: "), "{}", rows.faults[0].message);
         }
+    }
+
+    #[test]
+    fn c2_4_rows_of_structured_sources_may_hold_payloads_too() {
+        let mut want = Projection::default();
+        for name in ["id", "a"] {
+            want.slot(Want::Column { path: vec![Arc::from(name)], data_type: None }, None);
+        }
+        let (want, props) = (Arc::new(want), thalweg_core::Props::new());
+        let format = testing::registry(&[]).format("json").unwrap();
+        let options =
+            options::InnerPayload { format: "json".into(), field: "data".into(), batch_field: None };
+        let inner = InnerDecoder::new(&options, (format, &props), (format, &props), &want).unwrap();
+        let decoder = format.decoder(&want, &props).unwrap();
+        let metrics = Arc::new(NodeMetrics::default());
+        let clock = ManualClock::at(Timestamp(0));
+        let mut decode =
+            Decode::new(decoder, (&want, Tz::UTC), Arc::clone(&metrics), clock).opening(None, Some(inner));
+        let row = |data: Option<Value>| {
+            let data = data.map(|data| (Arc::from("data"), data));
+            vec![Arc::new([(Arc::from("id"), Value::Int(7))].into_iter().chain(data).collect::<Fields>())]
+        };
+        let bytes = Value::Bytes(b"{\"a\":1}".to_vec().into());
+        let rows = vec![row(Some(bytes)), row(None), row(Some(Value::Int(1)))];
+        let (batch, rows) =
+            decode.decode(&RawBatch { rows, times: vec![Timestamp(1); 3], ..RawBatch::default() });
+        assert_eq!((batch.n_rows, batch.columns[0].value(0)), (1, Value::Int(7)));
+        assert_eq!(batch.columns[1].value(0), Value::Float(1.0));
+        assert_eq!(&*rows.faults[0].message, "payload is not bytes: cannot convert int64 to bytes");
+        assert_eq!(
+            metrics.rare().dropped.get("decode"),
+            Some(&2),
+            "the row without payload is counted as well"
+        );
     }
 }
