@@ -13,6 +13,7 @@ pub mod eval;
 pub mod expr;
 pub mod filter;
 pub mod function;
+mod go_regex;
 pub mod instance;
 mod kernel;
 mod like;

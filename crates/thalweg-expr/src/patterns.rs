@@ -5,11 +5,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use regex::Regex;
 
+use crate::go_regex;
+
 /// More patterns than this are those of somebody who makes them up; then it starts anew.
 const LIMIT: usize = 1_024;
 
 /// What became of a pattern: the regular expression, or the text that is none.
-pub(crate) type Pattern = Result<Regex, regex::Error>;
+pub(crate) type Pattern = Result<Regex, String>;
 
 /// The patterns that statements hold as literals, shared by all rules of an instance.
 #[derive(Debug, Clone, Default)]
@@ -21,7 +23,7 @@ impl Patterns {
         if let Some(known) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(text) {
             return Arc::clone(known);
         }
-        let compiled = Arc::new(Regex::new(text));
+        let compiled = Arc::new(go_regex::compile(text));
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= LIMIT {
             all.clear();

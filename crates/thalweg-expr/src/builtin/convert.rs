@@ -32,7 +32,7 @@ functions! { Convert
     "decode" (CODE) Null |args, _| decode(args),
     "The bytes of base64 text.", &[("decode(\"aGVsbG8=\", \"base64\")", "\"aGVsbG8=\""), ("decode(\"aGVsbG8\", \"base64\")", "ERR")];
     "trunc" (TRUNC) Null |args, _| trunc(args),
-    "The number cut off after some decimals.", &[("trunc(3.14159, 2)", "3.14"), ("trunc(2.567, 1)", "2.5"), ("trunc(-2.567, 1)", "-2.5"), ("trunc(1234.5, -2)", "1200"), ("trunc(3, 2)", "3")];
+    "The number cut off after some decimals.", &[("trunc(3.14159, 2)", "3.14"), ("trunc(2.567, 1)", "2.5"), ("trunc(-2.567, 1)", "-2.5"), ("trunc(1234.5, -2)", "1200"), ("trunc(3, 2)", "3"), ("trunc(0.29, 2)", "0.29"), ("trunc(1e20, 2)", "100000000000000000000"), ("trunc(5, -400)", "0")];
     "chr" (CHR) Null |args, _| chr(&args[0]),
     "The character of a code point.", &[("chr(65)", "\"A\""), ("chr(8364)", "\"€\""), ("chr(\"A\")", "\"A\""), ("chr(\"AB\")", "ERR"), ("chr(-1)", "ERR")];
     "hex2dec" (HEX) Null |args, _| hex_to_dec(only_text(&args[0])?),
@@ -179,13 +179,24 @@ fn decode(args: &[Value]) -> Answer {
 fn trunc(args: &[Value]) -> Answer {
     let x = float(&args[0])?;
     let places = int(&args[1])?.clamp(-400, 400) as i32;
-    let scale = 10f64.powi(places.abs());
-    let cut = if places >= 0 { (x * scale).trunc() / scale } else { (x / scale).trunc() * scale };
-    Ok(Value::Float(match cut.is_finite() {
-        true => cut,
-        false if places >= 0 => x,
-        false => 0.0,
-    }))
+    if places >= 0 {
+        return Ok(Value::Float(cut(x, places as usize)));
+    }
+    let scale = 10f64.powi(-places);
+    let cut = (x / scale).trunc() * scale;
+    // A scale beyond all floats leaves nothing.
+    Ok(Value::Float(if cut.is_finite() { cut } else { 0.0 }))
+}
+
+/// Cuts the decimals as they are written: 0.29 times 100 is less than 29.
+fn cut(x: f64, places: usize) -> f64 {
+    let text = format!("{x}");
+    match text.split_once('.') {
+        Some((_, decimals)) if decimals.len() > places => {
+            text[..text.len() - decimals.len() + places].parse().unwrap_or(x)
+        }
+        _ => x,
+    }
 }
 
 /// S27.

@@ -8,8 +8,10 @@ use thalweg_core::{Cell, Column, ColumnRef, RowError, Selection, Value};
 
 use super::args::{fail, float, int, text};
 use super::{ANY, TEXT};
+use crate::eval::is_empty;
 use crate::expr::EvalCx;
 use crate::function::{Arg, ArgKind, Doc, Family, Function, FunctionKind, Nulls};
+use crate::go_regex;
 use crate::patterns::Pattern;
 
 mod number_format;
@@ -42,9 +44,9 @@ functions! { Text
     "indexof" (PART) MinusOne |args, cx| Ok(index_of(&text(&args[0], cx), &text(&args[1], cx))),
     "Where the part begins, from 0; -1 if nowhere.", &[("indexof(\"thalweg\", \"l\")", "3"), ("indexof(\"héllo\", \"l\")", "2"), ("indexof(\"abc\", \"z\")", "-1"), ("indexof(\"abc\", null)", "-1")];
     "length" (ANY) Zero |args, cx| Ok(length(&args[0], cx)),
-    "The number of characters, items or members.", &[("length(\"héllo\")", "5"), ("length([1,2,null])", "3"), ("length({\"a\":1})", "1"), ("length(12345)", "5"), ("length(null)", "0")];
-    "numbytes" (TEXT) Zero |args, cx| Ok(Value::Int(text(&args[0], cx).len() as i64)),
-    "The number of UTF-8 bytes.", &[("numbytes(\"héllo\")", "6"), ("numbytes(12.5)", "4")];
+    "The number of characters, items or members.", &[("length(\"héllo\")", "5"), ("length([1,2,null])", "3"), ("length({\"a\":1})", "1"), ("length(12345)", "5"), ("length(decode(\"/w8=\", \"base64\"))", "2"), ("length(null)", "0")];
+    "numbytes" (TEXT) Zero |args, cx| Ok(Value::Int(n_bytes(&args[0], cx) as i64)),
+    "The number of UTF-8 bytes.", &[("numbytes(\"héllo\")", "6"), ("numbytes(12.5)", "4"), ("numbytes(decode(\"/w8=\", \"base64\"))", "2")];
     "lower" (TEXT) Null |args, cx| Ok(Value::text(text(&args[0], cx).chars().map(lower).collect::<String>())),
     "The text in lower case.", &[("lower(\"ÄBc\")", "\"äbc\""), ("lower(true)", "\"true\"")];
     "upper" (TEXT) Null |args, cx| Ok(Value::text(text(&args[0], cx).chars().map(upper).collect::<String>())),
@@ -78,8 +80,17 @@ fn length(value: &Value, cx: &EvalCx<'_>) -> Value {
     Value::Int(match value {
         Value::List(items) => items.len(),
         Value::Map(fields) => fields.len(),
+        // S29: upstream counts the characters of the printed form.
+        Value::Bytes(bytes) => bytes.len(),
         other => text(other, cx).chars().count(),
     } as i64)
+}
+
+fn n_bytes(value: &Value, cx: &EvalCx<'_>) -> usize {
+    match value {
+        Value::Bytes(bytes) => bytes.len(),
+        other => text(other, cx).len(),
+    }
 }
 
 /// One character for one: `ß` stays.
@@ -151,18 +162,21 @@ fn format(args: &[Value], cx: &mut EvalCx<'_>) -> Answer {
 pub(super) const PATTERNS: &[Function] = &[
     pattern(
         "regexp_matches",
-        PART,
+        (PART, Nulls::False),
         regexp_matches,
         "Whether the pattern occurs in the text.",
         &[
             ("regexp_matches(\"sensor-12\", \"[0-9]+\")", "true"),
             ("regexp_matches(\"sensor\", \"(\")", "ERR"),
             ("regexp_matches(null, \"a\")", "false"),
+            ("regexp_matches([], \"[\")", "false"),
+            ("regexp_matches(\"é\", \"\\\\w\")", "false"),
+            ("regexp_matches(\"{\\\"id\\\":1}\", \"{\\\"id\")", "true"),
         ],
     ),
     pattern(
         "regexp_replace",
-        REPLACE,
+        (REPLACE, Nulls::Null),
         regexp_replace,
         "The text with every occurrence of the pattern replaced.",
         &[
@@ -173,7 +187,7 @@ pub(super) const PATTERNS: &[Function] = &[
     ),
     pattern(
         "regexp_substr",
-        PART,
+        (PART, Nulls::Null),
         regexp_substr,
         "The first occurrence of the pattern, or the empty text.",
         &[("regexp_substr(\"a1b22\", \"[0-9]+\")", "\"1\""), ("regexp_substr(\"abc\", \"[0-9]+\")", "\"\"")],
@@ -188,13 +202,13 @@ const REPLACE: &[Arg] = &[
 
 const fn pattern(
     name: &'static str,
-    args: &'static [Arg],
+    (args, nulls): (&'static [Arg], Nulls),
     call: crate::function::ColumnsFn,
     summary: &'static str,
     examples: &'static [(&'static str, &'static str)],
 ) -> Function {
     let doc = Doc { family: Family::Text, summary, examples };
-    Function { name, aliases: &[], args, kind: FunctionKind::Columns(call), nulls: Nulls::Own, doc }
+    Function { name, aliases: &[], args, kind: FunctionKind::Columns(call), nulls, doc }
 }
 
 fn regexp_matches(args: &[ColumnRef<'_>], rows: &Selection, n_rows: usize, cx: &mut EvalCx<'_>) -> Column {
@@ -226,7 +240,7 @@ fn with_pattern(
     let literals = cx.instance.filter(|_| args.get(1).is_some_and(ColumnRef::is_constant));
     let compile = |pattern: &str| match literals {
         Some(instance) => instance.patterns.get(pattern),
-        None => Arc::new(Regex::new(pattern)),
+        None => Arc::new(go_regex::compile(pattern)),
     };
     let mut compiled: Option<(String, Arc<Pattern>)> = None;
     let mut column = Column::new();
@@ -237,12 +251,12 @@ fn with_pattern(
             column.push_error(error.clone());
             continue;
         }
-        if args.iter().any(|arg| arg.cell(row).is_nothing()) {
+        let values: Vec<Value> = args.iter().map(|arg| arg.cell(row).to_value()).collect();
+        if values.iter().any(is_empty) {
             column.push_value(&of_null);
             continue;
         }
-        let texts: Vec<String> =
-            args.iter().map(|arg| text(&arg.cell(row).to_value(), cx).into_owned()).collect();
+        let texts: Vec<String> = values.iter().map(|value| text(value, cx).into_owned()).collect();
         let pattern = texts.get(1).map_or("", String::as_str);
         let (_, regex) = match compiled.take().filter(|(known, _)| known == pattern) {
             Some(known) => compiled.insert(known),
@@ -250,10 +264,7 @@ fn with_pattern(
         };
         match &**regex {
             Ok(regex) => column.push_value(&call(regex, &texts)),
-            Err(_) => {
-                let error = RowError::text(format!("error parsing regexp: `{pattern}`"));
-                column.push_error(crate::eval::named(name, &error));
-            }
+            Err(why) => column.push_error(crate::eval::named(name, &RowError::text(why))),
         }
     }
     column.spread(rows, n_rows)

@@ -16,6 +16,7 @@ pub(super) fn mistake(name: &str, args: &[ArgShape]) -> Option<&'static str> {
     match name {
         // A computed distance is fine, a column is not: it is fixed at the first event.
         "lag" if matches!(args, [_, ArgShape::Column { .. }, ..]) => Some("Expect int type for parameter 2"),
+        "lag" if int(1).is_some_and(|n| n < 0) => Some("the index should not be a nagtive integer"),
         _ if name.starts_with("acc_") && args.len() == 2 => Some("Expect 1/3 arguments but found 2."),
         "substring" if int(1).is_some_and(|start| start < 0) => {
             Some("The start index should not be a nagtive integer.")

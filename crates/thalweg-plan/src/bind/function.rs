@@ -81,8 +81,10 @@ impl<'q> Binder<'q, '_> {
             }
         });
         names.into_iter().any(|name| {
-            let function = self.function(name);
-            function.and_then(|function| self.call_kind(&function, name)) == Some(CallKind::Aggregate)
+            self.function(name).is_some_and(|function| {
+                let is_table_row = matches!(&function, FunctionRef::Builtin(row) if row.is_aggregate());
+                is_table_row || self.call_kind(&function, name) == Some(CallKind::Aggregate)
+            })
         })
     }
 
