@@ -166,9 +166,12 @@ pub(crate) fn fits(snapshot: &Snapshot, rule: &CompiledRule) -> bool {
     snapshot.fingerprint == rule.spec.plan.fingerprint
 }
 
-/// How the inputs are called in snapshots, and which sources they are.
-fn identities(rule: &CompiledRule) -> Vec<(Arc<str>, u64)> {
-    let mut names: Vec<(Arc<str>, u64)> = Vec::with_capacity(rule.scans.len());
+/// How an input is called in snapshots, and which source it is.
+type Identity = (Arc<str>, u64);
+
+/// Those of all inputs.
+fn identities(rule: &CompiledRule) -> Vec<Identity> {
+    let mut names: Vec<Identity> = Vec::with_capacity(rule.scans.len());
     for (index, scan) in rule.scans.iter().enumerate() {
         let is_taken = names.iter().any(|(name, _)| *name == scan.node);
         let name =
@@ -191,9 +194,7 @@ fn leave_all(streams: &Streams, attached: Vec<Attached>, rule: Key) {
     }
 }
 
-fn input_of(
-    ((scan, preprocessor), (key, source)): ((&CompiledScan, Arc<NodeMetrics>), (Arc<str>, u64)),
-) -> Input {
+fn input_of(((scan, preprocessor), (key, source)): ((&CompiledScan, Arc<NodeMetrics>), Identity)) -> Input {
     Input {
         key,
         source,

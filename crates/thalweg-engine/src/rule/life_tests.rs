@@ -248,7 +248,7 @@ async fn r7_6_a_rule_with_qos_starts_from_its_newest_checkpoint_and_deleting_it_
     let snapshots = Snapshots::new(Arc::clone(&world.store));
     let snapshot = Snapshot { fingerprint: 1, epoch: 5, ..Snapshot::default() };
     let entry = Entry { rule: "r".into(), epoch: 5, bytes: snapshot.encode() };
-    snapshots.save(&[entry.clone()]).expect("saved");
+    snapshots.save(std::slice::from_ref(&entry)).expect("saved");
     world.create(json!({"options": {"qos": 1}})).await.expect("it runs");
     assert_eq!(world.runner.launches.lock().unwrap()[0].1, Some(snapshot));
     world.engine.rules().delete("r").await.expect("it is there");
