@@ -81,7 +81,7 @@ fn options(disabled: &[&str]) -> Options {
 }
 
 /// Errors without their causes: folding may find another one first.
-pub(crate) fn blunt(messages: &[String]) -> Vec<String> {
+fn blunt(messages: &[String]) -> Vec<String> {
     let blunt = |message: &String| match message.find("{\"error\":\"run ") {
         Some(at) => format!("{}{{\"error\"}}", &message[..at]),
         None => message.clone(),

@@ -7,7 +7,7 @@
 use serde_json::Value as Json;
 use thalweg_core::Timestamp;
 
-use crate::expr::{blunt, same as same_messages};
+use crate::expr::same as same_messages;
 use crate::grammar::{self, Scope};
 use crate::rule::{Options, PASSES, START, rig, sent};
 use crate::{Choices, Input, Target};
@@ -207,6 +207,18 @@ impl Rule {
 }
 
 impl Rule {
+    /// Without optimiser passes the same comes out. Where rows fail there is a difference that upstream has too: one
+    /// that WHERE fails for in front of a window is lost alone, behind it with the whole collection (X-3, Z-2).
+    fn optimised_or_not(&self) -> Result<(), String> {
+        let loud = |disabled| Options { send_error: true, ..self.options(false, disabled) };
+        let expected = self.play(&loud(&[]), 1, &[])?;
+        let found = self.play(&loud(PASSES), 1, &[])?;
+        if apart(&expected).1.is_empty() && apart(&found).1.is_empty() {
+            same("without optimiser", &expected, &found)?;
+        }
+        Ok(())
+    }
+
     /// The largest number that comes in: sums lose digits behind it.
     fn scale(&self) -> f64 {
         let row = |event: &Event| serde_json::from_str::<Json>(&event.payload).unwrap_or_default();
@@ -245,8 +257,7 @@ impl Input for Rule {
         same("shared", &expected, &self.play(&shared, 3, &[])?)?;
         same("restored", &expected, &self.play(&usual, 1, &self.restarts)?)?;
         same("restored, in batches of 3", &expected, &self.play(&usual, 3, &self.restarts)?)?;
-        let plain = self.options(false, PASSES);
-        same("without optimiser", &blunt(&expected), &blunt(&self.play(&plain, 1, &[])?))?;
+        self.optimised_or_not()?;
         let buffered = self.options(false, &[BUFFERED]);
         let found = self.play(&buffered, 1, &[])?;
         if !nearly(&expected, &found, self.scale()) {
