@@ -320,7 +320,7 @@ fn printed(query: &thalweg_sql::Query) -> Result<(), String> {
     }
 }
 
-/// The tree as text, without the places of its parts.
+/// The tree as text, without what belongs to the writing: the places of its parts, and parentheses without effect.
 fn without_places(query: &thalweg_sql::Query) -> String {
     let full = format!("{query:?}");
     let mut out = String::with_capacity(full.len());
@@ -329,5 +329,5 @@ fn without_places(query: &thalweg_sql::Query) -> String {
         out.push_str(&rest[..at]);
         rest = rest[at..].find('}').map_or("", |end| &rest[at + end + 1..]);
     }
-    out + rest
+    (out + rest).replace("is_parenthesized: true", "is_parenthesized: false")
 }

@@ -162,14 +162,14 @@ impl Operator for LookupJoin {
     /// Each event gives a collection of its matches; a collection gives one of all its rows' matches.
     fn on_batch(
         &mut self,
-        input: usize,
+        _input: usize,
         batch: &Batch,
         rows: &Selection,
         out: &mut dyn Emit,
         cx: &mut OpCx<'_>,
     ) {
         if let Some(runs) = faults::runs(batch, rows) {
-            return runs.iter().for_each(|run| self.on_batch(input, batch, run, out, cx));
+            return runs.iter().for_each(|run| self.on_batch(0, batch, run, out, cx));
         }
         faults::send(rows.faults.clone(), 0, &self.schema, out);
         let exprs: Vec<_> = self.plan.keys.iter().map(|(_, key)| key.clone()).collect();

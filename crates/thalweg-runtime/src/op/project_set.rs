@@ -135,14 +135,14 @@ fn members(batch: &Batch, row: usize, without: Slot) -> Fields {
 impl Operator for ProjectSet {
     fn on_batch(
         &mut self,
-        input: usize,
+        _input: usize,
         batch: &Batch,
         rows: &Selection,
         out: &mut dyn Emit,
         cx: &mut OpCx<'_>,
     ) {
         if let Some(runs) = faults::runs(batch, rows) {
-            return runs.iter().for_each(|run| self.on_batch(input, batch, run, out, cx));
+            return runs.iter().for_each(|run| self.on_batch(0, batch, run, out, cx));
         }
         self.rows.clear();
         self.items.clear();
