@@ -144,7 +144,8 @@ pub(super) fn overview(families: &[Family], functions: &[&Function], proofs: &Pr
         "{MADE}# Functions\n\n\
          Names are known in any case, except for those that eKuiper ships as plugins. Every example on these pages is a \
          test. Statements with rows are in the form of [`tests/golden`](../../../tests/src/golden.rs): `demo {{…}}` is a \
-         message of the stream `demo`, `out […]` what the rule sends, `at 5s` when.\n\n"
+         message of the stream `demo`, `out […]` what the rule sends, `at 5s` when. In the tables of examples the \
+         arguments are values as columns bring them; as literals a statement may refuse some (a number for a text).\n\n"
     );
     for family in families {
         let n = functions.iter().filter(|function| function.doc.family == *family).count();

@@ -109,7 +109,7 @@ fn folded(function: &Function, lists: &[Vec<Value>]) -> Result<Value, RowError> 
     let n_rows = lists.first().map_or(0, Vec::len);
     match function.kind {
         FunctionKind::Aggregate(new) => {
-            let columns: Vec<Column> = lists.iter().map(|list| Column::from_values(list)).collect();
+            let columns: Vec<Column> = lists.iter().map(Column::from_values).collect();
             let args: Vec<ColumnRef<'_>> = columns.iter().map(ColumnRef::borrowed).collect();
             let mut accumulator = new();
             accumulator.update(&vec![0; n_rows], &args, &Selection::all(n_rows), &mut cx());
