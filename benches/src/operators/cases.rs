@@ -52,7 +52,7 @@ pub(super) fn reading(row: usize) -> String {
         row * 31 % 100,
         row * 7 % 90 + 10,
         row * 11 % 80 + 10,
-        row % 3 == 0,
+        row.is_multiple_of(3),
         row * 13 % 50
     )
 }
