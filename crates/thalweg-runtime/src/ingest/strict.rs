@@ -110,7 +110,7 @@ mod tests {
         check(Value::Null, list.clone(), Ok(Value::Null));
         let with_null = Value::list(vec![Value::Int(1), Value::Null]);
         check(with_null, list, Err("cannot convert <nil>(<nil>) to int64"));
-        let object = DataType::Struct(vec![(Arc::from("x"), DataType::BigInt)].into());
+        let object = DataType::Struct(vec![(Arc::from("x"), DataType::BigInt)]);
         let expected = Value::map(Fields::from([(Arc::from("x"), Value::Int(1))]));
         check(Value::text(r#"{"x":1,"y":2}"#), object.clone(), Ok(expected));
         check(Value::text("no"), object, Err("cannot convert string(no) to struct"));
