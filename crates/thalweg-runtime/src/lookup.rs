@@ -26,20 +26,8 @@ pub(crate) enum Waiter {
     Here,
 }
 
-impl Waiter {
-    fn wait<T>(&self, future: impl Future<Output = T>) -> Result<T, IoError> {
-        let late = |_| IoError::transient("lookup did not answer in 30s");
-        match self {
-            Self::Io(handle) => {
-                handle.block_on(async { tokio::time::timeout(LIMIT, future).await }).map_err(late)
-            }
-            Self::Here => {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                let runtime = runtime.map_err(|error| IoError::transient(error.to_string()))?;
-                Ok(runtime.block_on(future))
-            }
-        }
-    }
+fn late() -> IoError {
+    IoError::transient("lookup did not answer in 30s")
 }
 
 /// A lookup table of one rule.
@@ -59,6 +47,33 @@ struct Cache {
 }
 
 impl BlockingLookup {
+    /// The answers of the other side, each of which may take its time; the thread waits once for all of them.
+    fn ask(
+        &self,
+        fields: &[Arc<str>],
+        keys: &[Arc<str>],
+        questions: &[Vec<Value>],
+    ) -> Vec<Result<Vec<Arc<Fields>>, IoError>> {
+        let all = async |limit: Option<Duration>| {
+            let mut answers = Vec::with_capacity(questions.len());
+            for values in questions {
+                let answer = self.source.lookup(fields, keys, values);
+                answers.push(match limit {
+                    Some(limit) => tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| Err(late())),
+                    None => answer.await,
+                });
+            }
+            answers
+        };
+        match &self.waiter {
+            Waiter::Io(handle) => handle.block_on(all(Some(LIMIT))),
+            Waiter::Here => match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime.block_on(all(None)),
+                Err(error) => questions.iter().map(|_| Err(IoError::transient(error.to_string()))).collect(),
+            },
+        }
+    }
+
     /// A lookup with the cache that `props` ask for (object `lookup`).
     ///
     /// # Errors
@@ -92,22 +107,52 @@ impl LookupRows for BlockingLookup {
         keys: &[Arc<str>],
         values: &[Value],
     ) -> Result<Vec<Arc<Fields>>, IoError> {
-        let ask = || self.waiter.wait(self.source.lookup(fields, keys, values)).and_then(|answer| answer);
-        let Some(cache) = &mut self.cache else { return ask() };
-        let (key, now) = (key(fields, values), self.clock.now());
-        if let Some((since, rows)) = cache.answers.get(&key)
-            && (cache.ttl <= 0 || now.0 - since.0 < cache.ttl)
-        {
-            return Ok(rows.clone());
+        self.answers(fields, keys, &[values.to_vec()]).pop().unwrap_or_else(|| Ok(Vec::new()))
+    }
+
+    /// What the cache has not is asked for in one go.
+    fn answers(
+        &mut self,
+        fields: &[Arc<str>],
+        keys: &[Arc<str>],
+        questions: &[Vec<Value>],
+    ) -> Vec<Result<Vec<Arc<Fields>>, IoError>> {
+        let Some(cache) = &self.cache else { return self.ask(fields, keys, questions) };
+        let now = self.clock.now();
+        let cached: Vec<_> = questions.iter().map(|values| cache.find(&key(fields, values), now)).collect();
+        let unknown = questions.iter().zip(&cached).filter(|(_, cached)| cached.is_none());
+        let unknown: Vec<Vec<Value>> = unknown.map(|(values, _)| values.clone()).collect();
+        let asked = if unknown.is_empty() { Vec::new() } else { self.ask(fields, keys, &unknown) };
+        if let Some(cache) = &mut self.cache {
+            for (values, answer) in unknown.iter().zip(&asked) {
+                if let Ok(rows) = answer {
+                    cache.keep(key(fields, values), now, rows);
+                }
+            }
         }
-        let rows = ask()?;
-        if cache.answers.len() >= CACHED {
-            cache.answers.clear();
+        let mut asked = asked.into_iter();
+        let answer = |cached: Option<Vec<Arc<Fields>>>| match cached {
+            Some(rows) => Ok(rows),
+            None => asked.next().unwrap_or_else(|| Ok(Vec::new())),
+        };
+        cached.into_iter().map(answer).collect()
+    }
+}
+
+impl Cache {
+    /// The answer, unless it is too old.
+    fn find(&self, key: &[u8], now: Timestamp) -> Option<Vec<Arc<Fields>>> {
+        let (since, rows) = self.answers.get(key)?;
+        (self.ttl <= 0 || now.0 - since.0 < self.ttl).then(|| rows.clone())
+    }
+
+    fn keep(&mut self, key: Vec<u8>, now: Timestamp, rows: &[Arc<Fields>]) {
+        if self.answers.len() >= CACHED {
+            self.answers.clear();
         }
-        if !rows.is_empty() || cache.keeps_misses {
-            cache.answers.insert(key, (now, rows.clone()));
+        if !rows.is_empty() || self.keeps_misses {
+            self.answers.insert(key, (now, rows.to_vec()));
         }
-        Ok(rows)
     }
 }
 

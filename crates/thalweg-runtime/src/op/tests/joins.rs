@@ -178,6 +178,24 @@ fn j12_each_event_is_joined_with_the_rows_that_its_key_finds() {
 }
 
 #[test]
+fn j12_rows_with_the_same_key_each_get_its_answer() {
+    let options = Options { lookup: LOOKUP, ..Options::default() };
+    let rows = r#"
+        400 s {"id":2,"a":1}
+        401 s {"id":1,"a":2}
+        402 s {"id":2,"a":3}
+        403 s {"id":1,"a":4}
+        "#;
+    let expected = r#"
+        [{"a":1,"n":"two"}]
+        [{"a":2,"n":"one"},{"a":2,"n":"uno"}]
+        [{"a":3,"n":"two"}]
+        [{"a":4,"n":"one"},{"a":4,"n":"uno"}]
+        "#;
+    check_with(&options, "SELECT a, k.n AS n FROM s LEFT JOIN k ON s.id = k.id", rows, expected);
+}
+
+#[test]
 fn j14_the_rest_of_on_decides_what_matches() {
     check_lookup(
         "SELECT a, k.n AS n FROM s LEFT JOIN k ON s.id = k.id AND k.lim > 4",
