@@ -3,9 +3,10 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-const ROUNDS: usize = 7;
-/// A round lasts about this long.
-const ROUND_NANOS: f64 = 3e7;
+const ROUNDS: usize = 301;
+/// A round lasts about this long: less than a time slice, so that on a busy machine most rounds are not interrupted and
+/// the median is that of the work. Long rounds measured the neighbours.
+const ROUND_NANOS: f64 = 3e5;
 
 /// One way of doing the work; it returns something that depends on the result.
 pub(crate) struct Variant<'a> {
@@ -25,11 +26,7 @@ pub(crate) fn nanos_per_item(items: usize, mut variants: Vec<Variant<'_>>) -> Ve
     let mut rounds: Vec<Vec<f64>> = vec![Vec::new(); variants.len()];
     for _ in 0..ROUNDS {
         for (index, variant) in variants.iter_mut().enumerate() {
-            let started = Instant::now();
-            for _ in 0..calls[index] {
-                black_box((variant.work)());
-            }
-            let nanos = started.elapsed().as_nanos() as f64;
+            let nanos = timed(variant, calls[index]);
             rounds[index].push(nanos / (calls[index] * items) as f64);
         }
     }
@@ -40,10 +37,24 @@ pub(crate) fn nanos_per_item(items: usize, mut variants: Vec<Variant<'_>>) -> Ve
     variants.iter().map(|variant| variant.name).zip(rounds.into_iter().map(median)).collect()
 }
 
+/// A single call from a cold start says nothing: their number is doubled until they fill a round, also when nothing
+/// interrupts them.
 fn calls_per_round(variant: &mut Variant<'_>) -> usize {
-    black_box((variant.work)());
+    let mut calls = 1;
+    loop {
+        let nanos = (0..3).map(|_| timed(variant, calls)).fold(f64::INFINITY, f64::min).max(1.0);
+        if nanos * 2.0 >= ROUND_NANOS {
+            return (calls as f64 * ROUND_NANOS / nanos).ceil() as usize;
+        }
+        calls *= 2;
+    }
+}
+
+/// Nanoseconds of so many calls.
+fn timed(variant: &mut Variant<'_>, calls: usize) -> f64 {
     let started = Instant::now();
-    black_box((variant.work)());
-    let once = started.elapsed().as_nanos().max(1) as f64;
-    (ROUND_NANOS / once).ceil() as usize
+    for _ in 0..calls {
+        black_box((variant.work)());
+    }
+    started.elapsed().as_nanos() as f64
 }

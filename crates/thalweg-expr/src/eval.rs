@@ -59,14 +59,39 @@ impl Expr {
                 logic::case(&case, batch, rows, cx)
             }
             Self::Call { function, args, call_id } => {
-                let args: Vec<_> = args.iter().map(|arg| arg.eval(batch, rows, cx)).collect();
-                match function {
-                    FunctionRef::Builtin(function) => builtin(function, &args, at, cx),
-                    FunctionRef::Remote(function) => remote(&**function, &args, *call_id, at, cx),
-                }
+                eval_all(args, batch, rows, cx, |args, cx| match function {
+                    FunctionRef::Builtin(function) => builtin(function, args, at, cx),
+                    FunctionRef::Remote(function) => remote(&**function, args, *call_id, at, cx),
+                })
             }
             Self::Context(context) => surroundings(*context, batch, cx),
             Self::Object(slots) => object(slots, batch, rows),
+        }
+    }
+}
+
+/// Evaluates several expressions and lends their columns. Up to two, which is nearly always, need no list on the heap:
+/// with a batch of one row that list is what evaluating a column costs.
+pub fn eval_all<R>(
+    exprs: &[Expr],
+    batch: &Batch,
+    rows: &Selection,
+    cx: &mut EvalCx<'_>,
+    then: impl FnOnce(&[ColumnRef<'_>], &mut EvalCx<'_>) -> R,
+) -> R {
+    match exprs {
+        [] => then(&[], cx),
+        [one] => {
+            let one = one.eval(batch, rows, cx);
+            then(std::slice::from_ref(&one), cx)
+        }
+        [one, two] => {
+            let both = [one.eval(batch, rows, cx), two.eval(batch, rows, cx)];
+            then(&both, cx)
+        }
+        many => {
+            let many: Vec<_> = many.iter().map(|expr| expr.eval(batch, rows, cx)).collect();
+            then(&many, cx)
         }
     }
 }
@@ -121,6 +146,9 @@ fn builtin(
     }
 }
 
+/// So many arguments of a row function need no list on the heap.
+const FEW: usize = 4;
+
 /// A row function over columns. The first failed argument is the row's error.
 fn lifted(
     function: &Function,
@@ -130,19 +158,26 @@ fn lifted(
     cx: &mut EvalCx<'_>,
 ) -> ColumnRef<'static> {
     let constant = function.is_pure() && args.iter().all(ColumnRef::is_constant);
-    let mut values: Vec<Value> = Vec::with_capacity(args.len());
+    let mut few = [const { Value::Null }; FEW];
+    let mut many = Vec::new();
+    let values = match few.get_mut(..args.len()) {
+        Some(few) => few,
+        None => {
+            many.resize(args.len(), Value::Null);
+            &mut many[..]
+        }
+    };
     kernel::per_row(constant, rows, n_rows, |row, out| {
-        values.clear();
-        for arg in args {
+        for (value, arg) in values.iter_mut().zip(args) {
             match arg.cell(row) {
                 Cell::Error(error) => return out.push_error(error.clone()),
-                cell => values.push(cell.to_value()),
+                cell => *value = cell.to_value(),
             }
         }
-        match call_row(function.nulls, call, &values, cx) {
+        match call_row(function.nulls, call, values, cx) {
             Ok(value) => {
                 if value.is_null()
-                    && let Some(why) = unwanted_null(function, &values)
+                    && let Some(why) = unwanted_null(function, values)
                 {
                     cx.warn(&format!("call func {} error: {why}; the result is null", function.name));
                 }

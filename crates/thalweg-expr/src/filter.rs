@@ -43,13 +43,13 @@ impl Expr {
     pub fn narrow(&self, batch: &Batch, rows: &Selection, cx: &mut EvalCx<'_>) -> Option<Vec<u32>> {
         match self {
             Self::Binary(BinaryOp::And, left, right) => {
-                let survivors = Selection::rows(left.narrow(batch, rows, cx)?);
-                right.narrow(batch, &survivors, cx)
+                let survivors = left.narrow(batch, rows, cx)?;
+                right.narrow_further(batch, survivors, cx)
             }
             Self::Binary(op, left, right) if is_comparison(*op) => {
                 // Both sides are evaluated once at most: what is not simple is left to the other path.
                 if let (Some(left), Some(right)) = (numbers(left, batch), numbers(right, batch)) {
-                    return Some(compare_numbers(*op, left, right, rows));
+                    return Some(compare_numbers(*op, left, right, Among::These(rows)));
                 }
                 let (true, true) = (is_simple(left), is_simple(right)) else { return None };
                 let (left, right) = (left.eval(batch, rows, cx), right.eval(batch, rows, cx));
@@ -58,6 +58,24 @@ impl Expr {
             _ => None,
         }
     }
+
+    /// The same for rows in a list that is no longer needed and becomes the answer.
+    pub fn narrow_further(&self, batch: &Batch, rows: Vec<u32>, cx: &mut EvalCx<'_>) -> Option<Vec<u32>> {
+        if let Self::Binary(op, left, right) = self
+            && is_comparison(*op)
+            && let (Some(left), Some(right)) = (numbers(left, batch), numbers(right, batch))
+        {
+            return Some(compare_numbers(*op, left, right, Among::List(rows)));
+        }
+        self.narrow(batch, &Selection::rows(rows), cx)
+    }
+}
+
+/// The rows that are asked.
+enum Among<'a> {
+    These(&'a Selection),
+    /// A list that becomes the answer.
+    List(Vec<u32>),
 }
 
 fn is_comparison(op: BinaryOp) -> bool {
@@ -105,7 +123,7 @@ fn numbers<'a>(expr: &Expr, batch: &'a Batch) -> Option<Numbers<'a>> {
 }
 
 /// Integers are compared as such, mixed pairs as floats (O-6).
-fn compare_numbers(op: BinaryOp, left: Numbers<'_>, right: Numbers<'_>, rows: &Selection) -> Vec<u32> {
+fn compare_numbers(op: BinaryOp, left: Numbers<'_>, right: Numbers<'_>, rows: Among<'_>) -> Vec<u32> {
     match (left, right) {
         (Numbers::Ints(left), Numbers::Ints(right)) => by_operator(op, &left, &right, rows),
         (left, right) => by_operator(op, &left.into_floats(), &right.into_floats(), rows),
@@ -116,7 +134,7 @@ fn by_operator<T: Copy + PartialOrd>(
     op: BinaryOp,
     a: &Lane<'_, T>,
     b: &Lane<'_, T>,
-    rows: &Selection,
+    rows: Among<'_>,
 ) -> Vec<u32> {
     match op {
         BinaryOp::Eq => by_lane(a, b, rows, |a, b| a == b),
@@ -131,7 +149,7 @@ fn by_operator<T: Copy + PartialOrd>(
 fn by_lane<T: Copy>(
     a: &Lane<'_, T>,
     b: &Lane<'_, T>,
-    rows: &Selection,
+    rows: Among<'_>,
     holds: impl Fn(T, T) -> bool,
 ) -> Vec<u32> {
     match (a, b) {
@@ -146,7 +164,20 @@ fn by_lane<T: Copy>(
 }
 
 /// Without a branch on the outcome, which no predictor would guess.
-fn passing(rows: &Selection, holds: impl Fn(usize) -> bool) -> Vec<u32> {
+fn passing(rows: Among<'_>, holds: impl Fn(usize) -> bool) -> Vec<u32> {
+    let rows = match rows {
+        Among::These(rows) => rows,
+        Among::List(mut rows) => {
+            let mut n_passed = 0;
+            for at in 0..rows.len() {
+                let row = rows[at];
+                rows[n_passed] = row;
+                n_passed += usize::from(holds(row as usize));
+            }
+            rows.truncate(n_passed);
+            return rows;
+        }
+    };
     let n_rows = rows.len();
     let mut passed = vec![0u32; n_rows];
     let mut n_passed = 0;
@@ -175,7 +206,10 @@ fn equal_text(
         return None;
     }
     let equal = op == BinaryOp::Eq;
-    Some(passing(rows, |row| matches!(column.cell(row), Cell::Str(text) if (text == wanted) == equal)))
+    Some(passing(
+        Among::These(rows),
+        |row| matches!(column.cell(row), Cell::Str(text) if (text == wanted) == equal),
+    ))
 }
 
 /// Takes the rows of a column of truth values apart.

@@ -30,6 +30,7 @@ pub use aggregate::{Accumulator, GroupId};
 pub use analytic::Analytic;
 /// The zone in [`EvalCx`], for those who make one.
 pub use chrono_tz::Tz;
+pub use eval::eval_all;
 pub use expr::{Context, EvalCx, Expr, Step};
 pub use filter::Filtered;
 pub use function::{

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use thalweg_core::state::{StateError, StateReader, StateWriter};
-use thalweg_core::{Batch, Cell, Column, ColumnRef, RowError, Selection};
-use thalweg_expr::{Accumulator, CallCx, Expr, Frame, FunctionKind, FunctionRef, GroupId, RemoteFunction};
+use thalweg_core::{Batch, Cell, Column, ColumnRef, Live, RowError, Selection};
+use thalweg_expr::{
+    Accumulator, CallCx, EvalCx, Expr, Frame, FunctionKind, FunctionRef, GroupId, RemoteFunction, eval_all,
+};
 use thalweg_plan::logical::AggregateCall;
 
 use crate::op::keys::error_at;
@@ -154,16 +156,21 @@ impl Call {
     fn update(&mut self, input: Grouped<'_>, cx: &OpCx<'_>) {
         let mut eval = cx.eval(input.batch.window);
         let exprs = std::mem::take(&mut self.args);
-        let args: Vec<_> = exprs.iter().map(|arg| arg.eval(input.batch, input.rows, &mut eval)).collect();
-        let narrowed = self.narrow(&args, input, cx);
+        eval_all(&exprs, input.batch, input.rows, &mut eval, |args, eval| self.take(args, input, eval, cx));
+        self.args = exprs;
+    }
+
+    /// Folds in the rows that FILTER and their arguments let through.
+    fn take(&mut self, args: &[ColumnRef<'_>], input: Grouped<'_>, eval: &mut EvalCx<'_>, cx: &OpCx<'_>) {
+        let narrowed = self.narrow(args, input, cx);
         let (rows, groups) = match &narrowed {
             Some(rows) => (rows, &self.groups[..]),
             None => (input.rows, input.groups),
         };
         match &mut self.state {
-            State::Builtin(accumulator) => accumulator.update(groups, &args, rows, &mut eval),
+            State::Builtin(accumulator) => accumulator.update(groups, args, rows, eval),
             State::Remote { function, result } => {
-                let frame = Frame { args: &args, rows, groups: Some((groups, input.n_groups)) };
+                let frame = Frame { args, rows, groups: Some((groups, input.n_groups)) };
                 let call = CallCx {
                     rule: &cx.rule.id,
                     node: cx.node,
@@ -176,8 +183,9 @@ impl Call {
             }
             State::None => {}
         }
-        drop(args);
-        self.args = exprs;
+        if let Some(Selection { live: Live::Rows(rows), .. }) = narrowed {
+            self.rows = rows;
+        }
     }
 
     fn finish(&mut self, ids: &[GroupId], cx: &OpCx<'_>) -> Column {
@@ -217,6 +225,6 @@ impl Call {
                 None => {}
             }
         }
-        Some(Selection::rows(self.rows.clone()))
+        Some(Selection::rows(std::mem::take(&mut self.rows)))
     }
 }

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use thalweg_core::state::{StateError, StateReader, StateWriter};
-use thalweg_core::{Batch, Column, Schema, Selection, Slot, Tag, Timestamp, WindowRange};
-use thalweg_expr::{Expr, GroupId};
+use thalweg_core::{Batch, Column, ColumnRef, Schema, Selection, Slot, Tag, Timestamp, WindowRange};
+use thalweg_expr::{Expr, GroupId, eval_all};
 use thalweg_plan::logical::AggregateCall;
 
 use crate::op::calls::{Calls, Grouped};
@@ -98,8 +98,8 @@ impl Groups {
         cx: &OpCx<'_>,
     ) -> Result<(), String> {
         self.number(grouping, batch, rows, cx)?;
-        for (column, slot) in self.firsts.iter_mut().zip(&grouping.firsts) {
-            if !self.fresh.is_empty() {
+        if !self.fresh.is_empty() {
+            for (column, slot) in self.firsts.iter_mut().zip(&grouping.firsts) {
                 let fresh = self.fresh.iter().map(|row| *row as usize);
                 Arc::make_mut(column).append_rows(batch.column(*slot), fresh);
             }
@@ -126,14 +126,17 @@ impl Groups {
             return Ok(());
         }
         let mut eval = cx.eval(batch.window);
-        let columns: Vec<_> = grouping.by.iter().map(|key| key.eval(batch, rows, &mut eval)).collect();
+        eval_all(&grouping.by, batch, rows, &mut eval, |columns, _| self.number_by(columns, rows))
+    }
+
+    fn number_by(&mut self, columns: &[ColumnRef<'_>], rows: &Selection) -> Result<(), String> {
         if columns.iter().any(|column| column.column().seen().contains(Tag::Error))
-            && let Some(error) = rows.iter().find_map(|row| error_at(&columns, row))
+            && let Some(error) = rows.iter().find_map(|row| error_at(columns, row))
         {
             return Err(format!("run Group By error: {error}"));
         }
         for row in rows {
-            let group = self.keys.number(&columns, row);
+            let group = self.keys.number(columns, row);
             if group as usize == self.times.len() + self.fresh.len() {
                 self.fresh.push(row as u32);
             }

@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
-use thalweg_core::{Batch, Cell, Column, Fields, Schema, Selection, Slot, Tag, Unit, Value};
+use thalweg_core::{Batch, Cell, Column, Fields, Schema, Selection, Slot, Tag, Timestamp, Unit, Value};
 use thalweg_expr::{EvalCx, Expr, FunctionRef};
 use thalweg_plan::explain::sql;
 use thalweg_plan::logical::{Empty, OutputColumn};
 use thalweg_plan::{Kind, Node};
 
-use crate::op::{faults, reshape};
+use crate::op::faults;
 use crate::operator::{Emit, OpCx, Operator};
 
 /// Computes the output columns.
@@ -23,6 +23,9 @@ pub(crate) struct Project {
     is_aggregate: bool,
     schema: Arc<Schema>,
     bad: Vec<(usize, String)>,
+    /// Room for the results' columns and times.
+    columns_room: Vec<Arc<Column>>,
+    times_room: Vec<Timestamp>,
 }
 
 impl Project {
@@ -35,6 +38,41 @@ impl Project {
             is_aggregate: is_aggregate(input),
             schema: Arc::clone(&node.schema),
             bad: Vec::new(),
+            columns_room: Vec::new(),
+            times_room: Vec::new(),
+        }
+    }
+
+    /// The input's rows with these columns.
+    fn result(&mut self, batch: &Batch, columns: Vec<Arc<Column>>) -> Batch {
+        let mut times = std::mem::take(&mut self.times_room);
+        times.clone_from(&batch.times);
+        Batch {
+            schema: Arc::clone(&self.schema),
+            columns,
+            n_rows: batch.n_rows,
+            times,
+            unit: batch.unit,
+            window: batch.window,
+        }
+    }
+
+    /// Hands the result on, or fails where columns have failed.
+    fn hand_on(&mut self, batch: &Batch, rows: &Selection, out: &mut dyn Emit, cx: &OpCx<'_>) {
+        if self.bad.is_empty() {
+            return out.batch(0, batch, rows);
+        }
+        if batch.unit == Unit::Collection {
+            return faults::fail_all(&self.bad[0].1, rows, &self.schema, out, cx);
+        }
+        // A row fails once, with the first column's error.
+        self.bad.sort_by_key(|(row, _)| *row);
+        self.bad.dedup_by_key(|(row, _)| *row);
+        let good = rows.iter().filter(|row| self.bad.binary_search_by_key(row, |(bad, _)| *bad).is_err());
+        let mut kept = Selection::rows(good.map(|row| row as u32).collect());
+        kept.faults = faults::fail_rows(&self.bad, rows, cx);
+        if !kept.is_void() {
+            out.batch(0, batch, &kept);
         }
     }
 }
@@ -49,7 +87,7 @@ impl Operator for Project {
         cx: &mut OpCx<'_>,
     ) {
         self.bad.clear();
-        let mut columns = Vec::with_capacity(self.columns.len());
+        let mut columns = std::mem::take(&mut self.columns_room);
         let mut eval = cx.eval(batch.window);
         for (output, label) in self.columns.iter().zip(&self.labels) {
             let mut column = compute(output, batch, rows, &mut eval);
@@ -61,22 +99,11 @@ impl Operator for Project {
             }
             columns.push(column);
         }
-        let batch = reshape::with_columns(batch, &self.schema, columns);
-        if self.bad.is_empty() {
-            return out.batch(0, &batch, rows);
-        }
-        if batch.unit == Unit::Collection {
-            return faults::fail_all(&self.bad[0].1, rows, &self.schema, out, cx);
-        }
-        // A row fails once, with the first column's error.
-        self.bad.sort_by_key(|(row, _)| *row);
-        self.bad.dedup_by_key(|(row, _)| *row);
-        let good = rows.iter().filter(|row| self.bad.binary_search_by_key(row, |(bad, _)| *bad).is_err());
-        let mut kept = Selection::rows(good.map(|row| row as u32).collect());
-        kept.faults = faults::fail_rows(&self.bad, rows, cx);
-        if !kept.is_void() {
-            out.batch(0, &batch, &kept);
-        }
+        let result = self.result(batch, columns);
+        self.hand_on(&result, rows, out, cx);
+        let Batch { mut columns, times, .. } = result;
+        columns.clear();
+        (self.columns_room, self.times_room) = (columns, times);
     }
 }
 

@@ -176,7 +176,7 @@ fn narrow(
     for part in of {
         if parts.users(*part) == 1 {
             let part = parts.get_mut(*part)?;
-            survivors = part.condition.expr.narrow(batch, &Selection::rows(survivors), cx)?;
+            survivors = part.condition.expr.narrow_further(batch, survivors, cx)?;
         }
     }
     Some(survivors)

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::state::{StateError, StateReader, StateWriter};
-use thalweg_core::{Batch, Schema, Selection, Timestamp, WindowRange};
+use thalweg_core::{Batch, Live, Schema, Selection, Timestamp, WindowRange};
 use thalweg_expr::{EvalCx, Expr};
 use thalweg_plan::logical::{Fold, FoldStep};
 
@@ -157,17 +157,18 @@ impl Pane {
         }
     }
 
-    fn take(&mut self, folding: &Folding, batch: &Batch, rows: &[u32], cx: &OpCx<'_>) {
-        let rows = Selection::rows(rows.to_vec());
+    /// Takes rows in; gives a list of rows back, for its room.
+    fn take(&mut self, folding: &Folding, batch: &Batch, rows: Selection, cx: &OpCx<'_>) -> Selection {
         let (batch, rows) = folding.prepare(batch, rows, &mut |_, failure| self.fail(failure), cx);
         if rows.is_empty() {
-            return;
+            return rows;
         }
         self.n_grouped += rows.len() as u64;
         let step = folding.steps.len();
         if let Err(message) = self.groups.take(&folding.grouping, &batch, &rows, &cx.of_behind(step)) {
             self.fail(Failure { step, message });
         }
+        rows
     }
 
     fn merge(&mut self, folding: &Folding, later: &Self, cx: &OpCx<'_>) {
@@ -257,6 +258,8 @@ pub(super) struct Panes {
     panes: VecDeque<Pane>,
     /// Emptied panes, for their room.
     spare: Vec<Pane>,
+    /// Room for the rows that go into a pane.
+    room: Vec<u32>,
     /// The position of the next row.
     end: u64,
     /// The time of the last row, while there are rows.
@@ -271,6 +274,7 @@ impl Panes {
             folding: Arc::clone(folding),
             panes: VecDeque::new(),
             spare: Vec::new(),
+            room: Vec::new(),
             end: 0,
             latest: Timestamp(i64::MIN),
             is_cut: false,
@@ -331,7 +335,12 @@ impl Panes {
             };
             let (now, later) = rest.split_at(in_pane);
             if let Some(pane) = self.panes.back_mut() {
-                pane.take(&self.folding, &batch, now, cx);
+                self.room.clear();
+                self.room.extend_from_slice(now);
+                let rows = Selection::rows(std::mem::take(&mut self.room));
+                if let Live::Rows(rows) = pane.take(&self.folding, &batch, rows, cx).live {
+                    self.room = rows;
+                }
             }
             self.end += now.len() as u64;
             rest = later;
