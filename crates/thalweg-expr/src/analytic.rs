@@ -3,7 +3,7 @@
 use std::fmt;
 
 use thalweg_core::state::{StateError, StateReader, StateWriter};
-use thalweg_core::{RowError, Value};
+use thalweg_core::{Column, ColumnRef, RowError, Selection, Value};
 
 use crate::expr::EvalCx;
 
@@ -15,6 +15,13 @@ pub trait Analytic: Send + fmt::Debug {
     /// # Errors
     /// Arguments that the function refuses.
     fn next(&mut self, args: &[Value], valid: bool, cx: &mut EvalCx<'_>) -> Result<Value, RowError>;
+
+    /// The same for all of `rows` at once, all valid and none with a failed argument: adds a cell for each row up to
+    /// the last, missing ones for those that are not selected. False when the function has no such way for these
+    /// rows, and then it is asked for each of them.
+    fn next_rows(&mut self, _args: &[ColumnRef<'_>], _rows: &Selection, _out: &mut Column) -> bool {
+        false
+    }
 
     /// Writes the state.
     fn save(&self, out: &mut StateWriter);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use thalweg_core::state::{StateError, StateReader, StateWriter};
-use thalweg_core::{Batch, Cell, Column, Schema, Selection, Unit, Value};
+use thalweg_core::{Batch, Cell, Column, Schema, Selection, Tag, Unit, Value};
 use thalweg_expr::{Analytic as Function, FunctionKind, FunctionRef};
 use thalweg_plan::logical::AnalyticCall;
 
@@ -122,6 +122,18 @@ impl Call {
         let keys: Vec<_> = plan.partition_by.iter().map(|key| key.eval(batch, rows, &mut eval)).collect();
         let when = plan.when.as_ref().map(|when| when.eval(batch, rows, &mut eval));
         let mut out = Column::new();
+        let is_plain = plan.partition_by.is_empty() && plan.when.is_none();
+        let has_errors = args.iter().any(|arg| arg.column().seen().contains(Tag::Error));
+        if is_plain && !has_errors && !rows.is_empty() {
+            if self.partitions.is_empty() {
+                self.keys.number(&keys, 0);
+                self.partitions.extend(self.fresh());
+            }
+            if self.partitions.first_mut().is_some_and(|state| state.next_rows(&args, rows, &mut out)) {
+                (out.len()..batch.n_rows).for_each(|_| out.push_missing());
+                return out;
+            }
+        }
         for row in rows {
             (out.len()..row).for_each(|_| out.push_missing());
             if let Some(error) = error_at(&args, row).or_else(|| error_at(&keys, row)) {
@@ -130,7 +142,8 @@ impl Call {
                 continue;
             }
             let valid = when.as_ref().is_none_or(|when| is_valid(&when.cell(row), cx));
-            let partition = self.keys.number(&keys, row) as usize;
+            let is_known = keys.is_empty() && !self.partitions.is_empty();
+            let partition = if is_known { 0 } else { self.keys.number(&keys, row) as usize };
             if partition == self.partitions.len() {
                 self.partitions.extend(self.fresh());
             }

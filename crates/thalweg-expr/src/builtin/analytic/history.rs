@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use thalweg_core::compare::values_equal;
 use thalweg_core::state::{StateError, StateReader, StateWriter};
-use thalweg_core::{RowError, Value};
+use thalweg_core::{Cell, Column, ColumnRef, RowError, Selection, Value};
 
 use crate::analytic::Analytic;
 use crate::expr::EvalCx;
@@ -34,6 +34,43 @@ impl Analytic for Lag {
         Ok(ring.pop_front().unwrap_or_default())
     }
 
+    /// Only the values that are still in the ring behind the last row are copied out of their column.
+    fn next_rows(&mut self, args: &[ColumnRef<'_>], rows: &Selection, out: &mut Column) -> bool {
+        let (Some(first), [x, more @ ..]) = (rows.iter().next(), args) else { return false };
+        let given = |arg: usize| more.get(arg).map(|arg| arg.cell(first).to_value());
+        let ring = match &self.ring {
+            Some(ring) => ring.len(),
+            None => {
+                let Ok(ring) = filled(given(0).as_ref(), given(1).as_ref()) else { return false };
+                self.ring.insert(ring).len()
+            }
+        };
+        // A long ring is not moved for few rows.
+        if ring > rows.len() {
+            return false;
+        }
+        let mut ring: VecDeque<Before> = self.ring.take().into_iter().flatten().map(Before::Kept).collect();
+        for row in rows {
+            (out.len()..row).for_each(|_| out.push_missing());
+            match ring.front() {
+                None => out.push_null(),
+                Some(Before::Kept(value)) => out.push_value(value),
+                Some(Before::Row(row)) => push_as_value(x.cell(*row), out),
+            }
+            let ignores_null = more.get(2).is_none_or(|flag| flag.cell(row) != Cell::Bool(false));
+            if !(ring.is_empty() || ignores_null && x.cell(row).is_nothing()) {
+                ring.pop_front();
+                ring.push_back(Before::Row(row));
+            }
+        }
+        let kept = |before| match before {
+            Before::Kept(value) => value,
+            Before::Row(row) => x.cell(row).to_value(),
+        };
+        self.ring = Some(ring.into_iter().map(kept).collect());
+        true
+    }
+
     fn save(&self, out: &mut StateWriter) {
         out.section("lag", 1);
         out.bool(self.ring.is_some());
@@ -48,6 +85,23 @@ impl Analytic for Lag {
         let ring = (0..from.read_len()?).map(|_| from.value()).collect::<Result<_, _>>()?;
         self.ring = started.then_some(ring);
         Ok(())
+    }
+}
+
+/// A value of a row before.
+enum Before {
+    /// Of an earlier batch.
+    Kept(Value),
+    /// In this row of the batch at hand.
+    Row(usize),
+}
+
+/// As the cell's value would be added: missing is null, and raw JSON is parsed.
+fn push_as_value(cell: Cell<'_>, out: &mut Column) {
+    match cell {
+        Cell::Missing => out.push_null(),
+        Cell::Json(_) => out.push_value(&cell.to_value()),
+        cell => out.push_cell(cell),
     }
 }
 

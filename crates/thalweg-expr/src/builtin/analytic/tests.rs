@@ -1,7 +1,7 @@
 //! Analytic functions row by row, and through their snapshots.
 
-use thalweg_core::Value;
 use thalweg_core::state::{StateReader, StateWriter};
+use thalweg_core::{Column, ColumnRef, Selection, Value};
 
 use super::*;
 use crate::registry::builtin;
@@ -80,6 +80,46 @@ fn every_state_survives_a_snapshot() {
                 assert_eq!(expected, after.next(&args(row), true, &mut cx()), "{}", function.name);
             }
             assert!(new().load(&mut StateReader::new(&bytes[..bytes.len() - 1])).is_err());
+        }
+    }
+}
+
+#[test]
+fn lag_of_many_rows_at_once_is_lag_of_each() {
+    let mut x = Column::from_values([&Value::Int(1), &Value::Null, &Value::text("a"), &Value::Float(2.5)]);
+    x.push_missing();
+    x.push_json(br#"{"a":[1]}"#);
+    x.push_bool(true);
+    let values = |values: &[Value]| values.iter().map(|value| Column::from_values([value])).collect();
+    let more: [Vec<Column>; 5] = [
+        Vec::new(),
+        values(&[Value::Int(2), Value::text("none")]),
+        values(&[Value::Int(3), Value::Int(0), Value::Bool(false)]),
+        values(&[Value::Int(0)]),
+        values(&[Value::Int(5), Value::Null, Value::Bool(true)]),
+    ];
+    for more in &more {
+        let mut args = vec![ColumnRef::borrowed(&x)];
+        args.extend(more.iter().map(|one| ColumnRef::Constant(std::borrow::Cow::Borrowed(one))));
+        let (mut each, mut all) = (new("lag"), new("lag"));
+        for picked in [vec![0, 1, 2, 3, 4, 5, 6], vec![1, 3], vec![0, 2, 4, 5], vec![0, 1, 5, 6]] {
+            let rows = Selection::rows(picked);
+            let mut out = Column::new();
+            let next = |row: usize| {
+                let args: Vec<Value> = args.iter().map(|arg| arg.cell(row).to_value()).collect();
+                each.next(&args, true, &mut cx()).expect("any value may be lagged")
+            };
+            let expected: Vec<Value> = rows.iter().map(next).collect();
+            if !all.next_rows(&args, &rows, &mut out) {
+                let mut next = |row: usize| {
+                    let args: Vec<Value> = args.iter().map(|arg| arg.cell(row).to_value()).collect();
+                    all.next(&args, true, &mut cx())
+                };
+                rows.iter().for_each(|row| drop(next(row)));
+                continue;
+            }
+            let got: Vec<Value> = rows.iter().map(|row| out.value(row)).collect();
+            assert_eq!(got, expected, "{more:?}");
         }
     }
 }
