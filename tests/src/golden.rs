@@ -19,6 +19,7 @@
 //! `stream`, `table`, `option name=value` and `action name=value` hold until the next blank line before a `#`, `rule`
 //! or `error`. Times count from the start of the rule; a line without `at` happens at once. `runs to 30s` moves the
 //! clock on after the last event. What the actions of `lateData` get is written as `late` behind all `out`.
+//! A line of a table with `TYPE="memory", KIND="lookup"` puts a row into it.
 //! `sink memory` sends to another type of sink, whose rows are printed as JSON; `instance name=value` sets
 //! `ignoreCase`, `timezone` or a property that `props(name)` answers. A message that is no JSON is written `{"raw":"…"}`; one
 //! with dynamic properties `{"props":{…},"message":…}`.

@@ -20,6 +20,7 @@ use thalweg_runtime::{Rig, RigId, RuleSpec, Sent, Snapshot, Topology};
 
 use crate::case::{Case, Expect, Form};
 use crate::compare::agree;
+use crate::tables::Tables;
 
 /// One way of running a case. All must give the same output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,15 +85,23 @@ pub fn run(case: &Case, axis: Axis) -> Got {
 fn play(case: &Case, axis: Axis) -> Result<Vec<(i64, Json)>, String> {
     let registry = Arc::new(thalweg_connectors::registry());
     let spec = build(case, axis, &registry)?;
-    let mut rig = Rig::new(registry, Timestamp(case.start)).batch_size(axis.batch);
+    let mut rig = Rig::new(Arc::clone(&registry), Timestamp(case.start)).batch_size(axis.batch);
     let rule = rig.add(spec).map_err(|why| why.to_string())?;
+    let mut tables = Tables::of(case);
+    let spawner: Arc<dyn Spawner> = Arc::new(NoTasks);
     for event in &case.events {
         if let Some(at) = event.at {
             rig.advance_to(Timestamp(at));
         }
+        if tables.has(&event.stream) {
+            let row = (event.stream.as_str(), event.payload.as_slice());
+            tables.add(row, &mut rig, &registry, Arc::clone(&spawner))?;
+            continue;
+        }
         rig.feed_with_meta(&event.stream, &event.payload, &metadata(&event.stream));
         if axis.is_restarted {
             rig.restart(rule).map_err(|why| why.to_string())?;
+            tables.again(&mut rig, &registry, &spawner)?;
         }
     }
     if let Some(end) = case.end {

@@ -13,4 +13,5 @@ pub mod plugins;
 pub mod processes;
 pub mod reference;
 pub mod rest;
+mod tables;
 pub mod wait;

@@ -141,6 +141,11 @@ impl Rig {
         &self.clock
     }
 
+    /// What the connectors of this rig share: memory topics, say, through which rows reach a lookup table.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Now.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
