@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::cast::go_text;
 use crate::error::RowError;
-use crate::value::Value;
+use crate::value::{Fields, Value};
 
 /// One step of a literal path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,6 +51,20 @@ pub fn follow(value: &Value, steps: &[PathStep]) -> Result<Value, RowError> {
         };
     }
     Ok(at.clone())
+}
+
+/// A member whose name may be written in any case (C-1): the one of exactly this name, else the first in byte order.
+pub fn in_any_case<'v>(members: &'v Fields, name: &str) -> Option<&'v Value> {
+    let other = || members.iter().find(|(key, _)| is_same(key, name)).map(|(_, value)| value);
+    members.get(name).or_else(other)
+}
+
+/// Whether two names differ in case only (C-1).
+pub fn is_same(one: &str, other: &str) -> bool {
+    if one.is_ascii() && other.is_ascii() {
+        return one.eq_ignore_ascii_case(other);
+    }
+    one.chars().flat_map(char::to_lowercase).eq(other.chars().flat_map(char::to_lowercase))
 }
 
 /// A member is asked of a list (O-14).

@@ -86,6 +86,8 @@ pub enum Expr {
 pub enum Step {
     /// `->name`.
     Member(Arc<str>),
+    /// `->name` under `ignoreCase`: that name, else one in another case (C-1). Decoders do not follow it.
+    AnyCase(Arc<str>),
     /// `[i]`.
     Index(Expr),
     /// `[i:j]`.

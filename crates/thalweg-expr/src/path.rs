@@ -1,11 +1,12 @@
 //! Members, indices and slices (O-12 to O-14). Raw JSON is walked, not parsed: only what the path ends at is built.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use thalweg_core::cast::go_text;
 use thalweg_core::json::{self, Numbers, Scanner, Token};
-use thalweg_core::path::{no_list, no_object};
-use thalweg_core::{Batch, Cell, Column, ColumnRef, FormatError, RowError, Selection, Value};
+use thalweg_core::path::{self, no_list, no_object};
+use thalweg_core::{Batch, Cell, Column, ColumnRef, Fields, FormatError, RowError, Selection, Value};
 
 use crate::expr::{EvalCx, Expr, Step};
 use crate::kernel;
@@ -28,6 +29,7 @@ pub(crate) fn path(
         .iter()
         .map(|step| match step {
             Step::Member(name) => Bound::Member(Arc::clone(name)),
+            Step::AnyCase(name) => Bound::AnyCase(Arc::clone(name)),
             Step::Index(at) => Bound::Index(index(at)),
             Step::Slice(start, end) => {
                 Bound::Slice(start.as_ref().map(&mut index), end.as_ref().map(&mut index))
@@ -48,6 +50,7 @@ pub(crate) fn path(
 
 enum Bound {
     Member(Arc<str>),
+    AnyCase(Arc<str>),
     Index(Index),
     Slice(Option<Index>, Option<Index>),
 }
@@ -96,22 +99,30 @@ impl<'a> Node<'a> {
             return Err(error.clone());
         }
         match step {
-            Bound::Member(name) => self.member(name),
+            Bound::Member(name) => self.member(name, false),
+            Bound::AnyCase(name) => self.member(name, true),
             Bound::Index(index) => self.index(index, row),
             Bound::Slice(start, end) => self.slice(start.as_ref(), end.as_ref(), row),
         }
     }
 
-    /// O-14: null of null and of scalars, an error of lists.
-    fn member(self, name: &str) -> Result<Node<'a>, RowError> {
+    /// O-14: null of null and of scalars, an error of lists. In any case: C-1.
+    fn member(self, name: &str, in_any_case: bool) -> Result<Node<'a>, RowError> {
         match self {
             Node::Cell(Cell::Json(raw)) if raw.first() == Some(&b'{') => {
-                Ok(Node::raw(raw_member(raw, name).map_err(malformed)?))
+                let exact = raw_member(raw, name).map_err(malformed)?;
+                let found = match exact {
+                    None if in_any_case => raw_in_any_case(raw, name).map_err(malformed)?,
+                    exact => exact,
+                };
+                Ok(Node::raw(found))
             }
             Node::Cell(Cell::Value(Value::Map(fields))) => {
-                Ok(fields.get(name).map_or(NOTHING, Node::borrowed))
+                Ok(member_of(fields, name, in_any_case).map_or(NOTHING, Node::borrowed))
             }
-            Node::Owned(Value::Map(fields)) => Ok(fields.get(name).cloned().map_or(NOTHING, Node::Owned)),
+            Node::Owned(Value::Map(fields)) => {
+                Ok(member_of(&fields, name, in_any_case).cloned().map_or(NOTHING, Node::Owned))
+            }
             Node::Cell(Cell::Json(_) | Cell::Value(_)) | Node::Owned(Value::List(_)) => {
                 Err(no_object(&self.to_value()))
             }
@@ -220,6 +231,28 @@ fn raw_member<'a>(raw: &'a [u8], name: &str) -> Result<Option<&'a [u8]>, FormatE
         }
     }
     Ok(found)
+}
+
+/// The text of a member in another case: as [`path::in_any_case`] takes it from a built object.
+fn raw_in_any_case<'a>(raw: &'a [u8], name: &str) -> Result<Option<&'a [u8]>, FormatError> {
+    let mut scanner = Scanner::new(raw);
+    let Token::OpenObject = scanner.token()? else {
+        return Ok(None);
+    };
+    let (mut first, mut found) = (true, None::<(Cow<'a, str>, &'a [u8])>);
+    while let Some(key) = scanner.next_key(first)? {
+        first = false;
+        let key = key.decode(raw);
+        let (start, end) = scanner.skip()?;
+        if path::is_same(&key, name) && found.as_ref().is_none_or(|(least, _)| key <= *least) {
+            found = Some((key, &raw[start..end]));
+        }
+    }
+    Ok(found.map(|(_, value)| value))
+}
+
+fn member_of<'v>(fields: &'v Fields, name: &str, in_any_case: bool) -> Option<&'v Value> {
+    if in_any_case { path::in_any_case(fields, name) } else { fields.get(name) }
 }
 
 /// The texts of an array's items.

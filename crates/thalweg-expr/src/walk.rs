@@ -145,7 +145,7 @@ impl Expr {
 impl Step {
     fn exprs(&self) -> impl Iterator<Item = &Expr> {
         let (one, two) = match self {
-            Self::Member(_) => (None, None),
+            Self::Member(_) | Self::AnyCase(_) => (None, None),
             Self::Index(index) => (Some(index), None),
             Self::Slice(start, end) => (start.as_ref(), end.as_ref()),
         };
@@ -154,7 +154,7 @@ impl Step {
 
     fn exprs_mut(&mut self) -> impl Iterator<Item = &mut Expr> {
         let (one, two) = match self {
-            Self::Member(_) => (None, None),
+            Self::Member(_) | Self::AnyCase(_) => (None, None),
             Self::Index(index) => (Some(index), None),
             Self::Slice(start, end) => (start.as_mut(), end.as_mut()),
         };
@@ -193,6 +193,7 @@ fn write_key(key: &mut String, expr: &Expr) {
 fn step_key(step: &Step) -> String {
     match step {
         Step::Member(name) => format!("->{name:?}"),
+        Step::AnyCase(name) => format!("->any case {name:?}"),
         Step::Index(_) => "[]".to_owned(),
         Step::Slice(start, end) => format!("[{}:{}]", start.is_some(), end.is_some()),
     }

@@ -1,13 +1,11 @@
 //! Expressions: written to bound.
 
-use std::sync::Arc;
-
 use thalweg_core::{Diagnostic, Value};
 use thalweg_expr::Expr;
 use thalweg_expr::expr::Step;
 use thalweg_sql::ast::{self, ExprKind};
 
-use super::scope::{members, step};
+use super::scope::step;
 use super::{Binder, Place};
 
 /// How deep expressions may be nested, aliases replaced: what later walks over them must have the stack for it.
@@ -61,9 +59,7 @@ impl<'q> Binder<'q, '_> {
             ExprKind::IsNull { negated, value } => {
                 Some(Expr::IsNull { negated: *negated, value: self.boxed(value, place)? })
             }
-            ExprKind::Arrow(value, name) => {
-                Some(step(self.expr(value, place)?, Step::Member(Arc::clone(&name.text))))
-            }
+            ExprKind::Arrow(value, name) => Some(step(self.expr(value, place)?, self.member(&name.text))),
             ExprKind::Index(value, index) => {
                 let (value, index) = (self.expr(value, place), self.expr(index, place));
                 Some(step(value?, Step::Index(index?)))
@@ -107,7 +103,8 @@ impl<'q> Binder<'q, '_> {
         let first = parts.first()?;
         let is_qualified = parts.len() > 1 && self.source_named(&first.text).is_some();
         if !is_qualified && let Some(alias) = self.alias_of(&first.text, place) {
-            return Some(members(self.alias_value(alias, first.span, place)?, &parts[1..]));
+            let value = self.alias_value(alias, first.span, place)?;
+            return Some(self.members(value, &parts[1..]));
         }
         if place.clause == super::Clause::Having && place.aggregate.is_none() && place.analytic.is_none() {
             self.having_column.get_or_insert(first);

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use thalweg_core::diagnostic::nearest;
-use thalweg_core::projection::{Strict, Want};
+use thalweg_core::path::is_same;
+use thalweg_core::projection::{Strict, Want, Wanted};
 use thalweg_core::{Diagnostic, Projection, Slot, Span, Value};
 use thalweg_expr::Expr;
 use thalweg_expr::expr::Step;
@@ -73,7 +74,7 @@ impl Source {
 
 /// Name equality (C-1).
 pub(super) fn same(a: &str, b: &str, ignore_case: bool) -> bool {
-    a == b || ignore_case && a.to_lowercase() == b.to_lowercase()
+    a == b || ignore_case && is_same(a, b)
 }
 
 impl<'q> Binder<'q, '_> {
@@ -170,11 +171,8 @@ impl<'q> Binder<'q, '_> {
     pub(super) fn column_slot(&mut self, source: usize, name: &Arc<str>) -> Option<Slot> {
         let stream = Arc::clone(&self.sources[source].stream);
         let Some(columns) = &stream.columns else {
-            return Some(self.want(
-                source,
-                Want::Column { path: vec![Arc::clone(name)], data_type: None },
-                None,
-            ));
+            let path = vec![self.first_spelling(source, name)];
+            return Some(self.want(source, Want::Column { path, data_type: None }, None));
         };
         let ignore_case = self.options.ignore_case;
         let exact = columns.iter().rfind(|column| column.name == *name);
@@ -186,6 +184,17 @@ impl<'q> Binder<'q, '_> {
         });
         let path = vec![Arc::clone(&column.name)];
         Some(self.want(source, Want::Column { path, data_type: Some(column.data_type.clone()) }, strict))
+    }
+
+    /// How the rule wrote the name first: a column that is named in two cases is one column (C-1).
+    fn first_spelling(&self, source: usize, name: &Arc<str>) -> Arc<str> {
+        let known = |wanted: &Wanted| match &wanted.want {
+            Want::Column { path, .. } => path.first().filter(|known| is_same(known, name)).cloned(),
+            _ => None,
+        };
+        let slots = &self.sources[source].projection.slots;
+        let first = self.options.ignore_case.then(|| slots.iter().find_map(known)).flatten();
+        first.unwrap_or_else(|| Arc::clone(name))
     }
 
     /// All columns of a source: the declared ones, or one slot named `*` with the whole object.
@@ -230,7 +239,7 @@ impl<'q> Binder<'q, '_> {
             }
             None => (self.unqualified(first, parts.len() > 1, only)?, &parts[1..]),
         };
-        Some(members(column, path))
+        Some(self.members(column, path))
     }
 
     /// A name without source. `is_qualifier`: a point follows it.
@@ -297,9 +306,22 @@ impl<'q> Binder<'q, '_> {
         self.fail(mistake)
     }
 
+    /// The step to a member (C-1).
+    pub(super) fn member(&self, name: &Arc<str>) -> Step {
+        match self.options.ignore_case {
+            true => Step::AnyCase(Arc::clone(name)),
+            false => Step::Member(Arc::clone(name)),
+        }
+    }
+
+    /// Appends member steps to an expression.
+    pub(super) fn members(&self, value: Expr, names: &[ast::Name]) -> Expr {
+        names.iter().fold(value, |value, name| step(value, self.member(&name.text)))
+    }
+
     /// The metadata of a source, or of the first source that has the key (P-21).
     pub(super) fn metadata(&mut self, source: Option<usize>, path: &[Arc<str>]) -> Expr {
-        let steps: Vec<Step> = path.iter().map(|name| Step::Member(Arc::clone(name))).collect();
+        let steps: Vec<Step> = path.iter().map(|name| self.member(name)).collect();
         let sources = source.map_or_else(|| self.order.clone(), |source| vec![source]);
         let mut values = Vec::new();
         for source in sources {
@@ -318,11 +340,6 @@ fn first_value(values: Vec<Expr>) -> Expr {
         let there = Expr::IsNull { negated: true, value: Box::new(value.clone()) };
         Expr::Case { value: None, arms: vec![(there, value)], otherwise: Some(Box::new(otherwise)) }
     })
-}
-
-/// Appends member steps to an expression.
-pub(super) fn members(value: Expr, names: &[ast::Name]) -> Expr {
-    names.iter().fold(value, |value, name| step(value, Step::Member(Arc::clone(&name.text))))
 }
 
 /// Appends one step, joining paths.

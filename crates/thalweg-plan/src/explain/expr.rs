@@ -97,7 +97,7 @@ fn literal(value: &Value) -> String {
 fn step(step: &Step, schema: &Schema) -> String {
     let bound = |bound: &Option<Expr>| bound.as_ref().map_or_else(String::new, |bound| expr(bound, schema));
     match step {
-        Step::Member(name) => format!("->{name}"),
+        Step::Member(name) | Step::AnyCase(name) => format!("->{name}"),
         Step::Index(index) => format!("[{}]", expr(index, schema)),
         Step::Slice(start, end) => format!("[{}:{}]", bound(start), bound(end)),
     }

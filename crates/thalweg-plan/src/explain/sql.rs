@@ -106,7 +106,7 @@ fn list(items: &[Expr], schema: &Schema, out: &mut String) {
 
 fn step(step: &Step, schema: &Schema, out: &mut String) {
     match step {
-        Step::Member(name) => {
+        Step::Member(name) | Step::AnyCase(name) => {
             let _ = write!(out, "->{name}");
         }
         Step::Index(index) => {

@@ -71,7 +71,7 @@ pub(super) fn literal(steps: &[Step]) -> Vec<PathStep> {
     let step = |step: &Step| match step {
         Step::Member(name) => Some(PathStep::Member(std::sync::Arc::clone(name))),
         Step::Index(Expr::Literal(Value::Int(index))) => usize::try_from(*index).ok().map(PathStep::Index),
-        Step::Index(_) | Step::Slice(..) => None,
+        Step::AnyCase(_) | Step::Index(_) | Step::Slice(..) => None,
     };
     steps.iter().map_while(step).collect()
 }

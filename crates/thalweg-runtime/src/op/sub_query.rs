@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use thalweg_core::path::{in_any_case, is_same};
 use thalweg_core::{Batch, Cell, Column, Fields, Projection, Schema, Selection, Tag, Unit, Value, Want};
 use thalweg_plan::logical::SubQuery as Plan;
 
@@ -79,7 +80,7 @@ fn stars(batch: &Batch) -> impl Iterator<Item = &Column> {
 }
 
 fn named(name: &str, ignore_case: bool, batch: &Batch, rows: &Selection) -> Arc<Column> {
-    let is_it = |other: &str| other == name || ignore_case && other.to_lowercase() == name.to_lowercase();
+    let is_it = |other: &str| other == name || ignore_case && is_same(other, name);
     let own = batch.schema.fields.iter().position(|field| &*field.name != "*" && is_it(&field.name));
     let own = own.map(|slot| &batch.columns[slot]);
     if let Some(column) = own
@@ -89,9 +90,8 @@ fn named(name: &str, ignore_case: bool, batch: &Batch, rows: &Selection) -> Arc<
     }
     let member = |row: usize| {
         stars(batch).find_map(|star| match star.cell(row).to_value() {
-            Value::Map(members) => {
-                members.iter().find(|(other, _)| is_it(other)).map(|(_, value)| value.clone())
-            }
+            Value::Map(members) if ignore_case => in_any_case(&members, name).cloned(),
+            Value::Map(members) => members.get(name).cloned(),
             _ => None,
         })
     };
