@@ -21,6 +21,7 @@ mod join;
 mod keys;
 mod limit;
 mod lookup_join;
+mod members;
 mod order;
 mod pairs;
 mod pass;

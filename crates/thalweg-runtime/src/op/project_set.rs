@@ -4,10 +4,11 @@
 
 use std::sync::Arc;
 
-use thalweg_core::{Batch, Cell, Column, Fields, Schema, Selection, Slot, Unit, Value};
+use thalweg_core::{Batch, Cell, Column, Fields, Schema, Selection, Slot, Tag, Unit, Value};
 use thalweg_expr::{FunctionKind, FunctionRef};
 use thalweg_plan::{Kind, Node};
 
+use crate::op::members::Members;
 use crate::op::{faults, reshape};
 use crate::operator::{Emit, OpCx, Operator};
 
@@ -22,7 +23,19 @@ pub(crate) struct ProjectSet {
     limit: usize,
     /// The rows to make: the row they come from and their element.
     rows: Vec<u32>,
-    items: Vec<Value>,
+    items: Members,
+    /// Objects spread to columns of their own, while their names stay the same.
+    spread: Option<Spread>,
+}
+
+/// The columns of rows whose elements are spread.
+struct Spread {
+    input: Arc<Schema>,
+    /// Of the elements' members.
+    names: Vec<Arc<str>>,
+    schema: Arc<Schema>,
+    /// For each column, that of the input and that of the members, which overrides.
+    from: Vec<(Option<usize>, Option<usize>)>,
 }
 
 impl ProjectSet {
@@ -37,16 +50,17 @@ impl ProjectSet {
         Self {
             set,
             function: function.clone(),
+            items: Members::new(&column),
             column,
             is_refused,
             limit,
             rows: Vec::new(),
-            items: Vec::new(),
+            spread: None,
         }
     }
 
-    /// The elements of one row. Null, missing and empty ones have none (F-3, S5).
-    fn elements(&self, cell: Cell<'_>) -> Result<Vec<Value>, String> {
+    /// Takes the elements of one row, up to `limit`. Null, missing and empty ones have none (F-3, S5).
+    fn take(&mut self, cell: Cell<'_>, limit: usize) -> Result<(), String> {
         if self.is_refused {
             let name = self.function.name();
             return Err(format!("run Select error: {name} needs GROUP BY columns beside aggregates"));
@@ -55,49 +69,113 @@ impl ProjectSet {
             return Err(format!("{} cannot make rows", self.function.name()));
         };
         match (function.kind, cell) {
-            (_, Cell::Missing | Cell::Null) => Ok(Vec::new()),
-            (_, Cell::Error(error)) => Err(error.to_string()),
+            (_, Cell::Missing | Cell::Null) => {}
+            (_, Cell::Error(error)) => return Err(error.to_string()),
+            (FunctionKind::Multi(_), Cell::Json(raw))
+                if function.name == "unnest" && raw.first() == Some(&b'[') =>
+            {
+                self.items.push_array(raw, limit);
+            }
             (FunctionKind::Multi(apply), cell) => match cell.to_value() {
-                Value::Map(fields) if fields.is_empty() => Ok(Vec::new()),
-                // Upstream names the column.
-                value => apply(&value)
-                    .map_err(|error| format!("the argument for the {} function {error}", self.column)),
+                Value::Map(fields) if fields.is_empty() => {}
+                value => {
+                    // Upstream names the column.
+                    let items = apply(&value)
+                        .map_err(|error| format!("the argument for the {} function {error}", self.column))?;
+                    items.iter().take(limit).for_each(|item| self.items.push(item));
+                }
             },
-            _ => Err(format!("{} cannot make rows", function.name)),
+            _ => return Err(format!("{} cannot make rows", function.name)),
         }
+        Ok(())
     }
 
     /// The new rows, with the objects among the elements spread.
-    fn result(&self, batch: &Batch) -> Batch {
-        let has_objects = self.items.iter().any(|item| matches!(item, Value::Map(_)));
-        let gathered = reshape::gather_rows(batch, &self.rows);
-        if has_objects {
-            return self.spread(&gathered);
+    fn result(&mut self, batch: &Batch) -> Batch {
+        let set = self.set.index();
+        let mut rest = batch.clone();
+        rest.columns[set] = Arc::new(Column::missing(batch.n_rows));
+        let mut result = reshape::gather_rows(&rest, &self.rows);
+        if !self.items.has_objects() {
+            if let Some(elements) = self.items.take_columns().into_iter().next() {
+                result.columns[set] = Arc::new(elements);
+            }
+            return result;
         }
-        let mut result = gathered;
-        result.columns[self.set.index()] = Arc::new(Column::from_values(&self.items));
-        result
+        let known = self
+            .spread
+            .take()
+            .filter(|spread| Arc::ptr_eq(&spread.input, &batch.schema) && spread.names == self.items.names());
+        self.spread = known.or_else(|| Spread::new(&batch.schema, self.set, self.items.names()));
+        let has_errors = result.columns.iter().any(|column| column.seen().contains(Tag::Error));
+        let is_tabular = self.items.is_tabular() && !has_errors;
+        match &self.spread {
+            Some(spread) if is_tabular => spread.result(&result, self.items.take_columns()),
+            _ => self.objects(&result),
+        }
     }
 
     /// Whole rows as objects in one column `*`.
-    fn spread(&self, rows: &Batch) -> Batch {
+    fn objects(&self, rows: &Batch) -> Batch {
         let mut column = Column::new();
-        for (row, item) in self.items.iter().enumerate() {
+        for row in 0..self.items.len() {
             let mut fields = members(rows, row, self.set);
-            match item {
-                Value::Map(members) => {
-                    fields.extend(members.iter().map(|(name, value)| (Arc::clone(name), value.clone())))
-                }
-                other => {
-                    let name = &rows.schema.fields[self.set.index()].name;
-                    fields.insert(Arc::clone(name), other.clone());
-                }
-            }
+            fields.extend(self.items.of(row));
             column.push_value(&Value::map(fields));
         }
         let schema = Arc::new(Schema::computed(["*"]));
         reshape::with_columns(rows, &schema, vec![Arc::new(column)])
     }
+}
+
+impl Spread {
+    /// `None` where the columns are not known from the names: beside `*`, or names that are equal but for their case.
+    fn new(input: &Arc<Schema>, set: Slot, members: &[Arc<str>]) -> Option<Self> {
+        let mut columns: Vec<(Arc<str>, Option<usize>, Option<usize>)> = Vec::new();
+        for (slot, field) in input.fields.iter().enumerate().filter(|(slot, _)| *slot != set.index()) {
+            columns.push((Arc::clone(&field.name), Some(slot), None));
+        }
+        for (at, member) in members.iter().enumerate() {
+            match columns.iter_mut().find(|(name, ..)| name == member) {
+                Some((.., from)) => *from = Some(at),
+                None => columns.push((Arc::clone(member), None, Some(at))),
+            }
+        }
+        let mut folded: Vec<String> = columns.iter().map(|(name, ..)| name.to_lowercase()).collect();
+        folded.sort_unstable();
+        if folded.windows(2).any(|pair| pair[0] == pair[1]) || folded.iter().any(|name| name == "*") {
+            return None;
+        }
+        Some(Self {
+            input: Arc::clone(input),
+            names: members.to_vec(),
+            schema: Arc::new(Schema::computed(columns.iter().map(|(name, ..)| &**name))),
+            from: columns.into_iter().map(|(_, input, member)| (input, member)).collect(),
+        })
+    }
+
+    fn result(&self, rows: &Batch, members: Vec<Column>) -> Batch {
+        let members: Vec<Arc<Column>> = members.into_iter().map(Arc::new).collect();
+        let column = |(input, member): &(Option<usize>, Option<usize>)| {
+            let member = member.map(|at| &members[at]);
+            match (input.map(|slot| &rows.columns[slot]), member) {
+                (Some(input), Some(member)) => Arc::new(overridden(input, member)),
+                (Some(one), None) | (None, Some(one)) => Arc::clone(one),
+                (None, None) => Arc::new(Column::missing(rows.n_rows)),
+            }
+        };
+        reshape::with_columns(rows, &self.schema, self.from.iter().map(column).collect())
+    }
+}
+
+/// A column of the input, but where the element has a member of that name the member.
+fn overridden(input: &Column, member: &Column) -> Column {
+    let mut out = Column::new();
+    for row in 0..member.len() {
+        let from = if member.tag(row) == Tag::Missing { input } else { member };
+        out.push_cell(from.cell(row));
+    }
+    out
 }
 
 /// Whether rows are made from the only group of an aggregate query.
@@ -148,20 +226,17 @@ impl Operator for ProjectSet {
         self.items.clear();
         let mut bad = rows.faults.clone();
         for row in rows {
-            match self.elements(batch.column(self.set).cell(row)) {
-                Ok(items) => {
-                    // LIMIT cuts each message: a single row's, or the collection's.
-                    let used = if batch.unit == Unit::Rows { 0 } else { self.items.len() };
-                    let items = items.into_iter().take(self.limit.saturating_sub(used));
-                    self.items.extend(items);
-                    self.rows.resize(self.items.len(), row as u32);
-                }
+            // LIMIT cuts each message: a single row's, or the collection's.
+            let used = if batch.unit == Unit::Rows { 0 } else { self.items.len() };
+            match self.take(batch.column(self.set).cell(row), self.limit.saturating_sub(used)) {
+                Ok(()) => self.rows.resize(self.items.len(), row as u32),
                 Err(message) if batch.unit == Unit::Rows => bad.extend(cx.fail(self.items.len(), &message)),
                 Err(message) => return faults::fail_all(&message, rows, &batch.schema, out, cx),
             }
         }
-        if !self.items.is_empty() || batch.unit == Unit::Collection && self.limit > 0 {
-            let live = Selection::all(self.items.len()).live;
+        let n_rows = self.items.len();
+        if n_rows > 0 || batch.unit == Unit::Collection && self.limit > 0 {
+            let live = Selection::all(n_rows).live;
             out.batch(0, &self.result(batch), &Selection { live, faults: bad });
         } else {
             faults::send(bad, 0, &batch.schema, out);
