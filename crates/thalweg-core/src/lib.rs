@@ -14,6 +14,7 @@ pub mod datetime;
 pub mod diagnostic;
 pub mod error;
 pub mod format;
+pub mod go_regex;
 pub mod json;
 pub mod metrics;
 pub mod moment;

@@ -13,7 +13,6 @@ pub mod eval;
 pub mod expr;
 pub mod filter;
 pub mod function;
-mod go_regex;
 pub mod instance;
 mod kernel;
 mod like;

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use regex::Regex;
-
-use crate::go_regex;
+use thalweg_core::go_regex;
 
 /// More patterns than this are those of somebody who makes them up; then it starts anew.
 const LIMIT: usize = 1_024;

@@ -275,6 +275,12 @@ fn text_functions() {
         "{}",
         "true bx-bx a+b%26c",
     );
+    // Patterns are Go's: \w is ASCII, and a brace that begins no repetition is itself.
+    check(
+        r#"{{regexMatch "^\\w$" "é"}} {{regexMatch "{\"a" .t}} {{regexFind "[0-9]+" "a12"}}"#,
+        r#"{"t":"{\"a\":1}"}"#,
+        "false true 12",
+    );
     check(
         r#"{{upper .a}}"#,
         r#"{"a":1}"#,

@@ -4,14 +4,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use regex::Regex;
-use thalweg_core::{Cell, Column, ColumnRef, RowError, Selection, Value};
+use thalweg_core::{Cell, Column, ColumnRef, RowError, Selection, Value, go_regex};
 
 use super::args::{fail, float, int, text};
 use super::{ANY, TEXT};
 use crate::eval::is_empty;
 use crate::expr::EvalCx;
 use crate::function::{Arg, ArgKind, Doc, Family, Function, FunctionKind, Nulls};
-use crate::go_regex;
 use crate::patterns::Pattern;
 
 mod number_format;

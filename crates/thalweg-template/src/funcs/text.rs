@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use regex::Regex;
-use thalweg_core::{Fields, Value};
+use thalweg_core::{Fields, Value, go_regex};
 
 use super::{ANY, Answer, Function, count, text, text_of};
 use crate::Context;
@@ -61,7 +61,8 @@ pub(super) const TABLE: &[Function] = &[
     Function::pure("nindent", 2, 2, |a| indent(a, "\n")),
     Function::pure("regexMatch", 2, 2, |a| {
         Ok(Value::Bool(
-            Regex::new(text(&a[0])?).is_ok_and(|regex| text(&a[1]).is_ok_and(|text| regex.is_match(text))),
+            go_regex::compile(text(&a[0])?)
+                .is_ok_and(|regex| text(&a[1]).is_ok_and(|text| regex.is_match(text))),
         ))
     }),
     Function::pure("regexFind", 2, 2, |a| {
@@ -201,5 +202,5 @@ fn indent(args: &[Value], before: &str) -> Answer {
 }
 
 fn pattern(value: &Value) -> Result<Regex, String> {
-    Regex::new(text(value)?).map_err(|error| format!("error parsing regexp: {error}"))
+    go_regex::compile(text(value)?)
 }

@@ -219,7 +219,7 @@ fn binary(op: Op, left: &Node, right: &Node, (root, current): (&Value, &Value)) 
         }
         Op::Matches => match (&left, &right) {
             (Value::Str(text), Value::Str(pattern)) => {
-                Ok(Value::Bool(crate::go_regex::compile(pattern)?.is_match(text)))
+                Ok(Value::Bool(thalweg_core::go_regex::compile(pattern)?.is_match(text)))
             }
             _ => Err("=~ wants two texts".to_owned()),
         },

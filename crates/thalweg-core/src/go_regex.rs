@@ -11,7 +11,7 @@ use regex::Regex;
 ///
 /// # Errors
 /// It is no regular expression. The text is as upstream begins it.
-pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
+pub fn compile(pattern: &str) -> Result<Regex, String> {
     Regex::new(&rewritten(pattern)).map_err(|_| format!("error parsing regexp: `{pattern}`"))
 }
 
