@@ -70,7 +70,7 @@ fn paths(raw: &RawBatch) -> Vec<(&'static str, f64)> {
     let follow = |steps: &Vec<PathStep>| {
         let step = |step: &PathStep| match step {
             PathStep::Member(name) => Step::Member(Arc::clone(name)),
-            PathStep::Index(index) => Step::Index(Expr::Literal(Value::Int(*index as i64))),
+            PathStep::Index(index) => Step::Index(Expr::literal(Value::Int(*index as i64))),
         };
         Expr::Path(Box::new(Expr::Column(Slot(0))), steps.iter().map(step).collect())
     };

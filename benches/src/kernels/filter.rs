@@ -17,7 +17,7 @@ fn binary(op: BinaryOp, left: Expr, right: Expr) -> Expr {
 }
 
 fn number(value: f64) -> Expr {
-    Expr::Literal(Value::Float(value))
+    Expr::literal(Value::Float(value))
 }
 
 fn column(slot: u32) -> Expr {

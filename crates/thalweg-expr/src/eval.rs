@@ -1,5 +1,6 @@
 //! Evaluation over batches: one column per expression, failed rows as error cells, never a failure of the whole.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use thalweg_core::{
@@ -23,7 +24,7 @@ impl Expr {
                 Some(column) => ColumnRef::borrowed(column),
                 None => kernel::constant(Cell::Missing),
             },
-            Self::Literal(value) => kernel::constant(Cell::of(value)),
+            Self::Literal(literal) => ColumnRef::Constant(Cow::Borrowed(literal.column())),
             Self::Unary(UnaryOp::Minus, value) => {
                 arith::negate(&value.eval(batch, rows, cx), rows, batch.n_rows)
             }

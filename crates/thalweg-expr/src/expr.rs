@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use thalweg_core::metrics::NodeMetrics;
-use thalweg_core::{BinaryOp, Clock, Slot, Timestamp, UnaryOp, Value, WindowRange};
+use thalweg_core::{BinaryOp, Clock, Column, Slot, Timestamp, UnaryOp, Value, WindowRange};
 
 use crate::function::FunctionRef;
 use crate::instance::Instance;
@@ -14,7 +14,7 @@ pub enum Expr {
     /// A column of the batch.
     Column(Slot),
     /// A constant.
-    Literal(Value),
+    Literal(Literal),
     /// `-x`, `NOT x`.
     Unary(UnaryOp, Box<Expr>),
     /// `a + b` … AND and OR are lazy (O-5).
@@ -79,6 +79,42 @@ pub enum Expr {
     /// All columns of some slots as one object per row: `*` as an argument (`collect(*)`), `meta(*)`. A slot whose
     /// name is `*` spreads its members; later slots do not override earlier ones (J-6).
     Object(Vec<(Arc<str>, Slot)>),
+}
+
+/// A constant with the column that it evaluates to, which is made once: a batch of one row costs as much as its columns.
+#[derive(Debug, Clone)]
+pub struct Literal {
+    value: Value,
+    /// One row.
+    column: Arc<Column>,
+}
+
+impl Literal {
+    /// The constant.
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+
+    /// The column.
+    pub fn column(&self) -> &Column {
+        &self.column
+    }
+}
+
+impl Expr {
+    /// A constant.
+    pub fn literal(value: Value) -> Self {
+        let column = Arc::new(Column::from_values([&value]));
+        Self::Literal(Literal { value, column })
+    }
+
+    /// The value of a constant.
+    pub fn as_literal(&self) -> Option<&Value> {
+        match self {
+            Self::Literal(literal) => Some(literal.value()),
+            _ => None,
+        }
+    }
 }
 
 /// One step of a path.

@@ -109,8 +109,11 @@ impl<'a> Numbers<'a> {
 /// batch has few rows.
 fn numbers<'a>(expr: &Expr, batch: &'a Batch) -> Option<Numbers<'a>> {
     match expr {
-        Expr::Literal(Value::Int(value)) => Some(Numbers::Ints(Lane::One(*value))),
-        Expr::Literal(Value::Float(value)) => Some(Numbers::Floats(Lane::One(*value))),
+        Expr::Literal(literal) => match literal.value() {
+            Value::Int(value) => Some(Numbers::Ints(Lane::One(*value))),
+            Value::Float(value) => Some(Numbers::Floats(Lane::One(*value))),
+            _ => None,
+        },
         Expr::Column(slot) => {
             let column = batch.columns.get(slot.index())?;
             match column.ints() {

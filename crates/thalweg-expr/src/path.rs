@@ -20,9 +20,9 @@ pub(crate) fn path(
     cx: &mut EvalCx<'_>,
 ) -> ColumnRef<'static> {
     let mut index = |expr: &Expr| -> Index {
-        match expr {
-            Expr::Literal(Value::Int(index)) => Index::Literal(*index),
-            expr => Index::Column(Box::new(expr.eval(batch, rows, cx).into_column(batch.n_rows))),
+        match expr.as_literal() {
+            Some(Value::Int(index)) => Index::Literal(*index),
+            _ => Index::Column(Box::new(expr.eval(batch, rows, cx).into_column(batch.n_rows))),
         }
     };
     let steps: Vec<Bound> = steps

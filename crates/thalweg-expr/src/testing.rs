@@ -211,7 +211,7 @@ impl Parser<'_> {
                 let end = self.rest[1..].find('\'').expect("the text is closed") + 1;
                 let text = Value::text(&self.rest[1..end]);
                 self.rest = &self.rest[end + 1..];
-                Expr::Literal(text)
+                Expr::literal(text)
             }
             Some(b'-') if !self.rest[1..].starts_with(|c: char| c.is_ascii_digit()) => {
                 self.expect("-");
@@ -228,15 +228,15 @@ impl Parser<'_> {
         let (_, end) = scanner.skip().expect("a literal");
         let (text, rest) = self.rest.split_at(end);
         self.rest = rest;
-        Expr::Literal(json::parse(text.as_bytes(), Numbers::Whole).expect("a literal"))
+        Expr::literal(json::parse(text.as_bytes(), Numbers::Whole).expect("a literal"))
     }
 
     fn named(&mut self) -> Expr {
         let name = self.word().to_owned();
         match name.as_str() {
-            "true" => return Expr::Literal(Value::Bool(true)),
-            "false" => return Expr::Literal(Value::Bool(false)),
-            "null" => return Expr::Literal(Value::Null),
+            "true" => return Expr::literal(Value::Bool(true)),
+            "false" => return Expr::literal(Value::Bool(false)),
+            "null" => return Expr::literal(Value::Null),
             "not" => return Expr::Unary(UnaryOp::Not, Box::new(self.binary(3))),
             "case" => return self.case(),
             _ => {}

@@ -166,7 +166,7 @@ impl Step {
 fn write_key(key: &mut String, expr: &Expr) {
     _ = match expr {
         Expr::Column(slot) => write!(key, "c{}", slot.0),
-        Expr::Literal(value) => write!(key, "l{}", LiteralKey(value)),
+        Expr::Literal(literal) => write!(key, "l{}", LiteralKey(literal.value())),
         Expr::Unary(op, _) => write!(key, "{op:?}"),
         Expr::Binary(op, _, _) => write!(key, "{op:?}"),
         Expr::Between { negated, .. } => write!(key, "between {negated}"),

@@ -127,7 +127,7 @@ pub(crate) fn scan(stream: &Arc<StreamDef>, columns: &[&str]) -> Node {
 
 /// `column slot > number`.
 pub(crate) fn greater(slot: u32, number: i64) -> Expr {
-    let (column, literal) = (Expr::Column(Slot(slot)), Expr::Literal(Value::Int(number)));
+    let (column, literal) = (Expr::Column(Slot(slot)), Expr::literal(Value::Int(number)));
     Expr::Binary(BinaryOp::Gt, Box::new(column), Box::new(literal))
 }
 

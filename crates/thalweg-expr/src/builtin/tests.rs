@@ -90,9 +90,9 @@ fn evaluate(function: &Function, text: &str, empty: &Batch) -> String {
             assert_eq!(called.name, function.name);
             let lists: Vec<Vec<Value>> = args
                 .iter()
-                .map(|arg| match arg {
-                    Expr::Literal(Value::List(items)) => items.to_vec(),
-                    other => panic!("{other:?} is no list of rows"),
+                .map(|arg| match arg.as_literal() {
+                    Some(Value::List(items)) => items.to_vec(),
+                    _ => panic!("{arg:?} is no list of rows"),
                 })
                 .collect();
             match folded(called, &lists) {

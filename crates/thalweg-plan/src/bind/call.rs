@@ -98,7 +98,7 @@ impl<'q> Binder<'q, '_> {
         let counts = matches!(function.name(), "count" | "acc_count" | "inc_count");
         let bind = |binder: &mut Self, arg: &'q ast::Expr| match &arg.kind {
             ExprKind::Wildcard { qualifier, .. } if counts && qualifier.is_none() => {
-                Some(Expr::Literal(Value::Int(1)))
+                Some(Expr::literal(Value::Int(1)))
             }
             ExprKind::Wildcard { qualifier, .. } => binder.whole_row(qualifier.as_ref(), place.only),
             _ => binder.expr(arg, place),
@@ -322,7 +322,7 @@ impl<'q> Binder<'q, '_> {
 
     /// The value of the side whose column is meant: the first that has a value (J-6).
     fn of_its_side(&self, call: &ast::Call, mut values: Vec<(usize, Slot)>) -> Expr {
-        let Some((_, last)) = values.pop() else { return Expr::Literal(Value::Null) };
+        let Some((_, last)) = values.pop() else { return Expr::literal(Value::Null) };
         values.into_iter().rev().fold(Expr::Column(last), |otherwise, (source, slot)| {
             let is_it = |known: &&AnalyticSite| known.site == site(call) && known.source == source;
             let args = self.analytic.iter().find(is_it).map(|known| &known.call.args);
@@ -357,7 +357,7 @@ impl<'q> Binder<'q, '_> {
         let order_by = self.sort_keys(&call.order_by, place);
         let (partition_by, order_by) = (partition_by?, order_by?);
         if !self.is_collection {
-            return Some(Expr::Literal(Value::Int(1)));
+            return Some(Expr::literal(Value::Int(1)));
         }
         let slot = self.new_named_slot("row_number");
         self.row_numbers.push(RowNumberSite { site: site(call), slot, partition_by, order_by });

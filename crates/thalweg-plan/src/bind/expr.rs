@@ -31,7 +31,7 @@ impl<'q> Binder<'q, '_> {
 
     fn expr_at_depth(&mut self, expr: &'q ast::Expr, place: Place<'q>) -> Option<Expr> {
         match &expr.kind {
-            ExprKind::Literal(value) => Some(Expr::Literal(value.clone())),
+            ExprKind::Literal(value) => Some(Expr::literal(value.clone())),
             ExprKind::Name(parts) => self.name(parts, place),
             ExprKind::Wildcard { .. } => {
                 let mistake = Diagnostic::plain("unexpected wildcard").at(expr.span);

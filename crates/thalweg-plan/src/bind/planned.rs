@@ -115,13 +115,13 @@ impl<'q> Binder<'q, '_> {
             let message = format!("function {name} is supported only in {places}");
             return self.fail(Diagnostic::plain(message).at(span));
         }
-        let one = Expr::Literal(Value::Int(1));
+        let one = Expr::literal(Value::Int(1));
         if is_count {
             let so_far = self.late_analytic("acc_count", vec![one.clone()], &call.name)?;
             return Some(Expr::Binary(BinaryOp::Minus, Box::new(Expr::Column(so_far)), Box::new(one)));
         }
         let time = Expr::Context(Context::EventTime { of_window });
-        let before = self.late_analytic("lag", vec![time, one, Expr::Literal(Value::Int(0))], &call.name)?;
+        let before = self.late_analytic("lag", vec![time, one, Expr::literal(Value::Int(0))], &call.name)?;
         Some(Expr::Column(before))
     }
 
@@ -161,7 +161,7 @@ impl<'q> Binder<'q, '_> {
                 if sources.iter().any(|source| self.sources[*source].stream.columns.is_none()) {
                     // Which columns there are only the rows tell.
                     let row = self.whole_row(qualifier.as_ref(), place.only)?;
-                    let args = vec![ignore_null.clone(), Expr::Literal(Value::Str(Arc::clone(prefix))), row];
+                    let args = vec![ignore_null.clone(), Expr::literal(Value::Str(Arc::clone(prefix))), row];
                     let slot = self.late_call(FunctionRef::Builtin(&OVER_MEMBERS[1]), args, &call.name);
                     changed.push((Arc::from(format!("{prefix}*")), Expr::Column(slot)));
                     continue;
@@ -206,7 +206,7 @@ impl<'q> Binder<'q, '_> {
         let nothing = Value::map(Fields::from([(Arc::clone(&name), Value::Null)]));
         let arms = vec![
             (to_value, Expr::Object(vec![(Arc::clone(&name), slot)])),
-            (*has_changed, Expr::Literal(nothing)),
+            (*has_changed, Expr::literal(nothing)),
         ];
         Some((name, Expr::Case { value: None, arms, otherwise: None }))
     }

@@ -228,7 +228,7 @@ impl<'q> Binder<'q, '_> {
             Some(source) => {
                 let column = &parts[1];
                 let value = if only.is_some_and(|only| only != source) {
-                    Expr::Literal(Value::Null)
+                    Expr::literal(Value::Null)
                 } else {
                     match self.column_slot(source, &column.text) {
                         Some(slot) => Expr::Column(slot),
@@ -263,7 +263,7 @@ impl<'q> Binder<'q, '_> {
         if let Some(only) = only {
             candidates.retain(|&source| source == only);
             if candidates.is_empty() {
-                return Some(Expr::Literal(Value::Null));
+                return Some(Expr::literal(Value::Null));
             }
         }
         let slots: Vec<Slot> =
@@ -335,7 +335,7 @@ impl<'q> Binder<'q, '_> {
 /// The first of the values that is not null: a member of metadata that is missing reads as null.
 fn first_value(values: Vec<Expr>) -> Expr {
     let mut reversed = values.into_iter().rev();
-    let last = reversed.next().unwrap_or(Expr::Literal(Value::Null));
+    let last = reversed.next().unwrap_or(Expr::literal(Value::Null));
     reversed.fold(last, |otherwise, value| {
         let there = Expr::IsNull { negated: true, value: Box::new(value.clone()) };
         Expr::Case { value: None, arms: vec![(there, value)], otherwise: Some(Box::new(otherwise)) }

@@ -15,7 +15,7 @@ pub(crate) fn expr(expr: &Expr, schema: &Schema) -> String {
     let not = |negated: bool| if negated { "NOT " } else { "" };
     match expr {
         Expr::Column(slot) => column(*slot, schema),
-        Expr::Literal(value) => literal(value),
+        Expr::Literal(constant) => literal(constant.value()),
         Expr::Unary(UnaryOp::Minus, value) => format!("-{}", text(value)),
         Expr::Unary(UnaryOp::Not, value) => format!("NOT {}", text(value)),
         Expr::Binary(op, left, right) => format!("({} {} {})", text(left), op.symbol(), text(right)),

@@ -23,7 +23,7 @@ pub(crate) fn part(expr: &Expr, schema: &Schema) -> String {
 fn write(expr: &Expr, schema: &Schema, out: &mut String) {
     match expr {
         Expr::Column(slot) => out.push_str(name(*slot, schema)),
-        Expr::Literal(value) => out.push_str(&literal(value)),
+        Expr::Literal(constant) => out.push_str(&literal(constant.value())),
         Expr::Unary(op, operand) => {
             out.push_str(if *op == UnaryOp::Minus { "-" } else { "NOT " });
             nested(operand, schema, out);

@@ -29,7 +29,7 @@ fn fold_node(mut node: Node) -> Node {
             Some(condition) => node.kind = Kind::Filter(condition),
             // behind a window even a condition that is always true drops empty collections.
             None if node.inputs.iter().any(has_window) => {
-                node.kind = Kind::Filter(Expr::Literal(Value::Bool(true)));
+                node.kind = Kind::Filter(Expr::literal(Value::Bool(true)));
             }
             None => return node.inputs.pop().unwrap_or(node),
         },
@@ -53,7 +53,7 @@ fn has_window(node: &Node) -> bool {
 
 /// The condition without parts that are always true; nothing if that was all.
 fn without_true(condition: Expr) -> Option<Expr> {
-    let is_true = |part: &Expr| matches!(part, Expr::Literal(Value::Bool(true)));
+    let is_true = |part: &Expr| matches!(part.as_literal(), Some(Value::Bool(true)));
     rewrite::all_of(rewrite::conjuncts(condition).into_iter().filter(|part| !is_true(part)))
 }
 
@@ -68,7 +68,7 @@ fn fold(expr: &mut Expr) {
         && is_constant
         && let Some(value) = value(expr)
     {
-        *expr = Expr::Literal(value);
+        *expr = Expr::literal(value);
     }
 }
 

@@ -70,8 +70,11 @@ fn reads_of(expr: &Expr, found: &mut dyn FnMut(Slot, &[PathStep])) {
 pub(super) fn literal(steps: &[Step]) -> Vec<PathStep> {
     let step = |step: &Step| match step {
         Step::Member(name) => Some(PathStep::Member(std::sync::Arc::clone(name))),
-        Step::Index(Expr::Literal(Value::Int(index))) => usize::try_from(*index).ok().map(PathStep::Index),
-        Step::AnyCase(_) | Step::Index(_) | Step::Slice(..) => None,
+        Step::Index(at) => match at.as_literal() {
+            Some(Value::Int(index)) => usize::try_from(*index).ok().map(PathStep::Index),
+            _ => None,
+        },
+        Step::AnyCase(_) | Step::Slice(..) => None,
     };
     steps.iter().map_while(step).collect()
 }
