@@ -43,9 +43,32 @@ pub(crate) fn gather(column: &Column, rows: &[u32]) -> Column {
     out
 }
 
+/// Adds rows of another column, most of which follow each other: runs of them are moved as blocks.
+pub(crate) fn append_runs(column: &mut Column, from: &Column, rows: &[u32]) {
+    for run in rows.chunk_by(|row, next| row.checked_add(1) == Some(*next)) {
+        let first = run[0] as usize;
+        column.append_range(from, first..first + run.len());
+    }
+}
+
+/// As [`gather_rows`], for rows most of which follow each other.
+pub(crate) fn gather_runs(batch: &Batch, rows: &[u32]) -> Batch {
+    let gather = |column: &Arc<Column>| {
+        let mut out = Column::new();
+        append_runs(&mut out, column, rows);
+        Arc::new(out)
+    };
+    with_rows(batch, batch.columns.iter().map(gather).collect(), rows)
+}
+
 /// These rows of a batch, in this order.
 pub(crate) fn gather_rows(batch: &Batch, rows: &[u32]) -> Batch {
     let columns = batch.columns.iter().map(|column| Arc::new(gather(column, rows))).collect();
+    with_rows(batch, columns, rows)
+}
+
+/// The batch of these rows, whose columns are gathered already.
+fn with_rows(batch: &Batch, columns: Vec<Arc<Column>>, rows: &[u32]) -> Batch {
     let times = rows.iter().map(|row| batch.times[*row as usize]).collect();
     Batch {
         schema: Arc::clone(&batch.schema),

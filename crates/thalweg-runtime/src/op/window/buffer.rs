@@ -93,6 +93,15 @@ impl RowBuffer {
         self.batch.n_rows = self.batch.times.len();
     }
 
+    /// The same for rows most of which follow each other.
+    pub(crate) fn push_runs(&mut self, batch: &Batch, rows: &[u32]) {
+        for (column, from) in self.batch.columns.iter_mut().zip(&batch.columns) {
+            reshape::append_runs(unique(column), from, rows);
+        }
+        self.batch.times.extend(rows.iter().map(|row| batch.times[*row as usize]));
+        self.batch.n_rows = self.batch.times.len();
+    }
+
     /// Keeps only these rows of the batch, in this order, and counts positions anew.
     pub(crate) fn keep(&mut self, rows: &[u32]) {
         if rows.is_empty() {
@@ -100,7 +109,7 @@ impl RowBuffer {
             self.batch.times.clear();
             self.batch.n_rows = 0;
         } else {
-            self.batch = reshape::gather_rows(&self.batch, rows);
+            self.batch = reshape::gather_runs(&self.batch, rows);
         }
         (self.start, self.removed) = (0, 0);
     }
