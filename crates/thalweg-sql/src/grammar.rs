@@ -180,11 +180,12 @@ impl Grammar {
     /// Operators that bind tighter than `level`.
     pub(crate) fn subexpr(&self, p: &mut Parser<'_>, level: u8) -> Parsed<Expr> {
         let (chain, height) = (self.chain.replace(0), self.height.replace(0));
+        let first = self.at(p).span;
         let tree = p.parse_subexpr(level);
         let own_height = self.chain.replace(chain) + self.height.get() + 1;
         self.height.set(height.max(own_height));
         match tree {
-            Ok(tree) => self.lower(tree),
+            Ok(tree) => self.lower(tree).map_err(|why| if why.span.is_none() { why.at(first) } else { why }),
             Err(ParserError::RecursionLimitExceeded) => Err(self.too_deep(p)),
             Err(_) => Err(self.failure.borrow_mut().take().unwrap_or_else(|| self.found(p, "expression"))),
         }

@@ -25,16 +25,25 @@ impl Grammar {
         Ok(result)
     }
 
-    /// The hooks of [`Grammar`] hand over numbered parts and nothing else.
+    /// The hooks of [`Grammar`] hand over numbered parts. The library reads on only where a point follows a number.
     fn leaf(&self, tree: &sql::Expr) -> Parsed<Expr> {
-        let part = match tree {
+        if let sql::Expr::CompoundFieldAccess { root, .. } = tree
+            && let Some(part) = self.numbered(root)
+        {
+            let why = syntax("found \".\", expected EOF.").at(part.span);
+            return Err(why.help("a value has no columns; members are written a->b"));
+        }
+        self.numbered(tree).ok_or_else(|| syntax("unknown expression"))
+    }
+
+    fn numbered(&self, tree: &sql::Expr) -> Option<Expr> {
+        match tree {
             sql::Expr::Value(value) => match &value.value {
                 sql::Value::Placeholder(number) => self.part(number),
                 _ => None,
             },
             _ => None,
-        };
-        part.ok_or_else(|| syntax(format!("unknown expression {tree}")))
+        }
     }
 }
 
