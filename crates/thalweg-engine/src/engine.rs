@@ -51,6 +51,7 @@ pub struct Engine {
     rules: Rules,
     runner: Arc<dyn Runner>,
     keyed_states: Arc<KeyedStates>,
+    store: Arc<dyn Store>,
 }
 
 impl Engine {
@@ -81,6 +82,7 @@ impl Engine {
             ignore_case: config.ignore_case,
             instance: Arc::new(instance),
         });
+        let store = Arc::clone(&config.store);
         let rules = Rules::start(crate::rule::RulesConfig {
             builder,
             store: config.store,
@@ -89,7 +91,7 @@ impl Engine {
             gate,
             patrol: config.patrol,
         });
-        Ok(Self { catalog, connections, rules, runner: config.runner, keyed_states })
+        Ok(Self { catalog, connections, rules, runner: config.runner, keyed_states, store })
     }
 
     /// Starts the stored rules that are to run.
@@ -178,5 +180,11 @@ impl Engine {
         self.rules.shutdown().await;
         self.runner.shutdown().await;
         self.connections.close().await;
+    }
+
+    /// Closes the store after [`Engine::shutdown`], also when something is left behind that still holds it: another
+    /// engine may open it as soon as this returns. Waits for the write under way.
+    pub fn close_store(&self) {
+        self.store.close();
     }
 }

@@ -183,6 +183,8 @@ impl RunningServer {
         if let Some(broker) = self.broker {
             let _ = blocking(move || broker.stop()).await;
         }
+        let app = self.app;
+        let _ = blocking(move || app.engine.close_store()).await;
         info!("stopped");
     }
 }

@@ -1,6 +1,7 @@
 //! The store on disk: one `redb` file, every write an fsynced transaction.
 
 use std::path::Path;
+use std::sync::{PoisonError, RwLock};
 
 use redb::{Database, DatabaseError, ReadableDatabase, TableDefinition, WriteTransaction};
 
@@ -8,7 +9,8 @@ use super::{Change, Store, StoreError, Table};
 
 /// Opened by one process at a time.
 pub struct DiskStore {
-    database: Database,
+    /// Nothing once it is closed. Held for reading while it is used, so that closing waits for what is under way.
+    database: RwLock<Option<Database>>,
 }
 
 impl DiskStore {
@@ -24,7 +26,7 @@ impl DiskStore {
             }
             error => StoreError(format!("cannot open {place}: {error}")),
         })?;
-        let store = Self { database };
+        let store = Self { database: RwLock::new(Some(database)) };
         // A read of a table that was never written is an error in redb, so all are made here.
         store.in_transaction(|transaction| {
             Table::ALL
@@ -34,13 +36,20 @@ impl DiskStore {
         Ok(store)
     }
 
+    fn opened<T>(&self, work: impl FnOnce(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        work(database.as_ref().ok_or_else(|| StoreError("closed, the engine has stopped".to_owned()))?)
+    }
+
     fn in_transaction(
         &self,
         work: impl FnOnce(&WriteTransaction) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let transaction = self.database.begin_write().map_err(failed)?;
-        work(&transaction)?;
-        transaction.commit().map_err(failed)
+        self.opened(|database| {
+            let transaction = database.begin_write().map_err(failed)?;
+            work(&transaction)?;
+            transaction.commit().map_err(failed)
+        })
     }
 
     /// What `pick` takes of the entries whose key starts with `prefix`.
@@ -50,17 +59,19 @@ impl DiskStore {
         prefix: &str,
         pick: impl Fn(&str, &[u8]) -> T,
     ) -> Result<Vec<T>, StoreError> {
-        let transaction = self.database.begin_read().map_err(failed)?;
-        let table = transaction.open_table(definition(table)).map_err(failed)?;
-        let mut picked = Vec::new();
-        for entry in table.range(prefix..).map_err(failed)? {
-            let (key, value) = entry.map_err(failed)?;
-            if !key.value().starts_with(prefix) {
-                break;
+        self.opened(|database| {
+            let transaction = database.begin_read().map_err(failed)?;
+            let table = transaction.open_table(definition(table)).map_err(failed)?;
+            let mut picked = Vec::new();
+            for entry in table.range(prefix..).map_err(failed)? {
+                let (key, value) = entry.map_err(failed)?;
+                if !key.value().starts_with(prefix) {
+                    break;
+                }
+                picked.push(pick(key.value(), value.value()));
             }
-            picked.push(pick(key.value(), value.value()));
-        }
-        Ok(picked)
+            Ok(picked)
+        })
     }
 }
 
@@ -74,10 +85,12 @@ fn failed(error: impl std::fmt::Display) -> StoreError {
 
 impl Store for DiskStore {
     fn get(&self, table: Table, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let transaction = self.database.begin_read().map_err(failed)?;
-        let table = transaction.open_table(definition(table)).map_err(failed)?;
-        let value = table.get(key).map_err(failed)?;
-        Ok(value.map(|value| value.value().to_vec()))
+        self.opened(|database| {
+            let transaction = database.begin_read().map_err(failed)?;
+            let table = transaction.open_table(definition(table)).map_err(failed)?;
+            let value = table.get(key).map_err(failed)?;
+            Ok(value.map(|value| value.value().to_vec()))
+        })
     }
 
     fn scan(&self, table: Table, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
@@ -104,5 +117,9 @@ impl Store for DiskStore {
             }
             Ok(())
         })
+    }
+
+    fn close(&self) {
+        drop(self.database.write().unwrap_or_else(PoisonError::into_inner).take());
     }
 }

@@ -85,6 +85,10 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// Nothing was changed.
     fn write(&self, changes: &[Change]) -> Result<(), StoreError>;
+
+    /// Gives back what other processes wait for, whoever still holds this store. Waits for what is under way; whatever
+    /// is asked later fails.
+    fn close(&self) {}
 }
 
 #[cfg(test)]

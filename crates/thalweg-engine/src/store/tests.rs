@@ -86,3 +86,17 @@ fn r7_5_the_newest_checkpoint_and_the_one_before_are_kept_and_a_torn_one_is_pass
         assert_eq!(snapshots.newest("r2"), Ok(Some(snapshot(9))));
     }
 }
+
+#[test]
+fn a_closed_store_can_be_opened_again_while_somebody_still_holds_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("thalweg.redb");
+    let store = DiskStore::open(&path).expect("opened");
+    store.write(&[put("a", "1")]).expect("written");
+    store.close();
+    let again = DiskStore::open(&path).expect("opened again");
+    assert_eq!(again.get(Table::Rule, "a"), Ok(Some(b"1".to_vec())));
+    let refused = StoreError("closed, the engine has stopped".to_owned());
+    assert_eq!(store.write(&[put("a", "2")]), Err(refused.clone()));
+    assert_eq!(store.get(Table::Rule, "a"), Err(refused));
+}
