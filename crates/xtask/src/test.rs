@@ -12,7 +12,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
         check::run()?;
     }
     crate::run(&mut cargo(&["build", "-p", "thalweg-server"]))?;
-    let mut tests = cargo(&["test", "--workspace"]);
+    let mut tests = cargo(&["test", "--workspace", "--no-fail-fast"]);
     tests.args(args);
     tests.env("THALWEG_TEST_PYTHON", &tools.python).env("THALWEG_REQUIRE_SERVERS", "1");
     crate::run(&mut tests)?;
