@@ -10,27 +10,34 @@ use thalweg_sql::ast::{self, ExprKind};
 
 use super::function::{CallKind, in_parsing};
 use super::scope::Role;
-use super::{Binder, Clause, Place};
+use super::{Binder, Clause, Place, equal};
 use crate::ast_walk;
 use crate::logical::{AggregateCall, AnalyticCall, SortKey};
 use crate::rewrite;
 
-/// A call of an analytic function and where its value will stand.
+/// A call of an analytic function and where its value will stand. Equal calls are one, with one state.
 #[derive(Debug)]
 pub(super) struct AnalyticSite {
-    site: usize,
+    /// Where it is written.
+    sites: Vec<usize>,
     pub slot: Slot,
     pub call: AnalyticCall,
     /// The source whose events it sees.
     pub source: usize,
 }
 
-/// A call of an aggregate and where its value will stand. Equal calls share one.
+/// A call of an aggregate and where its value will stand. Equal calls are one.
 #[derive(Debug)]
 pub(super) struct AggregateSite {
-    key: String,
     pub slot: Slot,
     pub call: AggregateCall,
+}
+
+impl AnalyticSite {
+    /// Whether this call is written here, for the events of this source.
+    fn is(&self, call: &ast::Call, source: usize) -> bool {
+        self.source == source && self.sites.contains(&site(call))
+    }
 }
 
 /// A `row_number()`.
@@ -134,19 +141,15 @@ impl<'q> Binder<'q, '_> {
         let args = self.args_with_rows(&function, call, inner);
         checked?;
         let args = args?;
-        let key = match &function {
-            FunctionRef::Builtin(function) => format!("{} {args:?}", function.name),
-            FunctionRef::Remote(_) => format!("{call_id}"),
-        };
+        let bound = AggregateCall { function, args, filter: None, call_id };
         let in_where = place.clause == Clause::Where;
         let sites = if in_where { &self.where_aggregates } else { &self.aggregates };
-        if let Some(site) = sites.iter().find(|site| site.key == key) {
+        if let Some(site) = sites.iter().find(|site| equal::aggregates(&site.call, &bound)) {
             return Some(Expr::Column(site.slot));
         }
         let slot = self.new_named_slot(&call.name.text);
-        let site = AggregateSite { key, slot, call: AggregateCall { function, args, filter: None, call_id } };
         let sites = if in_where { &mut self.where_aggregates } else { &mut self.aggregates };
-        sites.push(site);
+        sites.push(AggregateSite { slot, call: bound });
         Some(Expr::Column(slot))
     }
 
@@ -192,14 +195,12 @@ impl<'q> Binder<'q, '_> {
         let checked = self.check_args(&function, call);
         checked?;
         if has_scalar_state(&function) && place.clause == Clause::Select && is_bare(place) {
-            if let Some(known) = self.analytic.iter().find(|known| known.site == site(call)) {
+            if let Some(known) = self.analytic.iter().find(|known| known.sites.contains(&site(call))) {
                 return Some(Expr::Column(known.slot));
             }
             // These are scalar upstream: they see the rows that are projected.
             let call = self.analytic_call(function, call, None, place)?;
-            let slot = self.new_named_slot(name);
-            self.late_analytic.push((slot, call));
-            return Some(Expr::Column(slot));
+            return Some(Expr::Column(self.late_slot(name, call)));
         }
         let mut values = Vec::new();
         for source in self.analytic_sources(&function, call, place)? {
@@ -219,16 +220,30 @@ impl<'q> Binder<'q, '_> {
         source: usize,
         place: Place<'q>,
     ) -> Option<Slot> {
-        let is_it = |known: &&AnalyticSite| known.site == site(call) && known.source == source;
-        if let Some(known) = self.analytic.iter().find(is_it) {
+        if let Some(known) = self.analytic.iter().find(|known| known.is(call, source)) {
             return Some(known.slot);
         }
         let only = (self.sources.len() > 1).then_some(source);
         let bound = self.analytic_call(function.clone(), call, only, place)?;
+        let mut known = self.analytic.iter_mut().filter(|known| known.source == source);
+        if let Some(known) = known.find(|known| equal::analytic(&known.call, &bound)) {
+            known.sites.push(site(call));
+            return Some(known.slot);
+        }
         let slot = self.new_named_slot(&call.name.text);
         self.slot_sources[slot.index()] = Some(source);
-        self.analytic.push(AnalyticSite { site: site(call), slot, call: bound, source });
+        self.analytic.push(AnalyticSite { sites: vec![site(call)], slot, call: bound, source });
         Some(slot)
+    }
+
+    /// The value of a call that sees the rows that are projected.
+    pub(super) fn late_slot(&mut self, name: &str, call: AnalyticCall) -> Slot {
+        if let Some((slot, _)) = self.late_analytic.iter().find(|(_, known)| equal::analytic(known, &call)) {
+            return *slot;
+        }
+        let slot = self.new_named_slot(name);
+        self.late_analytic.push((slot, call));
+        slot
     }
 
     fn analytic_call(
@@ -324,8 +339,8 @@ impl<'q> Binder<'q, '_> {
     fn of_its_side(&self, call: &ast::Call, mut values: Vec<(usize, Slot)>) -> Expr {
         let Some((_, last)) = values.pop() else { return Expr::literal(Value::Null) };
         values.into_iter().rev().fold(Expr::Column(last), |otherwise, (source, slot)| {
-            let is_it = |known: &&AnalyticSite| known.site == site(call) && known.source == source;
-            let args = self.analytic.iter().find(is_it).map(|known| &known.call.args);
+            let args = self.analytic.iter().find(|known| known.is(call, source));
+            let args = args.map(|known| &known.call.args);
             let mut columns = args.into_iter().flatten().filter(|arg| !rewrite::slots(arg).is_empty());
             match columns.next() {
                 None => otherwise,

@@ -7,6 +7,7 @@
 mod alias;
 mod assemble;
 mod call;
+mod equal;
 mod expr;
 mod function;
 mod join;

@@ -132,10 +132,8 @@ impl<'q> Binder<'q, '_> {
     }
 
     fn late_call(&mut self, function: FunctionRef, args: Vec<Expr>, name: &ast::Name) -> Slot {
-        let slot = self.new_named_slot(&name.text);
         let call = AnalyticCall { function, args, partition_by: Vec::new(), when: None };
-        self.late_analytic.push((slot, call));
-        slot
+        self.late_slot(&name.text, call)
     }
 
     /// `changed_cols(prefix, ignoreNull, x…)` as a SELECT field (A-11, S53): each column that changed since it was
