@@ -11,7 +11,7 @@ use thalweg_core::connector::{SinkPayload, Spawner};
 use thalweg_core::registry::{Registry, Shared};
 use thalweg_core::time::BoxFuture;
 use thalweg_core::{Clock, Diagnostic, Fields, ManualClock, Props, Timestamp, Value};
-use thalweg_engine::rule::{Builder, Ready, RuleDefinition, Run, Runner};
+use thalweg_engine::rule::{Builder, Ready, Run, Runner};
 use thalweg_engine::store::MemoryStore;
 use thalweg_engine::{Catalog, Connections, NoProfiles, Surroundings};
 use thalweg_expr::{FunctionRegistry, Instance};
@@ -171,8 +171,7 @@ fn build(case: &Case, axis: Axis, registry: &Arc<Registry>) -> Result<RuleSpec, 
         ignore_case: case.instance.get("ignoreCase") == Some(&Json::Bool(true)),
         instance: Arc::new(Instance { props: instance_props(case), ..Instance::default() }),
     };
-    let definition =
-        RuleDefinition::parse(&document(case), None, &Props::new()).map_err(|why| why.to_string())?;
+    let definition = builder.read(&document(case), None, &Props::new()).map_err(|why| why.to_string())?;
     builder.build(&definition).map_err(|why| why.to_string())?;
     let spec = captured.spec.lock().ok().and_then(|mut spec| spec.take());
     spec.ok_or_else(|| "the builder compiled nothing".to_owned())

@@ -38,6 +38,7 @@ pub(crate) fn walk<'q>(expr: &'q Expr, visit: &mut dyn FnMut(&'q Expr)) {
             }
         }
         ExprKind::Call(call) => walk_call(call, visit),
+        ExprKind::Broken(operands) => operands.iter().for_each(|operand| walk(operand, visit)),
     }
 }
 

@@ -15,7 +15,7 @@ mod optimize;
 mod rewrite;
 mod validate;
 
-use thalweg_core::Diagnostic;
+use thalweg_core::{Diagnostic, ErrorCode};
 use thalweg_sql::ast;
 
 pub use thalweg_sql::ast::{JoinKind, SourceKind, TimeUnit};
@@ -23,6 +23,26 @@ pub use thalweg_sql::ast::{JoinKind, SourceKind, TimeUnit};
 pub use optimize::names as pass_names;
 
 pub use logical::{Kind, Node, Plan, PlanOptions, Resolver, SourceSteps, StreamDef};
+
+/// All mistakes of a statement that has mistakes of grammar: those (in the order in which they are told), and those of
+/// names and types in what could be read in spite of them. The first is the one that upstream tells.
+pub fn search(
+    recovered: &ast::Query,
+    grammar: Vec<Diagnostic>,
+    options: &PlanOptions,
+    world: &dyn Resolver,
+) -> Vec<Diagnostic> {
+    let (first, mut all) = (grammar.first().cloned(), grammar);
+    all.extend(bind::query::search(recovered, options, world));
+    thalweg_core::diagnostic::sort(&mut all);
+    let is_parsing = |mistake: &Diagnostic| mistake.code == ErrorCode::SqlParse;
+    if !all.first().is_some_and(is_parsing)
+        && let Some(found) = all.iter().position(|mistake| Some(mistake) == first.as_ref())
+    {
+        all[..=found].rotate_right(1);
+    }
+    all
+}
 
 /// Plans a query.
 ///

@@ -41,7 +41,7 @@ pub(crate) fn shape(select: &Select, counts: SourceCounts) -> Vec<Diagnostic> {
         let message = "a lookup table can only be joined, it cannot stand in FROM";
         let place = match &select.from.source {
             FromSource::Named(name) => name.span,
-            FromSource::Query(_) => select.span,
+            FromSource::Query(_) | FromSource::Broken => select.span,
         };
         let help = "put the stream into FROM and join the table to it";
         mistakes.push(Diagnostic::plain(message).at(place).help(help));

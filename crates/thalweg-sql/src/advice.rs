@@ -116,7 +116,7 @@ impl Grammar {
             Some(before) if before.kind == Kind::Symbol && is_operator(lexeme) => {
                 format!("a value is missing between {} and {found}", self.written(before))
             }
-            Some(before) if ends || matches!(found, ")" | "," | "]") => {
+            Some(before) if ends || lexeme.is_keyword("AS") || matches!(found, ")" | "," | "]") => {
                 format!("a value is missing after {}", self.written(before))
             }
             _ => return None,

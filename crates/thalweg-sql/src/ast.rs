@@ -94,6 +94,8 @@ pub struct Select {
     pub order_by: Vec<OrderKey>,
     /// LIMIT; negative: none.
     pub limit: Option<i64>,
+    /// Something behind the fields could not be read, so what is absent may only have been lost.
+    pub has_gaps: bool,
     /// The whole SELECT.
     pub span: Span,
 }
@@ -125,6 +127,8 @@ pub enum FromSource {
     Named(Name),
     /// A sub-query; an alias is required.
     Query(Box<Query>),
+    /// It could not be read, which has been told ([`crate::recover_query`]).
+    Broken,
 }
 
 /// A join.
@@ -352,6 +356,9 @@ pub enum ExprKind {
     },
     /// A function call.
     Call(Call),
+    /// A part that could not be read, which has been told, with the operands in it that could
+    /// ([`crate::recover_query`]).
+    Broken(Vec<Expr>),
 }
 
 /// A function call.

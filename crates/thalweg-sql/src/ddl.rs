@@ -179,7 +179,7 @@ impl Grammar {
                 break;
             }
             let column = self.recovered(p, Stop::Definition, |p| self.column(p, 0));
-            if column.is_none() && !self.accept(p, ",") && self.at(p).is_symbol("=") {
+            if column.is_err() && !self.accept(p, ",") && self.at(p).is_symbol("=") {
                 p.advance_token();
             }
             columns.extend(column);

@@ -39,7 +39,7 @@ pub(crate) struct Grammar {
     lexemes: Vec<Lexeme>,
     end: Lexeme,
     /// Operands that `sqlparser`'s tree names by index.
-    operands: RefCell<Vec<Option<Expr>>>,
+    pub(crate) operands: RefCell<Vec<Option<Expr>>>,
     /// Why a hook failed; `ParserError` carries nothing but text.
     failure: RefCell<Option<Diagnostic>>,
     /// Operators so far on the expression's own level.
@@ -48,6 +48,8 @@ pub(crate) struct Grammar {
     height: Cell<usize>,
     /// Sub-queries around the current position.
     depth: Cell<usize>,
+    /// The ranges of lexemes that broken parts took with them.
+    pub(crate) skipped: RefCell<Vec<std::ops::Range<usize>>>,
     /// What was wrong so far (`recover.rs`).
     pub(crate) mistakes: RefCell<Vec<Diagnostic>>,
 }
@@ -63,6 +65,7 @@ impl Grammar {
             chain: Cell::default(),
             height: Cell::default(),
             depth: Cell::default(),
+            skipped: RefCell::default(),
             mistakes: RefCell::default(),
         }
     }

@@ -32,15 +32,19 @@ pub fn parse(text: &str) -> Result<Statement, Vec<Diagnostic>> {
     read(text, statement)
 }
 
-/// Reads a text. What a production could go on after is told together with what ended it.
+/// Reads a text that has no mistakes.
 fn read<T>(text: &str, part: impl FnOnce(&Grammar) -> Parsed<T>) -> Result<T, Vec<Diagnostic>> {
+    match recover(text, part) {
+        (Some(part), mistakes) if mistakes.is_empty() => Ok(part),
+        (_, mistakes) => Err(mistakes),
+    }
+}
+
+/// Reads a text as far as it goes. What a production could go on after is told together with what ended it.
+fn recover<T>(text: &str, part: impl FnOnce(&Grammar) -> Parsed<T>) -> (Option<T>, Vec<Diagnostic>) {
     let grammar = Grammar::new(text);
     let part = grammar.check_length().and_then(|()| part(&grammar)).map_err(|mistake| grammar.note(mistake));
-    let mistakes = grammar.noted();
-    match part {
-        Ok(part) if mistakes.is_empty() => Ok(part),
-        _ => Err(mistakes),
-    }
+    (part.ok(), grammar.noted())
 }
 
 fn statement(grammar: &Grammar) -> Parsed<Statement> {
@@ -83,6 +87,15 @@ pub fn parse_query(text: &str) -> Result<Query, Vec<Diagnostic>> {
         let span = grammar.at(&grammar.cursor()).span;
         let message = format!("SQL {} is not a select statement.", shortened(text));
         Err(Diagnostic::new(ErrorCode::Undefined, message).at(span))
+    })
+}
+
+/// What could be read of a query, in spite of its mistakes. What was lost is marked in the tree: `Broken` expressions
+/// and sources, and `has_gaps`. So the rest can be bound without telling what only follows from a mistake.
+pub fn recover_query(text: &str) -> (Option<Query>, Vec<Diagnostic>) {
+    recover(text, |grammar| match starts_query(grammar) {
+        true => grammar.whole_query(&mut grammar.cursor()),
+        false => statement(grammar).and_then(|_| Err(syntax("no query"))),
     })
 }
 

@@ -84,6 +84,7 @@ fn source(from: &From) -> String {
     let mut out = match &from.source {
         FromSource::Named(name) => source_name(name),
         FromSource::Query(inner) => format!("({})", query(inner)),
+        FromSource::Broken => "…".to_owned(),
     };
     if let Some(alias) = &from.alias {
         out += &format!(" AS {}", name_text(alias));
@@ -228,6 +229,7 @@ fn write_kind(expr: &Expr, own: u8, out: &mut String) {
         ExprKind::Arrow(..) | ExprKind::Index(..) | ExprKind::Slice { .. } => write_postfix(expr, out),
         ExprKind::Case { value, arms, otherwise } => case(value.as_deref(), arms, otherwise.as_deref(), out),
         ExprKind::Call(call) => write_call(call, out),
+        ExprKind::Broken(_) => out.push('…'),
     }
 }
 

@@ -19,7 +19,10 @@ impl Grammar {
     pub(crate) fn whole_query(&self, p: &mut Parser<'_>) -> Parsed<Query> {
         let query = self.query(p)?;
         let next = self.at(p);
-        if next.kind == Kind::End || next.is_symbol(";") { Ok(query) } else { Err(self.found(p, "EOF")) }
+        if next.kind != Kind::End && !next.is_symbol(";") {
+            self.note(self.found(p, "EOF"));
+        }
+        Ok(query)
     }
 
     fn query(&self, p: &mut Parser<'_>) -> Parsed<Query> {
@@ -72,7 +75,8 @@ impl Grammar {
             return Err(self.mistake(self.at(p), message).help(help));
         }
         let fields = self.fields(p);
-        let from = if self.from(p) { self.recovered(p, Stop::Clause, |p| self.source(p)) } else { None };
+        let (n_told, n_skipped) = (self.mistakes.borrow().len(), self.skipped.borrow().len());
+        let from = if self.from(p) { self.recovered(p, Stop::Clause, |p| self.source(p)).ok() } else { None };
         let mut select = Select {
             fields,
             from: from.unwrap_or_else(no_source),
@@ -83,9 +87,14 @@ impl Grammar {
             having: None,
             order_by: Vec::new(),
             limit: None,
+            has_gaps: false,
             span: start,
         };
         self.clauses(p, &mut select);
+        select.has_gaps = self.mistakes.borrow().len() > n_told;
+        if self.skipped.borrow()[n_skipped..].iter().any(|range| self.loses_source(range.clone())) {
+            lose_source(&mut select);
+        }
         select.span = self.span_from(start, p);
         Ok(select)
     }
@@ -93,7 +102,14 @@ impl Grammar {
     fn fields(&self, p: &mut Parser<'_>) -> Vec<SelectField> {
         let mut fields = Vec::new();
         loop {
-            fields.extend(self.recovered(p, Stop::Comma, |p| self.field(p)));
+            let start = p.index();
+            match self.recovered(p, Stop::Comma, |p| self.field(p)) {
+                Ok(field) => fields.push(field),
+                Err(broken) => {
+                    fields.push(SelectField { expr: broken, alias: None, invisible: false });
+                    fields.extend(self.lost_aliases(start, p.index()));
+                }
+            }
             if self.accept(p, ",") {
                 continue;
             }
@@ -107,7 +123,12 @@ impl Grammar {
             if next.kind == Kind::Word && nearest(&next.found, ["FROM"]).is_some() {
                 return fields;
             }
-            self.skip(p, p.index(), Stop::Comma);
+            let behind = p.index();
+            self.skip(p, behind, Stop::Comma);
+            if let Some(last) = fields.pop() {
+                fields.push(SelectField { expr: Self::doubtful(last.expr), ..last });
+            }
+            fields.extend(self.lost_aliases(behind, p.index()));
             if !self.accept(p, ",") {
                 return fields;
             }
@@ -164,12 +185,15 @@ impl Grammar {
             match clause {
                 Some(clause) => {
                     last = last.max(Some(clause));
-                    self.recovered(p, Stop::Clause, |p| self.clause(p, clause, select));
+                    if let Err(broken) = self.recovered(p, Stop::Clause, |p| self.clause(p, clause, select)) {
+                        lose(select, clause, broken);
+                    }
                 }
                 None => {
+                    doubt(select, last);
                     self.skip(p, start, Stop::Clause);
                     if self.accept_keyword(p, "FROM") {
-                        self.recovered(p, Stop::Clause, |p| self.source(p));
+                        let _ = self.recovered(p, Stop::Clause, |p| self.source(p));
                     }
                 }
             }
@@ -206,7 +230,13 @@ impl Grammar {
                 return Err(mistake.help("* keeps the names of the columns; leave AS out"));
             }
             p.advance_token();
-            alias = Some(self.name(p, "as alias")?);
+            match self.name(p, "as alias") {
+                Ok(name) => alias = Some(name),
+                Err(mistake) => {
+                    self.note(mistake);
+                    self.skip(p, p.index(), Stop::Comma);
+                }
+            }
         }
         let invisible = self.accept_keyword(p, "INVISIBLE");
         Ok(SelectField { expr, alias, invisible })
@@ -216,6 +246,14 @@ impl Grammar {
         let start = self.at(p).span;
         if !self.at(p).is_symbol("(") {
             let source = FromSource::Named(self.source_name(p)?);
+            if self.at(p).is_name() && self.is_noted(self.at(p)) {
+                // What should have been behind AS.
+                let alias = self.name(p, "an alias")?;
+                if !self.at(p).is_keyword("ON") {
+                    self.skip(p, p.index(), Stop::Clause);
+                }
+                return Ok(From { source, alias: Some(alias) });
+            }
             return Ok(From { source, alias: self.source_alias(p)? });
         }
         let without_alias = self.found(p, "EOF").help("a sub-query needs an alias: (SELECT …) AS name");
@@ -244,7 +282,7 @@ impl Grammar {
                 break;
             }
             if next.is_name() && ends_in_name {
-                return self.second_name(p, &text, start);
+                return Ok(self.second_name(p, &text, start));
             }
             ends_in_name = next.is_name();
             text.push_str(&next.found);
@@ -266,18 +304,24 @@ impl Grammar {
     }
 
     /// G-8: a name behind the name of a source is an alias without AS, unless it was meant to be the next keyword.
-    fn second_name(&self, p: &Parser<'_>, first: &str, start: Span) -> Parsed<Name> {
+    /// Notes it; the alias is still to be read.
+    fn second_name(&self, p: &mut Parser<'_>, first: &str, start: Span) -> Name {
+        let name = Name { text: first.into(), span: self.span_from(start, p) };
         let next = self.at(p);
         let is_condition = self.ahead(p, 1).is_symbol(".") || self.ahead(p, 1).is_symbol("=");
         let ends = ["USING", "OFFSET", "INTERSECT", "MINUS"].iter().any(|word| next.is_word(word));
         if self.clause_meant(p).is_some() || ends {
-            return Ok(Name { text: first.into(), span: self.span_from(start, p) });
+            return name;
         }
         let help = match is_condition {
             true => format!("ON or WHERE is missing before {}", next.found),
             false => format!("write {first} AS {}", next.found),
         };
-        Err(no_stream(&format!("{first}{}", next.found), next.span).help(help))
+        self.note(no_stream(&format!("{first}{}", next.found), next.span).help(help));
+        if is_condition {
+            self.skip(p, p.index(), Stop::Clause);
+        }
+        name
     }
 
     fn join(&self, p: &mut Parser<'_>) -> Parsed<Join> {
@@ -302,10 +346,12 @@ impl Grammar {
         }
         let right = self.source(p)?;
         let on_span = self.at(p).span;
-        let on = if self.accept_keyword(p, "ON") { Some(self.expr(p)?) } else { None };
+        let on = self.accept_keyword(p, "ON");
+        let on =
+            on.then(|| self.recovered(p, Stop::Clause, |p| self.expr(p)).unwrap_or_else(|broken| broken));
         if kind == JoinKind::Cross && on.is_some() {
             let mistake = syntax("On expression is not required for cross join type.\n").at(on_span);
-            return Err(mistake.help("CROSS JOIN pairs all rows; for a condition write INNER JOIN"));
+            self.note(mistake.help("CROSS JOIN pairs all rows; for a condition write INNER JOIN"));
         }
         Ok(Join { kind, right, on, span: self.span_from(first.span, p) })
     }
@@ -320,7 +366,7 @@ impl Grammar {
                 Some(window) => Ok((Some(window), None)),
                 None => Ok((None, Some(self.expr(p)?))),
             });
-            let (found, key) = part.unwrap_or_default();
+            let (found, key) = part.unwrap_or_else(|broken| (None, Some(broken)));
             window = window.or(found);
             keys.extend(key);
             if !self.accept(p, ",") {
@@ -370,7 +416,47 @@ impl Grammar {
 
 /// Stands for a source that could not be read.
 fn no_source() -> From {
-    From { source: FromSource::Named(Name { text: "".into(), span: Span::default() }), alias: None }
+    From { source: FromSource::Broken, alias: None }
+}
+
+/// Marks a source as lost, which may have any columns.
+fn lose_source(select: &mut Select) {
+    let span = select.span;
+    select.joins.push(Join { kind: JoinKind::Inner, right: no_source(), on: None, span });
+}
+
+/// Marks a clause as lost.
+fn lose(select: &mut Select, clause: Clause, broken: Expr) {
+    match clause {
+        Clause::Join => lose_source(select),
+        Clause::Where => select.filter = Some(broken),
+        Clause::Having => select.having = Some(broken),
+        Clause::Group => select.group_by.push(broken),
+        Clause::Order => select.order_by.push(OrderKey { expr: broken, descending: false }),
+        Clause::Limit => {}
+    }
+}
+
+/// Marks the end of a clause as doubtful, because what follows does not fit.
+fn doubt(select: &mut Select, clause: Option<Clause>) {
+    let doubted = |expr: &mut Expr| {
+        let whole = std::mem::replace(expr, Expr::new(ExprKind::Broken(Vec::new()), expr.span));
+        *expr = Grammar::doubtful(whole);
+    };
+    match clause {
+        None => lose_source(select),
+        Some(Clause::Join) => {
+            select.joins.last_mut().and_then(|join| join.on.as_mut()).map(doubted);
+            lose_source(select);
+        }
+        Some(Clause::Where) => select.filter.iter_mut().for_each(doubted),
+        Some(Clause::Having) => select.having.iter_mut().for_each(doubted),
+        Some(Clause::Group) => select.group_by.last_mut().into_iter().for_each(doubted),
+        Some(Clause::Order) => {
+            select.order_by.last_mut().map(|key| &mut key.expr).into_iter().for_each(doubted)
+        }
+        Some(Clause::Limit) => {}
+    }
 }
 
 /// Upstream's text for a source that does not exist, complete as it is: not behind `Parse SQL … error`.

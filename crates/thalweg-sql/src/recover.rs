@@ -1,13 +1,16 @@
 //! Going on after a mistake, at the next comma or clause, so that one reading finds all mistakes.
 //!
-//! A mistake is noted and the cursor moves to where the list or the clause around it can go on. What was read until
-//! then is thrown away with the whole tree, so nothing here has to be right, only not misleading: brackets opened by
-//! the broken part are skipped with it, and a clause's keyword counts only where what follows fits.
+//! A mistake is noted and the cursor moves to where the list or the clause around it can go on. A tree with mistakes
+//! never runs, it is only searched for more of them, so nothing here has to be right, only not misleading: brackets
+//! opened by the broken part are skipped with it, a clause's keyword counts only where what follows fits, and what was
+//! lost is marked as such (`ExprKind::Broken`, `FromSource::Broken`, `Select::has_gaps`). Operands read before the
+//! mistake are kept in the mark.
 
 use sqlparser::parser::Parser;
 use thalweg_core::diagnostic::line_and_column;
 use thalweg_core::{Diagnostic, Span};
 
+use crate::ast::{Expr, ExprKind, Name, SelectField};
 use crate::grammar::{Grammar, Parsed};
 use crate::lex::{Kind, Lexeme};
 
@@ -80,22 +83,56 @@ impl Grammar {
         noted.iter().any(|mistake| mistake.span.is_some_and(|span| span.start == lexeme.span.start))
     }
 
-    /// What a production gives; a mistake is noted, and the cursor moves to where reading can go on.
+    /// What a production gives; a mistake is noted, and the cursor moves to where reading can go on. The error is what
+    /// stands for the broken part.
     pub(crate) fn recovered<T>(
         &self,
         p: &mut Parser<'_>,
         stop: Stop,
         part: impl FnOnce(&mut Parser<'_>) -> Parsed<T>,
-    ) -> Option<T> {
-        let start = p.index();
-        match part(p) {
-            Ok(part) => Some(part),
-            Err(mistake) => {
-                self.note(mistake);
-                self.skip(p, start, stop);
-                None
+    ) -> Result<T, Expr> {
+        let (start, n_operands) = (p.index(), self.operands.borrow().len());
+        part(p).map_err(|mistake| {
+            self.note(mistake);
+            let span = self.ahead(p, 0).span;
+            self.skip(p, start, stop);
+            let operands = self.operands.borrow_mut().split_off(n_operands);
+            Expr::new(ExprKind::Broken(operands.into_iter().flatten().collect()), span)
+        })
+    }
+
+    /// The names that a broken part of a SELECT list may have defined: behind AS, or behind a value without one.
+    pub(crate) fn lost_aliases(&self, start: usize, end: usize) -> Vec<SelectField> {
+        let lexemes = self.lexemes();
+        let ends_value = |lexeme: &Lexeme| {
+            let is_bracket = lexeme.is_symbol(")") || lexeme.is_symbol("]");
+            is_bracket
+                || matches!(lexeme.kind, Kind::Word | Kind::Quoted | Kind::Int | Kind::Number | Kind::Text)
+        };
+        let defines = |index: &usize| {
+            let before = index.checked_sub(1).and_then(|before| lexemes.get(before));
+            let is_behind = before.is_some_and(|before| before.is_keyword("AS") || ends_value(before));
+            is_behind && lexemes[*index].is_name()
+        };
+        let lost = |index: usize| {
+            let (found, span) = (&lexemes[index].found, lexemes[index].span);
+            let name = Name { text: found.as_str().into(), span };
+            SelectField {
+                expr: Expr::new(ExprKind::Broken(Vec::new()), span),
+                alias: Some(name),
+                invisible: false,
             }
-        }
+        };
+        (start..end.min(lexemes.len())).filter(defines).map(lost).collect()
+    }
+
+    /// Whether lexemes that were skipped hold what may have been a source.
+    pub(crate) fn loses_source(&self, range: std::ops::Range<usize>) -> bool {
+        let skipped = self.lexemes().get(range).unwrap_or_default();
+        let is_quoted = |lexeme: &Lexeme| matches!(lexeme.kind, Kind::Unclosed | Kind::Bad);
+        skipped
+            .iter()
+            .any(|lexeme| lexeme.is_keyword("JOIN") || lexeme.is_keyword("FROM") || is_quoted(lexeme))
     }
 
     /// Moves on to the next place where reading can go on. The broken part began at lexeme `start`.
@@ -124,6 +161,7 @@ impl Grammar {
         while p.index() < index {
             p.advance_token();
         }
+        self.skipped.borrow_mut().push(start..index);
     }
 
     fn stops(&self, index: usize, open: &[bool], stop: Stop) -> bool {
@@ -200,6 +238,28 @@ impl Grammar {
         let meant = thalweg_core::diagnostic::nearest(&lexeme.found, words)?;
         let is_one = meant.len() >= 4 && lexeme.found.len() >= 4;
         CLAUSES.iter().find(|(word, _)| is_one && *word == meant).map(|(word, clause)| (*word, *clause))
+    }
+
+    /// An expression behind which something does not fit: its last word may have been meant otherwise
+    /// (`DATE '2020-01-01'`), the rest is sound.
+    pub(crate) fn doubtful(expr: Expr) -> Expr {
+        let span = expr.span;
+        let (mut sound, mut last) = (Vec::new(), expr);
+        loop {
+            match last.kind {
+                ExprKind::Binary(_, left, right) if !last.is_parenthesized => {
+                    sound.push(*left);
+                    last = *right;
+                }
+                ExprKind::Unary(_, value) if !last.is_parenthesized => last = *value,
+                ExprKind::Name(_) => break,
+                _ => {
+                    sound.push(last);
+                    break;
+                }
+            }
+        }
+        Expr::new(ExprKind::Broken(sound), span)
     }
 
     /// `line L, column C` of a place.

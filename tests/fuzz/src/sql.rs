@@ -264,6 +264,7 @@ impl Input for Text {
         match thalweg_sql::parse(text) {
             Err(mistakes) => {
                 placed(text, &mistakes)?;
+                searched(text, &mistakes)?;
                 match mistakes.iter().all(|mistake| mistake.span.is_some()) {
                     true => Ok(()),
                     false => Err(format!("a mistake without a place: {mistakes:?}")),
@@ -303,6 +304,21 @@ fn placed(text: &str, mistakes: &[Diagnostic]) -> Result<(), String> {
         drop(mistake.render(text));
     }
     Ok(())
+}
+
+/// What could be read is searched for more mistakes, which have places; and none of the others is lost.
+fn searched(text: &str, mistakes: &[Diagnostic]) -> Result<(), String> {
+    let (Some(query), again) = thalweg_sql::recover_query(text) else { return Ok(()) };
+    if again != mistakes {
+        return Err(format!("other mistakes when recovered: {again:?}"));
+    }
+    let all = thalweg_plan::search(&query, again, &PlanOptions::default(), &World::usual());
+    placed(text, &all)?;
+    let places: Vec<_> = all.iter().map(|mistake| mistake.span).collect();
+    match mistakes.iter().find(|mistake| !places.contains(&mistake.span)) {
+        None => Ok(()),
+        Some(lost) => Err(format!("not told any more: {lost:?}")),
+    }
 }
 
 /// Printing and parsing again gives the same tree.

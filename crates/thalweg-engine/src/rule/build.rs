@@ -71,6 +71,23 @@ pub struct Needs {
 }
 
 impl Builder {
+    /// Reads a rule document; in a SELECT that does not parse the streams here show more mistakes. `path_id` is the id
+    /// of the REST path, when there is one.
+    ///
+    /// # Errors
+    /// The first mistake in the order of R1.3, with upstream's text.
+    pub fn read(
+        &self,
+        text: &str,
+        path_id: Option<&str>,
+        instance: &Props,
+    ) -> Result<RuleDefinition, EngineError> {
+        RuleDefinition::read(text, path_id, instance, &|query, mistakes, options| {
+            let options = options.map(|options| options.for_plan(self.ignore_case)).unwrap_or_default();
+            thalweg_plan::search(query, mistakes, &options, &Defined(self))
+        })
+    }
+
     /// Plans a rule without building anything.
     ///
     /// # Errors
@@ -242,6 +259,27 @@ impl Resolver for World<'_> {
 
     fn function_names(&self) -> Vec<String> {
         self.builder.functions.names()
+    }
+}
+
+/// The same with streams as they were defined: enough to know names and types.
+struct Defined<'a>(&'a Builder);
+
+impl Resolver for Defined<'_> {
+    fn stream(&self, name: &str) -> Option<Arc<StreamDef>> {
+        self.0.catalog.get(name).map(|entry| Arc::clone(&entry.def))
+    }
+
+    fn stream_names(&self) -> Vec<String> {
+        self.0.catalog.all_names()
+    }
+
+    fn function(&self, name: &str) -> Result<Option<FunctionRef>, Diagnostic> {
+        self.0.functions.resolve(name)
+    }
+
+    fn function_names(&self) -> Vec<String> {
+        self.0.functions.names()
     }
 }
 

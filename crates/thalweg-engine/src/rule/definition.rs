@@ -48,12 +48,26 @@ pub struct Action {
     pub props: Props,
 }
 
+/// Finds mistakes of names and types in what could be read of a SELECT: given what was read, its mistakes of grammar,
+/// and the rule's options if they can be read, all mistakes in the order in which they are told.
+pub(super) type Search<'a> = &'a dyn Fn(&Query, Vec<Diagnostic>, Option<RuleOptions>) -> Vec<Diagnostic>;
+
 impl RuleDefinition {
     /// Reads a document. `path_id` is the id of the REST path, when there is one.
     ///
     /// # Errors
     /// The first mistake in the order of R1.3, with upstream's text.
     pub fn parse(text: &str, path_id: Option<&str>, instance: &Props) -> Result<Self, EngineError> {
+        Self::read(text, path_id, instance, &|_, mistakes, _| mistakes)
+    }
+
+    /// The same; more mistakes are searched in a SELECT that does not parse.
+    pub(super) fn read(
+        text: &str,
+        path_id: Option<&str>,
+        instance: &Props,
+        search: Search<'_>,
+    ) -> Result<Self, EngineError> {
         let unreadable = |why: String| EngineError::plain(format!("Parse rule {text} error : {why}."));
         let document: Map<String, Json> =
             serde_json::from_str(text).map_err(|why| unreadable(why.to_string()))?;
@@ -71,15 +85,13 @@ impl RuleDefinition {
                 return Err(unreadable(format!("property \"actions\" must be a list, not {other}")));
             }
         };
-        let query = read_sql(&id, &sql, has_graph, written.is_empty())?;
-        let own = match document.get("options") {
-            None | Some(Json::Null) => Props::new(),
-            Some(Json::Object(options)) => Props::from(options.clone()),
-            Some(other) => {
-                return Err(unreadable(format!("property \"options\" must be an object, not {other}")));
-            }
-        };
-        let options = RuleOptions::new(instance, &own).map_err(mistyped)?;
+        let options = own_options(&document).and_then(|own| RuleOptions::new(instance, &own));
+        check_form(&id, sql.is_empty(), has_graph)?;
+        let query = read_sql(&sql, &|query, mistakes| search(query, mistakes, options.clone().ok()))?;
+        if written.is_empty() {
+            return Err(EngineError::plain("Missing rule actions."));
+        }
+        let options = options.map_err(mistyped)?;
         let mistakes = options.mistakes();
         if !mistakes.is_empty() {
             return Err(EngineError::plain(format!(
@@ -141,27 +153,42 @@ fn rule_id(written: &str, path_id: Option<&str>) -> Result<String, EngineError> 
     Ok(id.to_owned())
 }
 
-fn read_sql(id: &str, sql: &str, has_graph: bool, no_actions: bool) -> Result<Query, EngineError> {
-    match (sql.is_empty(), has_graph) {
-        (false, true) => return Err(EngineError::plain(format!("Rule {id} has both sql and graph."))),
-        (true, false) => return Err(EngineError::plain(format!("Rule {id} has neither sql nor graph."))),
-        (true, true) => {
-            return Err(EngineError::plain(format!(
-                "Rule {id} is a graph rule, which this version does not support yet; write it as sql"
-            )));
-        }
-        (false, false) => {}
+fn own_options(document: &Props) -> Result<Props, Diagnostic> {
+    match document.get("options") {
+        None | Some(Json::Null) => Ok(Props::new()),
+        Some(Json::Object(options)) => Ok(Props::from(options.clone())),
+        Some(other) => Err(Diagnostic::plain(format!("property \"options\" must be an object, not {other}"))),
     }
-    let statement = thalweg_sql::parse(sql)
-        .map_err(|mistakes| EngineError::plain(thalweg_sql::parse_error(sql, &mistakes)))?;
+}
+
+/// A rule is written as SQL.
+fn check_form(id: &str, no_sql: bool, has_graph: bool) -> Result<(), EngineError> {
+    match (no_sql, has_graph) {
+        (false, true) => Err(EngineError::plain(format!("Rule {id} has both sql and graph."))),
+        (true, false) => Err(EngineError::plain(format!("Rule {id} has neither sql nor graph."))),
+        (true, true) => Err(EngineError::plain(format!(
+            "Rule {id} is a graph rule, which this version does not support yet; write it as sql"
+        ))),
+        (false, false) => Ok(()),
+    }
+}
+
+fn read_sql(
+    sql: &str,
+    search: &dyn Fn(&Query, Vec<Diagnostic>) -> Vec<Diagnostic>,
+) -> Result<Query, EngineError> {
+    let statement = thalweg_sql::parse(sql).map_err(|mistakes| {
+        let mistakes = match thalweg_sql::recover_query(sql) {
+            (Some(query), mistakes) => search(&query, mistakes),
+            (None, _) => mistakes,
+        };
+        EngineError::plain(thalweg_sql::parse_error(sql, &mistakes))
+    })?;
     let Statement::Query(query) = statement else {
         let advice =
             "a rule is a SELECT; statements about streams and tables are posted to /streams and /tables";
         return Err(EngineError::plain(format!("SQL {sql} is not a select statement. ({advice})")));
     };
-    if no_actions {
-        return Err(EngineError::plain("Missing rule actions."));
-    }
     Ok(*query)
 }
 
@@ -243,7 +270,7 @@ fn collect(query: &Query, hidden: &mut Vec<Arc<str>>, names: &mut Vec<Arc<str>>)
                 FromSource::Named(name) if !hidden.contains(&name.text) && !names.contains(&name.text) => {
                     names.push(Arc::clone(&name.text));
                 }
-                FromSource::Named(_) => {}
+                FromSource::Named(_) | FromSource::Broken => {}
             }
         }
     }

@@ -471,9 +471,8 @@ impl Rules {
     }
 
     async fn read(&self, text: String, path_id: Option<String>) -> Result<RuleDefinition, EngineError> {
-        let defaults = self.defaults.clone();
-        let definition =
-            blocking(move || RuleDefinition::parse(&text, path_id.as_deref(), &defaults)).await?;
+        let (builder, defaults) = (Arc::clone(&self.builder), self.defaults.clone());
+        let definition = blocking(move || builder.read(&text, path_id.as_deref(), &defaults)).await?;
         let options = &definition.options;
         if !options.cron.is_empty() || options.has_ranges {
             let text = "options \"cron\" and \"cronDatetimeRange\" are not supported yet; leave them out";

@@ -65,8 +65,9 @@ impl<'q> Binder<'q, '_> {
             let Some(name) = &written.alias else { continue };
             if let Some(alias) = self.aliases.iter().find(|alias| same(&alias.name.text, &name.text, true)) {
                 let (earlier, field) = (Arc::clone(&alias.name.text), &self.select.fields[alias.field]);
+                let is_guess = [field, written].iter().any(|field| is_broken(&field.expr));
                 // Two visible fields of one name are told as such (P-5).
-                if earlier != name.text || field.invisible || written.invisible {
+                if !is_guess && (earlier != name.text || field.invisible || written.invisible) {
                     let mistake = Diagnostic::plain(format!("duplicate alias {}", name.text)).at(name.span);
                     self.note(
                         mistake.help(format!("{earlier} is one already; the case of letters does not count")),
@@ -279,6 +280,11 @@ impl<'q> Binder<'q, '_> {
         let index = self.aliases.iter().position(|alias| alias.field == field)?;
         Some((index, Arc::clone(&self.aliases[index].name.text)))
     }
+}
+
+/// Whether the expression was lost, so that its name may be a guess.
+pub(super) fn is_broken(expr: &ast::Expr) -> bool {
+    matches!(expr.kind, ast::ExprKind::Broken(_))
 }
 
 fn allows_aggregate(place: Place<'_>) -> bool {

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use thalweg_core::projection::Want;
 use thalweg_core::{Diagnostic, Field, Schema, Slot};
 use thalweg_expr::Expr;
+use thalweg_sql::ast;
 
-use super::alias::Stage;
+use super::alias::{Stage, is_broken};
 use super::call::AggregateSite;
 use super::join::{BoundJoin, BoundLookup};
 use super::scope::{Role, Source};
@@ -44,7 +45,7 @@ impl<'q> Binder<'q, '_> {
     pub(super) fn select(&mut self) -> Option<Plan> {
         self.open_sources()?;
         let clauses = self.clauses();
-        if !self.errors.is_empty() {
+        if !self.errors.is_empty() || self.scope.is_recovered {
             return None;
         }
         let root = self.assemble(clauses?)?;
@@ -62,7 +63,9 @@ impl<'q> Binder<'q, '_> {
         let found: Vec<Option<usize>> = from.map(|from| self.add_source(from)).collect();
         found.into_iter().collect::<Option<Vec<_>>>()?;
         self.order = self.name_order();
-        self.is_collection = self.select.window.is_some() || !self.select.joins.is_empty();
+        let is_lost = |join: &ast::Join| matches!(join.right.source, ast::FromSource::Broken);
+        self.is_collection = self.select.window.is_some() || !self.select.joins.iter().all(is_lost);
+        self.is_partial |= self.select.has_gaps;
         let count = |role| self.sources.iter().filter(|source| source.role == role).count();
         let counts = validate::SourceCounts {
             n_streams: count(Role::Stream),
@@ -130,9 +133,9 @@ impl<'q> Binder<'q, '_> {
     }
 
     ///
-    fn having(&mut self, having: &'q thalweg_sql::ast::Expr) -> Option<Expr> {
+    fn having(&mut self, having: &'q ast::Expr) -> Option<Expr> {
         let bound = self.expr(having, Place::of(Clause::Having));
-        if let Some(column) = self.having_column {
+        if let Some(column) = self.having_column.filter(|_| !is_broken(having)) {
             let message =
                 format!("Not allowed to call non-aggregate functions in HAVING clause: {}.", column.text);
             self.note(

@@ -75,7 +75,7 @@ impl<'q> Binder<'q, '_> {
                     _ => "select statement shouldn't has srf except fields",
                 };
                 let help = "let it stand alone in SELECT, and work with its rows in an outer query";
-                self.fail(in_parsing(message).at(span).help(help))
+                self.fail(self.after_parsing(message).at(span).help(help))
             }
             CallKind::Planned => self.planned(function, call, span, place),
         }
@@ -182,7 +182,7 @@ impl<'q> Binder<'q, '_> {
             Clause::On => "conditions on groups belong into HAVING",
             _ => "it is judged for single events, before there are groups",
         };
-        self.fail(in_parsing(message).at(span).help(help))
+        self.fail(self.after_parsing(message).at(span).help(help))
     }
 
     fn analytic(&mut self, function: FunctionRef, call: &'q ast::Call, place: Place<'q>) -> Option<Expr> {
@@ -298,6 +298,9 @@ impl<'q> Binder<'q, '_> {
         sources.retain(|source| self.sources[*source].role == Role::Stream);
         let sources: Vec<usize> =
             self.order.iter().copied().filter(|source| sources.contains(source)).collect();
+        if sources.is_empty() && self.may_name_lost() {
+            return None;
+        }
         if sources.is_empty() {
             let name = &call.name.text;
             let mistake = Diagnostic::plain(format!("{name} must look at one stream of the join"));
@@ -361,7 +364,8 @@ impl<'q> Binder<'q, '_> {
             _ => false,
         };
         if !is_allowed || place.aggregate.is_some() || place.analytic.is_some() {
-            let mistake = in_parsing("window functions can only be in select fields").at(call.name.span);
+            let mistake =
+                self.after_parsing("window functions can only be in select fields").at(call.name.span);
             let help = "number the rows in a sub-query, FROM (SELECT …, row_number() AS n …) AS x";
             return self.fail(mistake.help(help));
         }

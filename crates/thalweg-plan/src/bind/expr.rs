@@ -71,6 +71,11 @@ impl<'q> Binder<'q, '_> {
                 self.case(value.as_deref(), arms, otherwise.as_deref(), place)
             }
             ExprKind::Call(call) => self.call(call, expr.span, place),
+            ExprKind::Broken(operands) => {
+                let values = operands.iter().filter(|it| !matches!(it.kind, ExprKind::Wildcard { .. }));
+                values.for_each(|value| drop(self.expr(value, place)));
+                None
+            }
         }
     }
 

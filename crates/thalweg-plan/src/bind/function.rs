@@ -32,6 +32,12 @@ pub(super) fn in_parsing(message: impl Into<String>) -> Diagnostic {
 }
 
 impl<'q> Binder<'q, '_> {
+    /// The same for what upstream's parser checks when it has read everything: never the first of several mistakes if
+    /// there are some of grammar.
+    pub(super) fn after_parsing(&self, message: impl Into<String>) -> Diagnostic {
+        if self.scope.is_recovered { Diagnostic::plain(message) } else { in_parsing(message) }
+    }
+
     /// The function of this name; notes a mistake if there is none.
     pub(super) fn function(&mut self, name: &ast::Name) -> Option<FunctionRef> {
         if let Some(known @ Some(_)) = self.functions.get(&name.text) {

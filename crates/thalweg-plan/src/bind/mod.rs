@@ -40,6 +40,7 @@ fn bind_select(
     let plan = binder.select();
     match plan {
         Some(plan) if binder.errors.is_empty() => Ok(plan),
+        _ if binder.scope.is_recovered => Err(binder.errors),
         _ if binder.errors.is_empty() => Err(vec![Diagnostic::plain("the statement cannot be planned")]),
         _ => Err(binder.errors),
     }

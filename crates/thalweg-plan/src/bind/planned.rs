@@ -26,7 +26,8 @@ impl<'q> Binder<'q, '_> {
             "meta" | "mqtt" => return self.meta(&function, call, place),
             "changed_cols" if place.clause != Clause::Select => {
                 let message = "function changed_cols can only be used inside the select clause";
-                return self.fail(in_parsing(message).at(span).help("had_changed serves in conditions"));
+                return self
+                    .fail(self.after_parsing(message).at(span).help("had_changed serves in conditions"));
             }
             "last_hit_count" | "last_hit_time" if self.is_collection && place.clause != Clause::Window => {
                 let message = format!("function {} is not allowed in an aggregate query", function.name());
@@ -73,7 +74,7 @@ impl<'q> Binder<'q, '_> {
             ""
         };
         if !problem.is_empty() {
-            return self.fail(in_parsing(problem).at(span));
+            return self.fail(self.after_parsing(problem).at(span));
         }
         let [start, end, now, expire] = call.args.as_slice() else { return None };
         let columns = [start, end, now];

@@ -17,6 +17,8 @@ pub(crate) struct Scope {
     names: Vec<(Arc<str>, Option<Rc<Plan>>)>,
     /// Calls are numbered through the whole statement.
     n_calls: Rc<Cell<u32>>,
+    /// The statement has mistakes of grammar: it is only searched for others, and never planned.
+    pub(super) is_recovered: bool,
 }
 
 impl Scope {
@@ -48,6 +50,12 @@ pub(crate) fn plan(
     bind(query, options, world, &Scope::default())
 }
 
+/// The mistakes in what could be read of a statement.
+pub(crate) fn search(query: &ast::Query, options: &PlanOptions, world: &dyn Resolver) -> Vec<Diagnostic> {
+    let scope = Scope { is_recovered: true, ..Scope::default() };
+    bind(query, options, world, &scope).err().unwrap_or_default()
+}
+
 /// Plans a query that sees the names of a scope.
 pub(super) fn bind(
     query: &ast::Query,
@@ -73,7 +81,7 @@ pub(super) fn bind(
         }
     }
     match plans.len() {
-        _ if !mistakes.is_empty() => Err(mistakes),
+        _ if !mistakes.is_empty() || scope.is_recovered => Err(mistakes),
         0 => Err(vec![Diagnostic::plain("the statement has no SELECT")]),
         1 => Ok(plans.remove(0)),
         _ => Ok(union(plans)),

@@ -82,6 +82,7 @@ impl<'q> Binder<'q, '_> {
     pub(super) fn add_source(&mut self, from: &'q ast::From) -> Option<usize> {
         let name = match &from.source {
             ast::FromSource::Named(name) => name,
+            ast::FromSource::Broken => return self.add_lost(),
             ast::FromSource::Query(query) => {
                 let span = query.selects.first().map_or(Span::default(), |select| select.span);
                 let Some(alias) = &from.alias else {
@@ -126,6 +127,20 @@ impl<'q> Binder<'q, '_> {
     fn add_unknown(&mut self, alias: &ast::Name) -> Option<usize> {
         self.is_partial = true;
         self.open(alias, Arc::new(StreamDef::schemaless(&alias.text)), alias.span)
+    }
+
+    /// A source whose name and alias are not known, either.
+    fn add_lost(&mut self) -> Option<usize> {
+        self.is_partial = true;
+        let name = Arc::from("");
+        let stream = Arc::new(StreamDef::schemaless(&name));
+        self.sources.push(Source::new(name, stream, self.options.ignore_case, Span::default()));
+        Some(self.sources.len() - 1)
+    }
+
+    /// Whether a name may be that of a source that could not be read.
+    pub(super) fn may_name_lost(&self) -> bool {
+        self.sources.iter().any(|source| source.alias.is_empty())
     }
 
     /// Adds a planned query as a stream without schema.

@@ -8,7 +8,7 @@ use thalweg_core::{Diagnostic, Slot};
 use thalweg_expr::{Expr, FunctionRef};
 use thalweg_sql::ast::{self, ExprKind};
 
-use super::function::{CallKind, in_parsing};
+use super::function::CallKind;
 use super::scope::Role;
 use super::{Binder, Clause, Place};
 use crate::logical::{Empty, OutputColumn};
@@ -53,7 +53,8 @@ impl<'q> Binder<'q, '_> {
                 if output.set.is_some() {
                     let message = "select clause shouldn't has multi set-returning-functions";
                     let help = "one such call per SELECT; take the second apart in an outer query";
-                    self.note(in_parsing(message).at(field.expr.span).help(help));
+                    let mistake = self.after_parsing(message).at(field.expr.span);
+                    self.note(mistake.help(help));
                 }
                 output.set = Some((output.columns.len(), function));
             }
@@ -184,6 +185,7 @@ impl<'q> Binder<'q, '_> {
         let Some(name) = qualifier else { return Some(self.order.clone()) };
         match self.source_named(&name.text) {
             Some(source) => Some(vec![source]),
+            None if self.may_name_lost() => None,
             None => {
                 let mistake = Diagnostic::plain(format!("stream {} not found", name.text)).at(name.span);
                 let known: Vec<&str> = self.sources.iter().map(|source| &*source.alias).collect();
