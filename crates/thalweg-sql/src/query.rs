@@ -106,7 +106,7 @@ impl Grammar {
             match self.recovered(p, Stop::Comma, |p| self.field(p)) {
                 Ok(field) => fields.push(field),
                 Err(broken) => {
-                    fields.push(SelectField { expr: broken, alias: None, invisible: false });
+                    fields.push(SelectField { expr: *broken, alias: None, invisible: false });
                     fields.extend(self.lost_aliases(start, p.index()));
                 }
             }
@@ -186,7 +186,7 @@ impl Grammar {
                 Some(clause) => {
                     last = last.max(Some(clause));
                     if let Err(broken) = self.recovered(p, Stop::Clause, |p| self.clause(p, clause, select)) {
-                        lose(select, clause, broken);
+                        lose(select, clause, *broken);
                     }
                 }
                 None => {
@@ -348,7 +348,7 @@ impl Grammar {
         let on_span = self.at(p).span;
         let on = self.accept_keyword(p, "ON");
         let on =
-            on.then(|| self.recovered(p, Stop::Clause, |p| self.expr(p)).unwrap_or_else(|broken| broken));
+            on.then(|| self.recovered(p, Stop::Clause, |p| self.expr(p)).unwrap_or_else(|broken| *broken));
         if kind == JoinKind::Cross && on.is_some() {
             let mistake = syntax("On expression is not required for cross join type.\n").at(on_span);
             self.note(mistake.help("CROSS JOIN pairs all rows; for a condition write INNER JOIN"));
@@ -366,7 +366,7 @@ impl Grammar {
                 Some(window) => Ok((Some(window), None)),
                 None => Ok((None, Some(self.expr(p)?))),
             });
-            let (found, key) = part.unwrap_or_else(|broken| (None, Some(broken)));
+            let (found, key) = part.unwrap_or_else(|broken| (None, Some(*broken)));
             window = window.or(found);
             keys.extend(key);
             if !self.accept(p, ",") {

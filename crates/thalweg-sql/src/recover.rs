@@ -90,14 +90,14 @@ impl Grammar {
         p: &mut Parser<'_>,
         stop: Stop,
         part: impl FnOnce(&mut Parser<'_>) -> Parsed<T>,
-    ) -> Result<T, Expr> {
+    ) -> Result<T, Box<Expr>> {
         let (start, n_operands) = (p.index(), self.operands.borrow().len());
         part(p).map_err(|mistake| {
             self.note(mistake);
             let span = self.ahead(p, 0).span;
             self.skip(p, start, stop);
             let operands = self.operands.borrow_mut().split_off(n_operands);
-            Expr::new(ExprKind::Broken(operands.into_iter().flatten().collect()), span)
+            Box::new(Expr::new(ExprKind::Broken(operands.into_iter().flatten().collect()), span))
         })
     }
 
