@@ -1,21 +1,40 @@
-//! A load from end to end: a batching MQTT sender, the engine, an MQTT receiver that counts.
+//! A load from end to end: a batching MQTT sender, an engine with eKuiper's API, an MQTT receiver that counts.
 //!
-//! `e2e --job filter --rate 0 --seconds 10 [--engine URL --broker HOST:PORT --pid PID]`. Without `--engine` it starts
-//! Mosquitto and the `thalweg` binary that lies beside it. It prints one JSON line; delivered is counted at the sink.
+//! `e2e --job filter --rate 0 --seconds 10 [--shapes N] [--engine URL --broker HOST:PORT --pid PID]`. Without `--engine`
+//! it starts Mosquitto and the `thalweg` binary that lies beside it. It prints one JSON line. Delivered is counted at the
+//! sink; every job knows what must arrive there, so `lost` is exact: results that are missing, and for windows the rows
+//! that no result accounts for.
 
-mod http;
+pub(crate) mod frame;
+pub(crate) mod http;
 mod job;
-mod mqtt;
-mod process;
+mod load;
+pub(crate) mod mqtt;
+mod payload;
+pub(crate) mod process;
+mod system;
+mod tally;
+#[cfg(test)]
+mod tests;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use serde_json::json;
+use serde_json::Value as Json;
 
 use crate::report::json_line;
+use http::Api;
 use job::Job;
+use load::Plan;
+
+const USAGE: &str = "\
+e2e --job filter|project|window|session|join|rules300|rules3000|wide [--rate N] [--seconds S] [--shapes N]
+    [--engine URL --broker HOST:PORT --pid PID] [--silence S]
+  --rate     rows a second; 0: as fast as the broker takes them (default)
+  --seconds  how long (10)
+  --shapes   how many different orders of keys and optional keys (1)
+  --engine   an engine with eKuiper's API; without it, thalweg and mosquitto are started
+  --pid      the engine's process, for CPU time and memory
+  --silence  so many seconds without a result end the run (3)";
 
 /// What was asked for on the command line.
 struct Options {
@@ -25,31 +44,60 @@ struct Options {
     job: String,
     rate: u64,
     seconds: f64,
+    shapes: usize,
+    silence: Duration,
 }
 
 impl Options {
     fn parse(args: &[String]) -> Result<Self, String> {
-        let value =
-            |name: &str| args.iter().position(|arg| arg == name).and_then(|at| args.get(at + 1)).cloned();
-        let number = |name: &str, default: f64| match value(name) {
-            None => Ok(default),
-            Some(text) => text.parse::<f64>().map_err(|_| format!("{name} must be a number, not {text}")),
+        let mut this = Self {
+            engine: None,
+            broker: None,
+            pid: None,
+            job: "filter".to_owned(),
+            rate: 0,
+            seconds: 10.0,
+            shapes: 1,
+            silence: Duration::from_secs(3),
         };
-        Ok(Self {
-            engine: value("--engine"),
-            broker: value("--broker"),
-            pid: value("--pid").and_then(|text| text.parse().ok()),
-            job: value("--job").unwrap_or_else(|| "filter".to_owned()),
-            rate: number("--rate", 0.0)? as u64,
-            seconds: number("--seconds", 10.0)?,
-        })
+        let mut args = args.iter();
+        while let Some(name) = args.next() {
+            let value = args.next().ok_or_else(|| format!("{name} has no value\n{USAGE}"))?;
+            let number = || {
+                let number = value.parse::<f64>().ok().filter(|number| (0.0..1e12).contains(number));
+                number.ok_or_else(|| format!("{name} must be a number, not {value}"))
+            };
+            match name.as_str() {
+                "--engine" => this.engine = Some(value.clone()),
+                "--broker" => {
+                    this.broker = Some(value.trim_start_matches("tcp://").to_owned());
+                }
+                "--pid" => this.pid = Some(number()? as u32),
+                "--job" => value.clone_into(&mut this.job),
+                "--rate" => this.rate = number()? as u64,
+                "--seconds" => this.seconds = number()?,
+                "--shapes" => this.shapes = (number()? as usize).clamp(1, 100_000),
+                "--silence" => this.silence = Duration::from_secs_f64(number()?),
+                _ => return Err(format!("unknown option {name}\n{USAGE}")),
+            }
+        }
+        if this.engine.is_some() && this.broker.is_none() {
+            return Err("--engine needs --broker HOST:PORT, which both of them use".to_owned());
+        }
+        Ok(this)
     }
 }
 
 /// Runs one job and prints its line.
 pub(crate) fn run(args: &[String]) -> Result<(), String> {
+    json_line(&line(args)?);
+    Ok(())
+}
+
+/// Runs one job and gives its line.
+pub(crate) fn line(args: &[String]) -> Result<Json, String> {
     let options = Options::parse(args)?;
-    let job = Job::named(&options.job)?;
+    let job = Job::named(&options.job, options.shapes)?;
     let mut own = process::Started::default();
     let broker = match &options.broker {
         Some(broker) => broker.clone(),
@@ -57,64 +105,26 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
     };
     let (engine, pid) = match &options.engine {
         Some(engine) => (engine.clone(), options.pid),
-        None => own.engine()?,
+        None => own.engine().map(|(engine, pid)| (engine, Some(pid)))?,
     };
-    job.install(&engine, &broker)?;
-    let outcome = load(&job, &options, &broker, pid);
-    let dropped = job.dropped_by_engine(&engine);
-    job.remove(&engine);
-    let mut line = outcome?;
-    line["dropped_by_engine"] = dropped.map_or(serde_json::Value::Null, serde_json::Value::from);
-    json_line(&line);
-    Ok(())
-}
-
-fn load(job: &Job, options: &Options, broker: &str, pid: Option<u32>) -> Result<serde_json::Value, String> {
-    let sent_all = Arc::new(AtomicBool::new(false));
-    let receiver = mqtt::Receiver::start(broker, job.output_topic(), Arc::clone(&sent_all))?;
-    let mut sender = mqtt::Sender::connect(broker, job.input_topic())?;
-    job.warm_up(&mut sender, &receiver)?;
-    let before = pid.and_then(process::cpu_seconds);
-    let started = Instant::now();
-    let base = receiver.delivered();
-    let (mut offered, mut expected) = (0u64, 0u64);
-    while started.elapsed().as_secs_f64() < options.seconds {
-        let due = if options.rate == 0 {
-            offered + 256
-        } else {
-            (started.elapsed().as_secs_f64() * options.rate as f64) as u64
-        };
-        while offered < due {
-            let batch = (due - offered).min(256);
-            for _ in 0..batch {
-                expected += u64::from(job.push(&mut sender, offered, receiver.micros()));
-                offered += 1;
-            }
-            sender.flush()?;
-        }
-        if options.rate > 0 {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+    let api = Api::new(&engine);
+    let prefix = format!("bench/{}", std::process::id());
+    let plan = Plan {
+        broker: &broker,
+        prefix: &prefix,
+        pid,
+        rate: options.rate,
+        seconds: options.seconds,
+        silence: options.silence,
+    };
+    let outcome = job.install(&api, &broker, &prefix).and_then(|()| load::run(&job, &plan));
+    let dropped = job.dropped_by_engine(&api);
+    // What was started for this run is simply ended.
+    if options.engine.is_some() {
+        job.remove(&api);
     }
-    let sending = started.elapsed().as_secs_f64();
-    sent_all.store(true, Ordering::Relaxed);
-    let received = receiver.finish()?;
-    let cpu = match (before, pid.and_then(process::cpu_seconds)) {
-        (Some(before), Some(after)) => Some(after - before),
-        _ => None,
-    };
-    let delivered = received.delivered - base;
-    Ok(json!({
-        "job": options.job,
-        "offered": offered,
-        "delivered": delivered,
-        "lost": expected.saturating_sub(delivered),
-        "seconds": (received.last_at.max(sending) * 1e3).round() / 1e3,
-        "offered_per_s": (offered as f64 / received.last_at.max(sending)).round(),
-        "cpu_s_per_million": cpu.map(|cpu| (cpu / offered as f64 * 1e9).round() / 1e3),
-        "rss_mb": pid.and_then(process::rss_mb),
-        "p50_us": received.percentile(0.5),
-        "p99_us": received.percentile(0.99),
-        "p999_us": received.percentile(0.999),
-    }))
+    let mut line = outcome?;
+    line["job"] = Json::from(options.job);
+    line["dropped_by_engine"] = dropped.map_or(Json::Null, Json::from);
+    Ok(line)
 }

@@ -6,22 +6,26 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::http;
+use super::http::Api;
 
 /// What this run started; ended when it is dropped.
 #[derive(Default)]
 pub(crate) struct Started {
     children: Vec<Child>,
-    home: Option<PathBuf>,
+    home: Option<tempfile::TempDir>,
 }
 
 impl Started {
     /// Mosquitto on a free port.
     pub(crate) fn broker(&mut self) -> Result<String, String> {
         let port = free_port()?;
+        let settings = self.home()?.join("mosquitto.conf");
+        let text = format!("listener {port} 127.0.0.1\nallow_anonymous true\nsys_interval 1\n");
+        std::fs::write(&settings, text).map_err(|error| format!("{}: {error}", settings.display()))?;
         let program = ["mosquitto", "/usr/sbin/mosquitto"].into_iter().find_map(|program| {
             Command::new(program)
-                .args(["-p", &port.to_string()])
+                .arg("-c")
+                .arg(&settings)
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
                 .spawn()
@@ -34,17 +38,16 @@ impl Started {
     }
 
     /// The `thalweg` binary beside this one, with a home of its own; its address and process id.
-    pub(crate) fn engine(&mut self) -> Result<(String, Option<u32>), String> {
-        let here = std::env::current_exe().map_err(|error| error.to_string())?;
-        let binary = here.with_file_name("thalweg");
-        let home = std::env::temp_dir().join(format!("thalweg-bench-{}", std::process::id()));
+    pub(crate) fn engine(&mut self) -> Result<(String, u32), String> {
+        let binary = binary()?;
+        let home = self.home()?.join(format!("engine-{}", self.children.len()));
         let port = free_port()?;
         let mut command = Command::new(&binary);
         command.args(["serve", "--port", &port.to_string(), "--data-port", "0", "--home"]).arg(&home);
         let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
         let mut child = child.map_err(|error| {
             format!(
-                "{}: {error}; build it first: cargo build --profile dist -p thalweg-server",
+                "{}: {error}; build it first, in the same profile: cargo build --release -p thalweg-server",
                 binary.display()
             )
         })?;
@@ -53,10 +56,19 @@ impl Started {
         }
         let pid = child.id();
         self.children.push(child);
-        self.home = Some(home);
         let base = format!("http://127.0.0.1:{port}");
-        wait(|| http::call(&base, "GET", "/ping", "").is_ok_and(|(status, _)| status == 200), "no /ping")?;
-        Ok((base, Some(pid)))
+        let api = Api::new(&base);
+        wait(|| api.call("GET", "/ping", "").is_ok_and(|(status, _)| status == 200), "no /ping")?;
+        Ok((base, pid))
+    }
+
+    /// A folder that goes with this run.
+    fn home(&mut self) -> Result<PathBuf, String> {
+        if self.home.is_none() {
+            let home = tempfile::Builder::new().prefix("thalweg-bench-").tempdir();
+            self.home = Some(home.map_err(|error| format!("no temporary folder: {error}"))?);
+        }
+        Ok(self.home.as_ref().map(|home| home.path().to_owned()).unwrap_or_default())
     }
 }
 
@@ -66,10 +78,13 @@ impl Drop for Started {
             let _ = child.kill();
             let _ = child.wait();
         }
-        if let Some(home) = &self.home {
-            let _ = std::fs::remove_dir_all(home);
-        }
     }
+}
+
+/// The `thalweg` binary that was built with this one.
+pub(crate) fn binary() -> Result<PathBuf, String> {
+    let here = std::env::current_exe().map_err(|error| error.to_string())?;
+    Ok(here.with_file_name("thalweg"))
 }
 
 fn free_port() -> Result<u16, String> {
