@@ -75,7 +75,7 @@ impl BatchBuilder {
             column.truncate(rows);
         }
         self.times.truncate(rows);
-        self.faults.push(Fault { row: rows as u32, message: Arc::clone(&error.message) });
+        self.faults.push(Fault { row: rows as u32, message: Arc::clone(&error.message), time: None });
     }
 
     /// The faults so far.

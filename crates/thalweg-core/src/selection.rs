@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use crate::Timestamp;
+
 /// A row that ended with an error, at its place in the order of rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fault {
@@ -12,6 +14,9 @@ pub struct Fault {
     pub row: u32,
     /// The whole text as `sendError` shows it.
     pub message: Arc<str>,
+    /// The time of the row, or the end of the collection's window; a payload that cannot be read has none. In event
+    /// time it says which windows come before the error, however far the watermark goes at once.
+    pub time: Option<Timestamp>,
 }
 
 /// The rows that live on.

@@ -100,11 +100,11 @@ impl<'a> OpCx<'a> {
     }
 
     /// Counts an error on this node (R5.8) and gives the fault to forward, if the rule wants it at the sinks.
-    /// `message` is the whole text: `run Where error: …` (Z-3).
-    pub fn fail(&self, row: usize, message: &str) -> Option<Fault> {
+    /// `message` is the whole text: `run Where error: …` (Z-3); `time` is the row's, or its window's end.
+    pub fn fail(&self, row: usize, message: &str, time: Option<Timestamp>) -> Option<Fault> {
         self.metrics.exception(message, self.now);
         self.metrics.dropped("eval", 1);
-        self.rule.send_error.then(|| Fault { row: row as u32, message: Arc::from(message) })
+        self.rule.send_error.then(|| Fault { row: row as u32, message: Arc::from(message), time })
     }
 }
 

@@ -32,6 +32,7 @@ impl EventTime {
                 Err(why) => bad.push(Fault {
                     row: row as u32,
                     message: Arc::from(format!("error in preprocessor: {why}")),
+                    time: None,
                 }),
             }
         }

@@ -35,7 +35,9 @@ impl Aggregate {
     fn collection(&mut self, batch: &Batch, rows: &Selection, out: &mut dyn Emit, cx: &OpCx<'_>) {
         let Self { grouping, groups, .. } = self;
         match groups.take(grouping, batch, rows, cx) {
-            Err(message) => faults::fail_all(&message, rows, &grouping.schema, out, cx),
+            Err(message) => {
+                faults::fail_all(&message, (faults::time_of(batch), rows), &grouping.schema, out, cx)
+            }
             Ok(()) => {
                 faults::send(rows.faults.clone(), 0, &grouping.schema, out);
                 groups.emit(grouping, batch.window, out, cx);

@@ -65,10 +65,10 @@ impl Operator for Analytic {
             return out.batch(0, &wider, rows);
         }
         if batch.unit == Unit::Collection {
-            return faults::fail_all(&self.bad[0].1, rows, &self.schema, out, cx);
+            return faults::fail_all(&self.bad[0].1, (faults::time_of(batch), rows), &self.schema, out, cx);
         }
         self.bad.sort_by_key(|(row, _)| *row);
-        good.faults = faults::fail_rows(&self.bad, rows, cx);
+        good.faults = faults::fail_rows(&self.bad, (batch, rows), cx);
         if !good.is_void() {
             out.batch(0, &wider, &good);
         }

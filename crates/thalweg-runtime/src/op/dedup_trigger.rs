@@ -162,7 +162,10 @@ impl Operator for DedupTrigger {
                     self.waiting.push_at(batch, row, Timestamp(end));
                     self.trigger(now, out, cx);
                 }
-                Err(message) => faults::fail_all(&message, &Selection::all(0), &self.schema, out, cx),
+                Err(message) => {
+                    let failed = (Some(batch.times[row]), &Selection::all(0));
+                    faults::fail_all(&message, failed, &self.schema, out, cx);
+                }
             }
         }
         faults::send(older.cloned().collect(), 0, &self.schema, out);
@@ -180,7 +183,7 @@ impl Operator for DedupTrigger {
     }
 
     fn save(&self, out: &mut StateWriter) {
-        out.section("dedup_trigger", 1);
+        out.section("dedup_trigger", 2);
         out.bool(self.due.is_some());
         out.time(self.due.unwrap_or_default());
         out.u64(self.covered.0.len() as u64);
@@ -192,7 +195,7 @@ impl Operator for DedupTrigger {
     }
 
     fn load(&mut self, from: &mut StateReader<'_>) -> Result<(), StateError> {
-        from.section("dedup_trigger", 1)?;
+        from.section("dedup_trigger", 2)?;
         let has_due = from.bool()?;
         let due = from.time()?;
         self.due = has_due.then_some(due);

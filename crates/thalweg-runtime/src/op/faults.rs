@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use thalweg_core::{Batch, Fault, Live, Schema, Selection, Unit};
+use thalweg_core::{Batch, Fault, Live, Schema, Selection, Timestamp, Unit};
 
 use crate::operator::{Emit, OpCx};
 
@@ -47,21 +47,31 @@ pub(crate) fn send(faults: Vec<Fault>, port: usize, schema: &Arc<Schema>, out: &
     }
 }
 
-/// Counts the failure of a whole collection and sends it on with the faults that came before.
+/// The time of a collection: its window's end, or without window that of the event it was made of.
+pub(crate) fn time_of(collection: &Batch) -> Option<Timestamp> {
+    collection.window.map(|window| window.end).or_else(|| collection.times.first().copied())
+}
+
+/// Counts the failure of a whole collection, of this time, and sends it on with the faults that came before.
 pub(crate) fn fail_all(
     message: &str,
-    rows: &Selection,
+    (time, rows): (Option<Timestamp>, &Selection),
     schema: &Arc<Schema>,
     out: &mut dyn Emit,
     cx: &OpCx<'_>,
 ) {
     let mut faults = rows.faults.clone();
-    faults.extend(cx.fail(0, message));
+    faults.extend(cx.fail(0, message, time));
     send(faults, 0, schema, out);
 }
 
 /// Counts failed rows of a batch of single rows; the faults among those that came before.
-pub(crate) fn fail_rows(bad: &[(usize, String)], rows: &Selection, cx: &OpCx<'_>) -> Vec<Fault> {
-    let newer = bad.iter().filter_map(|(row, message)| cx.fail(*row, message)).collect();
+pub(crate) fn fail_rows(
+    bad: &[(usize, String)],
+    (batch, rows): (&Batch, &Selection),
+    cx: &OpCx<'_>,
+) -> Vec<Fault> {
+    let time = |row: usize| batch.times.get(row).copied();
+    let newer = bad.iter().filter_map(|(row, message)| cx.fail(*row, message, time(*row))).collect();
     merge(&rows.faults, newer)
 }

@@ -66,7 +66,7 @@ impl Operator for Filter {
         if verdict.bad.is_empty() && verdict.count == rows.len() {
             return out.batch(0, batch, rows);
         }
-        let faults = faults::fail_rows(&verdict.bad, rows, cx);
+        let faults = faults::fail_rows(&verdict.bad, (batch, rows), cx);
         if !faults.is_empty() {
             out.batch(0, batch, &Selection { live: verdict.passed.live.clone(), faults });
         } else if verdict.count > 0 {
@@ -86,7 +86,7 @@ impl Operator for Filter {
 /// An error fails the whole collection (Z-2), and one of which nothing is left is dropped.
 fn collection(batch: &Batch, rows: &Selection, verdict: &Verdict, out: &mut dyn Emit, cx: &mut OpCx<'_>) {
     if let Some((_, message)) = verdict.bad.first() {
-        return faults::fail_all(message, rows, &batch.schema, out, cx);
+        return faults::fail_all(message, (faults::time_of(batch), rows), &batch.schema, out, cx);
     }
     if verdict.count == 0 {
         return faults::send(rows.faults.clone(), 0, &Arc::clone(&batch.schema), out);

@@ -29,11 +29,16 @@ impl Having {
         }
     }
 
+    fn fail(&self, error: &str, (batch, rows): (&Batch, &Selection), out: &mut dyn Emit, cx: &OpCx<'_>) {
+        let message = format!("run Having error: {error}");
+        faults::fail_all(&message, (faults::time_of(batch), rows), &self.schema, out, cx);
+    }
+
     /// Single rows have no groups: an error for each.
-    fn refuse(&self, rows: &Selection, out: &mut dyn Emit, cx: &OpCx<'_>) {
+    fn refuse(&self, batch: &Batch, rows: &Selection, out: &mut dyn Emit, cx: &OpCx<'_>) {
         let bad: Vec<_> =
             rows.iter().map(|row| (row, "run Having error: invalid input".to_owned())).collect();
-        faults::send(faults::fail_rows(&bad, rows, cx), 0, &self.schema, out);
+        faults::send(faults::fail_rows(&bad, (batch, rows), cx), 0, &self.schema, out);
     }
 }
 
@@ -47,7 +52,7 @@ impl Operator for Having {
         cx: &mut OpCx<'_>,
     ) {
         if batch.unit == Unit::Rows {
-            return self.refuse(rows, out, cx);
+            return self.refuse(batch, rows, out, cx);
         }
         let column = self.condition.eval(batch, rows, &mut cx.eval(batch.window));
         if !self.grouped {
@@ -58,14 +63,14 @@ impl Operator for Having {
                     out.batch(0, batch, rows);
                 }
                 Some(Err(error)) => {
-                    faults::fail_all(&format!("run Having error: {error}"), rows, &self.schema, out, cx);
+                    self.fail(&error, (batch, rows), out, cx);
                 }
                 Some(Ok(false)) | None => faults::send(rows.faults.clone(), 0, &self.schema, out),
             };
         }
         self.picked.pick(&column, rows, batch.n_rows, Nulls::Error);
         if let Some((_, error)) = self.picked.bad.first() {
-            return faults::fail_all(&format!("run Having error: {error}"), rows, &self.schema, out, cx);
+            return self.fail(error, (batch, rows), out, cx);
         }
         if self.picked.count == 0 {
             return faults::send(rows.faults.clone(), 0, &self.schema, out);

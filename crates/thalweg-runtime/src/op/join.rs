@@ -111,7 +111,7 @@ impl Join {
             if let Some(error) = failed.get(&event) {
                 faults::fail_all(
                     &format!("run Join error: {error}"),
-                    &Selection::all(0),
+                    (self.time(event as usize), &Selection::all(0)),
                     self.schema(),
                     out,
                     cx,
@@ -130,6 +130,13 @@ impl Join {
                 out.batch(0, &reshape::gather_rows(&joined.batch, &rows), &Selection::all(rows.len()));
             }
         }
+    }
+
+    /// The end of the window that is joined, or the time of an event.
+    fn time(&self, event: usize) -> Option<Timestamp> {
+        let (batch, rows) = self.collections.iter().flatten().next()?;
+        let end = batch.window.map(|window| window.end);
+        end.or_else(|| rows.iter().nth(event).map(|row| batch.times[row]))
     }
 
     /// RIGHT and FULL emit unmatched table rows on every event (J-10), so events are joined one by one.

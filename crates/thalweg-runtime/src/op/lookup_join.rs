@@ -318,7 +318,8 @@ impl Operator for LookupJoin {
                 cx.metrics.exception(&message, cx.now);
             }
             if let Some(message) = &event.failed {
-                faults::fail_all(message, &nothing, &self.schema, out, cx);
+                let time = batch.window.map_or(batch.times[event.row as usize], |window| window.end);
+                faults::fail_all(message, (Some(time), &nothing), &self.schema, out, cx);
                 if batch.unit == Unit::Collection {
                     return;
                 }

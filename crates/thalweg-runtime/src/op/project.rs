@@ -63,14 +63,14 @@ impl Project {
             return out.batch(0, batch, rows);
         }
         if batch.unit == Unit::Collection {
-            return faults::fail_all(&self.bad[0].1, rows, &self.schema, out, cx);
+            return faults::fail_all(&self.bad[0].1, (faults::time_of(batch), rows), &self.schema, out, cx);
         }
         // A row fails once, with the first column's error.
         self.bad.sort_by_key(|(row, _)| *row);
         self.bad.dedup_by_key(|(row, _)| *row);
         let good = rows.iter().filter(|row| self.bad.binary_search_by_key(row, |(bad, _)| *bad).is_err());
         let mut kept = Selection::rows(good.map(|row| row as u32).collect());
-        kept.faults = faults::fail_rows(&self.bad, rows, cx);
+        kept.faults = faults::fail_rows(&self.bad, (batch, rows), cx);
         if !kept.is_void() {
             out.batch(0, batch, &kept);
         }

@@ -230,8 +230,13 @@ impl Operator for ProjectSet {
             let used = if batch.unit == Unit::Rows { 0 } else { self.items.len() };
             match self.take(batch.column(self.set).cell(row), self.limit.saturating_sub(used)) {
                 Ok(()) => self.rows.resize(self.items.len(), row as u32),
-                Err(message) if batch.unit == Unit::Rows => bad.extend(cx.fail(self.items.len(), &message)),
-                Err(message) => return faults::fail_all(&message, rows, &batch.schema, out, cx),
+                Err(message) if batch.unit == Unit::Rows => {
+                    bad.extend(cx.fail(self.items.len(), &message, Some(batch.times[row])));
+                }
+                Err(message) => {
+                    let failed = (faults::time_of(batch), rows);
+                    return faults::fail_all(&message, failed, &batch.schema, out, cx);
+                }
             }
         }
         let n_rows = self.items.len();

@@ -23,12 +23,12 @@ impl Operator for Refuse {
     fn on_batch(
         &mut self,
         _input: usize,
-        _batch: &Batch,
+        batch: &Batch,
         rows: &Selection,
         out: &mut dyn Emit,
         cx: &mut OpCx<'_>,
     ) {
         let bad: Vec<_> = rows.iter().map(|row| (row, self.reason.clone())).collect();
-        faults::send(faults::fail_rows(&bad, rows, cx), 0, &self.schema, out);
+        faults::send(faults::fail_rows(&bad, (batch, rows), cx), 0, &self.schema, out);
     }
 }

@@ -1,10 +1,12 @@
 //! Rows that wait for their time to be passed by the watermark, sorted by time, arrival order among equals (E-4).
+//!
+//! The errors of rows wait among them, so an error stands where its row would, however far the watermark goes at once.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use thalweg_core::state::{StateError, StateReader, StateWriter};
-use thalweg_core::{Batch, Schema, Selection, Timestamp};
+use thalweg_core::{Batch, Fault, Live, Schema, Selection, Timestamp, Unit};
 
 use crate::op::reshape;
 use crate::op::window::buffer::RowBuffer;
@@ -13,8 +15,12 @@ use crate::op::window::buffer::RowBuffer;
 struct Waiting {
     time: Timestamp,
     input: u32,
+    /// Of the input's rows, or with [`FAULT`] the number of the error.
     row: u32,
 }
+
+/// The bit that tells errors from rows.
+const FAULT: u32 = 1 << 31;
 
 /// The waiting rows of all inputs.
 #[derive(Debug)]
@@ -24,12 +30,21 @@ pub(crate) struct Reorder {
     waiting: VecDeque<Waiting>,
     /// Rows of each input that still wait.
     live: Vec<usize>,
+    /// Errors that wait, by number.
+    faults: BTreeMap<u32, Fault>,
+    next_fault: u32,
 }
 
 impl Reorder {
     pub(crate) fn new<'a>(schemas: impl Iterator<Item = &'a Arc<Schema>>) -> Self {
         let inputs: Vec<RowBuffer> = schemas.map(RowBuffer::of_rows).collect();
-        Self { live: vec![0; inputs.len()], inputs, waiting: VecDeque::new() }
+        Self {
+            live: vec![0; inputs.len()],
+            inputs,
+            waiting: VecDeque::new(),
+            faults: BTreeMap::new(),
+            next_fault: 0,
+        }
     }
 
     /// Takes rows. They may have any times that are not before what was released.
@@ -50,6 +65,14 @@ impl Reorder {
         self.insert(Waiting { time, input: 0, row: at });
     }
 
+    /// Takes the error of a row of this time.
+    pub(crate) fn push_fault(&mut self, input: usize, time: Timestamp, fault: &Fault) {
+        let row = FAULT | self.next_fault;
+        self.faults.insert(row, Fault { row: 0, ..fault.clone() });
+        self.next_fault = self.next_fault.wrapping_add(1) & !FAULT;
+        self.insert(Waiting { time, input: input as u32, row });
+    }
+
     fn insert(&mut self, waiting: Waiting) {
         if self.waiting.back().is_none_or(|last| last.time <= waiting.time) {
             self.waiting.push_back(waiting);
@@ -64,13 +87,18 @@ impl Reorder {
         self.waiting.front().map(|first| first.time)
     }
 
-    /// Hands on all rows up to and including `to`, in order, in runs of one input.
+    /// Hands on all rows up to and including `to`, in order, in runs of one input; each error alone, without rows.
     pub(crate) fn release(&mut self, to: Timestamp, mut give: impl FnMut(usize, &Batch, &Selection)) {
         let due = self.waiting.partition_point(|have| have.time <= to);
         let mut run = Vec::with_capacity(due);
         let mut input = 0;
         for at in 0..due {
             let waiting = self.waiting[at];
+            if waiting.row & FAULT != 0 {
+                self.give_run(input as usize, &mut run, &mut give);
+                self.give_fault(waiting, &mut give);
+                continue;
+            }
             if waiting.input != input {
                 self.give_run(input as usize, &mut run, &mut give);
                 input = waiting.input;
@@ -80,6 +108,13 @@ impl Reorder {
         self.give_run(input as usize, &mut run, &mut give);
         self.waiting.drain(..due);
         (0..self.inputs.len()).for_each(|input| self.compact(input));
+    }
+
+    fn give_fault(&mut self, waiting: Waiting, give: &mut impl FnMut(usize, &Batch, &Selection)) {
+        let input = waiting.input as usize;
+        let nothing = Batch::empty(Arc::clone(&self.inputs[input].batch().schema), Unit::Rows);
+        let faults = self.faults.remove(&waiting.row).into_iter().collect();
+        give(input, &nothing, &Selection { live: Live::All(0), faults });
     }
 
     fn give_run(
@@ -108,7 +143,7 @@ impl Reorder {
         if self.live[input] > 0 && buffer.batch().n_rows < 2 * self.live[input] + 1_024 {
             return;
         }
-        let mine = |waiting: &&mut Waiting| waiting.input as usize == input;
+        let mine = |waiting: &&mut Waiting| waiting.input as usize == input && waiting.row & FAULT == 0;
         let mut kept = Vec::with_capacity(self.live[input]);
         for (row, waiting) in self.waiting.iter_mut().filter(mine).enumerate() {
             kept.push(std::mem::replace(&mut waiting.row, row as u32));
@@ -125,6 +160,12 @@ impl Reorder {
             out.u64(u64::from(waiting.row));
         }
         self.inputs.iter().for_each(|buffer| buffer.save(out));
+        out.u64(self.faults.len() as u64);
+        for (number, fault) in &self.faults {
+            out.u64(u64::from(*number));
+            out.text(&fault.message);
+            out.time(fault.time.unwrap_or_default());
+        }
     }
 
     /// Reads what [`Reorder::save`] wrote.
@@ -134,12 +175,21 @@ impl Reorder {
         for _ in 0..from.read_len()? {
             let waiting = Waiting { time: from.time()?, input: from.u64()? as u32, row: from.u64()? as u32 };
             let live = self.live.get_mut(waiting.input as usize);
-            *live.ok_or_else(|| StateError("a row of an unknown input".to_owned()))? += 1;
+            let live = live.ok_or_else(|| StateError("a row of an unknown input".to_owned()))?;
+            *live += usize::from(waiting.row & FAULT == 0);
             self.waiting.push_back(waiting);
         }
         self.inputs.iter_mut().try_for_each(|buffer| buffer.load(from))?;
-        let there =
-            |waiting: &Waiting| (waiting.row as usize) < self.inputs[waiting.input as usize].batch().n_rows;
+        self.faults.clear();
+        for _ in 0..from.read_len()? {
+            let (number, message) = (from.u64()? as u32, Arc::from(from.text()?));
+            self.faults.insert(number, Fault { row: 0, message, time: Some(from.time()?) });
+            self.next_fault = (number & !FAULT).wrapping_add(1) & !FAULT;
+        }
+        let there = |waiting: &Waiting| match waiting.row & FAULT {
+            0 => (waiting.row as usize) < self.inputs[waiting.input as usize].batch().n_rows,
+            _ => self.faults.contains_key(&waiting.row),
+        };
         if self.waiting.iter().all(there) {
             Ok(())
         } else {

@@ -67,7 +67,7 @@ impl Operator for RowNumber {
             Ok(numbers) => out.batch(0, &reshape::append(batch, &self.schema, [numbers]), rows),
             Err(error) => {
                 let message = format!("run Select error: expr: row_number() meet error, err:{error}");
-                faults::fail_all(&message, rows, &self.schema, out, cx);
+                faults::fail_all(&message, (faults::time_of(batch), rows), &self.schema, out, cx);
             }
         }
     }

@@ -37,7 +37,8 @@ impl Operator for Sort {
                 out.batch(0, &reshape::gather_rows(batch, &order), &all);
             }
             Err(error) => {
-                faults::fail_all(&format!("run Order By error: {error}"), rows, &batch.schema, out, cx);
+                let message = format!("run Order By error: {error}");
+                faults::fail_all(&message, (faults::time_of(batch), rows), &batch.schema, out, cx);
             }
         }
     }

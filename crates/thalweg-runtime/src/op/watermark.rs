@@ -1,5 +1,7 @@
 //! Event time: puts rows in order, drops late ones and makes watermarks (E-1 to E-4).
 //!
+//! Errors of payloads pass at once. Those of a sub-query's rows have a time, and wait as the rows do.
+//!
 //! A row's time is already its TIMESTAMP. Rows are judged one by one, so a batch border never decides what is late,
 //! nor what an advance of the watermark releases: a row that arrives behind the advance and equals it waits for the
 //! next one.
@@ -132,7 +134,12 @@ impl Operator for Watermark {
         if let Some(runs) = faults::runs(batch, rows) {
             return runs.iter().for_each(|run| self.on_batch(input, batch, run, out, cx));
         }
-        faults::send(rows.faults.clone(), input, &self.lanes[input].schema, out);
+        for fault in &rows.faults {
+            match fault.time.filter(|_| self.lanes[input].has_marks) {
+                Some(time) => self.reorder.push_fault(input, time, fault),
+                None => faults::send(vec![fault.clone()], input, &self.lanes[input].schema, out),
+            }
+        }
         let judged = self.judge(input, batch, rows);
         self.send_late(input, batch, out, cx);
         let (ready, waiting) = self.kept.split_at(judged.n_ready);
@@ -166,13 +173,13 @@ impl Operator for Watermark {
     }
 
     fn save(&self, out: &mut StateWriter) {
-        out.section("watermark", 1);
+        out.section("watermark", 2);
         self.merge.save(out);
         self.reorder.save(out);
     }
 
     fn load(&mut self, from: &mut StateReader<'_>) -> Result<(), StateError> {
-        from.section("watermark", 1)?;
+        from.section("watermark", 2)?;
         self.merge.load(from)?;
         self.reorder.load(from)
     }

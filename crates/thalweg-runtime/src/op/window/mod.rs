@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::state::{StateError, StateReader, StateWriter};
-use thalweg_core::{Batch, Schema, Selection, Slot, Timestamp, WindowRange};
+use thalweg_core::{Batch, Fault, Schema, Selection, Slot, Timestamp, WindowRange};
 use thalweg_expr::Expr;
 use thalweg_plan::logical::{Window as Plan, WindowKind};
 use thalweg_plan::{Kind, Node};
@@ -204,14 +204,42 @@ impl Window {
         }
     }
 
+    /// W-23: errors do not wait for a window, but what rows before them close comes first, and the windows that end
+    /// by the error's own time: so far the watermark may have gone before it, and no row before that time follows.
+    /// `next` is the time of the row behind it.
+    fn pass(
+        &mut self,
+        input: usize,
+        fault: &Fault,
+        next: Option<Timestamp>,
+        out: &mut dyn Emit,
+        cx: &OpCx<'_>,
+    ) {
+        if let (Some(reorder), Some(time)) = (&mut self.reorder, fault.time) {
+            return reorder.push_fault(input, time, fault);
+        }
+        // In processing time a payload that cannot be read came no later than what is behind it.
+        let before = next.filter(|_| !self.held.event_time).map(|next| next.plus(-1));
+        if let Some(to) = fault.time.or(before) {
+            self.assigner.advance(to, &mut self.held, out, &cx.with_behind(&self.behind));
+        }
+        faults::send(vec![fault.clone()], input, &self.outputs[input], out);
+    }
+
     fn watermark(&mut self, mark: Timestamp, out: &mut dyn Emit, cx: &OpCx<'_>) {
-        let Self { assigner, held, reorder, rows, behind, .. } = self;
+        let Self { assigner, held, outputs, reorder, rows, behind, .. } = self;
         let cx = &cx.with_behind(behind);
         if let Some(reorder) = reorder {
             reorder.release(mark, |input, batch, selection| {
+                for fault in &selection.faults {
+                    assigner.advance(fault.time.unwrap_or(mark), held, out, cx);
+                    faults::send(vec![fault.clone()], input, &outputs[input], out);
+                }
                 rows.clear();
                 rows.extend(selection.iter().map(|row| row as u32));
-                assigner.rows(Incoming { input, batch, rows }, held, out, cx);
+                if !rows.is_empty() {
+                    assigner.rows(Incoming { input, batch, rows }, held, out, cx);
+                }
             });
         }
         assigner.advance(mark, held, out, cx);
@@ -293,18 +321,12 @@ impl Operator for Window {
         self.rows.clear();
         self.rows.extend(rows.iter().map(|row| row as u32));
         let mut taken = 0;
-        // W-23: errors do not wait for a window, but windows that ended before them come first.
         for fault in &rows.faults {
-            if !self.held.event_time {
-                let end = self.rows.partition_point(|row| *row < fault.row);
-                self.take(Part { input, batch, rows: taken..end }, out, cx);
-                taken = end;
-                if let Some(time) = batch.times.get(fault.row as usize) {
-                    let cx = cx.with_behind(&self.behind);
-                    self.assigner.advance(time.plus(-1), &mut self.held, out, &cx);
-                }
-            }
-            faults::send(vec![fault.clone()], input, &self.outputs[input], out);
+            let end = self.rows.partition_point(|row| *row < fault.row);
+            self.take(Part { input, batch, rows: taken..end }, out, cx);
+            taken = end;
+            let next = batch.times.get(fault.row as usize).copied();
+            self.pass(input, fault, next, out, cx);
         }
         self.take(Part { input, batch, rows: taken..self.rows.len() }, out, cx);
     }
@@ -338,7 +360,7 @@ impl Operator for Window {
     }
 
     fn save(&self, out: &mut StateWriter) {
-        out.section("window", 2);
+        out.section("window", 3);
         out.time(self.held.latest);
         self.held.stores.iter().for_each(|store| store.save(out));
         self.merge.save(out);
@@ -349,7 +371,7 @@ impl Operator for Window {
     }
 
     fn load(&mut self, from: &mut StateReader<'_>) -> Result<(), StateError> {
-        from.section("window", 2)?;
+        from.section("window", 3)?;
         self.held.latest = from.time()?;
         self.held.stores.iter_mut().try_for_each(|store| store.load(from))?;
         self.merge.load(from)?;

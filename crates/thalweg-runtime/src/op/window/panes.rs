@@ -180,11 +180,11 @@ impl Pane {
     }
 
     fn emit(&mut self, folding: &Folding, window: WindowRange, out: &mut dyn Emit, cx: &OpCx<'_>) {
-        let nothing = Selection::all(0);
         match &self.failure {
             Some(Failure { step, message }) => {
                 folding.count_lost(Some(*step), cx);
-                faults::fail_all(message, &nothing, &folding.grouping.schema, out, &cx.of_behind(*step));
+                let failed = (Some(window.end), &Selection::all(0));
+                faults::fail_all(message, failed, &folding.grouping.schema, out, &cx.of_behind(*step));
             }
             // a collection of which WHERE leaves nothing is dropped.
             None if self.n_grouped == 0 && folding.filters() => folding.count_lost(None, cx),

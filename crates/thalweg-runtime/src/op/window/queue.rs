@@ -109,7 +109,8 @@ impl Queue {
         let failure = self.failures.iter().map(|(_, failure)| failure).min_by_key(|failure| failure.step);
         if let Some(Failure { step, message }) = failure {
             self.folding.count_lost(Some(*step), cx);
-            return faults::fail_all(message, &Selection::all(0), &schema, out, &cx.of_behind(*step));
+            let failed = (Some(window.end), &Selection::all(0));
+            return faults::fail_all(message, failed, &schema, out, &cx.of_behind(*step));
         }
         let is_empty = self.live.is_empty();
         if is_empty && self.folding.filters() {
