@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 pub use crate::cell::{Cell, Tag, TagSet};
 use crate::error::RowError;
+use crate::memo::Memo;
 use crate::selection::{Live, Selection};
 use crate::time::Timestamp;
 use crate::value::Value;
@@ -38,6 +39,17 @@ pub struct Column {
     tags: Vec<u8>,
     seen: TagSet,
     heap: Heap,
+    memo: Kept,
+}
+
+/// A memo belongs to the rows as they are: a copy, which may go on to have others, has none.
+#[derive(Debug, Default)]
+struct Kept(Option<Box<Memo>>);
+
+impl Clone for Kept {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 impl Column {
@@ -71,6 +83,16 @@ impl Column {
         Self::from_words(Tag::Missing, vec![0; rows])
     }
 
+    /// A column of `rows` missing cells whose values are kept in a [`Memo`] as readers compute them.
+    pub fn with_memo(rows: usize) -> Self {
+        Self { memo: Kept(Some(Box::default())), ..Self::missing(rows) }
+    }
+
+    /// The memo of such a column, until its rows change.
+    pub fn memo(&self) -> Option<&Memo> {
+        self.memo.0.as_deref()
+    }
+
     /// A column of values.
     pub fn from_values<'a>(values: impl IntoIterator<Item = &'a Value>) -> Self {
         let mut column = Self::new();
@@ -82,7 +104,7 @@ impl Column {
         debug_assert!(!matches!(tag, Tag::Str | Tag::Json | Tag::Bytes | Tag::Value | Tag::Error));
         let tags = vec![tag as u8; words.len()];
         let seen = if words.is_empty() { TagSet::default() } else { TagSet::of(tag) };
-        Self { words, tags, seen, heap: Heap::default() }
+        Self { words, tags, seen, ..Self::default() }
     }
 
     /// The number of rows.
@@ -301,6 +323,7 @@ impl Column {
 
     /// As [`Column::append_rows`] for adjacent rows: plain cells are copied as blocks.
     pub fn append_range(&mut self, other: &Column, rows: Range<usize>) {
+        self.memo.0 = None;
         if !other.seen.within(PLAIN) {
             return self.append_rows(other, rows);
         }
@@ -315,6 +338,7 @@ impl Column {
 
     /// Adds rows of another column, copying what they point to, so that the other's arena is not kept alive.
     pub fn append_rows(&mut self, other: &Column, rows: impl Iterator<Item = usize>) {
+        self.memo.0 = None;
         if other.seen.within(PLAIN) {
             for row in rows {
                 self.push_word(other.tag(row), other.words[row]);
@@ -339,6 +363,7 @@ impl Column {
             tags[row] = self.tags[i];
         }
         self.seen.insert(filler);
+        self.memo.0 = None;
         (self.words, self.tags) = (words, tags);
         self
     }
@@ -363,12 +388,14 @@ impl Column {
 
     /// Shortens the column to `rows`. Heap space of the rows cut off stays in use until [`Column::clear`].
     pub fn truncate(&mut self, rows: usize) {
+        self.memo.0 = None;
         self.words.truncate(rows);
         self.tags.truncate(rows);
     }
 
     /// Empties the column for another batch, keeping its allocations.
     pub fn clear(&mut self, arena: Option<Arena>) {
+        self.memo.0 = None;
         self.words.clear();
         self.tags.clear();
         self.seen = TagSet::default();
@@ -502,6 +529,23 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_memo_goes_when_the_rows_change() {
+        let column = Column::with_memo(2);
+        assert!(column.memo().is_some() && column.clone().memo().is_none());
+        for change in [
+            |column: &mut Column| column.append_range(&Column::from_ints([1]), 0..1),
+            |column: &mut Column| column.append_rows(&Column::from_ints([1]), 0..1),
+            |column: &mut Column| column.truncate(1),
+            |column: &mut Column| column.clear(None),
+        ] {
+            let mut column = Column::with_memo(2);
+            change(&mut column);
+            assert!(column.memo().is_none());
+        }
+        assert!(Column::with_memo(1).spread(&Selection::rows(vec![1]), 2).memo().is_none());
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod error;
 pub mod format;
 pub mod go_regex;
 pub mod json;
+pub mod memo;
 pub mod metrics;
 pub mod moment;
 pub mod operator;

@@ -7,7 +7,7 @@ use thalweg_core::{
     Batch, BinaryOp, Cell, Column, ColumnRef, RowError, Selection, Slot, Tag, UnaryOp, Value,
 };
 
-use crate::expr::{Context, EvalCx, Expr};
+use crate::expr::{Context, EvalCx, Expr, Once};
 use crate::function::{
     Arg, ArgKind, CallCx, Family, Frame, Function, FunctionKind, FunctionRef, Nulls, RemoteFunction, RowFn,
 };
@@ -67,8 +67,26 @@ impl Expr {
             }
             Self::Context(context) => surroundings(*context, batch, cx),
             Self::Object(slots) => object(slots, batch, rows),
+            Self::Once(one) => once(one, batch, rows, cx),
         }
     }
+
+    /// The column that an operator appends which computes this expression for others. Of an [`Expr::Once`] there are
+    /// no values yet.
+    pub fn append(&self, batch: &Batch, rows: &Selection, cx: &mut EvalCx<'_>) -> Column {
+        match self {
+            Self::Once(_) => Column::with_memo(batch.n_rows),
+            _ => self.eval(batch, rows, cx).into_column(batch.n_rows),
+        }
+    }
+}
+
+/// What is kept, and for the rows that nobody has asked for what the expression gives.
+fn once<'a>(once: &'a Once, batch: &'a Batch, rows: &Selection, cx: &mut EvalCx<'_>) -> ColumnRef<'a> {
+    let memo = batch.columns.get(once.slot.index()).and_then(|column| column.memo());
+    let Some(memo) = memo.filter(|_| !rows.is_empty()) else { return once.expr.eval(batch, rows, cx) };
+    let compute = |new: &Selection| once.expr.eval(batch, new, cx).into_column(batch.n_rows);
+    ColumnRef::Rows(memo.values(rows, batch.n_rows, compute))
 }
 
 /// Evaluates several expressions and lends their columns. Up to two, which is nearly always, need no list on the heap:

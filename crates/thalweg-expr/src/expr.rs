@@ -79,6 +79,18 @@ pub enum Expr {
     /// All columns of some slots as one object per row: `*` as an argument (`collect(*)`), `meta(*)`. A slot whose
     /// name is `*` spreads its members; later slots do not override earlier ones (J-6).
     Object(Vec<(Arc<str>, Slot)>),
+    /// What several places read and not each row needs: it is computed for the rows that the first of them needs.
+    Once(Box<Once>),
+}
+
+/// An expression whose values are kept as they are computed. It means what the expression means: where there is no
+/// memo (the rows have been moved) it is just evaluated.
+#[derive(Debug, Clone)]
+pub struct Once {
+    /// The column with the memo ([`thalweg_core::memo::Memo`]).
+    pub slot: Slot,
+    /// Pure.
+    pub expr: Expr,
 }
 
 /// A constant with the column that it evaluates to, which is made once: a batch of one row costs as much as its columns.
@@ -113,6 +125,14 @@ impl Expr {
         match self {
             Self::Literal(literal) => Some(literal.value()),
             _ => None,
+        }
+    }
+
+    /// The expression as it is written, wherever its values are kept.
+    pub fn as_written(&self) -> &Self {
+        match self {
+            Self::Once(once) => once.expr.as_written(),
+            other => other,
         }
     }
 }

@@ -30,7 +30,7 @@ pub use analytic::Analytic;
 /// The zone in [`EvalCx`], for those who make one.
 pub use chrono_tz::Tz;
 pub use eval::eval_all;
-pub use expr::{Context, EvalCx, Expr, Literal, Step};
+pub use expr::{Context, EvalCx, Expr, Literal, Once, Step};
 pub use filter::Filtered;
 pub use function::{
     Arg, ArgKind, CallCx, Doc, Family, Frame, Function, FunctionKind, FunctionRef, Nulls, RemoteFunction,

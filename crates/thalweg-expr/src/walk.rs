@@ -31,6 +31,7 @@ impl Expr {
             }
             Self::First(values) => values.iter().collect(),
             Self::Call { args, .. } => args.iter().collect(),
+            Self::Once(once) => vec![&once.expr],
         }
     }
 
@@ -45,6 +46,7 @@ impl Expr {
         self.walk(&mut |expr| match expr {
             Self::Column(slot) => visit(*slot),
             Self::Object(slots) => slots.iter().for_each(|(_, slot)| visit(*slot)),
+            Self::Once(once) => visit(once.slot),
             _ => {}
         });
     }
@@ -104,6 +106,10 @@ impl Expr {
         match self {
             Self::Column(slot) => *slot = to(*slot),
             Self::Object(slots) => slots.iter_mut().for_each(|(_, slot)| *slot = to(*slot)),
+            Self::Once(once) => {
+                once.slot = to(once.slot);
+                once.expr.replace_slots(to);
+            }
             other => other.parts_mut(&mut |part| part.replace_slots(to)),
         }
     }
@@ -131,6 +137,7 @@ impl Expr {
             }
             Self::First(values) => values.iter_mut().for_each(visit),
             Self::Call { args, .. } => args.iter_mut().for_each(visit),
+            Self::Once(once) => visit(&mut once.expr),
         }
     }
 
@@ -165,6 +172,7 @@ impl Step {
 /// Every part in brackets, so that different trees never read alike.
 fn write_key(key: &mut String, expr: &Expr) {
     _ = match expr {
+        Expr::Once(once) => return write_key(key, &once.expr),
         Expr::Column(slot) => write!(key, "c{}", slot.0),
         Expr::Literal(literal) => write!(key, "l{}", LiteralKey(literal.value())),
         Expr::Unary(op, _) => write!(key, "{op:?}"),

@@ -135,7 +135,8 @@ pub enum Kind {
     /// WHERE.
     Filter(Expr),
     /// Appends the values of expressions that must be evaluated once per row although several clauses use them:
-    /// aliases with remote or non-deterministic calls (P-7).
+    /// aliases with remote or non-deterministic calls (P-7), common sub-expressions. Of an [`Expr::Once`], whose slot
+    /// is the one appended, nothing is evaluated yet: its readers do so, each row once.
     Compute(Vec<Expr>),
     /// Aggregates over the whole collection, broadcast to every row: aggregates in WHERE.
     AggFunc(Vec<AggregateCall>),

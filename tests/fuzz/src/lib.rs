@@ -15,6 +15,7 @@ mod json;
 mod rows;
 mod rule;
 mod search;
+mod shared;
 mod sql;
 mod template;
 mod window;
@@ -46,7 +47,8 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: &[Target] = &[sql::TARGET, expr::TARGET, window::TARGET, json::TARGET, template::TARGET];
+pub const TARGETS: &[Target] =
+    &[sql::TARGET, expr::TARGET, shared::TARGET, window::TARGET, json::TARGET, template::TARGET];
 
 #[cfg(test)]
 mod tests {
@@ -73,6 +75,11 @@ mod tests {
     #[test]
     fn expressions_give_the_same_row_by_row_in_batches_and_without_optimiser() {
         short("expr", 500);
+    }
+
+    #[test]
+    fn what_is_computed_once_changes_neither_results_nor_counts() {
+        short("shared", 150);
     }
 
     #[test]

@@ -296,8 +296,11 @@ fn surroundings_are_null_outside_windows_and_times_are_the_rows_own() {
     assert_eq!(value(Context::RuleId, &batch), "\"rule1\"");
 }
 
-#[derive(Debug)]
-struct Doubler;
+#[derive(Debug, Default)]
+struct Doubler {
+    /// The rows it was called for.
+    rows: std::sync::Mutex<Vec<usize>>,
+}
 
 impl RemoteFunction for Doubler {
     fn name(&self) -> &str {
@@ -314,6 +317,7 @@ impl RemoteFunction for Doubler {
     }
     fn call(&self, frame: &Frame<'_>, out: &mut Column, _cx: &CallCx<'_>) {
         for row in frame.rows {
+            self.rows.lock().unwrap().push(row);
             match frame.args[0].cell(row) {
                 Cell::Int(value) => out.push_int(value * 2),
                 _ => out.push_error(RowError::text("no number")),
@@ -326,7 +330,7 @@ impl RemoteFunction for Doubler {
 fn remote_functions_see_the_selected_sound_rows_once() {
     let batch = batch(vec![("a", Column::from_ints([1, 0, 3, 4]))]);
     let call = Expr::Call {
-        function: FunctionRef::Remote(Arc::new(Doubler)),
+        function: FunctionRef::Remote(Arc::new(Doubler::default())),
         args: vec![parse("12 / a", &batch.schema)],
         call_id: 0,
     };
@@ -335,6 +339,34 @@ fn remote_functions_see_the_selected_sound_rows_once() {
     assert_eq!(shown, ["ERR divided by zero", "8", "6"]);
     assert_eq!(call.hosts(), ["plug"]);
     assert!(!call.is_pure());
+}
+
+#[test]
+fn what_several_places_read_is_computed_for_the_rows_that_need_it_and_once() {
+    let doubler = Arc::new(Doubler::default());
+    let function: Arc<dyn RemoteFunction> = Arc::<Doubler>::clone(&doubler);
+    let mut batch = batch(vec![("a", Column::from_ints([1, 2, 3, 4, 5]))]);
+    let args = vec![parse("a + 0", &batch.schema)];
+    let expr = Expr::Call { function: FunctionRef::Remote(function), args, call_id: 0 };
+    let once = Expr::Once(Box::new(Once { slot: Slot(1), expr }));
+    batch.columns.push(Arc::new(once.append(&batch, &Selection::all(5), &mut cx())));
+    let mut condition = parse("a > 3 or a = 2", &batch.schema);
+    if let Expr::Binary(_, _, right) = &mut condition {
+        **right = Expr::Binary(BinaryOp::Eq, Box::new(once.clone()), Box::new(Expr::literal(Value::Int(4))));
+    }
+    let passed = condition.filter(&batch, &Selection::all(5), &mut cx()).passed;
+    assert_eq!(passed, [1, 3, 4]);
+    assert_eq!(*doubler.rows.lock().unwrap(), [0, 1, 2]);
+    let passed = Selection::rows(passed);
+    let column = once.eval(&batch, &passed, &mut cx());
+    let shown: Vec<_> = passed.iter().map(|row| show(column.cell(row))).collect();
+    assert_eq!(shown, ["4", "8", "10"]);
+    assert_eq!(*doubler.rows.lock().unwrap(), [0, 1, 2, 3, 4]);
+    // Rows that have been moved have no memo.
+    let moved =
+        Batch { columns: batch.columns.iter().map(|c| Arc::new(Column::clone(c))).collect(), ..batch };
+    assert_eq!(show(once.eval(&moved, &Selection::rows(vec![2]), &mut cx()).cell(2)), "6");
+    assert_eq!(once.key(), once.as_written().key());
 }
 
 #[test]

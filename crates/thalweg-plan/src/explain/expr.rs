@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use thalweg_core::{Schema, Slot, UnaryOp, Value};
-use thalweg_expr::expr::{Context, Step};
-use thalweg_expr::{Expr, FunctionRef};
+use thalweg_expr::{Expr, FunctionRef, Step};
 
+use super::sql;
 use crate::logical::{AggregateCall, AnalyticCall, SortKey};
 
 /// The text of an expression over slots of this schema.
@@ -43,12 +43,13 @@ pub(crate) fn expr(expr: &Expr, schema: &Schema) -> String {
             case + " END"
         }
         Expr::Call { function, args, .. } => format!("{}({})", function.name(), list(args)),
-        Expr::Context(context) => self::context(*context).to_owned(),
+        Expr::Context(context) => sql::context(*context).to_owned(),
         Expr::Object(members) => {
             let members: Vec<String> =
                 members.iter().map(|(name, slot)| member(name, *slot, schema)).collect();
             format!("{{{}}}", members.join(", "))
         }
+        Expr::Once(once) => text(&once.expr),
     }
 }
 
@@ -100,20 +101,6 @@ fn step(step: &Step, schema: &Schema) -> String {
         Step::Member(name) | Step::AnyCase(name) => format!("->{name}"),
         Step::Index(index) => format!("[{}]", expr(index, schema)),
         Step::Slice(start, end) => format!("[{}:{}]", bound(start), bound(end)),
-    }
-}
-
-fn context(context: Context) -> &'static str {
-    match context {
-        Context::WindowStart => "window_start()",
-        Context::WindowEnd => "window_end()",
-        Context::WindowTrigger => "window_trigger()",
-        Context::HitCount => "last_hit_count()",
-        Context::HitTime => "last_hit_time()",
-        Context::EventTime { of_window: false } => "event_time()",
-        Context::EventTime { of_window: true } => "window_trigger()",
-        Context::RuleId => "rule_id()",
-        Context::RuleStart => "rule_start()",
     }
 }
 

@@ -70,7 +70,10 @@ pub(super) fn info(node: &Node) -> String {
         Kind::Window(window) => self::window(window, &all),
         Kind::Join(steps) => steps.iter().map(|step| join(step, &node.schema)).collect::<Vec<_>>().join("; "),
         Kind::LookupJoin(lookup) => self::lookup(lookup, &all, &node.schema),
-        Kind::Compute(values) => expr::exprs(values, &all),
+        Kind::Compute(values) => {
+            let values: Vec<String> = values.iter().map(|value| computed(value, &all)).collect();
+            values.join(", ")
+        }
         Kind::AggFunc(calls) => {
             let calls: Vec<String> = calls.iter().map(|call| expr::aggregate(call, &all)).collect();
             calls.join(", ")
@@ -109,6 +112,17 @@ pub(super) fn info(node: &Node) -> String {
             format!("AS {} [{}]{back}", query.alias, columns.join(", "))
         }
     }
+}
+
+/// A value that is computed for others, at once or when the first of them needs it.
+fn computed(value: &thalweg_expr::Expr, schema: &Schema) -> String {
+    let text = expr::expr(value, schema);
+    if is_lazy(value) { format!("{text} when needed") } else { text }
+}
+
+/// Whether a value that is computed for others waits for the first that needs it.
+pub(super) fn is_lazy(value: &thalweg_expr::Expr) -> bool {
+    matches!(value, thalweg_expr::Expr::Once(_))
 }
 
 /// The slots that a node's expressions read: those of its inputs, one after the other.

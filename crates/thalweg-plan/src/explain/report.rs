@@ -10,6 +10,8 @@
 //! | `SharedCondition` | other running rules that ask the same of it: it is evaluated once for all |
 //! | `Warning` | what is worth knowing about the statement |
 
+use thalweg_expr::Expr;
+
 use super::{expr, line, node, tabs};
 use crate::logical::{Kind, Node, Plan, Scan};
 use crate::rewrite;
@@ -112,7 +114,8 @@ fn computed<'p>(at: &'p Node, above: &mut Vec<&'p Node>, lines: &mut Vec<String>
             let readers = readers(at, above, width + index);
             let text = expr::expr(value, &at.schema);
             let name = if **own == *text { text } else { format!("{text} AS {own}") };
-            lines.push(line("ComputedOnce", &format!("{name}: read by {}", readers.join(", "))));
+            let when = if node::is_lazy(value) { ", when needed" } else { "" };
+            lines.push(line("ComputedOnce", &format!("{name}{when}: read by {}", readers.join(", "))));
         }
     }
     above.push(at);
@@ -120,12 +123,22 @@ fn computed<'p>(at: &'p Node, above: &mut Vec<&'p Node>, lines: &mut Vec<String>
     above.pop();
 }
 
+/// Whether a slot of a Compute is one whose values wait for whoever needs them.
+fn is_memo(compute: &Node, slot: usize) -> bool {
+    let is_it = |value: &Expr| matches!(value, Expr::Once(once) if once.slot.index() == slot);
+    matches!(&compute.kind, Kind::Compute(values) if values.iter().any(is_it))
+}
+
 /// The nodes that read a slot, nearest first. Above the node that makes rows anew it has another meaning.
 fn readers(at: &Node, above: &[&Node], slot: usize) -> Vec<String> {
     let mut names = Vec::new();
     for node in std::iter::once(&at).chain(above.iter().rev()) {
-        let mut n_reads = 0;
+        let mut n_reads = 0usize;
         crate::optimize::each_read(node, &mut |read| n_reads += usize::from(read.index() == slot));
+        // What is computed when it is needed names its own slot.
+        if std::ptr::eq(*node, at) && is_memo(at, slot) {
+            n_reads -= 1;
+        }
         let name = if node.name.is_empty() { "another value" } else { &node.name };
         match n_reads {
             0 => {}

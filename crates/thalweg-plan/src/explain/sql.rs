@@ -70,8 +70,9 @@ fn write(expr: &Expr, schema: &Schema, out: &mut String) {
             list(args, schema, out);
             out.push(')');
         }
-        Expr::Context(context) => out.push_str(context_name(*context)),
+        Expr::Context(context) => out.push_str(self::context(*context)),
         Expr::Object(_) => out.push('*'),
+        Expr::Once(once) => write(&once.expr, schema, out),
     }
 }
 
@@ -81,7 +82,7 @@ fn name(slot: Slot, schema: &Schema) -> &str {
 
 fn nested(expr: &Expr, schema: &Schema, out: &mut String) {
     let plain = matches!(
-        expr,
+        expr.as_written(),
         Expr::Column(_)
             | Expr::Literal(_)
             | Expr::Path(..)
@@ -157,7 +158,8 @@ fn literal(value: &Value) -> String {
     }
 }
 
-fn context_name(context: Context) -> &'static str {
+/// A function of the row's surroundings as it is written.
+pub(super) fn context(context: Context) -> &'static str {
     match context {
         Context::WindowStart => "window_start()",
         Context::WindowEnd => "window_end()",

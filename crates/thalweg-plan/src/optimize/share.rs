@@ -1,23 +1,36 @@
-//! Common sub-expressions: what occurs more than once between two points where rows are made anew is computed once
-//! per row, in a Compute below the first node that evaluates it for every row anyway.
+//! Common sub-expressions: what occurs more than once between two points where rows are made anew is computed at most
+//! once per row.
 //!
-//! So nothing is evaluated that would not have been: a part that only stands behind AND, OR or in a branch of CASE
-//! stays there, and what stands below that node keeps its own. Only pure expressions that count nothing by themselves
-//! are shared; an error stays a cell, counted by whoever consumes it (`contracts.md` 9). A Compute costs some time a
-//! batch, so only expressions that cost more are worth one.
+//! Nothing is evaluated that would not have been. If the first node that reads an expression evaluates it for every row,
+//! a Compute below that node does so instead. If it stands only behind AND, OR or in branches of CASE there, the Compute
+//! keeps a memo: whoever needs the value of a row first computes it, and those after it find it ([`Expr::Once`]). A
+//! memo holds as long as rows stay in their places: up to the next window, aggregate or ORDER BY, that included.
+//!
+//! Not shared is what makes a difference or costs more than it saves:
+//! - what counts errors by itself (a domain error, a null date: S7, S45): it would be counted once instead of twice;
+//! - what is not pure; constants; what costs less than a Compute (each costs some time a batch);
+//! - parts of which a row reaches one at most: the branches of one CASE;
+//! - calls that stand alone in the SELECT of an aggregate query, which fail in their own way (S6);
+//! - the condition that rules of a shared stream may have in common: it comes first;
+//! - what stands below and above a join, a UNION or a sub-query, whose inputs keep their slots.
+//!
+//! Only pure expressions that count nothing by themselves are shared; an error stays a cell, counted by whoever consumes
+//! it (`contracts.md` 9).
 
+mod sites;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use thalweg_core::{BinaryOp, Field, Schema, Slot};
-use thalweg_expr::{Expr, ExprKey, FunctionRef};
+use thalweg_core::{Field, Schema, Slot};
+use thalweg_expr::{Expr, ExprKey, Once};
+
+use self::sites::{Branch, Site, each_expr, replace};
 
 use super::exprs;
 use crate::explain;
-use crate::logical::{AggregateCall, Kind, Node, OutputColumn, Plan, WindowKind};
+use crate::logical::{Kind, Node, OutputColumn, Plan};
 use crate::rewrite;
-
-/// An expression is worth a Compute from this cost on, counted in simple operators.
-const DEAR: usize = 8;
 
 /// A SELECT with more expression nodes than this is left alone, so that planning stays quick.
 const MOST_NODES: usize = 4_000;
@@ -34,14 +47,15 @@ struct Segment {
     nodes: Vec<Node>,
 }
 
-/// A place where a candidate occurs.
-struct Site {
-    key: ExprKey,
+/// An expression that is worth computing once.
+struct Found {
     expr: Expr,
-    cost: usize,
-    node: usize,
-    /// Whether it is evaluated for every row there.
-    is_certain: bool,
+    /// The node below which to do so.
+    first: usize,
+    /// Behind the last node that reads it.
+    end: usize,
+    /// Whether not every row needs it.
+    is_lazy: bool,
 }
 
 fn share(node: Node) -> Node {
@@ -49,8 +63,8 @@ fn share(node: Node) -> Node {
     // Below anything but a SELECT list, one more slot would be seen.
     let ends_here = segment.nodes.last().is_some_and(|top| matches!(top.kind, Kind::Project(_)));
     if ends_here && segment.size() <= MOST_NODES {
-        while let Some((expr, first)) = segment.dearest() {
-            segment.compute(&expr, first);
+        while let Some(found) = segment.dearest() {
+            segment.compute(&found);
         }
     }
     segment.join()
@@ -89,21 +103,39 @@ impl Segment {
         size
     }
 
-    /// The dearest expression that is worth computing once, and the node below which to do so.
-    fn dearest(&self) -> Option<(Expr, usize)> {
+    /// The dearest expression that is worth computing once.
+    fn dearest(&self) -> Option<Found> {
         let sites = self.sites();
-        let is_there = |site: &&Site| {
-            let width = self.below(site.node).schema.len();
-            site.is_certain && rewrite::slots(&site.expr).iter().all(|slot| slot.index() < width)
-        };
-        let mut candidates: Vec<&Site> = sites.iter().filter(is_there).collect();
-        candidates.sort_by_key(|site| (std::cmp::Reverse(site.cost), site.node));
-        let is_shared = |site: &&&Site| {
-            let reach = site.node..self.reach(site.node);
-            sites.iter().filter(|other| other.key == site.key && reach.contains(&other.node)).count() > 1
-        };
-        let found = candidates.iter().find(is_shared)?;
-        Some((found.expr.clone(), found.node))
+        let mut alike: BTreeMap<&ExprKey, Vec<&Site>> = BTreeMap::new();
+        sites.iter().for_each(|site| alike.entry(&site.key).or_default().push(site));
+        let mut alike: Vec<Vec<&Site>> = alike.into_values().filter(|sites| sites.len() > 1).collect();
+        alike.sort_by_key(|sites| (std::cmp::Reverse(sites[0].cost), sites[0].node));
+        alike.iter().find_map(|sites| self.shared(sites))
+    }
+
+    /// Where to compute an expression that occurs in these places, from the lowest node on from which it is worth it.
+    fn shared(&self, sites: &[&Site]) -> Option<Found> {
+        let mut seen = None;
+        sites.iter().find_map(|site| {
+            let first = site.node;
+            let is_there = || {
+                let width = self.below(first).schema.len();
+                rewrite::slots(&site.expr).iter().all(|slot| slot.index() < width)
+            };
+            if seen.replace(first) == Some(first) || !is_there() {
+                return None;
+            }
+            let up_to = |end: usize| -> Vec<&Site> {
+                sites.iter().copied().filter(|site| (first..end).contains(&site.node)).collect()
+            };
+            let (all, near) = (self.reach(first), self.stays(first));
+            let is_certain = sites.iter().any(|site| site.node == first && site.is_certain());
+            let found = |end, is_lazy| Some(Found { expr: site.expr.clone(), first, end, is_lazy });
+            if is_certain && up_to(all).len() > 1 {
+                return found(all, false);
+            }
+            if Branch::may_meet(&up_to(near)) { found(near, true) } else { None }
+        })
     }
 
     /// The node below one of the segment.
@@ -118,23 +150,42 @@ impl Segment {
         self.nodes[first..].iter().position(ends).map_or(self.nodes.len(), |at| first + at + 1)
     }
 
-    fn sites(&self) -> Vec<Site> {
-        let mut sites = Vec::new();
-        for (index, node) in self.nodes.iter().enumerate() {
-            if index == 0 && self.asks_shared_stream(node) {
-                continue;
+    /// Behind the last node up to which rows stay where they are, so that a memo made below `first` is found. Windows
+    /// keep rows; conditions that ask for their past are evaluated row by row, for which a memo is no use.
+    fn stays(&self, first: usize) -> usize {
+        let mut end = first;
+        for node in &self.nodes[first..] {
+            let asks_for_hits = || {
+                let mut asks = false;
+                exprs::visit(&mut node.kind.clone(), &mut |expr| asks |= rewrite::asks_for_hits(expr));
+                asks
+            };
+            match node.kind {
+                Kind::Window(_) | Kind::DedupTrigger(_) => break,
+                _ if asks_for_hits() => break,
+                Kind::Filter(_)
+                | Kind::WindowFilter(_)
+                | Kind::Compute(_)
+                | Kind::Analytic(_)
+                | Kind::AggFunc(_)
+                | Kind::Having { .. }
+                | Kind::RowNumber { .. }
+                | Kind::Limit(_) => end += 1,
+                _ => return end + 1,
             }
-            each_expr(&mut node.kind.clone(), self.is_aggregate(), &mut |expr, is_certain| {
-                note(expr, is_certain, &mut |expr, is_certain| {
-                    let cost = cost(expr);
-                    if cost >= DEAR && expr.is_pure() && expr.is_quiet() && !expr.is_constant() {
-                        let (key, expr) = (expr.key(), expr.clone());
-                        sites.push(Site { key, expr, cost, node: index, is_certain });
-                    }
-                });
-            });
         }
-        sites
+        end
+    }
+
+    fn sites(&self) -> Vec<Site> {
+        let is_aggregate = self.is_aggregate();
+        let mut sites = sites::Sites::default();
+        for (index, node) in self.nodes.iter().enumerate() {
+            if index > 0 || !self.asks_shared_stream(node) {
+                sites.add(index, node, is_aggregate);
+            }
+        }
+        sites.found
     }
 
     /// Whether the node asks the condition that the rules of a shared stream may have in common: it must come first.
@@ -150,15 +201,19 @@ impl Segment {
     }
 
     /// Computes an expression below a node, and reads it from there on.
-    fn compute(&mut self, expr: &Expr, first: usize) {
-        let (below, reach) = (self.below(first), self.reach(first));
+    fn compute(&mut self, found: &Found) {
+        let Found { expr, first, end, is_lazy } = found;
+        let below = self.below(*first);
         let width = below.schema.len();
         let field = Field { name: Arc::from(explain::part(expr, &below.schema)), source: None };
         let schema = wider(&below.schema, width, &field);
-        let (key, size) = (expr.key(), rewrite::size(expr));
+        let slot = Slot(width as u32);
+        let once = || Expr::Once(Box::new(Once { slot, expr: expr.clone() }));
+        let (read, value) = if *is_lazy { (once(), once()) } else { (Expr::Column(slot), expr.clone()) };
+        let (key, size) = (expr.key(), sites::size(expr));
         let is_aggregate = self.is_aggregate();
         let moved = |slot: Slot| if slot.index() >= width { Slot(slot.0 + 1) } else { slot };
-        for (index, node) in self.nodes.iter_mut().enumerate().skip(first) {
+        for (index, node) in self.nodes.iter_mut().enumerate().skip(*first) {
             exprs::visit(&mut node.kind, &mut |expr| *expr = expr.map_slots(&moved));
             if let Kind::Project(columns) = &mut node.kind {
                 for column in columns.iter_mut() {
@@ -167,16 +222,17 @@ impl Segment {
                     }
                 }
             }
-            if index < reach {
-                each_expr(&mut node.kind, is_aggregate, &mut |expr, _| replace(expr, &key, size, width));
+            if index < *end {
+                let replace = |expr: &mut Expr, _: bool| replace(expr, &key, size, &read);
+                each_expr(&mut node.kind, is_aggregate, &mut { replace });
             }
             if keeps_slots(&node.kind) {
                 node.schema = wider(&node.schema, width, &field);
             }
         }
-        let value = Kind::Compute(vec![expr.clone()]);
+        let value = Kind::Compute(vec![value]);
         let node = Node { name: Arc::from(""), kind: value, inputs: Vec::new(), schema };
-        self.nodes.insert(first, node);
+        self.nodes.insert(*first, node);
     }
 
     /// The plan again, Computes that follow each other in one.
@@ -201,91 +257,4 @@ fn wider(schema: &Schema, at: usize, field: &Field) -> Arc<Schema> {
     let mut fields = schema.fields.clone();
     fields.insert(at, field.clone());
     Arc::new(Schema { fields })
-}
-
-/// Calls `visit` for the expressions of a node that may be shared, and tells whether they are evaluated for every row.
-fn each_expr(kind: &mut Kind, is_aggregate: bool, visit: &mut dyn FnMut(&mut Expr, bool)) {
-    match kind {
-        Kind::Project(columns) => {
-            for column in columns {
-                match column {
-                    // S6: whether such a call fails by itself or by its argument makes a difference.
-                    OutputColumn::One {
-                        expr: Expr::Call { function: FunctionRef::Builtin(_), .. }, ..
-                    } if is_aggregate => {}
-                    OutputColumn::One { expr, .. } | OutputColumn::Keyed { expr } => visit(expr, true),
-                    OutputColumn::Spread { .. } => {}
-                }
-            }
-        }
-        Kind::Window(window) => {
-            if let WindowKind::State { begin, emit } = &mut window.kind {
-                begin.iter_mut().for_each(|begin| visit(begin, true));
-                emit.iter_mut().for_each(|emit| visit(emit, false));
-            }
-            let others = window.trigger.iter_mut().chain(window.partition_by.iter_mut().flatten());
-            others.for_each(|expr| visit(expr, true));
-        }
-        Kind::Analytic(calls) => {
-            for call in calls {
-                let is_certain = call.when.is_none();
-                call.args.iter_mut().for_each(|arg| visit(arg, is_certain));
-                call.partition_by.iter_mut().chain(&mut call.when).for_each(|expr| visit(expr, true));
-            }
-        }
-        Kind::AggFunc(calls) => aggregates(calls, visit),
-        Kind::Aggregate { keys, calls } => {
-            keys.iter_mut().for_each(|key| visit(key, true));
-            aggregates(calls, visit);
-        }
-        Kind::LookupJoin(lookup) => lookup.keys.iter_mut().for_each(|(_, value)| visit(value, true)),
-        other => exprs::visit(other, &mut |expr| visit(expr, true)),
-    }
-}
-
-fn aggregates(calls: &mut [AggregateCall], visit: &mut dyn FnMut(&mut Expr, bool)) {
-    for call in calls {
-        let is_certain = call.filter.is_none();
-        call.args.iter_mut().for_each(|arg| visit(arg, is_certain));
-        call.filter.iter_mut().for_each(|filter| visit(filter, true));
-    }
-}
-
-/// Calls `found` for the expression and its parts, and tells which are evaluated for every row (O-5, O-11).
-fn note(expr: &Expr, is_certain: bool, found: &mut dyn FnMut(&Expr, bool)) {
-    found(expr, is_certain);
-    let parts = expr.parts();
-    let n_certain = match expr {
-        Expr::Binary(BinaryOp::And | BinaryOp::Or, ..) => 1,
-        Expr::Case { value, .. } => 1 + usize::from(value.is_some()),
-        _ => parts.len(),
-    };
-    for (index, part) in parts.into_iter().enumerate() {
-        note(part, is_certain && index < n_certain, found);
-    }
-}
-
-/// What evaluating costs, in simple operators. AND and OR are never shared whole: conditions take them apart.
-fn cost(expr: &Expr) -> usize {
-    let own = match expr {
-        Expr::Column(_) | Expr::Literal(_) => 0,
-        Expr::Binary(BinaryOp::And | BinaryOp::Or, ..) => return 0,
-        Expr::Call { .. } | Expr::Binary(BinaryOp::Like | BinaryOp::NotLike, ..) | Expr::Object(_) => DEAR,
-        Expr::Case { arms, .. } => 1 + 2 * arms.len(),
-        Expr::Path(_, steps) => 2 + 2 * steps.len(),
-        _ => 1,
-    };
-    expr.parts().into_iter().fold(own, |sum, part| sum + cost(part))
-}
-
-/// Reads the slot instead of computing the expression.
-fn replace(expr: &mut Expr, key: &ExprKey, size: usize, slot: usize) {
-    if rewrite::size(expr) < size {
-        return;
-    }
-    if expr.key() == *key {
-        *expr = Expr::Column(Slot(slot as u32));
-    } else {
-        expr.parts_mut(&mut |part| replace(part, key, size, slot));
-    }
 }

@@ -34,7 +34,7 @@ impl Operator for Compute {
         let mut wider = reshape::append(batch, &self.schema, []);
         // One after the other: a later expression may read an earlier one's slot.
         for expr in &self.exprs {
-            let column = expr.eval(&wider, rows, &mut eval).into_column(batch.n_rows);
+            let column = expr.append(&wider, rows, &mut eval);
             wider.columns.push(Arc::new(column));
         }
         out.batch(0, &wider, rows);

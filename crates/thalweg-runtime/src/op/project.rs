@@ -218,7 +218,7 @@ fn is_named_after(name: &str, slot: Slot, input: &Schema) -> bool {
 fn label(column: &OutputColumn, input: &Schema) -> String {
     match column {
         OutputColumn::One { name, expr, .. } => {
-            let unnamed = match expr {
+            let unnamed = match expr.as_written() {
                 Expr::Call { function, .. } => function.name() == &**name,
                 Expr::Column(slot) if is_named_after(name, *slot, input) => true,
                 _ => name.starts_with("kuiper_field_"),

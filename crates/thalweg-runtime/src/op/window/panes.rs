@@ -107,7 +107,7 @@ fn wider(
 ) -> Batch {
     let mut wider = reshape::append(batch, schema, []);
     for value in values {
-        let column = value.eval(&wider, rows, eval).into_column(batch.n_rows);
+        let column = value.append(&wider, rows, eval);
         wider.columns.push(Arc::new(column));
     }
     wider
