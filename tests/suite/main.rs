@@ -5,6 +5,7 @@ mod crash;
 mod delivery;
 mod demo;
 mod explain;
+mod inventory;
 mod pipeline;
 mod reference;
 mod rest;

@@ -162,3 +162,124 @@ fn key(fields: &[Arc<str>], values: &[Value]) -> Vec<u8> {
     values.iter().for_each(|value| writer.value(value));
     writer.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+    use serde_json::json;
+    use thalweg_core::ManualClock;
+
+    use super::*;
+
+    /// Answers with what it was asked, and remembers it; knows nothing of "none", and fails for "broken".
+    #[derive(Default)]
+    struct Asked(Mutex<Vec<String>>);
+
+    #[async_trait]
+    impl LookupSource for Asked {
+        async fn lookup(
+            &self,
+            fields: &[Arc<str>],
+            _keys: &[Arc<str>],
+            values: &[Value],
+        ) -> Result<Vec<Arc<Fields>>, IoError> {
+            let question = format!("{fields:?} {values:?}");
+            self.0.lock().expect("no test panics here").push(question.clone());
+            match values.first() {
+                Some(Value::Str(text)) if &**text == "none" => Ok(Vec::new()),
+                Some(Value::Str(text)) if &**text == "broken" => Err(IoError::transient("broken")),
+                _ => Ok(vec![Arc::new(Fields::from([(Arc::from("q"), Value::text(question))]))]),
+            }
+        }
+    }
+
+    struct Bench {
+        asked: Arc<Asked>,
+        clock: Arc<ManualClock>,
+        lookup: BlockingLookup,
+    }
+
+    fn bench(cache: serde_json::Value) -> Bench {
+        let asked = Arc::new(Asked::default());
+        let clock = ManualClock::at(Timestamp(1_000));
+        let mut props = Props::new();
+        props.set("lookup", cache);
+        let given = Arc::clone(&clock) as Arc<dyn Clock>;
+        let lookup =
+            BlockingLookup::new(Arc::clone(&asked) as Arc<dyn LookupSource>, &props, Waiter::Here, given);
+        Bench { asked, clock, lookup: lookup.expect("the properties are right") }
+    }
+
+    impl Bench {
+        /// How often the source is asked when the operator asks these.
+        fn asks(&mut self, fields: &[&str], questions: &[Value]) -> usize {
+            let fields: Vec<Arc<str>> = fields.iter().map(|field| Arc::from(*field)).collect();
+            let questions: Vec<Vec<Value>> = questions.iter().map(|value| vec![value.clone()]).collect();
+            let before = self.asked.0.lock().expect("no test panics here").len();
+            let answers = self.lookup.answers(&fields, &[Arc::from("id")], &questions);
+            assert_eq!(answers.len(), questions.len());
+            for (answer, question) in answers.iter().zip(&questions) {
+                if let Some(row) = answer.iter().flatten().next() {
+                    assert_eq!(
+                        row["q"],
+                        Value::text(format!("{fields:?} {question:?}")),
+                        "an answer of another"
+                    );
+                }
+            }
+            self.asked.0.lock().expect("no test panics here").len() - before
+        }
+    }
+
+    #[test]
+    fn j15_a_cached_answer_is_not_asked_for_until_it_is_too_old() {
+        let mut bench = bench(json!({"cache": true, "cacheTtl": 500}));
+        assert_eq!(bench.asks(&["n"], &[Value::Int(1), Value::Int(2)]), 2);
+        assert_eq!(bench.asks(&["n"], &[Value::Int(2), Value::Int(3), Value::Int(1)]), 1);
+        bench.clock.advance_to(Timestamp(1_499));
+        assert_eq!(bench.asks(&["n"], &[Value::Int(1), Value::Int(2)]), 0);
+        bench.clock.advance_to(Timestamp(1_500));
+        assert_eq!(bench.asks(&["n"], &[Value::Int(1), Value::Int(3)]), 2);
+    }
+
+    #[test]
+    fn j15_without_a_ttl_an_answer_is_kept_for_ever_and_without_a_cache_not_at_all() {
+        let mut kept = bench(json!({"cache": true}));
+        assert_eq!(kept.asks(&[], &[Value::Int(1)]), 1);
+        kept.clock.advance_to(Timestamp(1_000_000_000));
+        assert_eq!(kept.asks(&[], &[Value::Int(1)]), 0);
+        for cache in [json!({"cache": false, "cacheTtl": 500}), json!({"cacheTtl": 500}), json!(null)] {
+            let mut bench = bench(cache);
+            assert_eq!((bench.asks(&[], &[Value::Int(1)]), bench.asks(&[], &[Value::Int(1)])), (1, 1));
+        }
+    }
+
+    #[test]
+    fn j15_keys_of_the_cache_have_types_and_belong_to_the_columns_that_were_wanted() {
+        let mut bench = bench(json!({"cache": true}));
+        assert_eq!(bench.asks(&["n"], &[Value::Int(1), Value::text("1"), Value::Bool(true)]), 3);
+        assert_eq!(bench.asks(&["m"], &[Value::Int(1)]), 1);
+        assert_eq!(bench.asks(&["n"], &[Value::text("1")]), 0);
+    }
+
+    #[test]
+    fn j15_what_is_not_there_is_kept_only_on_request_and_a_failure_never() {
+        let bench_of = |keeps: bool| {
+            let mut bench = bench(json!({"cache": true, "cacheMissingKey": keeps}));
+            let questions = [Value::text("none"), Value::text("broken")];
+            (bench.asks(&[], &questions), bench.asks(&[], &questions))
+        };
+        assert_eq!(bench_of(false), (2, 2));
+        assert_eq!(bench_of(true), (2, 1));
+    }
+
+    #[test]
+    fn j15_a_property_of_the_wrong_kind_is_refused() {
+        let mut props = Props::new();
+        props.set("lookup", json!({"cache": "yes"}));
+        let clock: Arc<dyn Clock> = ManualClock::at(Timestamp(0));
+        assert!(BlockingLookup::new(Arc::new(Asked::default()), &props, Waiter::Here, clock).is_err());
+    }
+}

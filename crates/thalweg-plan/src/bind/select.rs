@@ -198,17 +198,17 @@ impl<'q> Binder<'q, '_> {
         }
     }
 
-    ///
+    /// tables are sources as well.
     pub(super) fn check_send_meta(&mut self) {
-        let groups = self.select.window.is_some() || !self.select.group_by.is_empty();
-        let n_streams = self.sources.iter().filter(|source| source.role == Role::Stream).count();
-        if self.options.send_meta && (groups || n_streams > 1) {
-            let mut mistake =
-                Diagnostic::plain("Invalid option sendMetaToSink, it can not be applied to window");
-            if let Some(window) = &self.select.window {
-                mistake = mistake.at(window.span);
-            }
-            self.note(mistake.help("leave the option out, and select meta(key) as a column"));
+        if !self.options.send_meta {
+            return;
+        }
+        let window = self.select.window.as_ref().map(|window| window.span);
+        let key = self.select.group_by.first().map(|key| key.span);
+        let second = self.sources.get(1).map(|source| source.span);
+        if let Some(span) = window.or(key).or(second) {
+            let mistake = Diagnostic::plain("Invalid option sendMetaToSink, it can not be applied to window");
+            self.note(mistake.at(span).help("leave the option out, and select meta(key) as a column"));
         }
     }
 }
