@@ -9,7 +9,6 @@ use thalweg_expr::{Expr, FunctionRef};
 use thalweg_sql::ast::{self, ExprKind};
 
 use super::function::CallKind;
-use super::scope::Role;
 use super::{Binder, Clause, Place};
 use crate::logical::{Empty, OutputColumn};
 
