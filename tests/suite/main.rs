@@ -6,6 +6,7 @@ mod delivery;
 mod demo;
 mod explain;
 mod inventory;
+mod options;
 mod pipeline;
 mod reference;
 mod rest;

@@ -45,6 +45,12 @@ pub fn registry() -> Registry {
     Registry::new(CONNECTORS, FORMATS).with_common(pipeline::SOURCE_PROPS, pipeline::SINK_PROPS)
 }
 
+/// All tables of properties, by connector; `every source` and `every sink` hold those that all have.
+pub fn properties() -> Vec<(&'static str, &'static [thalweg_core::spec::PropSpec])> {
+    let own = CONNECTORS.iter().map(|connector| (connector.name, connector.props));
+    own.chain([("every source", pipeline::SOURCE_PROPS), ("every sink", pipeline::SINK_PROPS)]).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -66,11 +72,6 @@ mod tests {
         props
     }
 
-    fn tables() -> Vec<(&'static str, &'static [PropSpec])> {
-        let own = CONNECTORS.iter().map(|connector| (connector.name, connector.props));
-        own.chain([("every source", pipeline::SOURCE_PROPS), ("every sink", pipeline::SINK_PROPS)]).collect()
-    }
-
     #[test]
     fn names_are_unique_and_everything_is_described() {
         let mut names = BTreeSet::new();
@@ -78,7 +79,7 @@ mod tests {
             assert!(names.insert(connector.name.to_lowercase()), "{} twice", connector.name);
             assert!(connector.summary.ends_with('.'), "{}", connector.name);
         }
-        for (owner, specs) in tables() {
+        for (owner, specs) in super::properties() {
             let mut names = BTreeSet::new();
             for spec in specs {
                 assert!(names.insert(spec.name.to_lowercase()), "{owner}: {} twice", spec.name);
@@ -114,7 +115,7 @@ mod tests {
 
     #[test]
     fn every_default_passes_its_own_check() {
-        for (owner, specs) in tables() {
+        for (owner, specs) in super::properties() {
             for role in [Roles::SOURCE, Roles::SINK, Roles::LOOKUP] {
                 check(owner, specs, role, &defaults(specs)).unwrap_or_else(|error| panic!("{error}"));
             }

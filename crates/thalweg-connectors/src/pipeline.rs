@@ -67,7 +67,13 @@ pub static SOURCE_PROPS: &[PropSpec] = &[
         Roles::SOURCE,
         "The column with a list of rows that each hold an inner payload.",
     ),
-    PropSpec::new("payloadSchemaId", PropKind::Text, Roles::SOURCE, "The schema of the inner payload."),
+    PropSpec::new(
+        "payloadSchemaId",
+        PropKind::Text,
+        Roles::SOURCE,
+        "Accepted for compatibility; no format here has schemas yet.",
+    )
+    .inert(),
     PropSpec::new("payloadDelimiter", PropKind::Text, Roles::SOURCE, "The delimiter of the inner payload."),
     PropSpec::new(
         "useInt64ForWholeNumber",
@@ -78,8 +84,14 @@ pub static SOURCE_PROPS: &[PropSpec] = &[
     .default("false"),
     PropSpec::new("strictJson", PropKind::Bool, Roles::SOURCE, "Check JSON values that no rule needs, too.")
         .default("false"),
-    PropSpec::new("bufferLength", WHOLE, Roles::SOURCE, "Messages that may wait for the rule.")
-        .default("1024"),
+    PropSpec::new(
+        "bufferLength",
+        WHOLE,
+        Roles::SOURCE,
+        "Accepted for compatibility; the rule option bufferLength says how many messages may wait.",
+    )
+    .inert()
+    .default("1024"),
     PropSpec::new(
         "lookup",
         PropKind::Object,
@@ -90,8 +102,14 @@ pub static SOURCE_PROPS: &[PropSpec] = &[
 
 /// Beside the connector's own properties, these may be written at every action.
 pub static SINK_PROPS: &[PropSpec] = &[
-    PropSpec::new("concurrency", WHOLE, Roles::SINK, "Accepted for compatibility; has no effect.")
-        .default("1"),
+    PropSpec::new(
+        "concurrency",
+        WHOLE,
+        Roles::SINK,
+        "Accepted for compatibility; results are encoded and sent in order, one after the other.",
+    )
+    .inert()
+    .default("1"),
     PropSpec::new("bufferLength", CHECKED, Roles::SINK, "Results that may wait for the sink.")
         .default("1024"),
     PropSpec::new("omitIfEmpty", PropKind::Bool, Roles::SINK, "Do not send empty results.").default("false"),
@@ -151,13 +169,19 @@ pub static SINK_PROPS: &[PropSpec] = &[
         "Resend beside new messages instead of before them.",
     )
     .default("false"),
-    PropSpec::new("resendPriority", CHECKED, Roles::SINK, "Accepted for compatibility; has no effect.")
-        .default("0"),
+    PropSpec::new(
+        "resendPriority",
+        CHECKED,
+        Roles::SINK,
+        "Accepted for compatibility; failed messages are resent in order, before new ones.",
+    )
+    .inert()
+    .default("0"),
     PropSpec::new(
         "resendIndicatorField",
         PropKind::Text,
         Roles::SINK,
-        "Accepted for compatibility; has no effect.",
+        "Accepted for compatibility; resent messages are as they were.",
     ),
     PropSpec::new("resendDestination", PropKind::Text, Roles::SINK, "Another topic for resent messages."),
 ];

@@ -43,7 +43,8 @@ pub(crate) const RENEGOTIATION: PropSpec = spec(
     "renegotiationSupport",
     PropKind::Text,
     "Accepted for compatibility; there is never a renegotiation.",
-);
+)
+.inert();
 pub(crate) const TLS: PropSpec =
     spec("tls", PropKind::Text, "\"default\" takes the server's own TLS settings.");
 

@@ -120,6 +120,18 @@ impl Registry {
         spec::unknown(&all, props)
     }
 
+    /// The properties that are known and have no effect, with what holds instead. None for plugins.
+    pub fn inert(&self, connector: &ConnectorRef, role: Roles, props: &Props) -> Vec<String> {
+        let own = match connector {
+            ConnectorRef::Builtin(connector) => connector.props,
+            ConnectorRef::Plugin(_) => &[],
+        };
+        let own = own.iter().filter(|spec| spec.roles.contains(role));
+        let is_own = |common: &&PropSpec| own.clone().any(|spec| spec.name == common.name);
+        let common = self.common(role).iter().filter(|common| !is_own(common));
+        spec::inert(&own.clone().chain(common).copied().collect::<Vec<_>>(), props)
+    }
+
     fn common(&self, role: Roles) -> &'static [PropSpec] {
         if role == Roles::SINK { self.common[1] } else { self.common[0] }
     }

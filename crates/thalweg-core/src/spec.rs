@@ -1,5 +1,7 @@
 //! Property tables: one row a property, from which checks, defaults, hints and metadata documents are derived.
 
+use serde_json::Value as Json;
+
 use crate::diagnostic::{Diagnostic, ErrorCode, nearest};
 use crate::props::Props;
 
@@ -70,17 +72,25 @@ pub struct PropSpec {
     pub help: &'static str,
     /// Whether the value may be a data template, evaluated for each output (C3.9, C3.11).
     pub dynamic: bool,
+    /// Accepted because upstream knows it, but it changes nothing; `help` says what holds instead.
+    pub inert: bool,
 }
 
 impl PropSpec {
     /// A property without default that is no template.
     pub const fn new(name: &'static str, kind: PropKind, roles: Roles, help: &'static str) -> Self {
-        Self { name, kind, default: None, roles, help, dynamic: false }
+        Self { name, kind, default: None, roles, help, dynamic: false, inert: false }
     }
 
     /// The same with a default (JSON text).
     pub const fn default(mut self, json: &'static str) -> Self {
         self.default = Some(json);
+        self
+    }
+
+    /// The same, accepted without effect. Its sentence is `Accepted for compatibility; <what holds instead>.`
+    pub const fn inert(mut self) -> Self {
+        self.inert = true;
         self
     }
 
@@ -108,6 +118,21 @@ pub fn unknown<'p>(specs: &[PropSpec], props: &'p Props) -> Vec<(&'p str, Option
     let known = |name: &str| specs.iter().any(|spec| spec.name.eq_ignore_ascii_case(name));
     let hint = |name: &'p str| (name, nearest(name, specs.iter().map(|spec| spec.name)));
     props.iter().map(|(name, _)| name).filter(|name| !known(name)).map(hint).collect()
+}
+
+/// What is written, known, and has no effect: the name and what holds instead. Defaults are not worth telling.
+pub fn inert(specs: &[PropSpec], props: &Props) -> Vec<String> {
+    let asks = |spec: &&PropSpec| {
+        let default = spec.default.and_then(|default| serde_json::from_str::<Json>(default).ok());
+        let value = props.get(spec.name);
+        let is_empty = |value: &Json| matches!(value, Json::Null | Json::Bool(false)) || value == "";
+        value.is_some_and(|value| !is_empty(value) && Some(value) != default.as_ref())
+    };
+    let why = |spec: &PropSpec| {
+        let instead = spec.help.split_once("; ").map_or(spec.help, |(_, instead)| instead);
+        format!("property {} has no effect: {}", spec.name, instead.trim_end_matches('.'))
+    };
+    specs.iter().filter(|spec| spec.inert).filter(asks).map(why).collect()
 }
 
 fn check_one(spec: &PropSpec, props: &Props) -> Result<(), String> {

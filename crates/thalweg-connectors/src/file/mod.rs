@@ -55,6 +55,7 @@ const PROPS: &[PropSpec] = &[
         Roles::SOURCE,
         "Accepted for compatibility; files are read one after the other.",
     )
+    .inert()
     .default("false"),
     PropSpec::new(
         "actionAfterRead",
@@ -102,17 +103,20 @@ const PROPS: &[PropSpec] = &[
         Roles::SINK,
         "Accepted for compatibility; ages are checked at each write.",
     )
+    .inert()
     .default("\"5m\""),
     PropSpec::new(
         "rollingHook",
         PropKind::Text,
         Roles::SINK,
         "Accepted for compatibility; there are no hooks.",
-    ),
+    )
+    .inert(),
     PropSpec::new(
         "rollingHookProps",
         PropKind::Object,
         Roles::SINK,
         "Accepted for compatibility; there are no hooks.",
-    ),
+    )
+    .inert(),
 ];

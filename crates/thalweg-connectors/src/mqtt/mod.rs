@@ -61,7 +61,8 @@ const PROPS: &[PropSpec] = &[
         PropKind::Text,
         Roles::BOTH,
         "Accepted for compatibility; session state is kept in memory.",
-    ),
+    )
+    .inert(),
     PropSpec::new(
         "sessionExpiryIntervalSeconds",
         PropKind::Int { min: 0, max: 4_294_967_295 },

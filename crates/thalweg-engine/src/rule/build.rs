@@ -14,6 +14,7 @@ use thalweg_runtime::{ActionSpec, RuleSpec, SourceSpec, Topology};
 use tracing::warn;
 
 use super::definition::{Action, RuleDefinition};
+use super::inert;
 use super::run::{Ready, Runner};
 use crate::catalog::Catalog;
 use crate::connection::Connections;
@@ -68,6 +69,8 @@ pub struct Needs {
     pub columns: Vec<Arc<str>>,
     /// The shared streams among the sources, with what the rule asks first of their rows.
     pub shared: Vec<(String, Vec<String>)>,
+    /// What is written and has no effect, and what may not be meant as it is written.
+    pub notes: Vec<String>,
 }
 
 impl Builder {
@@ -104,13 +107,9 @@ impl Builder {
             }
         }
         let world = World { sources: &sources, builder: self };
-        let plan = plan(definition, &definition.options.for_plan(self.ignore_case), &world)?;
-        for warning in &plan.warnings {
-            warn!(rule = %definition.id, "{}", warning.render(&definition.sql));
-        }
-        for unknown in &definition.options.unknown {
-            warn!(rule = %definition.id, "{unknown}");
-        }
+        let mut plan = plan(definition, &definition.options.for_plan(self.ignore_case), &world)?;
+        let notes = definition.options.notes.iter().cloned();
+        plan.warnings.extend(notes.chain(self.source_notes(&sources)).map(Diagnostic::plain));
         Ok((plan, sources))
     }
 
@@ -120,15 +119,18 @@ impl Builder {
     /// As [`Builder::plan`], and sources or sinks whose properties are wrong.
     pub fn build(&self, definition: &RuleDefinition) -> Result<Built, EngineError> {
         let (plan, sources) = self.plan(definition)?;
-        let rule = &definition.id;
-        let results = definition.actions.iter().map(|action| self.action(rule, action, false));
+        let results = definition.actions.iter().map(|action| self.action(action, false));
         let late = definition
             .options
             .late_data
             .iter()
-            .map(|action| self.action(rule, action, true).map_err(|why| why.prefixed("lateData: ")));
+            .map(|action| self.action(action, true).map_err(|why| why.prefixed("lateData: ")));
         let actions = results.chain(late).collect::<Result<Vec<_>, EngineError>>()?;
-        let needs = needs(definition, &plan, &sources, &actions);
+        let mut needs = needs(definition, &plan, &sources, &actions);
+        needs.notes.extend(self.sink_notes(definition));
+        for note in &needs.notes {
+            warn!(rule = %definition.id, "{note}");
+        }
         let mut options = definition.options.for_run(&self.zone);
         options.instance = Arc::clone(&self.instance);
         let spec = RuleSpec { id: Arc::clone(&definition.id), plan, sources, actions, options };
@@ -139,8 +141,8 @@ impl Builder {
         Ok(Built { topology: ready.topology(), ready, needs })
     }
 
-    fn action(&self, rule: &str, action: &Action, is_late: bool) -> Result<ActionSpec, EngineError> {
-        self.check_sink(rule, action)?;
+    fn action(&self, action: &Action, is_late: bool) -> Result<ActionSpec, EngineError> {
+        self.check_sink(action)?;
         let resolved = props::sink(&self.connections, &self.sink_defaults, &action.kind, &action.props)?;
         Ok(ActionSpec {
             kind: Arc::from(action.kind.as_str()),
@@ -151,23 +153,56 @@ impl Builder {
         })
     }
 
-    /// The sink exists, the values of its common properties fit, and what has no effect is told.
-    fn check_sink(&self, rule: &str, action: &Action) -> Result<(), EngineError> {
-        let Action { kind, index, props } = action;
-        let Some(connector) = self.registry.sink(kind) else {
+    /// The sink exists, and the values of its common properties fit.
+    fn check_sink(&self, action: &Action) -> Result<(), EngineError> {
+        let Action { kind, props, .. } = action;
+        if self.registry.sink(kind).is_none() {
             let names = self.registry.names(|connector| connector.has_sink());
             return Err(unknown(format!("sink {kind} is not defined"), kind, &names));
-        };
-        self.registry.check_common(&format!("{kind} sink"), Roles::SINK, props)?;
-        for note in thalweg_runtime::without_effect(props) {
-            warn!(%rule, node = %format!("{kind}_{index}"), "{note}");
         }
-        for (name, hint) in self.registry.unknown(&connector, Roles::SINK, props) {
+        Ok(self.registry.check_common(&format!("{kind} sink"), Roles::SINK, props)?)
+    }
+
+    /// What has no effect at the actions.
+    fn sink_notes(&self, definition: &RuleDefinition) -> Vec<String> {
+        let mut notes = Vec::new();
+        for Action { kind, index, props } in definition.actions.iter().chain(&definition.options.late_data) {
+            let Some(connector) = self.registry.sink(kind) else { continue };
+            let mut note = |text: String| notes.push(format!("action {kind}_{index}: {text}"));
+            thalweg_runtime::without_effect(props).into_iter().for_each(|text| note(text.to_owned()));
+            self.registry.inert(&connector, Roles::SINK, props).into_iter().for_each(&mut note);
             // R1.1: an unknown name is no error.
-            let hint = hint.map_or_else(String::new, |hint| format!(" (did you mean {hint}?)"));
-            warn!(%rule, node = %format!("{kind}_{index}"), "unknown sink property {name} has no effect{hint}");
+            self.registry.unknown(&connector, Roles::SINK, props).iter().map(without_meaning).for_each(note);
         }
-        Ok(())
+        notes
+    }
+
+    /// What has no effect at the sources.
+    fn source_notes(&self, sources: &BTreeMap<Arc<str>, SourceSpec>) -> Vec<String> {
+        let mut notes = Vec::new();
+        for (name, source) in sources {
+            let Some(entry) = self.catalog.get(name) else { continue };
+            notes.extend(inert::definition(&entry));
+            if !source.stream.has_decoder && !entry.def.is_lookup && &*entry.def.format != "json" {
+                let kind = &entry.def.source_type;
+                notes.push(format!("stream {name}: option FORMAT has no effect: {kind} gives rows"));
+            }
+            let Some((connector, role)) = self.connector(&entry) else { continue };
+            let kind = &entry.def.source_type;
+            let mut note = |text: String| notes.push(format!("stream {name}, {kind} source: {text}"));
+            self.registry.inert(&connector, role, &source.props).into_iter().for_each(&mut note);
+            self.registry.unknown(&connector, role, &source.props).iter().map(without_meaning).for_each(note);
+        }
+        notes
+    }
+
+    /// The connector of a definition, and what it is used as.
+    fn connector(&self, entry: &StreamEntry) -> Option<(ConnectorRef, Roles)> {
+        let kind = &entry.def.source_type;
+        match entry.def.is_lookup {
+            true => Some((self.registry.lookup(kind)?, Roles::LOOKUP)),
+            false => Some((self.registry.source(kind)?, Roles::SOURCE)),
+        }
     }
 
     fn check_source(&self, kind: &str, is_lookup: bool) -> Result<(), EngineError> {
@@ -198,21 +233,11 @@ impl Builder {
         Ok(SourceSpec { stream: Arc::new(entry.resolved(&props, shape)?), props, connection })
     }
 
-    /// The values of common properties fit, and what has no effect is told.
+    /// The values of common properties fit.
     fn check_source_props(&self, entry: &StreamEntry, props: &Props) -> Result<(), EngineError> {
         let (name, kind) = (&entry.def.name, &entry.def.source_type);
-        let role = if entry.def.is_lookup { Roles::LOOKUP } else { Roles::SOURCE };
-        let connector = match entry.def.is_lookup {
-            true => self.registry.lookup(kind),
-            false => self.registry.source(kind),
-        };
+        let connector = self.connector(entry).map(|(connector, _)| connector);
         self.registry.check_common(&format!("stream {name}"), Roles::SOURCE, props)?;
-        for (unknown, hint) in
-            connector.iter().flat_map(|connector| self.registry.unknown(connector, role, props))
-        {
-            let hint = hint.map_or_else(String::new, |hint| format!(" (did you mean {hint}?)"));
-            warn!(stream = %name, "unknown property {unknown} of {kind} has no effect{hint}");
-        }
         let pauses = |connector: &ConnectorRef| match connector {
             ConnectorRef::Builtin(known) => known.props.iter().any(|spec| spec.name == "sendInterval"),
             ConnectorRef::Plugin(_) => true,
@@ -223,11 +248,14 @@ impl Builder {
             );
             return Err(EngineError::new(ErrorCode::Executor, text));
         }
-        if !props.text("schemaId")?.unwrap_or_default().is_empty() {
-            warn!(stream = %name, "SCHEMAID has no effect: format {} has no schemas", entry.def.format);
-        }
-        Ok(())
+        Ok(props.text("schemaId").map(drop)?)
     }
+}
+
+/// A property that nobody reads, with the name that may be meant.
+fn without_meaning((name, hint): &(&str, Option<&str>)) -> String {
+    let hint = hint.map_or_else(String::new, |hint| format!(" (did you mean {hint}?)"));
+    format!("unknown property {name} has no effect{hint}")
 }
 
 /// An unknown connector, with the nearest known one.
@@ -317,6 +345,7 @@ fn needs(
         connections: from_sources.chain(from_actions).collect(),
         columns: output_columns(&plan.root),
         shared: thalweg_plan::explain::shared_streams(plan),
+        notes: plan.warnings.iter().map(|warning| warning.render(&definition.sql)).collect(),
     }
 }
 

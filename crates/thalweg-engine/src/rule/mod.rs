@@ -5,6 +5,7 @@ mod build;
 mod definition;
 mod entry;
 mod explain;
+mod inert;
 mod options;
 mod rules;
 mod run;

@@ -1,12 +1,12 @@
 //! Rule options: what was written over what the instance says over what is built in (R1.9, rules.md 2).
 
 use serde_json::{Map, Value as Json};
-use thalweg_core::diagnostic::nearest;
 use thalweg_core::{Diagnostic, Props};
 use thalweg_plan::PlanOptions;
 use thalweg_runtime::RunOptions;
 
 use super::definition::{self, Action};
+use super::inert;
 
 /// What the options of a rule mean.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,36 +47,9 @@ pub struct RuleOptions {
     pub duration: i64,
     /// Whether cronDatetimeRange has entries.
     pub has_ranges: bool,
-    /// What is written and has no effect, each with the name that may be meant. Upstream ignores it as well.
-    pub unknown: Vec<String>,
+    /// What is written and has no effect, each with the reason or the name that may be meant.
+    pub notes: Vec<String>,
 }
-
-/// The names of options (`rest-api.md` 5.1), ours, and those of upstream's documentation that do nothing there.
-const NAMES: &[&str] = &[
-    "debug",
-    "logFilename",
-    "isEventTime",
-    "lateTolerance",
-    "lateData",
-    "concurrency",
-    "bufferLength",
-    "sendMetaToSink",
-    "sendNilField",
-    "sendError",
-    "qos",
-    "checkpointInterval",
-    "restartStrategy",
-    "cron",
-    "duration",
-    "cronDatetimeRange",
-    "planOptimizeStrategy",
-    "notifySub",
-    "disableBufferFullDiscard",
-    "enableSaveStateBeforeStop",
-    "forceExitTimeout",
-    "experiment",
-    "enableRuleTracer",
-];
 
 impl RuleOptions {
     /// The options of a rule: its own, key by key, over the instance's.
@@ -87,6 +60,7 @@ impl RuleOptions {
         let mut all = instance.to_json();
         overlay(&mut all, &own.to_json());
         let all = Props::from(all.as_object().cloned().unwrap_or_default());
+        check_types(&all)?;
         let flag = |name| all.bool(name).map(Option::unwrap_or_default);
         let int = |name, default| all.int(name).map(|value| value.unwrap_or(default));
         let qos = int("qos", 0)?;
@@ -106,7 +80,7 @@ impl RuleOptions {
             checkpoint_interval: interval.unwrap_or(300_000),
             restart_attempts: attempts(&all)?,
             sliding_twice: sliding_twice(&all)?,
-            disabled_passes: disabled_passes(&all),
+            disabled_passes: disabled_passes(&all)?,
             disable_discard: all.bool("disableBufferFullDiscard")?,
             save_before_stop: flag("enableSaveStateBeforeStop")?,
             cron: all.text("cron")?.unwrap_or_default().to_owned(),
@@ -118,8 +92,13 @@ impl RuleOptions {
                 .get("cronDatetimeRange")
                 .and_then(Json::as_array)
                 .is_some_and(|ranges| !ranges.is_empty()),
-            unknown: unknown(own),
+            notes: inert::options(own),
         })
+    }
+
+    /// The names of all options, those in others with the path to them: `restartStrategy.attempts`.
+    pub fn names() -> Vec<String> {
+        inert::names()
     }
 
     /// What a rule of these options must not have (R1.3); one line each.
@@ -166,19 +145,8 @@ impl RuleOptions {
     }
 }
 
-/// What has no effect among a rule's own options.
-fn unknown(own: &Props) -> Vec<String> {
-    let is_known = |name: &str| NAMES.iter().any(|known| known.eq_ignore_ascii_case(name));
-    let told = own.iter().filter(|(name, _)| !is_known(name)).map(|(name, _)| {
-        let near = nearest(name, NAMES.iter().copied());
-        let help = near.map_or_else(String::new, |near| format!(" (did you mean {near}?)"));
-        format!("unknown option {name} has no effect{help}")
-    });
-    told.collect()
-}
-
 fn attempts(all: &Props) -> Result<i64, Diagnostic> {
-    let attempts = part(all, "restartStrategy").int("attempts").map_err(|why| Diagnostic {
+    let attempts = part(all, "restartStrategy")?.int("attempts").map_err(|why| Diagnostic {
         message: why.message.replace("\"attempts\"", "\"restartStrategy.attempts\""),
         ..why
     })?;
@@ -189,18 +157,45 @@ fn is_empty(props: &Props, name: &str) -> bool {
     props.get(name).and_then(Json::as_str).is_some_and(str::is_empty)
 }
 
-fn part(props: &Props, name: &str) -> Props {
-    props.get(name).and_then(Json::as_object).cloned().map(Props::from).unwrap_or_default()
+/// An option that holds options.
+fn part(props: &Props, name: &str) -> Result<Props, Diagnostic> {
+    match props.get(name) {
+        None | Some(Json::Null) => Ok(Props::new()),
+        Some(Json::Object(options)) => Ok(Props::from(options.clone())),
+        Some(other) => Err(Diagnostic::plain(format!("option \"{name}\" must be an object, not {other}"))),
+    }
 }
 
-fn disabled_passes(all: &Props) -> Vec<String> {
-    let control = part(&part(all, "planOptimizeStrategy"), "optimizeControl");
-    let names = control.get("disableOptimizeRules").and_then(Json::as_array).cloned().unwrap_or_default();
-    names.iter().filter_map(Json::as_str).map(str::to_owned).collect()
+fn disabled_passes(all: &Props) -> Result<Vec<String>, Diagnostic> {
+    let control = part(&part(all, "planOptimizeStrategy")?, "optimizeControl")?;
+    let wrong = |got: &Json| {
+        Diagnostic::plain(format!("option \"disableOptimizeRules\" must be a list of names, not {got}"))
+    };
+    match control.get("disableOptimizeRules") {
+        None | Some(Json::Null) => Ok(Vec::new()),
+        Some(Json::Array(names)) => {
+            names.iter().map(|name| name.as_str().map(str::to_owned).ok_or_else(|| wrong(name))).collect()
+        }
+        Some(other) => Err(wrong(other)),
+    }
+}
+
+/// What is of the right type, and nothing more.
+fn check_types(all: &Props) -> Result<(), Diagnostic> {
+    let strategy = part(all, "planOptimizeStrategy")?;
+    for name in ["enableIncrementalWindow", "enableAliasPushdown", "disableAliasRefCal"] {
+        strategy.bool(name)?;
+    }
+    part(&strategy, "windowOption")?.text("windowVersion")?;
+    part(all, "experiment")?.bool("useSliceTuple")?;
+    for name in ["debug", "notifySub", "enableRuleTracer"] {
+        all.bool(name)?;
+    }
+    all.text("logFilename").map(drop)
 }
 
 fn sliding_twice(all: &Props) -> Result<bool, Diagnostic> {
-    let window = part(&part(all, "planOptimizeStrategy"), "windowOption");
+    let window = part(&part(all, "planOptimizeStrategy")?, "windowOption")?;
     Ok(window.bool("enableSendSlidingWindowTwice")?.unwrap_or_default())
 }
 
@@ -293,12 +288,13 @@ mod tests {
     #[test]
     fn unknown_options_are_told_with_the_name_that_may_be_meant_and_refused_by_nobody() {
         let options = options("{}", r#"{"isEventTim":true,"QOS":1,"color":"red","enableRuleTracer":true}"#);
-        let told = options.expect("upstream accepts it").unknown;
+        let told = options.expect("upstream accepts it").notes;
         assert_eq!(
             told,
             [
                 "unknown option color has no effect",
-                "unknown option isEventTim has no effect (did you mean isEventTime?)"
+                "unknown option isEventTim has no effect (did you mean isEventTime?)",
+                "option enableRuleTracer has no effect: there are no traces yet"
             ]
         );
     }

@@ -328,7 +328,7 @@ impl Rules {
     /// There is none.
     pub fn status(&self, id: &str) -> Result<Document, EngineError> {
         let entry = self.known(id)?;
-        Ok(status::status(&entry.view(), &entry.figures(), self.clock.now()))
+        Ok(status::status(&entry.view(), &entry.figures(), &entry.needs().notes, self.clock.now()))
     }
 
     /// The short status of all rules.

@@ -19,7 +19,8 @@ const MEMORY: i64 = 300_000;
 const PATIENCE: i64 = 5_000;
 
 /// The status of a rule.
-pub(super) fn status(view: &View, figures: &Figures, now: Timestamp) -> Document {
+/// `notes`: what was written without effect.
+pub(super) fn status(view: &View, figures: &Figures, notes: &[String], now: Timestamp) -> Document {
     let nodes = &figures.nodes[..];
     let mut document = Document::object()
         .with("status", view.phase.text())
@@ -40,6 +41,9 @@ pub(super) fn status(view: &View, figures: &Figures, now: Timestamp) -> Document
     reasons.extend(figures.checkpoints.as_ref().and_then(|checkpoints| checkpoint_reason(view, checkpoints)));
     document.push("health", health(view, &reasons));
     document.push("health_reasons", Document::List(reasons.iter().map(Reason::document).collect()));
+    if !notes.is_empty() {
+        document.push("warnings", notes.to_vec());
+    }
     document
 }
 

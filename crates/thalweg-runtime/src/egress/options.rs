@@ -151,6 +151,12 @@ pub fn without_effect(props: &Props) -> Vec<&'static str> {
             "enableCache",
             "enableCache: the cache is in memory; with qos 0 what waits when the rule stops is lost, and counted",
         ),
+        (
+            "cleanCacheAtStop",
+            "cleanCacheAtStop: there is no cache on disk to clean; with qos 0 nothing is kept over a stop",
+        ),
+        ("schemaId", "schemaId: no format here has schemas yet"),
+        ("encProps", "encProps: messages are not encrypted"),
         ("maxDiskCache", "maxDiskCache: there is no cache on disk yet; memoryCacheThreshold is the limit"),
         ("bufferPageSize", "bufferPageSize: there is no cache on disk yet"),
         ("resendAlterQueue", "resendAlterQueue: failed messages are resent in order, before new ones"),
@@ -162,7 +168,14 @@ pub fn without_effect(props: &Props) -> Vec<&'static str> {
             "resourceId: stored sink properties are not supported yet; only those written here count",
         ),
     ];
-    notes.into_iter().filter(|(name, _)| says(name)).map(|(_, note)| note).collect()
+    let format = props.get("format").and_then(Json::as_str).unwrap_or("json");
+    let is_text = format.eq_ignore_ascii_case("delimited");
+    let of_text = [
+        ("delimiter", "delimiter: it is for the format delimited"),
+        ("hasHeader", "hasHeader: it is for the format delimited"),
+    ];
+    let of_text = of_text.into_iter().filter(|_| !is_text);
+    notes.into_iter().chain(of_text).filter(|(name, _)| says(name)).map(|(_, note)| note).collect()
 }
 
 fn text(props: &Props, name: &str) -> Result<Option<Arc<str>>, Diagnostic> {
@@ -227,7 +240,7 @@ mod tests {
             panic!("an object")
         };
         let notes = without_effect(&Props::from(entries));
-        assert_eq!(notes.len(), 2, "{notes:?}");
+        assert_eq!(notes.len(), 3, "{notes:?}");
         let refused = read(serde_json::json!({"encryption": "aes"})).unwrap_err();
         assert_eq!(refused.message, "encryption \"aes\" is not supported yet; send over TLS instead");
         let unknown = read(serde_json::json!({"compression": "lz4"})).unwrap_err();
