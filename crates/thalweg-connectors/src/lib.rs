@@ -59,7 +59,7 @@ mod tests {
     use thalweg_core::props::Props;
     use thalweg_core::spec::{PropSpec, Roles, check};
 
-    use super::{CONNECTORS, FORMATS, pipeline};
+    use super::{CONNECTORS, FORMATS};
 
     fn defaults(specs: &[PropSpec]) -> Props {
         let mut props = Props::new();
