@@ -18,16 +18,14 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let as_json = args.iter().any(|arg| arg == "--json");
     let report = report::Report::new(as_json);
+    let filter = args.iter().skip(1).find(|arg| !arg.starts_with("--")).map_or("", String::as_str);
     let outcome = match args.first().map(String::as_str) {
         Some("e2e") => e2e::run(&args[1..]),
         None | Some("kernels" | "--json") => {
-            kernels::run(&report);
+            kernels::run(&report, filter);
             Ok(())
         }
-        Some("operators") => {
-            let filter = args[1..].iter().find(|arg| !arg.starts_with("--"));
-            operators::run(&report, filter.map_or("", String::as_str))
-        }
+        Some("operators") => operators::run(&report, filter),
         Some(other) => Err(format!("unknown bench {other}: kernels, operators or e2e")),
     };
     match outcome {

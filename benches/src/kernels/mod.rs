@@ -8,11 +8,16 @@ mod window;
 
 use crate::report::Report;
 
-/// All kernels.
-pub(crate) fn run(report: &Report) {
-    decode::run(report);
-    filter::run(report);
-    aggregate::run(report);
-    pipeline::run(report);
-    window::run(report);
+/// All kernels, or those of one group (`decode`, `filter`, `aggregate`, `pipeline`, `rules`, `window`).
+pub(crate) fn run(report: &Report, group: &str) {
+    let groups: [(&str, fn(&Report)); 6] = [
+        ("decode", decode::run),
+        ("filter", filter::run),
+        ("aggregate", aggregate::run),
+        ("pipeline", pipeline::run),
+        ("rules", pipeline::rule_sets),
+        ("window", window::run),
+    ];
+    let wanted = groups.iter().filter(|(name, _)| group.is_empty() || *name == group);
+    wanted.for_each(|(_, run)| run(report));
 }

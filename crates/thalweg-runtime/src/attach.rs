@@ -10,10 +10,12 @@ use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::{Clock, Diagnostic, Projection, Value};
 
 use crate::compile::{CompiledRule, CompiledScan};
+use crate::ingest::Decode;
 use crate::ingest::port::Inlet;
 use crate::queue::{Bounds, Queue};
-use crate::ruleset::View;
-use crate::ruleset::conjunct::Conditions;
+use crate::ruleset::tally::Shown;
+use crate::ruleset::view::View;
+use crate::ruleset::{Quiet, RuleSet};
 use crate::shard::inbox::{Control, Inbox, Key, Ready};
 use crate::shard::stream::{Place, Reader, RuleInlet, StreamRun};
 
@@ -31,6 +33,7 @@ pub(crate) struct SharedStream {
     inbox: Arc<Inbox>,
     inlet: Arc<Inlet>,
     decoder: Arc<NodeMetrics>,
+    shown: Arc<Shown>,
     state: Mutex<SharedState>,
 }
 
@@ -50,6 +53,8 @@ pub(crate) struct Home<'a> {
     pub inlet: Option<&'a Arc<RuleInlet>>,
     /// Messages that may wait in an inlet.
     pub capacity: usize,
+    /// Whether it may ask its streams to pause.
+    pub pauses: bool,
 }
 
 impl Home<'_> {
@@ -72,14 +77,27 @@ pub(crate) struct Attached {
     /// Whether the stream was made for this rule, so that its source is to be started now.
     pub is_new: bool,
     pub shared: Option<Arc<SharedStream>>,
-    join: Control,
+    /// What the stream has shown its quiet rules.
+    pub shown: Arc<Shown>,
+    reader: Reader,
+    decode: Option<Box<Decode>>,
 }
 
 impl Attached {
     /// Lets the rule, which its shard has taken over by now, read the stream.
     pub(crate) fn join(self) -> (Arc<Inlet>, Option<Arc<SharedStream>>) {
-        self.inbox.send(self.join);
+        self.inbox.send(Control::Join { stream: self.key, reader: self.reader, decode: self.decode });
         (self.inlet, self.shared)
+    }
+
+    /// Whether the stream asks the rule's condition and can call it only when it has to.
+    pub(crate) fn may_be_quiet(&self) -> bool {
+        self.reader.condition.is_some()
+    }
+
+    /// Has the rule called only when rows pass its condition.
+    pub(crate) fn quiet(&mut self, quiet: Quiet) {
+        self.reader.quiet = Some(quiet);
     }
 }
 
@@ -147,6 +165,7 @@ impl Streams {
             inbox: Arc::clone(&attached.inbox),
             inlet: Arc::clone(&attached.inlet),
             decoder: Arc::clone(&attached.decoder),
+            shown: Arc::clone(&attached.shown),
             state: Mutex::new(SharedState { projection, n_readers: 1 }),
         });
         streams.insert(Arc::clone(&stream.name), Arc::clone(&stream));
@@ -172,21 +191,20 @@ impl Streams {
         let wants_meta = scan.scan.stream.shared || CompiledRule::wants_meta(&scan.scan);
         let clock = Arc::clone(&self.clock);
         let inlet = Inlet::new(home.capacity, Arc::clone(&waker), clock, wants_meta, resume);
+        let shown = Arc::<Shown>::default();
         let stream = StreamRun {
             key,
             inlet: Arc::clone(&inlet),
             decode,
-            readers: Vec::new(),
-            conditions: Conditions::default(),
+            set: RuleSet::new(Arc::clone(&shown)),
             waker,
             has_ended: false,
             failed: None,
         };
         inbox.send(Control::AddStream(Box::new(stream)));
         let reader = reader(scan, input, view, home, home.place(inbox));
-        let join = Control::Join { stream: key, reader, decode: None };
         let inbox = Arc::clone(inbox);
-        Ok(Attached { key, inbox, inlet, decoder, is_new: true, shared: None, join })
+        Ok(Attached { key, inbox, inlet, decoder, is_new: true, shared: None, shown, reader, decode: None })
     }
 
     /// One more reader of a stream that runs: its slots are appended and the stream decodes them from now on.
@@ -217,7 +235,9 @@ impl Streams {
             inlet: Arc::clone(&stream.inlet),
             decoder: Arc::clone(&stream.decoder),
             is_new: false,
-            join: Control::Join { stream: stream.key, reader, decode },
+            shown: Arc::clone(&stream.shown),
+            reader,
+            decode,
             shared: Some(stream),
         })
     }
@@ -241,5 +261,5 @@ impl Streams {
 fn reader(scan: &CompiledScan, input: usize, view: View, home: &Home<'_>, place: Place) -> Reader {
     let condition = scan.condition.as_ref().filter(|_| matches!(place, Place::Here));
     let condition = condition.map(|condition| view.condition(condition));
-    Reader { rule: home.rule, input, view, place, condition, node: None }
+    Reader { rule: home.rule, input, view, place, condition, node: None, quiet: None, pauses: home.pauses }
 }

@@ -65,6 +65,8 @@ pub(crate) struct Drive<'a> {
     pub clock: &'a dyn Clock,
     /// What the condition of the first operator says of the rows, when it has been asked already.
     pub verdict: Option<&'a Verdict>,
+    /// Whether the first operator's rows have been counted for it already.
+    pub is_counted: bool,
     /// Behind the last operator.
     pub out: &'a mut dyn Emit,
 }
@@ -311,6 +313,7 @@ fn hand_on(rest: Rest<'_>, link: Link, port: usize, batch: &Batch, rows: &Select
     };
     let (node, rest) = rest.split(at);
     let verdict = drive.verdict.take();
+    let is_counted = std::mem::take(&mut drive.is_counted);
     let began = drive.clock.monotonic_micros();
     let mut outlet = Outlet { rest, next: &node.next, drive, emitted: 0, inner: 0 };
     let mut cx = OpCx {
@@ -327,7 +330,8 @@ fn hand_on(rest: Rest<'_>, link: Link, port: usize, batch: &Batch, rows: &Select
     let (emitted, inner) = (outlet.emitted, outlet.inner);
     let judged = verdict.map_or(0, |verdict| verdict.micros);
     let spent = drive.clock.monotonic_micros().saturating_sub(began + inner) + judged;
-    count(node, weight(port, batch, rows), emitted, drive.now, spent);
+    let taken = if is_counted { 0 } else { weight(port, batch, rows) };
+    count(node, taken, emitted, drive.now, spent);
     node.timer = node.operator.next_timer();
 }
 

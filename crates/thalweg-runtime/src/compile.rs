@@ -25,7 +25,7 @@ use crate::lookup::{BlockingLookup, Waiter};
 use crate::op;
 use crate::operator::{Operator, RuleInfo};
 use crate::rule::{ActionSpec, RuleSpec, SourceSpec, Topology};
-use crate::ruleset::conjunct::Condition;
+use crate::ruleset::conditions::Condition;
 use crate::topology;
 
 /// What compiling may look at.

@@ -17,9 +17,11 @@ use crate::egress::Egress;
 use crate::egress::delivery::Delivery;
 use crate::ingest::port::Inlet;
 use crate::ingest::supervise::SourceFactory;
-use crate::metrics::NodeView;
+use crate::metrics::{NodeView, Part};
 use crate::operator::RuleInfo;
 use crate::rule::{Outcome, Topology};
+use crate::ruleset::Quiet;
+use crate::ruleset::tally::Tally;
 use crate::shard::inbox::{Control, Inbox, Key};
 use crate::shard::rule::{Input, RuleRun, resume};
 use crate::snapshot::{Snapshot, checksum};
@@ -88,23 +90,23 @@ pub(crate) fn launch(
     let topology = rule.topology.clone();
     let first = rule.chain.metrics().next().map(|(_, metrics)| Arc::clone(metrics)).unwrap_or_default();
     let inlet = is_shared.then(|| streams.rule_inlet(key, home, options.buffer_length, first, !may_drop));
-    let place =
-        Home { rule: key, inbox: home, shared_at, inlet: inlet.as_ref(), capacity: options.buffer_length };
-    let mut attached: Vec<Attached> = Vec::new();
-    for (input, scan) in rule.scans.iter().enumerate() {
-        let (name, source) = &inputs[input];
-        let offset = restore.and_then(|snapshot| resume(snapshot, name, *source));
-        match streams.attach(scan, input, offset, &place) {
-            Ok(scan) => attached.push(scan),
-            Err(diagnostic) => {
-                leave_all(streams, attached, key);
-                return Err(diagnostic);
-            }
-        }
-    }
+    let place = Home {
+        rule: key,
+        inbox: home,
+        shared_at,
+        inlet: inlet.as_ref(),
+        capacity: options.buffer_length,
+        pauses: !may_drop,
+    };
+    let mut attached = attach(&rule, (&inputs, restore), streams, &place)?;
     let preprocessors: Vec<_> = rule.scans.iter().map(|_| Arc::default()).collect();
     let mut nodes = source_views(&rule, &attached, &preprocessors);
-    nodes.extend(rule.chain.metrics().filter(|(name, _)| !name.is_empty()).map(NodeView::operator));
+    let tally = quiet(&rule, &mut attached);
+    let operators = rule.chain.metrics().enumerate().filter(|(_, (name, _))| !name.is_empty());
+    nodes.extend(operators.map(|(at, node)| {
+        NodeView::operator(node)
+            .tallied(tally.as_ref().filter(|_| at == 0).map(|tally| (tally, Part::Filter)))
+    }));
     let n_results = rule.actions.iter().filter(|action| !action.is_late).count();
     rule.info.started = now;
     let info = Arc::new(rule.info);
@@ -159,6 +161,40 @@ fn manners(rule: &CompiledRule) -> (bool, bool) {
     let is_shared = rule.scans.iter().any(|scan| scan.scan.stream.shared);
     let options = &rule.spec.options;
     (is_shared, options.disable_discard.map_or(is_shared && options.qos == 0, |disabled| !disabled))
+}
+
+/// Brings all scans to their streams, or none.
+fn attach(
+    rule: &CompiledRule,
+    (inputs, restore): (&[Identity], Option<&Snapshot>),
+    streams: &Streams,
+    place: &Home<'_>,
+) -> Result<Vec<Attached>, Diagnostic> {
+    let mut attached: Vec<Attached> = Vec::new();
+    for (input, scan) in rule.scans.iter().enumerate() {
+        let (name, source) = &inputs[input];
+        let offset = restore.and_then(|snapshot| resume(snapshot, name, *source));
+        match streams.attach(scan, input, offset, place) {
+            Ok(scan) => attached.push(scan),
+            Err(diagnostic) => {
+                leave_all(streams, attached, place.rule);
+                return Err(diagnostic);
+            }
+        }
+    }
+    Ok(attached)
+}
+
+/// Has a rule called only for rows that pass its condition, if it misses nothing by that: it reads one stream, whose
+/// position no checkpoint of its own depends on.
+fn quiet(rule: &CompiledRule, attached: &mut [Attached]) -> Option<Arc<Tally>> {
+    let [scan] = attached else { return None };
+    if rule.spec.options.qos > 0 || !scan.may_be_quiet() {
+        return None;
+    }
+    let tally = Tally::new(Arc::clone(&scan.shown));
+    scan.quiet(Quiet { tally: Arc::clone(&tally), wants_faults: rule.spec.options.send_error });
+    Some(tally)
 }
 
 /// R7.6: a snapshot of another plan is not used.

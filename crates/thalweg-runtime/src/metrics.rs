@@ -1,43 +1,37 @@
 //! The metrics of a rule's nodes as its status shows them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 use thalweg_core::Timestamp;
-use thalweg_core::metrics::NodeMetrics;
+use thalweg_core::metrics::{NodeMetrics, Rare};
 
 use crate::rule::NodeSnapshot;
+use crate::ruleset::tally::Tally;
 
 /// A node as one rule sees it.
 pub(crate) struct NodeView {
     name: Arc<str>,
     metrics: Arc<NodeMetrics>,
     /// What a shared node had counted when the rule joined.
-    base: Base,
+    base: Option<Box<NodeSnapshot>>,
+    /// What the rule has counted without being called, and the node's part in it.
+    tally: Option<(Arc<Tally>, Part)>,
 }
 
-#[derive(Default)]
-struct Base {
-    records_in: u64,
-    records_out: u64,
-    processed: u64,
-    exceptions: u64,
+/// What a node of a quiet rule has to do with the rule's tally.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The rows that the stream has shown the rule come in, those that passed go out.
+    Filter,
 }
 
 impl NodeView {
     /// A node with its prefixed name; a shared one counts from now on.
     pub(crate) fn new(name: Arc<str>, metrics: Arc<NodeMetrics>, is_shared: bool) -> Self {
-        let base = if is_shared {
-            Base {
-                records_in: metrics.records_in.load(Relaxed),
-                records_out: metrics.records_out.load(Relaxed),
-                processed: metrics.processed.load(Relaxed),
-                exceptions: metrics.exceptions.load(Relaxed),
-            }
-        } else {
-            Base::default()
-        };
-        Self { name, metrics, base }
+        let mut view = Self { name, metrics, base: None, tally: None };
+        view.base = is_shared.then(|| Box::new(view.snapshot()));
+        view
     }
 
     /// An operator of the rule.
@@ -45,22 +39,68 @@ impl NodeView {
         Self::new(Arc::from(format!("op_{name}")), Arc::clone(metrics), false)
     }
 
+    /// The same for an operator whose rows may pass without the rule being called.
+    pub(crate) fn tallied(self, tally: Option<(&Arc<Tally>, Part)>) -> Self {
+        Self { tally: tally.map(|(tally, part)| (Arc::clone(tally), part)), ..self }
+    }
+
     /// Its metrics now.
     pub(crate) fn snapshot(&self) -> NodeSnapshot {
         let metrics = &self.metrics;
-        let since = |counter: &AtomicU64, base: u64| counter.load(Relaxed).wrapping_sub(base);
-        NodeSnapshot {
+        let mut now = NodeSnapshot {
             name: Arc::clone(&self.name),
-            records_in: since(&metrics.records_in, self.base.records_in),
-            records_out: since(&metrics.records_out, self.base.records_out),
-            processed: since(&metrics.processed, self.base.processed),
+            records_in: metrics.records_in.load(Relaxed),
+            records_out: metrics.records_out.load(Relaxed),
+            processed: metrics.processed.load(Relaxed),
             latency_us: metrics.latency_us.load(Relaxed),
             buffer: metrics.buffer.load(Relaxed),
             buffer_capacity: metrics.buffer_capacity.load(Relaxed),
             last_invocation: Timestamp(metrics.last_invocation.load(Relaxed)),
-            exceptions: since(&metrics.exceptions, self.base.exceptions),
+            exceptions: metrics.exceptions.load(Relaxed),
             last_row: Timestamp(metrics.last_row.load(Relaxed)),
             rare: metrics.rare(),
+        };
+        if let Some(base) = &self.base {
+            since(&mut now, base);
+        }
+        if let Some((tally, part)) = &self.tally {
+            add(&mut now, tally, *part);
+        }
+        now
+    }
+}
+
+/// What a shared node has counted since a rule joined (`contracts.md` 10).
+fn since(now: &mut NodeSnapshot, base: &NodeSnapshot) {
+    let fresh = |count: &mut u64, base: u64| {
+        *count = count.wrapping_sub(base);
+        *count > 0
+    };
+    let has_worked = fresh(&mut now.processed, base.processed);
+    if !fresh(&mut now.records_in, base.records_in) && !has_worked {
+        (now.last_invocation, now.latency_us) = (Timestamp(0), 0);
+    }
+    if !fresh(&mut now.records_out, base.records_out) {
+        now.last_row = Timestamp(0);
+    }
+    let Rare { last_exception, last_exception_time, dropped, .. } = &mut now.rare;
+    if !fresh(&mut now.exceptions, base.exceptions) {
+        (*last_exception, *last_exception_time) = (Arc::from(""), 0);
+    }
+    dropped.retain(|cause, count| fresh(count, base.rare.dropped.get(cause).copied().unwrap_or_default()));
+}
+
+fn add(now: &mut NodeSnapshot, tally: &Tally, part: Part) {
+    let (shown, passed) = (tally.shown(), tally.passed());
+    match part {
+        Part::Filter => {
+            now.records_in += shown.rows;
+            now.processed += shown.rows;
+            if shown.rows > 0 && shown.last >= now.last_invocation {
+                (now.last_invocation, now.latency_us) = (shown.last, shown.micros);
+            }
         }
     }
+    now.records_out += passed.rows;
+    now.last_row = now.last_row.max(passed.last);
 }

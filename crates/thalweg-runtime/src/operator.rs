@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::state::{StateError, StateReader, StateWriter};
-use thalweg_core::{Batch, Clock, Fault, Selection, Timestamp, WindowRange};
+use thalweg_core::{Batch, Clock, Fault, Live, Selection, Timestamp, WindowRange};
 use thalweg_expr::{EvalCx, Expr, Instance};
 
 /// In band and in order, so an operator never has to guess what is before or after.
@@ -122,6 +122,14 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// No row passes, and none fails.
+    pub(crate) const NOTHING: Self = Self {
+        passed: Selection { live: Live::Rows(Vec::new()), faults: Vec::new() },
+        count: 0,
+        bad: Vec::new(),
+        micros: 0,
+    };
+
     /// Asks a condition: null and missing are false.
     pub fn of(condition: &Expr, batch: &Batch, rows: &Selection, cx: &mut EvalCx<'_>) -> Self {
         let said = condition.filter(batch, rows, cx);

@@ -303,6 +303,13 @@ impl Rig {
         std::mem::take(&mut self.rules[rule.0].output)
     }
 
+    /// Drops what all rules have sent so far; how many messages that were.
+    pub fn drop_output(&mut self) -> u64 {
+        self.flush();
+        let sent = self.rules.iter_mut().map(|rule| std::mem::take(&mut rule.output).len() as u64);
+        sent.sum()
+    }
+
     /// The same as text.
     pub fn texts(&mut self, rule: RigId) -> Vec<String> {
         self.output(rule).iter().map(Sent::text).collect()

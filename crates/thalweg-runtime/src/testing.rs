@@ -125,10 +125,29 @@ pub(crate) fn scan(stream: &Arc<StreamDef>, columns: &[&str]) -> Node {
     Node { name: Arc::clone(&stream.name), kind: Kind::Scan(scan), inputs: Vec::new(), schema }
 }
 
+/// A column.
+pub(crate) fn column(slot: u32) -> Expr {
+    Expr::Column(Slot(slot))
+}
+
+/// A constant.
+pub(crate) fn literal(value: Value) -> Expr {
+    Expr::literal(value)
+}
+
+/// `left op right`.
+pub(crate) fn binary(op: BinaryOp, left: Expr, right: Expr) -> Expr {
+    Expr::Binary(op, Box::new(left), Box::new(right))
+}
+
+/// `left AND right`.
+pub(crate) fn and(left: Expr, right: Expr) -> Expr {
+    binary(BinaryOp::And, left, right)
+}
+
 /// `column slot > number`.
 pub(crate) fn greater(slot: u32, number: i64) -> Expr {
-    let (column, literal) = (Expr::Column(Slot(slot)), Expr::literal(Value::Int(number)));
-    Expr::Binary(BinaryOp::Gt, Box::new(column), Box::new(literal))
+    binary(BinaryOp::Gt, column(slot), literal(Value::Int(number)))
 }
 
 /// `SELECT columns FROM input WHERE condition`, with upstream's numbers for a stream with a decoder.

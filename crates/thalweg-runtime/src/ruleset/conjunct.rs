@@ -1,149 +1,78 @@
-//! Conditions of the rules of one stream, each evaluated once a batch however many rules ask for it
-//! (`contracts.md` 2, hot-path.md 7.6).
+//! Conjuncts that an index can answer: a column against constants of one kind.
 //!
-//! Only pure conditions over the stream's own slots are filed, by [`Expr::key`]. What a condition says is handed to
-//! every rule, whose filter counts its own rows and errors from it. Conditions joined by AND are evaluated part by
-//! part when another condition has a part in common; but only over batches on which no part can fail or be anything
-//! but a boolean, so the order of the parts cannot matter there.
+//! On a *regular* cell, which is one of that kind or nothing at all, such a conjunct says true or false and can never
+//! fail (O-4, O-6); null and missing are false. Rows with other cells are asked the rule's own expression.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Arc;
 
-use chrono_tz::Tz;
-use hashbrown::HashMap;
-use thalweg_core::metrics::NodeMetrics;
-use thalweg_core::{Batch, BinaryOp, Clock, Selection};
-use thalweg_expr::expr::Hits;
-use thalweg_expr::{EvalCx, Expr};
+use thalweg_core::{BinaryOp, Slot, Value};
+use thalweg_expr::Expr;
 
-use crate::operator::Verdict;
+/// Integers up to here are floats as well, so that all numbers of a column have one order (O-6).
+const EXACT: i64 = 1 << 53;
 
-/// What a rule asks of the rows of a scan.
-#[derive(Debug, Clone)]
-pub(crate) struct Condition {
-    pub expr: Expr,
-    /// The zone in which it is evaluated (T-12).
-    pub zone: Tz,
+/// A conjunct in its normal form.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Term {
+    pub slot: Slot,
+    pub test: Test,
 }
 
-/// The conditions of a stream's rules.
-#[derive(Default)]
-pub(crate) struct Conditions {
-    whole: Shelf<Whole>,
-    parts: Shelf<Part>,
-    /// Nobody's: tells whether a condition counts exceptions.
-    metrics: NodeMetrics,
+/// What a cell is asked.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Test {
+    /// `>` (strict), `>=`.
+    Above { bound: f64, is_strict: bool },
+    /// `<` (strict), `<=`.
+    Below { bound: f64, is_strict: bool },
+    /// `=`, IN: one of these, each once.
+    Number(Box<[f64]>),
+    /// `!=`.
+    OtherNumber(f64),
+    /// `=`, IN: one of these, each once.
+    Text(Box<[Arc<str>]>),
+    /// `!=`.
+    OtherText(Arc<str>),
 }
 
-/// A condition as rules ask for it.
-struct Whole {
-    condition: Condition,
-    /// Its conjuncts among the parts; itself, when it is no AND.
-    parts: Vec<usize>,
-    said: Said<Verdict>,
-}
+impl Test {
+    /// Whether it is about numbers.
+    pub(super) fn is_number(&self) -> bool {
+        !matches!(self, Self::Text(_) | Self::OtherText(_))
+    }
 
-/// A conjunct of at least one condition.
-struct Part {
-    condition: Condition,
-    said: Said<Option<Vec<u32>>>,
-}
+    /// What it says of a number; NaN stands for null and missing.
+    #[inline]
+    pub(super) fn number(&self, value: f64) -> bool {
+        match self {
+            Self::Above { bound, is_strict: true } => value > *bound,
+            Self::Above { bound, is_strict: false } => value >= *bound,
+            Self::Below { bound, is_strict: true } => value < *bound,
+            Self::Below { bound, is_strict: false } => value <= *bound,
+            Self::Number(wanted) => wanted.contains(&value),
+            Self::OtherNumber(unwanted) => !value.is_nan() && value != *unwanted,
+            Self::Text(_) | Self::OtherText(_) => false,
+        }
+    }
 
-/// What is known of the batch at hand.
-enum Said<T> {
-    NotAsked,
-    Known(T),
-    /// It panicked once, or counted an exception that every asking rule has to count: from then on each of them
-    /// evaluates it by itself, and who panics stops (`contracts.md` 9).
-    Private,
-}
-
-impl<T> Said<T> {
-    fn forget(&mut self) {
-        if matches!(self, Self::Known(_)) {
-            *self = Self::NotAsked;
+    /// What it says of a text.
+    pub(super) fn text(&self, value: &str) -> bool {
+        match self {
+            Self::Text(wanted) => wanted.iter().any(|wanted| **wanted == *value),
+            Self::OtherText(unwanted) => **unwanted != *value,
+            _ => false,
         }
     }
 }
 
-impl Conditions {
-    /// Files a condition and tells by which number to ask for it.
-    pub(crate) fn join(&mut self, condition: Condition) -> usize {
-        let parts = &mut self.parts;
-        self.whole.file(condition, |condition| {
-            let mut conjuncts = Vec::new();
-            flatten(&condition.expr, &mut conjuncts);
-            let file = |expr: &Expr| {
-                let condition = Condition { expr: expr.clone(), zone: condition.zone };
-                parts.file(condition, |condition| Part { condition, said: Said::NotAsked })
-            };
-            let parts = conjuncts.into_iter().map(file).collect();
-            Whole { parts, condition, said: Said::NotAsked }
-        })
-    }
-
-    /// One rule asks no longer.
-    pub(crate) fn leave(&mut self, node: usize) {
-        if let Some(whole) = self.whole.leave(node) {
-            whole.parts.iter().for_each(|part| drop(self.parts.leave(*part)));
-        }
-    }
-
-    /// The next batch.
-    pub(crate) fn begin(&mut self) {
-        self.whole.iter_mut().for_each(|whole| whole.said.forget());
-        self.parts.iter_mut().for_each(|part| part.said.forget());
-    }
-
-    /// What a condition says of the batch; `None` when the rules are to ask by themselves.
-    pub(crate) fn verdict(
-        &mut self,
-        node: usize,
-        (batch, rows): (&Batch, &Selection),
-        clock: &dyn Clock,
-    ) -> Option<&Verdict> {
-        let Self { whole, parts, metrics } = self;
-        let whole = whole.get_mut(node)?;
-        if matches!(whole.said, Said::NotAsked) {
-            let began = clock.monotonic_micros();
-            let mut cx = surroundings(whole.condition.zone, clock, metrics);
-            let judged =
-                catch_unwind(AssertUnwindSafe(|| match narrow(&whole.parts, parts, batch, rows, &mut cx) {
-                    Some(passed) => Verdict::passed(passed),
-                    None => Verdict::of(&whole.condition.expr, batch, rows, &mut cx),
-                }));
-            let counts = metrics.exceptions.swap(0, Relaxed) > 0;
-            whole.said = judged.ok().filter(|_| !counts).map_or(Said::Private, |mut verdict| {
-                verdict.micros = clock.monotonic_micros().saturating_sub(began);
-                Said::Known(verdict)
-            });
-        }
-        match &whole.said {
-            Said::Known(verdict) => Some(verdict),
-            _ => None,
-        }
-    }
-}
-
-/// A pure condition does not look at any of this but the zone.
-fn surroundings<'a>(zone: Tz, clock: &dyn Clock, metrics: &'a NodeMetrics) -> EvalCx<'a> {
-    let now = clock.now();
-    EvalCx {
-        now,
-        zone,
-        rule: "",
-        node: "",
-        rule_start: now,
-        window: None,
-        instance: None,
-        clock: None,
-        hits: Hits::default(),
-        metrics,
-    }
+/// An integer that is the same as a float.
+#[inline]
+pub(super) fn exact(value: i64) -> Option<f64> {
+    (-EXACT..=EXACT).contains(&value).then_some(value as f64)
 }
 
 /// The conjuncts of an AND from left to right.
-fn flatten<'a>(expr: &'a Expr, into: &mut Vec<&'a Expr>) {
+pub(super) fn flatten<'a>(expr: &'a Expr, into: &mut Vec<&'a Expr>) {
     match expr {
         Expr::Binary(BinaryOp::And, left, right) => {
             flatten(left, into);
@@ -153,120 +82,134 @@ fn flatten<'a>(expr: &'a Expr, into: &mut Vec<&'a Expr>) {
     }
 }
 
-/// The rows that pass every part: first what other conditions ask for too, then the rest over the survivors. `None`
-/// when nothing is shared, or a part may fail on this batch.
-fn narrow(
-    of: &[usize],
-    parts: &mut Shelf<Part>,
-    batch: &Batch,
-    rows: &Selection,
-    cx: &mut EvalCx<'_>,
-) -> Option<Vec<u32>> {
-    let mut survivors: Option<Vec<u32>> = None;
-    for part in of {
-        if parts.users(*part) > 1 {
-            let passed = parts.get_mut(*part)?.passed(batch, rows, cx)?;
-            survivors = Some(match survivors {
-                None => passed.to_vec(),
-                Some(before) => intersect(before, passed),
-            });
-        }
-    }
-    let mut survivors = survivors?;
-    for part in of {
-        if parts.users(*part) == 1 {
-            let part = parts.get_mut(*part)?;
-            survivors = part.condition.expr.narrow_further(batch, survivors, cx)?;
-        }
-    }
-    Some(survivors)
+/// The terms at the beginning of a condition, and whether that is all of it.
+pub(super) fn leading_terms(expr: &Expr) -> (Vec<Term>, bool) {
+    let (mut conjuncts, mut terms) = (Vec::new(), Vec::new());
+    flatten(expr, &mut conjuncts);
+    let read = conjuncts.iter().take_while(|conjunct| push_terms(conjunct, &mut terms)).count();
+    (terms, read == conjuncts.len())
 }
 
-/// Both lists are ascending.
-fn intersect(mut rows: Vec<u32>, others: &[u32]) -> Vec<u32> {
-    let mut others = others.iter().copied().peekable();
-    rows.retain(|row| {
-        while others.next_if(|other| other < row).is_some() {}
-        others.peek() == Some(row)
-    });
-    rows
-}
-
-impl Part {
-    fn passed(&mut self, batch: &Batch, rows: &Selection, cx: &mut EvalCx<'_>) -> Option<&[u32]> {
-        if matches!(self.said, Said::NotAsked) {
-            self.said = Said::Private;
-            self.said = Said::Known(self.condition.expr.narrow(batch, rows, cx));
+/// Adds what a conjunct is made of; false when no index can answer it.
+fn push_terms(conjunct: &Expr, into: &mut Vec<Term>) -> bool {
+    let before = into.len();
+    match conjunct {
+        Expr::Binary(op, left, right) => into.extend(comparison(*op, left, right)),
+        Expr::Between { negated: false, parts } => {
+            let [value, low, high] = &**parts;
+            let low = comparison(BinaryOp::GtEq, value, low);
+            let high = comparison(BinaryOp::LtEq, value, high);
+            into.extend(low.zip(high).into_iter().flat_map(|(low, high)| [low, high]));
         }
-        match &self.said {
-            Said::Known(passed) => passed.as_deref(),
-            _ => None,
+        Expr::InList { negated: false, value, list } => into.extend(membership(value, list)),
+        _ => {}
+    }
+    into.len() > before
+}
+
+fn comparison(op: BinaryOp, left: &Expr, right: &Expr) -> Option<Term> {
+    let (op, slot, constant) = match (left, right) {
+        (Expr::Column(slot), Expr::Literal(constant)) => (op, *slot, constant.value()),
+        (Expr::Literal(constant), Expr::Column(slot)) => (mirrored(op)?, *slot, constant.value()),
+        _ => return None,
+    };
+    let test = match (number(constant), constant) {
+        (Some(bound), _) => match op {
+            BinaryOp::Gt | BinaryOp::GtEq => Test::Above { bound, is_strict: op == BinaryOp::Gt },
+            BinaryOp::Lt | BinaryOp::LtEq => Test::Below { bound, is_strict: op == BinaryOp::Lt },
+            BinaryOp::Eq => Test::Number(Box::new([bound])),
+            BinaryOp::NotEq => Test::OtherNumber(bound),
+            _ => return None,
+        },
+        (None, Value::Str(text)) => match op {
+            BinaryOp::Eq => Test::Text(Box::new([Arc::from(&**text)])),
+            BinaryOp::NotEq => Test::OtherText(Arc::from(&**text)),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some(Term { slot, test })
+}
+
+fn mirrored(op: BinaryOp) -> Option<BinaryOp> {
+    Some(match op {
+        BinaryOp::Lt => BinaryOp::Gt,
+        BinaryOp::LtEq => BinaryOp::GtEq,
+        BinaryOp::Gt => BinaryOp::Lt,
+        BinaryOp::GtEq => BinaryOp::LtEq,
+        BinaryOp::Eq | BinaryOp::NotEq => op,
+        _ => return None,
+    })
+}
+
+fn membership(value: &Expr, list: &[Expr]) -> Option<Term> {
+    let Expr::Column(slot) = value else { return None };
+    let constants = list.iter().map(Expr::as_literal).collect::<Option<Vec<_>>>()?;
+    let numbers = constants.iter().map(|constant| number(constant)).collect::<Option<Vec<f64>>>();
+    let test = match numbers {
+        Some(mut numbers) => {
+            numbers.sort_by(f64::total_cmp);
+            numbers.dedup();
+            Test::Number(numbers.into())
         }
-    }
-}
-
-/// Things that are filed once and counted.
-struct Shelf<T> {
-    places: Vec<Option<Filed<T>>>,
-    by_key: HashMap<String, usize>,
-}
-
-struct Filed<T> {
-    thing: T,
-    key: String,
-    users: usize,
-}
-
-impl<T> Default for Shelf<T> {
-    fn default() -> Self {
-        Self { places: Vec::new(), by_key: HashMap::new() }
-    }
-}
-
-impl<T> Shelf<T> {
-    /// The place of the thing that `make` makes of a condition, or of the equal one that is there.
-    fn file(&mut self, condition: Condition, make: impl FnOnce(Condition) -> T) -> usize {
-        let key = format!("{:?} {}", condition.expr.key(), condition.zone);
-        if let Some(at) = self.by_key.get(&key) {
-            if let Some(Some(filed)) = self.places.get_mut(*at) {
-                filed.users += 1;
-            }
-            return *at;
+        None => {
+            let text = |constant: &&Value| match constant {
+                Value::Str(text) => Some(Arc::from(&**text)),
+                _ => None,
+            };
+            let mut texts = constants.iter().map(text).collect::<Option<Vec<Arc<str>>>>()?;
+            texts.sort();
+            texts.dedup();
+            Test::Text(texts.into())
         }
-        let free = self.places.iter().position(Option::is_none).unwrap_or_else(|| {
-            self.places.push(None);
-            self.places.len() - 1
-        });
-        self.by_key.insert(key.clone(), free);
-        self.places[free] = Some(Filed { thing: make(condition), key, users: 1 });
-        free
-    }
+    };
+    Some(Term { slot: *slot, test })
+}
 
-    /// One user less; the thing when that was the last.
-    fn leave(&mut self, at: usize) -> Option<T> {
-        let place = self.places.get_mut(at)?;
-        let filed = place.as_mut()?;
-        filed.users -= 1;
-        if filed.users > 0 {
-            return None;
-        }
-        let filed = place.take()?;
-        self.by_key.remove(&filed.key);
-        Some(filed.thing)
-    }
-
-    fn users(&self, at: usize) -> usize {
-        self.places.get(at).and_then(Option::as_ref).map_or(0, |filed| filed.users)
-    }
-
-    fn get_mut(&mut self, at: usize) -> Option<&mut T> {
-        self.places.get_mut(at)?.as_mut().map(|filed| &mut filed.thing)
-    }
-
-    fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.places.iter_mut().flatten().map(|filed| &mut filed.thing)
+/// A constant that can be put in order with the numbers of a column.
+fn number(constant: &Value) -> Option<f64> {
+    match constant {
+        Value::Int(value) => exact(*value),
+        Value::Float(value) => Some(*value).filter(|value| !value.is_nan()),
+        _ => None,
     }
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+    use crate::testing::{and, binary, column, greater, literal};
+
+    fn terms(expr: &Expr) -> (usize, bool) {
+        let (terms, is_all) = leading_terms(expr);
+        (terms.len(), is_all)
+    }
+
+    #[test]
+    fn conjuncts_are_read_as_far_as_an_index_can_answer_them() {
+        let text = || binary(BinaryOp::Lt, column(1), literal(Value::text("x")));
+        assert_eq!(terms(&greater(0, 5)), (1, true));
+        assert_eq!(terms(&and(and(greater(0, 5), greater(1, 2)), text())), (2, false));
+        assert_eq!(terms(&and(text(), greater(0, 5))), (0, false), "what comes first may fail first");
+        let between = |low: Value| Expr::Between {
+            negated: false,
+            parts: Box::new([column(0), literal(low), literal(Value::Int(9))]),
+        };
+        assert_eq!(terms(&between(Value::Int(3))), (2, true));
+        assert_eq!(terms(&between(Value::text("3"))), (0, false), "its error is one of BETWEEN");
+        let list = |list: Vec<Value>| Expr::InList {
+            negated: false,
+            value: Box::new(column(0)),
+            list: list.into_iter().map(literal).collect(),
+        };
+        assert_eq!(terms(&list(vec![Value::Int(1), Value::Float(2.5)])), (1, true));
+        assert_eq!(terms(&list(vec![Value::Int(1), Value::text("x")])), (0, false));
+    }
+
+    #[test]
+    fn a_constant_on_the_left_is_mirrored_and_large_integers_are_left_alone() {
+        let mirrored = binary(BinaryOp::Lt, literal(Value::Int(5)), column(0));
+        assert_eq!(leading_terms(&mirrored), leading_terms(&greater(0, 5)));
+        assert_eq!(terms(&greater(0, (1 << 53) + 1)), (0, false));
+    }
+}

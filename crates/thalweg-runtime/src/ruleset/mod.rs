@@ -1,97 +1,182 @@
-//! What the rules of one stream share: one scan with the union of their projections, decoded once per batch.
+//! What the rules of one stream share (`contracts.md` 2, hot-path.md 7.6): one scan with the union of their
+//! projections, decoded once per batch, and their conditions, answered by an index.
 //!
-//! Slots are only ever appended, so a rule that joins does not disturb the others. Each rule sees a [`View`]: its own
-//! slots in its own order, which costs a pointer per column and batch, and nothing when the rule is alone.
+//! A *quiet* rule is called only when rows pass its condition; what it would have counted otherwise is derived from
+//! the stream's count ([`tally`]). Joining and leaving touch the rule's own entries and no other rule.
 
-pub(crate) mod conjunct;
+pub(crate) mod conditions;
+mod conjunct;
+mod filing;
+mod hash_index;
+mod lane;
+mod mask;
+mod shelf;
+pub(crate) mod tally;
+mod threshold;
+pub(crate) mod view;
 
 use std::sync::Arc;
 
-use thalweg_core::{Batch, Projection, Schema, Slot};
+use hashbrown::HashMap;
+use thalweg_core::{Batch, Clock, Selection, Timestamp};
 
-use conjunct::Condition;
+use crate::operator::Verdict;
+use crate::shard::inbox::Key;
+use crate::shard::stream::Reader;
+use conditions::{Conditions, Said};
+use tally::{Shown, Tally};
 
-/// The slots of one rule among those of the stream.
-#[derive(Debug, Clone)]
-pub(crate) struct View {
-    schema: Arc<Schema>,
-    slots: Vec<usize>,
-    /// Whether the rule's slots are exactly the stream's, from the first on.
-    is_prefix: bool,
+/// The rules that read a stream.
+#[derive(Default)]
+pub(crate) struct RuleSet {
+    readers: Vec<Option<Reader>>,
+    free: Vec<u32>,
+    by_rule: HashMap<Key, Vec<u32>>,
+    conditions: Conditions,
+    /// The readers of each condition that are called only when it says something.
+    quiet: Vec<Vec<u32>>,
+    /// Readers that are called for every batch.
+    always: Vec<u32>,
+    /// Readers that want to know of faults.
+    heeding: Vec<u32>,
+    /// Readers that may ask the stream to pause.
+    pausing: Vec<u32>,
+    shown: Arc<Shown>,
 }
 
-impl View {
-    /// The slots that `own` has in `union`, to which missing ones are appended.
-    pub(crate) fn join(union: &mut Projection, own: &Projection) -> Self {
-        let place = |wanted: &thalweg_core::projection::Wanted| {
-            union.slot(wanted.want.clone(), wanted.strict.clone()).index()
-        };
-        let slots: Vec<usize> = own.slots.iter().map(place).collect();
-        let is_prefix = slots.iter().enumerate().all(|(at, slot)| at == *slot);
-        Self { schema: Arc::new(own.schema()), slots, is_prefix }
-    }
-
-    /// Whether a batch of the stream can be used as it is.
-    pub(crate) fn is_whole(&self, batch: &Batch) -> bool {
-        self.is_prefix && batch.columns.len() == self.slots.len()
-    }
-
-    /// Whether another rule sees exactly the same.
-    pub(crate) fn equals(&self, other: &Self) -> bool {
-        self.slots == other.slots
-    }
-
-    /// A condition over the rule's slots as one over the stream's.
-    pub(crate) fn condition(&self, own: &Condition) -> Condition {
-        let expr = own.expr.map_slots(&|slot| Slot(self.slots[slot.index()] as u32));
-        Condition { expr, zone: own.zone }
-    }
-
-    /// The rule's own batch: the same columns, its own slots.
-    pub(crate) fn of(&self, batch: &Batch) -> Batch {
-        Batch {
-            schema: Arc::clone(&self.schema),
-            columns: self.slots.iter().map(|slot| Arc::clone(&batch.columns[*slot])).collect(),
-            n_rows: batch.n_rows,
-            times: batch.times.clone(),
-            unit: batch.unit,
-            window: batch.window,
-        }
-    }
+/// What a rule needs in order to be called only when rows pass.
+pub(crate) struct Quiet {
+    pub tally: Arc<Tally>,
+    /// Its sinks are told of rows that fail (`sendError`), those of the decoder included.
+    pub wants_faults: bool,
 }
 
-#[cfg(test)]
-mod tests {
-    use thalweg_core::{Column, Unit, Want};
+/// A reader to be called, and what its condition says.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub reader: &'a Reader,
+    pub verdict: Option<&'a Verdict>,
+}
 
-    use super::*;
-
-    fn projection(names: &[&str]) -> Projection {
-        let mut projection = Projection::default();
-        for name in names {
-            projection.slot(Want::Column { path: vec![Arc::from(*name)], data_type: None }, None);
-        }
-        projection
+impl RuleSet {
+    pub(crate) fn new(shown: Arc<Shown>) -> Self {
+        Self { shown, ..Self::default() }
     }
 
-    #[test]
-    fn slots_are_appended_and_every_rule_keeps_its_own_order() {
-        let mut union = Projection::default();
-        let first = View::join(&mut union, &projection(&["a", "b"]));
-        let second = View::join(&mut union, &projection(&["c", "a"]));
-        assert_eq!(union.slots.len(), 3);
-        let batch = Batch {
-            schema: Arc::new(union.schema()),
-            columns: (0..3).map(|n| Arc::new(Column::from_ints([n]))).collect(),
-            n_rows: 1,
-            times: vec![Default::default()],
-            unit: Unit::Rows,
-            window: None,
-        };
-        assert!(!first.is_whole(&batch) && !second.is_whole(&batch));
-        assert_eq!(first.of(&batch).columns[1].ints(), Some(&[1][..]));
-        let own = second.of(&batch);
-        assert_eq!((own.columns[0].ints(), own.columns[1].ints()), (Some(&[2][..]), Some(&[0][..])));
-        assert_eq!(&*own.schema.fields[0].name, "c");
+    /// Whether nobody reads the stream.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_rule.is_empty()
+    }
+
+    /// Takes a reader on and files its condition.
+    pub(crate) fn join(&mut self, mut reader: Reader) {
+        reader.node = reader.condition.take().map(|condition| self.conditions.join(condition));
+        let at = self.free.pop().unwrap_or(self.readers.len() as u32);
+        if at as usize == self.readers.len() {
+            self.readers.push(None);
+        }
+        match (reader.node, &reader.quiet) {
+            (Some(node), Some(quiet)) => {
+                quiet.tally.join();
+                let n_conditions = self.quiet.len().max(node as usize + 1);
+                self.quiet.resize(n_conditions, Vec::new());
+                self.quiet[node as usize].push(at);
+                if quiet.wants_faults {
+                    self.heeding.push(at);
+                }
+            }
+            _ => self.always.push(at),
+        }
+        if reader.pauses {
+            self.pausing.push(at);
+        }
+        self.by_rule.entry(reader.rule).or_default().push(at);
+        self.readers[at as usize] = Some(reader);
+    }
+
+    /// Lets the readers of a rule go.
+    pub(crate) fn leave(&mut self, rule: Key) {
+        for at in self.by_rule.remove(&rule).unwrap_or_default() {
+            let Some(reader) = self.readers[at as usize].take() else { continue };
+            let drop_from = |list: &mut Vec<u32>| list.retain(|other| *other != at);
+            match (reader.node, &reader.quiet) {
+                (Some(node), Some(quiet)) => {
+                    quiet.tally.leave();
+                    drop_from(&mut self.quiet[node as usize]);
+                    if quiet.wants_faults {
+                        drop_from(&mut self.heeding);
+                    }
+                }
+                _ => drop_from(&mut self.always),
+            }
+            if reader.pauses {
+                drop_from(&mut self.pausing);
+            }
+            if let Some(node) = reader.node {
+                self.conditions.leave(node);
+            }
+            self.free.push(at);
+        }
+    }
+
+    /// Takes all readers out: the stream has ended.
+    pub(crate) fn take(&mut self) -> Vec<Reader> {
+        let shown = Arc::clone(&self.shown);
+        let readers: Vec<Reader> =
+            std::mem::replace(self, Self::new(shown)).readers.into_iter().flatten().collect();
+        readers.iter().filter_map(|reader| reader.quiet.as_ref()).for_each(|quiet| quiet.tally.leave());
+        readers
+    }
+
+    /// Readers that may ask the stream to pause.
+    pub(crate) fn pausing(&self) -> impl Iterator<Item = &Reader> {
+        self.pausing.iter().filter_map(|at| self.readers[*at as usize].as_ref())
+    }
+
+    /// Looks at the next batch: asks all conditions, and counts what the quiet rules are shown.
+    pub(crate) fn judge(&mut self, (batch, rows): (&Batch, &Selection), now: Timestamp, clock: &dyn Clock) {
+        let began = clock.monotonic_micros();
+        self.conditions.judge(batch, rows, clock);
+        let shown = rows.len();
+        if shown > 0 {
+            self.shown.add(shown, now, clock.monotonic_micros().saturating_sub(began));
+        }
+    }
+
+    /// Calls whom the batch concerns.
+    pub(crate) fn call(&self, has_faults: bool, mut call: impl FnMut(Call<'_>)) {
+        let reader = |at: &u32| self.readers[*at as usize].as_ref();
+        for reader in self.always.iter().filter_map(reader) {
+            call(self.heard(reader));
+        }
+        if has_faults {
+            for reader in self.heeding.iter().filter_map(reader) {
+                call(self.heard(reader));
+            }
+        }
+        let is_left =
+            |reader: &&Reader| !has_faults || reader.quiet.as_ref().is_none_or(|quiet| !quiet.wants_faults);
+        for hit in self.conditions.hits().iter().filter(|hit| !hit.verdict.is_void()) {
+            let readers = self.quiet.get(hit.condition as usize).into_iter().flatten();
+            for reader in readers.filter_map(reader).filter(is_left) {
+                call(Call { reader, verdict: Some(&hit.verdict) });
+            }
+        }
+        for condition in self.conditions.private() {
+            let readers = self.quiet.get(condition as usize).into_iter().flatten();
+            for reader in readers.filter_map(reader).filter(is_left) {
+                call(Call { reader, verdict: None });
+            }
+        }
+    }
+
+    fn heard<'a>(&'a self, reader: &'a Reader) -> Call<'a> {
+        const NOTHING: &Verdict = &Verdict::NOTHING;
+        let verdict = reader.node.and_then(|node| match self.conditions.said(node) {
+            Said::Nothing => Some(NOTHING),
+            Said::Verdict(verdict) => Some(verdict),
+            Said::Private => None,
+        });
+        Call { reader, verdict }
     }
 }

@@ -22,7 +22,8 @@ use crate::ingest::Decode;
 use crate::operator::Verdict;
 use crate::queue::Taken;
 use crate::rule::Outcome;
-use crate::ruleset::View;
+use crate::ruleset::Call;
+use crate::ruleset::view::View;
 use inbox::{Checkpoint, Control, Inbox, Key, Ready};
 use rule::{Panicked, RuleRun};
 use stream::{Content, Hand, Parcel, Place, Reader, StreamRun};
@@ -34,13 +35,15 @@ pub(crate) struct Shard {
     streams: HashMap<Key, StreamRun>,
     rules: HashMap<Key, RuleRun>,
     timers: BTreeSet<(Timestamp, Key)>,
+    /// Rules that are over and have not left their streams yet.
+    gone: Vec<Key>,
     is_over: bool,
 }
 
 impl Shard {
     pub(crate) fn new(clock: Arc<dyn Clock>, inbox: Arc<Inbox>) -> Self {
         let (streams, rules, timers) = (HashMap::new(), HashMap::new(), BTreeSet::new());
-        Self { clock, inbox, streams, rules, timers, is_over: false }
+        Self { clock, inbox, streams, rules, timers, gone: Vec::new(), is_over: false }
     }
 
     /// Turns until it is told to end. The loop of a shard's thread.
@@ -69,6 +72,9 @@ impl Shard {
             }
         }
         self.fire();
+        for rule in std::mem::take(&mut self.gone) {
+            self.streams.values_mut().for_each(|stream| stream.set.leave(rule));
+        }
         !self.is_over
     }
 
@@ -84,7 +90,7 @@ impl Shard {
             }
             Control::Leave { stream, rule } => {
                 if let Some(stream) = self.streams.get_mut(&stream) {
-                    stream.retain(|reader| reader.rule != rule);
+                    stream.set.leave(rule);
                     stream.waker.wake();
                 }
             }
@@ -116,7 +122,7 @@ impl Shard {
             stream.decode = decode;
         }
         if !stream.has_ended {
-            return stream.join(reader);
+            return stream.set.join(reader);
         }
         let (rule, input, failed) = (reader.rule, reader.input, stream.failed.clone());
         match (reader.place, failed) {
@@ -147,13 +153,13 @@ impl Shard {
             Taken::Closed => self.end_stream(&mut stream),
         }
         // A stream whose rule is being stopped keeps what arrived meanwhile until `stop_rule` takes it.
-        if !stream.inlet.queue.is_stopped() || !stream.readers.is_empty() {
+        if !stream.inlet.queue.is_stopped() || !stream.set.is_empty() {
             self.streams.insert(key, stream);
         }
     }
 
     fn is_blocked(&self, stream: &StreamRun) -> bool {
-        stream.readers.iter().any(|reader| match &reader.place {
+        stream.set.pausing().any(|reader| match &reader.place {
             Place::Here => self.rules.get(&reader.rule).is_some_and(|rule| rule.pushes_back(&stream.waker)),
             Place::There(inlet) => inlet.pushes_back && inlet.queue.is_full_for(&stream.waker),
         })
@@ -168,32 +174,26 @@ impl Shard {
             stream.inlet.metrics.dropped("decode", raw.len() as u64);
             return;
         };
-        stream.conditions.begin();
-        let hand = Hand { batch: &batch, rows: &rows, verdict: None, mark: &raw.mark };
+        let clock = Arc::clone(&self.clock);
+        stream.set.judge((&batch, &rows), now, clock.as_ref());
+        let hand = Hand { batch: &batch, rows: &rows, verdict: None, is_counted: false, mark: &raw.mark };
         self.pass_around(stream, hand, now);
-        let rules = &self.rules;
-        stream.retain(|reader| match reader.place {
-            Place::Here => rules.contains_key(&reader.rule),
-            Place::There(_) => true,
-        });
+        for rule in &self.gone {
+            stream.set.leave(*rule);
+        }
         stream.decode.recycle(batch);
     }
 
-    /// Hands rows to all readers. Rules that see the same columns share a view of the batch, and a rule of which no
-    /// row passes needs none.
+    /// Hands rows to the readers that they concern. Rules that see the same columns share a view of the batch, and a
+    /// rule of which no row passes needs none.
     fn pass_around(&mut self, stream: &mut StreamRun, hand: Hand<'_>, now: Timestamp) {
-        let StreamRun { readers, conditions, .. } = stream;
-        let clock = Arc::clone(&self.clock);
-        let mut view: Option<(&View, Batch)> = None;
-        for reader in readers.iter() {
-            let asked = reader
-                .node
-                .and_then(|node| conditions.verdict(node, (hand.batch, hand.rows), clock.as_ref()));
-            let mut hand = Hand { verdict: asked, ..hand };
-            let is_void = hand.rows.faults.is_empty() && asked.is_some_and(Verdict::is_void);
+        let mut view: Option<(View, Batch)> = None;
+        stream.set.call(!hand.rows.faults.is_empty(), |Call { reader, verdict }| {
+            let mut hand = Hand { verdict, is_counted: reader.quiet.is_some(), ..hand };
+            let is_void = hand.rows.faults.is_empty() && verdict.is_some_and(Verdict::is_void);
             if !is_void && !reader.view.is_whole(hand.batch) {
                 if view.as_ref().is_none_or(|(view, _)| !view.equals(&reader.view)) {
-                    view = Some((&reader.view, reader.view.of(hand.batch)));
+                    view = Some((reader.view.clone(), reader.view.of(hand.batch)));
                 }
                 hand.batch = view.as_ref().map_or(hand.batch, |(_, own)| own);
             }
@@ -205,7 +205,7 @@ impl Shard {
                     inlet.push(Parcel { input: reader.input, content }, now);
                 }
             }
-        }
+        });
     }
 
     fn feed(&mut self, key: Key, input: usize, hand: Hand<'_>) {
@@ -230,7 +230,8 @@ impl Shard {
         for parcel in parcels.list {
             match parcel.content {
                 Content::Rows { batch, rows, mark } => {
-                    let hand = Hand { batch: &batch, rows: &rows, verdict: None, mark: &mark };
+                    let hand =
+                        Hand { batch: &batch, rows: &rows, verdict: None, is_counted: false, mark: &mark };
                     self.feed(key, parcel.input, hand);
                 }
                 Content::End => self.end_input(key, parcel.input),
@@ -245,7 +246,7 @@ impl Shard {
             return;
         }
         let now = self.clock.now();
-        for reader in stream.readers.drain(..) {
+        for reader in stream.set.take() {
             match &reader.place {
                 Place::Here => self.end_input(reader.rule, reader.input),
                 Place::There(inlet) => inlet.push(Parcel { input: reader.input, content: Content::End }, now),
@@ -301,7 +302,7 @@ impl Shard {
         let now = self.clock.now();
         stream.inlet.metrics.exception(why, now);
         (stream.has_ended, stream.failed) = (true, Some(Arc::clone(why)));
-        for Reader { rule, input, place, .. } in std::mem::take(&mut stream.readers) {
+        for Reader { rule, input, place, .. } in stream.set.take() {
             match place {
                 Place::Here => self.close_rule(rule, Outcome::Failed(Arc::clone(why))),
                 Place::There(inlet) => {
@@ -314,6 +315,7 @@ impl Shard {
     /// Lets a rule go that ends by itself.
     fn close_rule(&mut self, key: Key, outcome: Outcome) {
         let Some(mut rule) = self.rules.remove(&key) else { return };
+        self.gone.push(key);
         if let Some(due) = rule.timer {
             self.timers.remove(&(due, key));
         }

@@ -110,7 +110,7 @@ impl RuleRun {
     pub(crate) fn feed(
         &mut self,
         input: usize,
-        Hand { batch, rows, verdict, mark }: Hand<'_>,
+        Hand { batch, rows, verdict, is_counted, mark }: Hand<'_>,
         now: Timestamp,
         clock: &dyn Clock,
     ) -> Result<(), Panicked> {
@@ -131,7 +131,7 @@ impl RuleRun {
                 rows = &stripped;
             }
             let Some(event_time) = rule.inputs[input].event_time.clone() else {
-                return rule.drive_judged(now, clock, verdict, |chain, drive| {
+                return rule.drive_judged(now, clock, (verdict, is_counted), |chain, drive| {
                     chain.batch(input, batch, rows, drive);
                 });
             };
@@ -243,19 +243,22 @@ impl RuleRun {
     }
 
     fn drive(&mut self, now: Timestamp, clock: &dyn Clock, call: impl FnOnce(&mut Chain, &mut Drive<'_>)) {
-        self.drive_judged(now, clock, None, call);
+        self.drive_judged(now, clock, (None, false), call);
     }
 
     fn drive_judged(
         &mut self,
         now: Timestamp,
         clock: &dyn Clock,
-        verdict: Option<&Verdict>,
+        (verdict, is_counted): (Option<&Verdict>, bool),
         call: impl FnOnce(&mut Chain, &mut Drive<'_>),
     ) {
         let (results, late) = self.egress.split_at_mut(self.n_results);
         let mut out = Actions { results, late, now };
-        call(&mut self.chain, &mut Drive { rule: &self.info, now, clock, verdict, out: &mut out });
+        call(
+            &mut self.chain,
+            &mut Drive { rule: &self.info, now, clock, verdict, is_counted, out: &mut out },
+        );
     }
 }
 

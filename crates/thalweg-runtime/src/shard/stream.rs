@@ -12,17 +12,16 @@ use crate::ingest::Decode;
 use crate::ingest::port::Inlet;
 use crate::operator::Verdict;
 use crate::queue::{Bucket, Entries, Entry, Queue, Wake};
-use crate::ruleset::View;
-use crate::ruleset::conjunct::{Condition, Conditions};
+use crate::ruleset::conditions::Condition;
+use crate::ruleset::view::View;
+use crate::ruleset::{Quiet, RuleSet};
 
 /// A stream as its shard runs it.
 pub(crate) struct StreamRun {
     pub key: Key,
     pub inlet: Arc<Inlet>,
     pub decode: Decode,
-    pub readers: Vec<Reader>,
-    /// What the readers ask of the rows.
-    pub conditions: Conditions,
+    pub set: RuleSet,
     /// Makes this stream ready on its shard.
     pub waker: Arc<dyn Wake>,
     pub has_ended: bool,
@@ -40,7 +39,11 @@ pub(crate) struct Reader {
     /// What it asks of the rows first, until that is filed.
     pub condition: Option<Condition>,
     /// That, among the stream's conditions.
-    pub node: Option<usize>,
+    pub node: Option<u32>,
+    /// Set when it is called only for rows that pass its condition.
+    pub quiet: Option<Quiet>,
+    /// Whether it may ask the stream to pause instead of dropping rows.
+    pub pauses: bool,
 }
 
 /// Rows on their way into a rule.
@@ -50,6 +53,8 @@ pub(crate) struct Hand<'a> {
     pub rows: &'a Selection,
     /// What the rule's first condition says of them, when it has been asked already.
     pub verdict: Option<&'a Verdict>,
+    /// Whether the stream has counted them for the rule's first operator.
+    pub is_counted: bool,
     /// Where the source stands behind them.
     pub mark: &'a Mark,
 }
@@ -124,24 +129,6 @@ impl RuleInlet {
 }
 
 impl StreamRun {
-    /// Takes a reader on and files its condition.
-    pub(crate) fn join(&mut self, mut reader: Reader) {
-        reader.node = reader.condition.take().map(|condition| self.conditions.join(condition));
-        self.readers.push(reader);
-    }
-
-    /// Lets readers go.
-    pub(crate) fn retain(&mut self, keeps: impl Fn(&Reader) -> bool) {
-        let conditions = &mut self.conditions;
-        self.readers.retain(|reader| {
-            let kept = keeps(reader);
-            if let Some(node) = reader.node.filter(|_| !kept) {
-                conditions.leave(node);
-            }
-            kept
-        });
-    }
-
     /// Decodes one hand-over, counting it on the source's node.
     pub(crate) fn decode(&mut self, raw: &RawBatch, now: Timestamp) -> (Batch, Selection) {
         let count = raw.len().max(raw.rows.iter().map(Vec::len).sum()) as u64;

@@ -1,0 +1,132 @@
+//! What a rule counts without being called: the rows that its stream has shown it, and those that passed.
+//!
+//! A stream counts once what all its rules are shown; each rule remembers where the stream stood when it joined
+//! (`contracts.md` 10). Everything is written by the stream's shard and read by anybody.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+
+use thalweg_core::Timestamp;
+use thalweg_core::metrics::NodeMetrics;
+
+/// What a stream has shown to the rules that it asks by its conditions.
+#[derive(Debug, Default)]
+pub(crate) struct Shown {
+    rows: AtomicU64,
+    last: AtomicI64,
+    micros: AtomicU64,
+}
+
+/// The part of one rule in that.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    shown: Arc<Shown>,
+    /// Where the stream stood when the rule joined; `NEVER` before.
+    joined: AtomicU64,
+    /// The same and the last time, once it has left.
+    left: AtomicU64,
+    left_at: AtomicI64,
+    /// Rows that passed without the rule being called.
+    passed: AtomicU64,
+    passed_at: AtomicI64,
+    micros: AtomicU64,
+}
+
+const NEVER: u64 = u64::MAX;
+
+/// Rows, when the last of them came, and how long they took.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Count {
+    pub rows: u64,
+    pub last: Timestamp,
+    pub micros: u64,
+}
+
+impl Shown {
+    /// One more batch.
+    pub(super) fn add(&self, rows: usize, now: Timestamp, micros: u64) {
+        NodeMetrics::add(&self.rows, rows as u64);
+        self.last.store(now.0, Relaxed);
+        self.micros.store(micros, Relaxed);
+    }
+}
+
+impl Tally {
+    /// For a rule that is going to join.
+    pub(crate) fn new(shown: Arc<Shown>) -> Arc<Self> {
+        Arc::new(Self {
+            shown,
+            joined: AtomicU64::new(NEVER),
+            left: AtomicU64::new(NEVER),
+            left_at: AtomicI64::new(0),
+            passed: AtomicU64::new(0),
+            passed_at: AtomicI64::new(0),
+            micros: AtomicU64::new(0),
+        })
+    }
+
+    /// The rule is shown everything from now on.
+    pub(super) fn join(&self) {
+        self.joined.store(self.shown.rows.load(Relaxed), Relaxed);
+    }
+
+    /// And no more.
+    pub(super) fn leave(&self) {
+        self.left_at.store(self.shown.last.load(Relaxed), Relaxed);
+        self.left.store(self.shown.rows.load(Relaxed), Relaxed);
+    }
+
+    /// Rows passed, and went to the sinks without the rule being called.
+    #[inline]
+    #[allow(dead_code)]
+    pub(super) fn pass(&self, rows: u64, now: Timestamp, micros: u64) {
+        NodeMetrics::add(&self.passed, rows);
+        self.passed_at.store(now.0, Relaxed);
+        self.micros.store(micros, Relaxed);
+    }
+
+    /// What the rule was shown.
+    pub(crate) fn shown(&self) -> Count {
+        let (joined, left) = (self.joined.load(Relaxed), self.left.load(Relaxed));
+        if joined == NEVER {
+            return Count::default();
+        }
+        let (until, last) = match left {
+            NEVER => (self.shown.rows.load(Relaxed), self.shown.last.load(Relaxed)),
+            left => (left, self.left_at.load(Relaxed)),
+        };
+        match until.saturating_sub(joined) {
+            0 => Count::default(),
+            rows => Count { rows, last: Timestamp(last), micros: self.shown.micros.load(Relaxed) },
+        }
+    }
+
+    /// What passed without the rule being called.
+    pub(crate) fn passed(&self) -> Count {
+        Count {
+            rows: self.passed.load(Relaxed),
+            last: Timestamp(self.passed_at.load(Relaxed)),
+            micros: self.micros.load(Relaxed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_counts_what_was_shown_between_joining_and_leaving() {
+        let shown = Arc::new(Shown::default());
+        shown.add(5, Timestamp(1), 0);
+        let tally = Tally::new(Arc::clone(&shown));
+        assert_eq!(tally.shown(), Count::default());
+        tally.join();
+        assert_eq!(tally.shown(), Count::default(), "nothing since");
+        shown.add(3, Timestamp(2), 7);
+        assert_eq!(tally.shown(), Count { rows: 3, last: Timestamp(2), micros: 7 });
+        tally.leave();
+        shown.add(3, Timestamp(3), 7);
+        assert_eq!((tally.shown().rows, tally.shown().last), (3, Timestamp(2)));
+    }
+}
