@@ -69,6 +69,13 @@ impl BatchBuilder {
         self.times.push(time);
     }
 
+    /// Ends the current row, which was filled in every slot.
+    #[inline]
+    pub fn end_filled_row(&mut self, time: Timestamp) {
+        debug_assert!(self.columns.iter().all(|column| column.len() == self.times.len() + 1));
+        self.times.push(time);
+    }
+
     /// Gives up all rows from `rows` on, the current one included, and notes why.
     pub fn fail(&mut self, rows: usize, error: &FormatError) {
         for column in &mut self.columns {

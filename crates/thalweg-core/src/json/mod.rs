@@ -2,6 +2,7 @@
 //!
 //! [`scan`] is the one walker over JSON text: decoders, path access and [`parse`] use it. [`write`](mod@write) prints.
 
+mod number;
 pub mod scan;
 pub mod write;
 
@@ -12,7 +13,8 @@ use serde_json::Value as Json;
 use crate::error::FormatError;
 use crate::value::{Fields, Value};
 
-pub use scan::{Number, Scanner, Text, Token};
+pub use number::Number;
+pub use scan::{Scanner, Text, Token};
 pub use write::{write_cell, write_fields, write_float, write_text, write_value};
 
 /// How number tokens are read.

@@ -5,30 +5,11 @@
 
 use std::borrow::Cow;
 
+use super::number::{self, Number, Refused};
 use crate::error::FormatError;
 
 /// Deeper nesting than this is refused, so that hostile input cannot exhaust the stack.
 const MAX_DEPTH: u32 = 256;
-
-/// A number token.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Number {
-    /// Without dot and exponent, and within 64 bits.
-    Int(i64),
-    /// Any other.
-    Float(f64),
-}
-
-impl Number {
-    /// As a float.
-    #[inline]
-    pub fn as_f64(self) -> f64 {
-        match self {
-            Self::Int(value) => value as f64,
-            Self::Float(value) => value,
-        }
-    }
-}
 
 /// A string token: the bytes between the quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +66,12 @@ impl<'a> Scanner<'a> {
     #[inline]
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0, depth: 0 }
+    }
+
+    /// Stands at a place where a value begins.
+    #[inline]
+    pub fn resume(bytes: &'a [u8], at: usize) -> Self {
+        Self { bytes, at, depth: 0 }
     }
 
     /// The whole text.
@@ -245,100 +232,31 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Takes the number that begins here. Exact: the digits as an integer when they fit and the power of ten is
-    /// within a float's exact ones, else the standard library's correctly rounded parser (hot-path.md 7.2).
+    /// Takes the number that begins here.
     #[inline]
     fn number(&mut self) -> Result<Number, FormatError> {
-        let (bytes, start) = (self.bytes, self.at);
-        let negative = bytes[start] == b'-';
-        let mut at = start + usize::from(negative);
-        let first = at;
-        let mut mantissa = 0u64;
-        while let Some(digit) = digit(bytes, at) {
-            mantissa = mantissa.wrapping_mul(10).wrapping_add(digit);
-            at += 1;
-        }
-        let digits = at - first;
-        if digits == 0 || (digits > 1 && bytes[first] == b'0') {
-            self.at = first;
-            return self.fail("expected a number");
-        }
-        let next = bytes.get(at).copied().unwrap_or(0);
-        if !matches!(next, b'.' | b'e' | b'E') {
-            self.at = at;
-            if digits <= 18 {
-                let value = mantissa as i64;
-                return Ok(if negative && value == 0 {
-                    Number::Float(-0.0)
-                } else {
-                    Number::Int(if negative { -value } else { value })
-                });
+        match number::read(self.bytes, self.at) {
+            Ok((value, end)) => {
+                self.at = end;
+                Ok(value)
             }
-            return self.long_integer(start, at);
-        }
-        self.fraction(start, at, (mantissa, digits, negative))
-    }
-
-    /// The part of a number from its dot or exponent on.
-    fn fraction(
-        &mut self,
-        start: usize,
-        mut at: usize,
-        (mut mantissa, mut digits, negative): (u64, usize, bool),
-    ) -> Result<Number, FormatError> {
-        let bytes = self.bytes;
-        let mut decimals = 0usize;
-        if bytes[at] == b'.' {
-            at += 1;
-            while let Some(digit) = digit(bytes, at) {
-                mantissa = mantissa.wrapping_mul(10).wrapping_add(digit);
-                at += 1;
-                decimals += 1;
-            }
-            if decimals == 0 {
-                self.at = at;
-                return self.fail("expected a digit");
-            }
-            digits += decimals;
-        }
-        let mut exponent = false;
-        if matches!(bytes.get(at), Some(b'e' | b'E')) {
-            exponent = true;
-            at += 1;
-            at += usize::from(matches!(bytes.get(at), Some(b'+' | b'-')));
-            let first = at;
-            while digit(bytes, at).is_some() {
-                at += 1;
-            }
-            if at == first {
-                self.at = at;
-                return self.fail("expected a digit");
-            }
-        }
-        self.at = at;
-        if !exponent && digits <= 19 && mantissa < 1 << 53 && decimals <= 22 {
-            let value = mantissa as f64 / POWERS[decimals];
-            return Ok(Number::Float(if negative { -value } else { value }));
-        }
-        self.slow_float(start, at)
-    }
-
-    #[cold]
-    fn long_integer(&self, start: usize, end: usize) -> Result<Number, FormatError> {
-        let text = std::str::from_utf8(&self.bytes[start..end]).unwrap_or_default();
-        match text.parse::<i64>() {
-            Ok(value) => Ok(Number::Int(value)),
-            Err(_) => self.slow_float(start, end),
+            Err(refused) => self.refuse(refused),
         }
     }
 
     #[cold]
-    fn slow_float(&self, start: usize, end: usize) -> Result<Number, FormatError> {
-        let text = std::str::from_utf8(&self.bytes[start..end]).unwrap_or_default();
-        match text.parse::<f64>() {
-            Ok(value) if value.is_finite() => Ok(Number::Float(value)),
-            _ => {
-                Err(FormatError::new(format!("invalid JSON: number {text} is out of range at byte {start}")))
+    fn refuse<T>(&mut self, refused: Refused) -> Result<T, FormatError> {
+        match refused {
+            Refused::Expected(what, at) => {
+                self.at = at;
+                self.fail(what)
+            }
+            Refused::OutOfRange(end) => {
+                let text = String::from_utf8_lossy(&self.bytes[self.at..end]);
+                Err(FormatError::new(format!(
+                    "invalid JSON: number {text} is out of range at byte {}",
+                    self.at
+                )))
             }
         }
     }
@@ -351,11 +269,40 @@ impl<'a> Scanner<'a> {
     pub fn skip(&mut self) -> Result<(usize, usize), FormatError> {
         self.skip_blanks();
         let start = self.at;
-        match self.token()? {
-            Token::OpenArray | Token::OpenObject => self.skip_nested(start)?,
-            _ => {}
+        if matches!(self.bytes.get(start), Some(b'{' | b'[')) {
+            self.open()?;
+            self.skip_nested(start)?;
+        } else {
+            self.skip_scalar()?;
         }
         Ok((start, self.at))
+    }
+
+    /// Passes over the next value, checking it, when it is a scalar.
+    ///
+    /// # Errors
+    /// No scalar stands here.
+    #[inline]
+    pub fn skip_scalar(&mut self) -> Result<(), FormatError> {
+        match self.skip_blanks() {
+            b'-' | b'0'..=b'9' => self.skip_number(),
+            b'"' => self.text().map(drop),
+            b't' => self.literal(b"true"),
+            b'f' => self.literal(b"false"),
+            b'n' => self.literal(b"null"),
+            _ => self.fail("expected a value"),
+        }
+    }
+
+    #[inline]
+    fn skip_number(&mut self) -> Result<(), FormatError> {
+        match number::skip(self.bytes, self.at) {
+            Ok(end) => {
+                self.at = end;
+                Ok(())
+            }
+            Err(refused) => self.refuse(refused),
+        }
     }
 
     /// Passes over the rest of the array or object that was opened at `start`.
@@ -387,17 +334,6 @@ impl<'a> Scanner<'a> {
         self.skip_blanks();
         if self.at == self.bytes.len() { Ok(()) } else { self.fail("expected the end") }
     }
-}
-
-const POWERS: [f64; 23] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
-    1e19, 1e20, 1e21, 1e22,
-];
-
-#[inline]
-fn digit(bytes: &[u8], at: usize) -> Option<u64> {
-    let digit = bytes.get(at)?.wrapping_sub(b'0');
-    (digit < 10).then_some(u64::from(digit))
 }
 
 /// The first place from `at` on that holds a quote, a backslash or a control character; eight bytes at a time.

@@ -10,16 +10,16 @@ use thalweg_core::json::{self, Number, Scanner, Token};
 use thalweg_core::path::{no_list, no_object};
 use thalweg_core::{BatchBuilder, DataType, FormatError, PathStep, RowError};
 
-use super::decode::{Reading, key_bytes};
 use super::typed;
+use super::walker::{Reading, key_bytes};
 
 /// The slots of one value and of what lies below it.
 #[derive(Debug, Default)]
 pub(super) struct Below {
     /// Take the value itself.
-    slots: Vec<usize>,
-    members: Vec<(Vec<u8>, Below)>,
-    items: Vec<(usize, Below)>,
+    pub slots: Vec<usize>,
+    pub members: Vec<(Vec<u8>, Below)>,
+    pub items: Vec<(usize, Below)>,
     /// All slots from here downwards.
     all: Vec<usize>,
 }
@@ -65,7 +65,7 @@ impl Below {
 
     /// The member of this name; `hint` is where the search begins, and stands behind the match afterwards.
     #[inline]
-    fn member(&self, name: &[u8], hint: &mut usize) -> Option<&Below> {
+    pub(super) fn member(&self, name: &[u8], hint: &mut usize) -> Option<&Below> {
         let n = self.members.len();
         for step in 0..n {
             let at = if *hint + step < n { *hint + step } else { *hint + step - n };
@@ -77,7 +77,7 @@ impl Below {
         None
     }
 
-    fn item(&self, index: usize) -> Option<&Below> {
+    pub(super) fn item(&self, index: usize) -> Option<&Below> {
         self.items.iter().find(|(wanted, _)| *wanted == index).map(|(_, item)| item)
     }
 

@@ -3,7 +3,9 @@
 mod below;
 mod decode;
 mod encode;
+mod shape;
 pub(super) mod typed;
+mod walker;
 
 use std::sync::Arc;
 

@@ -9,7 +9,7 @@ use thalweg_core::{
     BatchBuilder, Cell, Column, DataType, Fields, FormatError, Timestamp, Value, Want, cast, datetime,
 };
 
-use super::decode::push_text;
+use super::walker::push_text;
 
 /// Reads the value at the scanner's place into a column, converted to its declared type.
 pub(super) fn push(

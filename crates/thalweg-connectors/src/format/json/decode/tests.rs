@@ -1,10 +1,11 @@
 //! Decoding against the plain reading of the same text.
 
 use proptest::prelude::*;
+use thalweg_core::json::{self, Numbers};
 use thalweg_core::path::follow;
 use thalweg_core::projection::Strict;
 use thalweg_core::schema::Slot;
-use thalweg_core::{Batch, Cell, Fields, Selection};
+use thalweg_core::{Batch, Cell, DataType, Fields, PathStep, Selection, Timestamp, Value, Want};
 
 use super::super::typed::value_of;
 use super::*;

@@ -1,0 +1,177 @@
+//! Learned shapes: devices send the same keys in the same order (hot-path.md 7.2).
+//!
+//! A shape is a message seen before, cut into fixed text and the scalars between. A message that has the same fixed
+//! text is decoded by the shape; every other one goes to the walker, which may teach a new shape. A hit proves every
+//! key, bracket and blank equal to the learned message's, so that a key moved, renamed, doubled or left out is always
+//! noticed (T-10). What a shape does not know how to read as the walker does, it leaves to the walker.
+
+mod learn;
+mod program;
+
+use thalweg_core::BatchBuilder;
+use thalweg_core::json::Scanner;
+
+use super::typed;
+use super::walker::{Reading, Walker};
+use learn::{Fill, How, Learned, Take};
+use program::Program;
+
+/// So many shapes are kept for a stream.
+const SHAPES: usize = 4;
+/// Hits are judged after so many messages.
+const WINDOW: u32 = 10_000;
+/// With fewer hits than this in a window, nothing more is learned for a while.
+const WORTH: u32 = WINDOW * 7 / 10;
+/// A shape with fewer hits in a window is forgotten: trying it costs more than it brings.
+const POOR: u32 = WINDOW / 50;
+/// After so many windows without learning it is tried again: devices get new firmware.
+const PAUSE: u32 = 100;
+
+/// The shapes of one stream, the one with the most hits first.
+pub(super) struct Shapes {
+    shapes: Vec<Shape>,
+    /// Messages and hits of the current window.
+    seen: u32,
+    hits: u32,
+    /// Windows until learning begins again; 0 while it goes on.
+    pause: u32,
+    /// Shapes cannot do what is wanted, or must not.
+    is_off: bool,
+    /// Where the fixed texts of the current message begin.
+    starts: Vec<usize>,
+}
+
+struct Shape {
+    program: Program,
+    learned: Learned,
+    hits: u32,
+}
+
+/// Where a message stands.
+#[derive(Debug, Clone, Copy)]
+struct Place<'a> {
+    /// Everything that arrived with it.
+    arena: &'a [u8],
+    start: usize,
+    end: usize,
+}
+
+impl Shapes {
+    pub(super) fn new(walker: &Walker) -> Self {
+        Self {
+            shapes: Vec::new(),
+            seen: 0,
+            hits: 0,
+            pause: 0,
+            is_off: !learn::is_possible(walker),
+            starts: Vec::new(),
+        }
+    }
+
+    /// Fills the slots of the current row from the message at `start..end`, if a shape fits it. Otherwise the row is
+    /// as before. Slots that the message does not have stay empty, unless `to_the_end`.
+    #[inline]
+    pub(super) fn read(
+        &mut self,
+        arena: &[u8],
+        (start, end): (usize, usize),
+        (walker, to_the_end): (&Walker, bool),
+        into: &mut BatchBuilder,
+    ) -> bool {
+        if self.is_off {
+            return false;
+        }
+        self.seen += 1;
+        if self.seen > WINDOW {
+            self.judge();
+        }
+        let place = Place { arena, start, end };
+        let reading = Reading { base: 0, whole_numbers: walker.want.whole_numbers };
+        for at in 0..self.shapes.len() {
+            let shape = &mut self.shapes[at];
+            if shape.program.run(place, (reading, &shape.learned), &mut self.starts, into)
+                && (!shape.learned.needs_ends() || shape.learned.end(place, reading, &self.starts, into))
+            {
+                if to_the_end {
+                    shape.learned.missing.iter().for_each(|slot| into.column(*slot).push_missing());
+                }
+                shape.hits += 1;
+                self.hits += 1;
+                if at > 0 && self.shapes[at - 1].hits < self.shapes[at].hits {
+                    self.shapes.swap(at - 1, at);
+                }
+                return true;
+            }
+            shape.learned.undo(into);
+        }
+        false
+    }
+
+    /// Takes the shape of a message that the walker has read.
+    pub(super) fn learn(&mut self, payload: &[u8], walker: &Walker) {
+        if self.is_off || self.pause > 0 {
+            return;
+        }
+        let Some(learned) = learn::learn(payload, walker) else { return };
+        let shape = Shape { program: Program::new(&learned), learned, hits: 0 };
+        if self.shapes.len() == SHAPES {
+            // The new ones go first, so that the good ones stay.
+            self.shapes.pop();
+        }
+        self.shapes.push(shape);
+    }
+
+    /// The end of a window.
+    #[cold]
+    fn judge(&mut self) {
+        let is_worth = self.hits >= WORTH;
+        self.pause = match self.pause {
+            0 if is_worth => 0,
+            0 => PAUSE,
+            pause => pause - 1,
+        };
+        if self.pause > 0 {
+            self.shapes.retain(|shape| shape.hits >= POOR);
+        }
+        self.shapes.iter_mut().for_each(|shape| shape.hits = 0);
+        (self.seen, self.hits) = (1, 0);
+    }
+}
+
+impl Take {
+    /// Reads the scalar at the scanner's place.
+    #[inline(always)]
+    fn read(&self, scanner: &mut Scanner<'_>, reading: Reading, into: &mut BatchBuilder) -> bool {
+        match self {
+            Self::Nothing | Self::Check => scanner.skip_scalar().is_ok(),
+            Self::One(slot) => reading.plain(scanner, into.column(*slot)),
+            Self::Several(fills) => fill(fills, scanner, reading, into),
+        }
+    }
+}
+
+/// One scalar into several slots.
+fn fill(fills: &[Fill], scanner: &mut Scanner<'_>, reading: Reading, into: &mut BatchBuilder) -> bool {
+    let start = scanner.clone();
+    for fill in fills {
+        *scanner = start.clone();
+        let is_filled = match &fill.how {
+            How::Plain => reading.plain(scanner, into.column(fill.slot)),
+            How::Null => {
+                into.column(fill.slot).push_null();
+                scanner.skip_scalar().is_ok()
+            }
+            How::Typed(name, data_type) => {
+                !matches!(scanner.peek(), b'{' | b'[')
+                    && typed::push(scanner, name, data_type, (reading.base, into.column(fill.slot))).is_ok()
+            }
+        };
+        if !is_filled {
+            return false;
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,359 @@
+//! Every message decoded by learned shapes beside the walker alone, and beside serde_json.
+
+use std::sync::Arc;
+
+use chrono_tz::Tz;
+use proptest::prelude::*;
+use thalweg_core::format::{Decoder, RawBatch};
+use thalweg_core::json::{Numbers, from_json};
+use thalweg_core::projection::Strict;
+use thalweg_core::{Batch, Cell, DataType, Fields, PathStep, Projection, Selection, Timestamp, Value, Want};
+
+use super::super::decode::JsonDecoder;
+use super::*;
+
+fn raw(payloads: &[Vec<u8>]) -> RawBatch {
+    let mut raw = RawBatch::default();
+    let mut arena = b"{\"a\":".to_vec();
+    for (index, payload) in payloads.iter().enumerate() {
+        raw.spans.push((arena.len() as u32, payload.len() as u32));
+        arena.extend_from_slice(payload);
+        raw.times.push(Timestamp(index as i64));
+        raw.meta.push(Some(Arc::new(Fields::from([(Arc::from("topic"), Value::Int(index as i64))]))));
+    }
+    raw.arena = Arc::new(arena);
+    raw
+}
+
+/// What a decoder makes of the payloads, and how many of them a shape has decoded.
+fn decode(want: &Projection, payloads: &[Vec<u8>]) -> (Batch, Selection, u32) {
+    let (want, raw) = (Arc::new(want.clone()), raw(payloads));
+    let mut builder = BatchBuilder::new(Arc::new(want.schema()));
+    builder.begin(Some(Arc::clone(&raw.arena)));
+    let mut decoder = JsonDecoder::new(&want, Tz::UTC);
+    decoder.decode(&raw, &mut builder);
+    let (batch, rows) = builder.finish();
+    (batch, rows, decoder.shapes.hits)
+}
+
+/// As text: a row an entry, its time and cells, and the faults.
+fn said(batch: &Batch, rows: &Selection) -> Vec<String> {
+    let cell = |row: usize| batch.columns.iter().map(move |column| format!("{:?}", column.cell(row)));
+    let row = |row: usize| format!("{} {}", batch.times[row].0, cell(row).collect::<Vec<_>>().join(" "));
+    let faults = rows.faults.iter().map(|fault| format!("{} {}", fault.row, fault.message));
+    (0..batch.n_rows).map(row).chain(faults).collect()
+}
+
+/// Both decoders agree; gives the number of hits.
+fn check(want: &Projection, payloads: &[Vec<u8>]) -> u32 {
+    let strict = Projection { strict_json: true, ..want.clone() };
+    let (walked, walked_rows, none) = decode(&strict, payloads);
+    let (batch, rows, hits) = decode(want, payloads);
+    let texts: Vec<_> = payloads.iter().map(|payload| String::from_utf8_lossy(payload)).collect();
+    assert_eq!(said(&batch, &rows), said(&walked, &walked_rows), "{texts:#?}");
+    assert_eq!(none, 0, "strictJson leaves everything to the walker");
+    hits
+}
+
+fn column(path: &str) -> Want {
+    Want::Column { path: path.split('.').map(Arc::from).collect(), data_type: None }
+}
+
+fn typed(name: &str, data_type: DataType) -> Want {
+    Want::Column { path: vec![Arc::from(name)], data_type: Some(data_type) }
+}
+
+fn path(column: &str, below: &str) -> Want {
+    let step = |step: &str| match step.parse() {
+        Ok(index) => PathStep::Index(index),
+        Err(_) => PathStep::Member(Arc::from(step)),
+    };
+    Want::Path { column: Arc::from(column), steps: below.split(' ').map(step).collect(), data_type: None }
+}
+
+fn projection(wants: impl IntoIterator<Item = Want>) -> Projection {
+    let mut want = Projection::default();
+    for wanted in wants {
+        want.slot(wanted, None);
+    }
+    want
+}
+
+fn payloads(texts: &[&str]) -> Vec<Vec<u8>> {
+    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+}
+
+/// Projections that ask for the same things in many ways.
+fn projections() -> Vec<Projection> {
+    let mut strict = projection([column("b")]);
+    strict.slot(typed("a", DataType::Float), Some(Strict::default()));
+    strict
+        .slot(typed("c", DataType::String), Some(Strict { default: Some(Value::Int(7)), time_format: None }));
+    strict.slot(Want::Meta, None);
+    vec![
+        projection([column("a")]),
+        projection([column("a"), column("b"), column("c")]),
+        projection([column("c"), column("a.b"), path("b", "0"), column("b")]),
+        projection([path("a", "b 1"), path("a", "c"), column("a.a.a"), column("d.x"), path("c", "2")]),
+        projection([Want::Everything, column("b")]),
+        projection([typed("a", DataType::Float), typed("b", DataType::String), column("b")]),
+        projection([typed("a", DataType::Boolean), typed("c", DataType::BigInt), Want::Meta]),
+        Projection { whole_numbers: true, ..projection([column("a"), column("b"), path("c", "a")]) },
+        Projection { ignore_case: true, ..projection([column("A"), column("b"), column("C.b")]) },
+        strict,
+        Projection::default(),
+    ]
+}
+
+#[test]
+fn what_comes_again_is_decoded_by_its_shape() {
+    let texts = payloads(&[
+        r#"{"a": 57, "b": "x", "c": {"b": [1, 2.5], "n": null}}"#,
+        r#"{"a": -5.25, "b": "", "c": {"b": [10, 1e3], "n": true}}"#,
+        r#"{"a": null, "b": "t\u00e9 \"x\"", "c": {"b": [0, -0], "n": "null"}}"#,
+        r#"{"a": false, "b": 18446744073709551616, "c": {"b": [0.1, 123456789012345678], "n": 0}}"#,
+    ]);
+    for want in [
+        projection([column("a"), column("b"), column("c.b"), path("c", "b 1"), column("c"), column("d")]),
+        projection([Want::Everything]),
+        projection([]),
+    ] {
+        assert_eq!(check(&want, &texts), 3);
+    }
+}
+
+#[test]
+fn t_10_a_key_moved_renamed_doubled_or_left_out_is_noticed() {
+    let learned = r#"{"a":1,"b":2,"c":3}"#;
+    let others = [
+        r#"{"b":1,"a":2,"c":3}"#,
+        r#"{"a":1,"a":2,"c":3}"#,
+        r#"{"a":1,"b":2,"a":3}"#,
+        r#"{"a":1,"b":2,"d":3}"#,
+        r#"{"a":1,"b":2}"#,
+        r#"{"a":1,"b":2,"c":3,"a":4}"#,
+        r#"{"a":1,"b":2,"c":3,"\u0061":4}"#,
+        r#"{"a":1,"b":{"a":2},"c":3}"#,
+    ];
+    for other in others {
+        let texts = payloads(&[learned, other, learned, other]);
+        for want in projections() {
+            check(&want, &texts);
+        }
+        let hits = check(&projection([column("a")]), &texts);
+        assert!(hits == 1 || hits == 2, "{other}: {hits}");
+    }
+}
+
+#[test]
+fn what_is_no_json_stays_none_after_a_shape_was_learned() {
+    let learned = r#"{"a":1,"b":"x"}"#;
+    for other in [
+        r#"{"a":tru,"b":"x"}"#,
+        r#"{"a":01,"b":"x"}"#,
+        r#"{"a":1.,"b":"x"}"#,
+        r#"{"a":1e999,"b":"x"}"#,
+        r#"{"a":,"b":"x"}"#,
+        r#"{"a":1,"b":"x}"#,
+        "{\"a\":1,\"b\":\"\n\"}",
+        r#"{"a":1,"b":"\q"}"#,
+        r#"{"a":1,"b":"x"}}"#,
+        r#"{"a":1,"b":"x"}{"#,
+        r#"{"a":1,"b":"x""#,
+        r#"{"a":1"#,
+        r#"{"a"#,
+        "",
+    ] {
+        let texts = payloads(&[learned, other, learned]);
+        for want in projections() {
+            check(&want, &texts);
+        }
+    }
+}
+
+#[test]
+fn four_shapes_are_kept_and_the_ones_that_hit_stay() {
+    let texts: Vec<String> = (0..40)
+        .map(|row| match row % 8 {
+            0 | 4 => format!("{{\"a\":{row}}}"),
+            1 | 5 => format!("{{\"b\":1,\"a\":{row}}}"),
+            2 | 6 => format!("{{\"c\":1,\"a\":{row}}}"),
+            _ => format!("{{\"new{row}\":1,\"a\":{row}}}"),
+        })
+        .collect();
+    let texts: Vec<Vec<u8>> = texts.into_iter().map(String::into_bytes).collect();
+    assert_eq!(check(&projection([column("a")]), &texts), 27);
+}
+
+#[test]
+fn learning_stops_when_hits_stay_low_and_goes_on_later() {
+    let want = Arc::new(projection([column("a")]));
+    let mut decoder = JsonDecoder::new(&want, Tz::UTC);
+    let mut builder = BatchBuilder::new(Arc::new(want.schema()));
+    let mut feed = |decoder: &mut JsonDecoder, texts: Vec<String>| {
+        let raw = raw(&texts.into_iter().map(String::into_bytes).collect::<Vec<_>>());
+        builder.begin(Some(Arc::clone(&raw.arena)));
+        decoder.decode(&raw, &mut builder);
+        let (batch, _) = builder.finish();
+        builder.recycle(batch);
+        (decoder.shapes.shapes.len(), decoder.shapes.pause)
+    };
+    let different = |n: u32| (0..n).map(|row| format!("{{\"k{row}\":1,\"a\":2}}")).collect::<Vec<_>>();
+    assert_eq!(feed(&mut decoder, different(WINDOW)), (SHAPES, 0));
+    assert_eq!(feed(&mut decoder, different(1)), (0, PAUSE));
+    assert_eq!(feed(&mut decoder, vec!["{\"a\":1}".to_owned(); 3]), (0, PAUSE));
+    (0..PAUSE).for_each(|_| decoder.shapes.judge());
+    assert_eq!(feed(&mut decoder, vec!["{\"a\":1}".to_owned(); 3]), (1, 0));
+}
+
+/// A scalar of any kind.
+fn scalar() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => any::<i32>().prop_map(|value| value.to_string()),
+        2 => (-1e6f64..1e6).prop_map(|value| value.to_string()),
+        1 => any::<f64>().prop_filter("finite", |value| value.is_finite()).prop_map(|value| format!("{value:e}")),
+        1 => "-?[0-9]{1,24}(\\.[0-9]{1,24})?([eE][+-]?[0-9]{1,3})?",
+        2 => prop_oneof![Just("null".to_owned()), Just("true".to_owned()), Just("false".to_owned())],
+        3 => "[a-c:,{}\\[\\] \u{e9}]{0,40}".prop_map(|text| serde_json::Value::from(text).to_string()),
+        1 => "(\\\\u00e9|\\\\\"|\\\\\\\\|\\\\n|x|\\\\ud83d\\\\ude00|\\\\ud800){0,6}".prop_map(|text| format!("\"{text}\"")),
+    ]
+}
+
+/// A document as parts: fixed text and scalars in turn.
+fn document(depth: u32) -> BoxedStrategy<Vec<String>> {
+    let leaf = scalar().prop_map(|scalar| vec![scalar]);
+    if depth == 0 {
+        return leaf.boxed();
+    }
+    let inner = || prop_oneof![3 => scalar().prop_map(|scalar| vec![scalar]), 1 => document(depth - 1)];
+    let blank = || prop_oneof![4 => Just(""), 1 => Just(" "), 1 => Just("\n\t")];
+    let members = prop::collection::vec(("[a-d]|longer name [a-b]{16}", blank(), inner()), 0..7);
+    let object = members.prop_map(|members| {
+        let mut parts = vec!["{".to_owned()];
+        for (index, (name, blank, value)) in members.into_iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            parts.push(format!("{comma}{blank}\"{name}\"{blank}:{blank}"));
+            parts.extend(value);
+        }
+        parts.push("}".to_owned());
+        parts
+    });
+    if depth == TOP {
+        return object.boxed();
+    }
+    let list = (blank(), prop::collection::vec(inner(), 0..4)).prop_map(|(blank, items)| {
+        let mut parts = vec!["[".to_owned()];
+        for (index, item) in items.into_iter().enumerate() {
+            parts.push(format!("{}{blank}", if index == 0 { "" } else { "," }));
+            parts.extend(item);
+        }
+        parts.push("]".to_owned());
+        parts
+    });
+    prop_oneof![object, list].boxed()
+}
+
+const TOP: u32 = 3;
+
+/// What happens to a document: another scalar in a place, a part left out, doubled, put elsewhere or renamed, a byte
+/// changed, put in or taken out, the rest cut off.
+fn changed(parts: &[String], change: &(u8, prop::sample::Index, prop::sample::Index, String, u8)) -> Vec<u8> {
+    const BYTES: &[u8] = b"{}[]\",:\\ 0-+.eEtfnuax\0\x1f\x7f\xff\xc3\xed\xa0";
+    let (kind, one, other, scalar, byte) = change;
+    let mut parts = parts.to_vec();
+    let (one_part, other_part) = (one.index(parts.len()), other.index(parts.len()));
+    let byte = BYTES[*byte as usize % BYTES.len()];
+    match kind {
+        0..8 => {
+            let is_scalar = |part: &String| serde_json::from_str::<serde_json::Value>(part).is_ok();
+            for part in parts.iter_mut().filter(|part| is_scalar(part)).take(one_part + 1) {
+                part.clone_from(scalar);
+            }
+        }
+        8 => drop(parts.remove(one_part)),
+        9 => parts.insert(other_part, parts[one_part].clone()),
+        10 => parts.swap(one_part, other_part),
+        11 => parts[one_part] = parts[one_part].replace('a', "b"),
+        12 => parts[one_part] = parts[one_part].replace('a', "\\u0061"),
+        13 => parts[one_part].insert_str(0, scalar),
+        _ => {}
+    }
+    let mut bytes = parts.concat().into_bytes();
+    let at = one.index(bytes.len().max(1));
+    match kind {
+        14 => bytes.truncate(at),
+        15 if at < bytes.len() => bytes[at] = byte,
+        16 => bytes.insert(at, byte),
+        17 if at < bytes.len() => drop(bytes.remove(at)),
+        _ => {}
+    }
+    bytes
+}
+
+fn traffic() -> impl Strategy<Value = (Vec<Vec<u8>>, usize)> {
+    let change = (0u8..20, any::<prop::sample::Index>(), any::<prop::sample::Index>(), scalar(), any::<u8>());
+    let documents = prop::collection::vec(document(TOP), 1..4);
+    (documents, prop::collection::vec(change, 1..12), 0..projections().len()).prop_map(
+        |(documents, changes, want)| {
+            let mut payloads: Vec<_> = documents.iter().map(|parts| parts.concat().into_bytes()).collect();
+            for (index, change) in changes.iter().enumerate() {
+                payloads.push(changed(&documents[index % documents.len()], change));
+            }
+            (payloads, want)
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn shapes_and_the_walker_agree_on_whatever_comes((payloads, want) in traffic()) {
+        check(&projections()[want], &payloads);
+    }
+
+    #[test]
+    fn shapes_and_serde_json_agree_on_whatever_comes((payloads, _) in traffic()) {
+        let (batch, rows, _) = decode(&projection([column("a"), column("b"), column("c")]), &payloads);
+        let mut row = 0;
+        for payload in &payloads {
+            let Ok(json) = serde_json::from_slice::<serde_json::Value>(payload) else {
+                // Bad UTF-8 and lone surrogates become U+FFFD (F1.2), which serde_json refuses.
+                let text = String::from_utf8_lossy(payload);
+                let is_ours = text.contains('\u{fffd}') || text.contains("\\ud8");
+                prop_assert!(is_ours || rows.faults.iter().any(|fault| fault.row as usize == row), "{}", text);
+                if is_ours {
+                    return Ok(());
+                }
+                continue;
+            };
+            let Value::Map(fields) = from_json(&json, Numbers::Float) else { continue };
+            for (slot, name) in ["a", "b", "c"].into_iter().enumerate() {
+                let cell = batch.columns[slot].cell(row);
+                match fields.get(name) {
+                    None => prop_assert_eq!(cell, Cell::Missing),
+                    Some(value) => prop_assert!(is_same(&cell.to_value(), value), "{:?} {:?}", cell, value),
+                }
+            }
+            row += 1;
+        }
+        prop_assert_eq!(row, batch.n_rows);
+    }
+}
+
+/// Equal up to the last bit of a float, which serde_json may round the other way.
+fn is_same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Float(one), Value::Float(other)) => {
+            one == other || ((one - other) / one).abs() < 1e-15 || (one - other).abs() < 1e-322
+        }
+        (Value::List(one), Value::List(other)) => {
+            one.len() == other.len() && one.iter().zip(other.iter()).all(|(one, other)| is_same(one, other))
+        }
+        (Value::Map(one), Value::Map(other)) => {
+            one.len() == other.len()
+                && one.iter().all(|(name, value)| other.get(name).is_some_and(|other| is_same(value, other)))
+        }
+        (one, other) => one == other,
+    }
+}
