@@ -6,4 +6,5 @@ mod corpus;
 mod folds;
 mod joins;
 mod rows;
+mod states;
 mod windows;

@@ -1,5 +1,6 @@
 //! State windows: from the row on which one condition is true to the row on which another is (W-17), in each partition
-//! (W-18). Open windows are never flushed.
+//! (W-18). Open windows are never flushed. A partition whose window has closed is as one never seen, so it is
+//! forgotten: memory grows with the windows that are open, not with the keys that ever came.
 
 use std::sync::Arc;
 
@@ -21,6 +22,9 @@ pub(super) struct Conditions {
     pub(super) partition_by: Vec<Vec<Expr>>,
 }
 
+/// So many partitions are kept without asking which of them are open.
+const FEW: usize = 64;
+
 /// Makes what a partition holds, one an input.
 type Empty = dyn Fn() -> Vec<Store> + Send;
 
@@ -29,6 +33,8 @@ pub(super) struct State {
     empty: Box<Empty>,
     keys: Keys,
     partitions: Vec<Partition>,
+    /// With so many partitions those without an open window are forgotten.
+    most: usize,
     begins: Picked,
     emits: Picked,
 }
@@ -67,6 +73,7 @@ impl State {
             empty,
             keys: Keys::default(),
             partitions: Vec::new(),
+            most: FEW,
             begins: Picked::default(),
             emits: Picked::default(),
         }
@@ -78,6 +85,23 @@ impl State {
             self.partitions.push(self.fresh());
         }
         &mut self.partitions[number]
+    }
+
+    /// Forgets partitions without an open window. What remains may double before the next look, so a row pays for
+    /// one look at most.
+    fn forget_closed(&mut self) {
+        if self.partitions.len() < self.most {
+            return;
+        }
+        let keys = std::mem::take(&mut self.keys);
+        let partitions = std::mem::take(&mut self.partitions);
+        for (id, partition) in (0..).zip(partitions) {
+            if partition.is_open {
+                self.keys.number_of(&keys, id);
+                self.partitions.push(partition);
+            }
+        }
+        self.most = FEW.max(2 * self.partitions.len());
     }
 
     fn fresh(&self) -> Partition {
@@ -141,6 +165,7 @@ impl Assigner for State {
             self.take(incoming, &keys, *row, out, cx);
         }
         self.partitions.iter_mut().for_each(|partition| partition.take_run(incoming, cx));
+        self.forget_closed();
     }
 
     fn save(&self, out: &mut StateWriter) {
