@@ -1,9 +1,11 @@
-//! Figures: kernels and operators beside a plain yardstick in the same run, and loads from end to end.
+//! Figures: kernels and operators beside a plain yardstick in the same run, the hot path beside its goals, and loads
+//! from end to end.
 //!
-//! `cargo xtask bench [kernels|operators|e2e] [--json]`. Absolute numbers move with the machine; the ratios are the result.
+//! `cargo xtask bench [kernels|operators|hot-path|e2e] [--json]`. Absolute numbers move with the machine; the ratios are the result.
 
 mod allocations;
 mod e2e;
+mod hot_path;
 mod kernels;
 mod measure;
 mod operators;
@@ -21,12 +23,13 @@ fn main() -> ExitCode {
     let filter = args.iter().skip(1).find(|arg| !arg.starts_with("--")).map_or("", String::as_str);
     let outcome = match args.first().map(String::as_str) {
         Some("e2e") => e2e::run(&args[1..]),
+        Some("hot-path") => hot_path::run(&args[1..]),
         None | Some("kernels" | "--json") => {
             kernels::run(&report, filter);
             Ok(())
         }
         Some("operators") => operators::run(&report, filter),
-        Some(other) => Err(format!("unknown bench {other}: kernels, operators or e2e")),
+        Some(other) => Err(format!("unknown bench {other}: kernels, operators, hot-path or e2e")),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

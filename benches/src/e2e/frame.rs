@@ -22,27 +22,30 @@ pub(crate) fn packet(kind: u8, body: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// Appends a PUBLISH at QoS 0.
-pub(crate) fn push_publish(out: &mut Vec<u8>, topic: &str, payload: &[u8]) {
-    out.push(0x30);
-    push_length(out, 2 + topic.len() + payload.len());
+/// Appends a PUBLISH: at QoS 1 with an id, else at QoS 0.
+pub(crate) fn push_publish(out: &mut Vec<u8>, topic: &str, payload: &[u8], id: Option<u16>) {
+    let id = id.map(u16::to_be_bytes);
+    let id = id.as_ref().map_or(&[][..], |id| id);
+    out.push(if id.is_empty() { 0x30 } else { 0x32 });
+    push_length(out, 2 + topic.len() + id.len() + payload.len());
     push_text(out, topic);
+    out.extend_from_slice(id);
     out.extend_from_slice(payload);
 }
 
 /// A packet as it came.
 pub(crate) enum Frame<'a> {
-    /// A message.
-    Publish { topic: &'a [u8], payload: &'a [u8] },
-    /// Anything else.
-    Other,
+    /// A message; with an id at QoS 1 and 2.
+    Publish { topic: &'a [u8], payload: &'a [u8], id: Option<u16> },
+    /// Anything else: type and flags, and what follows the length.
+    Other(u8, &'a [u8]),
 }
 
 /// Calls for each whole packet at the front and gives their length.
 pub(crate) fn each(bytes: &[u8], mut take: impl FnMut(Frame<'_>)) -> usize {
     let mut used = 0;
     while let Some((kind, body, length)) = next(&bytes[used..]) {
-        take(publish(kind, body).unwrap_or(Frame::Other));
+        take(publish(kind, body).unwrap_or(Frame::Other(kind, body)));
         used += length;
     }
     used
@@ -54,8 +57,11 @@ fn publish(kind: u8, body: &[u8]) -> Option<Frame<'_>> {
     }
     let length = usize::from(u16::from_be_bytes([*body.first()?, *body.get(1)?]));
     let (topic, rest) = body.get(2..)?.split_at_checked(length)?;
-    let n_id = if kind & 6 == 0 { 0 } else { 2 };
-    Some(Frame::Publish { topic, payload: rest.get(n_id..)? })
+    if kind & 6 == 0 {
+        return Some(Frame::Publish { topic, payload: rest, id: None });
+    }
+    let (id, payload) = rest.split_at_checked(2)?;
+    Some(Frame::Publish { topic, payload, id: Some(u16::from_be_bytes([id[0], id[1]])) })
 }
 
 fn next(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {

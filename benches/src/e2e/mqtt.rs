@@ -60,7 +60,7 @@ impl Sender {
 
     /// Adds a message for this topic to the batch, and writes the batch when it is full.
     pub(crate) fn push(&mut self, topic: usize, payload: &[u8]) -> Result<(), String> {
-        frame::push_publish(&mut self.pending, &self.topics[topic], payload);
+        frame::push_publish(&mut self.pending, &self.topics[topic], payload, None);
         self.waiting += 1;
         if self.waiting < BATCH { Ok(()) } else { self.flush() }
     }

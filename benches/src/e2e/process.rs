@@ -87,7 +87,8 @@ pub(crate) fn binary() -> Result<PathBuf, String> {
     Ok(here.with_file_name("thalweg"))
 }
 
-fn free_port() -> Result<u16, String> {
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> Result<u16, String> {
     let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
     listener.local_addr().map(|address| address.port()).map_err(|error| error.to_string())
 }

@@ -30,23 +30,26 @@ const PAYLOADS: &[Payload] = &[
     Payload { name: "decode_c", text: wide, wanted: &["key003", "key250", "key499"] },
 ];
 
-fn small(row: usize) -> String {
+/// Payload a of hot-path.md 2: 35 B.
+pub(crate) fn small(row: usize) -> String {
     format!("{{\"temperature\": {}, \"humidity\": {}}}", row % 90 + 10, row % 80 + 10)
 }
 
-fn nested(row: usize) -> String {
+/// Payload b: 238 B, nested.
+pub(crate) fn nested(row: usize) -> String {
     format!(
         "{{\"deviceId\":\"dev-{:04}\",\"ts\":17095{row:08},\"site\":\"plant-7\",\"line\":3,\"readings\":\
          {{\"temperature\":{}.5,\"pressure\":1013.25,\"humidity\":44,\"vibration\":[0.12,0.31,0.08]}},\
-         \"status\":\"ok\",\"firmware\":\"2.4.1\",\"battery\":87,\"alarm\":false,\"note\":null}}",
+         \"status\":\"ok\",\"firmware\":\"2.4.1-rc5\",\"battery\":87,\"alarm\":false,\"note\":null}}",
         row % 1000,
         row % 90
     )
 }
 
-fn wide(row: usize) -> String {
+/// Payload c: 5.4 KB, 500 flat keys.
+pub(crate) fn wide(row: usize) -> String {
     let members: Vec<String> =
-        (0..500).map(|key| format!("\"key{key:03}\":{}", (key * 7 + row) % 100)).collect();
+        (0..500).map(|key| format!("\"key{key:03}\":{}", (key * 7 + row) % 10)).collect();
     format!("{{{}}}", members.join(","))
 }
 
@@ -145,7 +148,8 @@ fn measure(texts: &[String], wanted: &[&str]) -> Vec<(&'static str, f64)> {
     nanos_per_item(texts.len(), vec![Variant::new("serde_json", plain), Variant::new("walker", walker)])
 }
 
-fn batch(texts: &[String]) -> RawBatch {
+/// Payloads back to back, as a source hands them over.
+pub(crate) fn batch(texts: &[String]) -> RawBatch {
     let mut raw = RawBatch::default();
     let mut arena = Vec::new();
     for text in texts {

@@ -1,9 +1,9 @@
 //! Kernels of the data plane, each beside the plain way of doing the same.
 
 mod aggregate;
-mod decode;
+pub(crate) mod decode;
 mod filter;
-mod pipeline;
+pub(crate) mod pipeline;
 mod window;
 
 use crate::report::Report;

@@ -110,9 +110,7 @@ pub(super) fn turns(report: &Report, name: &str, rules: Vec<RuleSpec>, payloads:
 
 /// A rule over the one stream.
 pub(super) fn spec(id: String, sql: &str, is_shared: bool, options: &PlanOptions) -> Option<RuleSpec> {
-    let Ok(Statement::Query(query)) = thalweg_sql::parse(sql) else { return None };
-    let world = World(Arc::new(demo(is_shared)));
-    let plan = thalweg_plan::plan(&query, options, &world).ok()?;
+    let (plan, world) = planned(sql, is_shared, options)?;
     let source = SourceSpec { stream: Arc::clone(&world.0), props: Props::new(), connection: None };
     let action = ActionSpec {
         kind: Arc::from("nop"),
@@ -128,6 +126,17 @@ pub(super) fn spec(id: String, sql: &str, is_shared: bool, options: &PlanOptions
         actions: vec![action],
         options: RunOptions::default(),
     })
+}
+
+/// The plan of a statement over the one stream.
+pub(crate) fn plan(sql: &str) -> Option<thalweg_plan::Plan> {
+    planned(sql, false, &PlanOptions::default()).map(|(plan, _)| plan)
+}
+
+fn planned(sql: &str, is_shared: bool, options: &PlanOptions) -> Option<(thalweg_plan::Plan, World)> {
+    let Ok(Statement::Query(query)) = thalweg_sql::parse(sql) else { return None };
+    let world = World(Arc::new(demo(is_shared)));
+    Some((thalweg_plan::plan(&query, options, &world).ok()?, world))
 }
 
 fn demo(shared: bool) -> StreamDef {
