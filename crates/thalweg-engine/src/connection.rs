@@ -73,7 +73,10 @@ impl Connections {
     }
 
     fn build(&self, id: &str, def: &ConnectionDef) -> Result<Arc<dyn Connection>, EngineError> {
-        let unknown = || EngineError::plain(format!("unknown connection type {}", def.kind));
+        let unknown = || {
+            let help = "at /typ; it is the type of the sources and actions that use it, such as mqtt";
+            EngineError::plain(format!("unknown connection type {} ({help})", def.kind))
+        };
         let connector = self.around.registry.connector(&def.kind).ok_or_else(unknown)?;
         let cx = BuildCx {
             props: def.props.clone(),
@@ -98,7 +101,7 @@ impl Connections {
         check_id(&id)?;
         let refuse = |why: String| EngineError::plain(format!("create connection failed: {why}"));
         if def.kind.is_empty() {
-            return Err(refuse("connection id and type should be defined".to_owned()));
+            return Err(refuse(format!("connection id and type should be defined ({CONNECTION})")));
         }
         if self.open(&id).is_some() {
             return Err(refuse(format!("connection {id} already been created")));
@@ -125,7 +128,7 @@ impl Connections {
         }
         let (_, def) = parse(body)?;
         if def.kind.is_empty() {
-            return Err(refuse("connection id and type should be defined".to_owned()));
+            return Err(refuse(format!("connection id and type should be defined ({CONNECTION})")));
         }
         let connection = self.build(id, &def).map_err(|why| refuse(why.message))?;
         self.write(Change::Put(Table::Connection, id.to_owned(), encode(id, &def))).await?;
@@ -212,6 +215,10 @@ fn describe(id: &str, named: &Named, users: usize) -> Document {
         .with_some("refCount", users)
 }
 
+/// What a connection looks like.
+const CONNECTION: &str =
+    r#"such as {"id": "c1", "typ": "mqtt", "props": {"server": "tcp://127.0.0.1:1883"}}"#;
+
 fn parse(body: &[u8]) -> Result<(String, ConnectionDef), EngineError> {
     let wrong =
         |why: &dyn std::fmt::Display| EngineError::plain(format!("invalid connection document: {why}"));
@@ -221,7 +228,9 @@ fn parse(body: &[u8]) -> Result<(String, ConnectionDef), EngineError> {
     let props = match document.get("props") {
         None | Some(Json::Null) => Props::new(),
         Some(Json::Object(props)) => Props::from(props.clone()),
-        Some(other) => return Err(wrong(&format!("property \"props\" must be an object, not {other}"))),
+        Some(other) => {
+            return Err(wrong(&format!("property \"props\" must be an object, not {other} ({CONNECTION})")));
+        }
     };
     Ok((text("id")?.to_owned(), ConnectionDef { kind: text("typ")?.to_lowercase(), props }))
 }

@@ -13,7 +13,7 @@ use thalweg_plan::{Kind, Node, Plan, PlanOptions, Resolver, StreamDef};
 use thalweg_runtime::{ActionSpec, RuleSpec, SourceSpec, Topology};
 use tracing::warn;
 
-use super::definition::{Action, RuleDefinition};
+use super::definition::{Action, RuleDefinition, located};
 use super::inert;
 use super::run::{Ready, Runner};
 use crate::catalog::Catalog;
@@ -142,7 +142,7 @@ impl Builder {
     }
 
     fn action(&self, action: &Action, is_late: bool) -> Result<ActionSpec, EngineError> {
-        self.check_sink(action)?;
+        self.check_sink(action, is_late)?;
         let resolved = props::sink(&self.connections, &self.sink_defaults, &action.kind, &action.props)?;
         Ok(ActionSpec {
             kind: Arc::from(action.kind.as_str()),
@@ -154,13 +154,17 @@ impl Builder {
     }
 
     /// The sink exists, and the values of its common properties fit.
-    fn check_sink(&self, action: &Action) -> Result<(), EngineError> {
-        let Action { kind, props, .. } = action;
+    fn check_sink(&self, action: &Action, is_late: bool) -> Result<(), EngineError> {
+        let Action { kind, index, props } = action;
+        let list = if is_late { "/options/lateData" } else { "/actions" };
+        let at = format!("{list}/{index}/{kind}");
         if self.registry.sink(kind).is_none() {
             let names = self.registry.names(|connector| connector.has_sink());
-            return Err(unknown(format!("sink {kind} is not defined"), kind, &names));
+            let place = format!("at {at}; ");
+            return Err(unknown(format!("sink {kind} is not defined"), kind, &names, &place));
         }
-        Ok(self.registry.check_common(&format!("{kind} sink"), Roles::SINK, props)?)
+        let checked = self.registry.check_common(&format!("{kind} sink"), Roles::SINK, props);
+        Ok(checked.map_err(|why| located(why, &props.to_json(), &at))?)
     }
 
     /// What has no effect at the actions.
@@ -212,7 +216,7 @@ impl Builder {
             (self.registry.source(kind), self.registry.names(|connector| connector.has_source()))
         };
         let what = if is_lookup { "lookup source type" } else { "source type" };
-        found.map(drop).ok_or_else(|| unknown(format!("{what} {kind} not found"), kind, &names))
+        found.map(drop).ok_or_else(|| unknown(format!("{what} {kind} not found"), kind, &names, ""))
     }
 
     fn source(&self, definition: &RuleDefinition, entry: &StreamEntry) -> Result<SourceSpec, EngineError> {
@@ -259,11 +263,11 @@ fn without_meaning((name, hint): &(&str, Option<&str>)) -> String {
 }
 
 /// An unknown connector, with the nearest known one.
-fn unknown(text: String, name: &str, known: &[String]) -> EngineError {
+fn unknown(text: String, name: &str, known: &[String], place: &str) -> EngineError {
     let hint = thalweg_core::diagnostic::nearest(name, known.iter().map(String::as_str));
     let help = hint
         .map_or_else(|| format!("known are {}", known.join(", ")), |hint| format!("did you mean {hint}?"));
-    EngineError::new(ErrorCode::Executor, format!("{text} ({help})"))
+    EngineError::new(ErrorCode::Executor, format!("{text} ({place}{help})"))
 }
 
 /// The planner's view of the world: the streams as this rule's properties make them, and all functions.

@@ -68,37 +68,36 @@ impl RuleDefinition {
         instance: &Props,
         search: Search<'_>,
     ) -> Result<Self, EngineError> {
-        let unreadable = |why: String| EngineError::plain(format!("Parse rule {text} error : {why}."));
-        let document: Map<String, Json> =
-            serde_json::from_str(text).map_err(|why| unreadable(why.to_string()))?;
-        let mistyped = |why: Diagnostic| unreadable(why.to_string());
-        let document = Props::from(document);
+        let document = object(text).map_err(|why| unreadable(text, &why))?;
+        let at = |why: Diagnostic| located(why, &document.to_json(), "");
+        let mistyped = |why: Diagnostic| unreadable(text, &at(why).to_string());
         let field =
             |name| document.text(name).map(|text| text.unwrap_or_default().to_owned()).map_err(mistyped);
-        let id = rule_id(&field("id")?, path_id)?;
-        let sql = field("sql")?;
+        let (written_id, sql) = (field("id")?, field("sql")?);
         let has_graph = document.get("graph").is_some_and(|graph| !graph.is_null());
-        let written = match document.get("actions") {
-            None | Some(Json::Null) => Vec::new(),
-            Some(Json::Array(items)) => actions(items).map_err(mistyped)?,
-            Some(other) => {
-                return Err(unreadable(format!("property \"actions\" must be a list, not {other}")));
-            }
+        let written = all_actions(&document).map_err(mistyped)?;
+        let options = own_options(&document).and_then(|own| RuleOptions::new(instance, &own)).map_err(at);
+        let mut mistakes = Mistakes::default();
+        let id = mistakes.keep(rule_id(&written_id, path_id));
+        let name = id.as_deref().unwrap_or("(without id)");
+        let query = check_form(name, sql.is_empty(), has_graph)
+            .and_then(|()| read_sql(&sql, &|query, found| search(query, found, options.clone().ok())));
+        let query = mistakes.keep(query);
+        if written.is_empty() && !has_graph {
+            mistakes.texts.push(format!("Missing rule actions. ({ACTIONS})"));
+        }
+        if let Err(why) = &options {
+            let why = why.to_string();
+            let is_first = mistakes.texts.is_empty();
+            mistakes.texts.push(if is_first { unreadable(text, &why).message } else { why });
+        }
+        let broken = options.as_ref().map(RuleOptions::mistakes).unwrap_or_default();
+        if !broken.is_empty() {
+            mistakes.texts.push(format!("Rule {name} has invalid options: {}.", broken.join("\n")));
+        }
+        let (Some(id), Some(query), Ok(options), []) = (id, query, options, &mistakes.texts[..]) else {
+            return Err(EngineError::plain(mistakes.texts.join("\nalso: ")));
         };
-        let options = own_options(&document).and_then(|own| RuleOptions::new(instance, &own));
-        check_form(&id, sql.is_empty(), has_graph)?;
-        let query = read_sql(&sql, &|query, mistakes| search(query, mistakes, options.clone().ok()))?;
-        if written.is_empty() {
-            return Err(EngineError::plain("Missing rule actions."));
-        }
-        let options = options.map_err(mistyped)?;
-        let mistakes = options.mistakes();
-        if !mistakes.is_empty() {
-            return Err(EngineError::plain(format!(
-                "Rule {id} has invalid options: {}.",
-                mistakes.join("\n")
-            )));
-        }
         Ok(Self {
             name: field("name")?,
             version: field("version")?,
@@ -139,13 +138,65 @@ impl RuleDefinition {
     }
 }
 
+/// What a rule looks like, for those who have sent something else.
+const RULE: &str = r#"a rule is an object: {"id": "r1", "sql": "SELECT …", "actions": [{"log": {}}]}"#;
+const ACTIONS: &str = r#"they say where results go: "actions": [{"log": {}}]"#;
+
+/// The mistakes of a document in the order in which they are told (R1.3).
+#[derive(Default)]
+struct Mistakes {
+    texts: Vec<String>,
+}
+
+impl Mistakes {
+    fn keep<T>(&mut self, part: Result<T, EngineError>) -> Option<T> {
+        part.map_err(|why| self.texts.push(why.message)).ok()
+    }
+}
+
+fn unreadable(text: &str, why: &str) -> EngineError {
+    EngineError::plain(format!("Parse rule {text} error : {why}."))
+}
+
+fn object(text: &str) -> Result<Props, String> {
+    match serde_json::from_str(text) {
+        Ok(Json::Object(document)) => Ok(Props::from(document)),
+        Ok(_) => Err(RULE.to_owned()),
+        Err(why) => Err(why.to_string()),
+    }
+}
+
+/// A mistake with the place of the property that it names first, as a JSON pointer below `base`.
+pub(super) fn located(mut why: Diagnostic, document: &Json, base: &str) -> Diagnostic {
+    let named = why.message.split('"').nth(1).and_then(|name| name.rsplit('.').next());
+    let place = named.and_then(|name| pointer(document, name));
+    let is_told = why.help.as_deref().is_some_and(|help| help.starts_with("at /"));
+    if let Some(place) = place.filter(|_| !is_told) {
+        let place = format!("at {base}{place}");
+        why.help = Some(why.help.map_or(place.clone(), |help| format!("{place}; {help}")));
+    }
+    why
+}
+
+/// The JSON pointer of the member of this name, outer ones first.
+fn pointer(document: &Json, name: &str) -> Option<String> {
+    let members = document.as_object()?;
+    let own = members.keys().find(|key| key.eq_ignore_ascii_case(name)).map(|key| format!("/{key}"));
+    own.or_else(|| members.iter().find_map(|(key, value)| Some(format!("/{key}{}", pointer(value, name)?))))
+}
+
 /// R1.3: the id of the document must be that of the path; in a PUT it may be absent.
 fn rule_id(written: &str, path_id: Option<&str>) -> Result<String, EngineError> {
     let id = match (written, path_id) {
         ("", Some(path)) => path,
-        ("", None) => return Err(EngineError::plain("Missing rule id.")),
+        ("", None) => {
+            let advice = r#"it is its name in /rules/…: "id": "r1""#;
+            return Err(EngineError::plain(format!("Missing rule id. ({advice})")));
+        }
         (written, Some(path)) if written != path => {
-            return Err(EngineError::plain("RuleId is not consistent with rule id."));
+            let text = "RuleId is not consistent with rule id.";
+            let places = format!("the path says {path}, /id says {written}; leave /id out");
+            return Err(EngineError::plain(format!("{text} ({places})")));
         }
         (written, _) => written,
     };
@@ -157,15 +208,22 @@ fn own_options(document: &Props) -> Result<Props, Diagnostic> {
     match document.get("options") {
         None | Some(Json::Null) => Ok(Props::new()),
         Some(Json::Object(options)) => Ok(Props::from(options.clone())),
-        Some(other) => Err(Diagnostic::plain(format!("property \"options\" must be an object, not {other}"))),
+        Some(other) => {
+            let mistake = Diagnostic::plain(format!("property \"options\" must be an object, not {other}"));
+            Err(mistake.help("such as \"options\": {\"qos\": 1}"))
+        }
     }
 }
 
 /// A rule is written as SQL.
 fn check_form(id: &str, no_sql: bool, has_graph: bool) -> Result<(), EngineError> {
     match (no_sql, has_graph) {
-        (false, true) => Err(EngineError::plain(format!("Rule {id} has both sql and graph."))),
-        (true, false) => Err(EngineError::plain(format!("Rule {id} has neither sql nor graph."))),
+        (false, true) => {
+            Err(EngineError::plain(format!("Rule {id} has both sql and graph. (leave /graph out)")))
+        }
+        (true, false) => Err(EngineError::plain(format!(
+            "Rule {id} has neither sql nor graph. (write \"sql\": \"SELECT … FROM …\")"
+        ))),
         (true, true) => Err(EngineError::plain(format!(
             "Rule {id} is a graph rule, which this version does not support yet; write it as sql"
         ))),
@@ -192,14 +250,26 @@ fn read_sql(
     Ok(*query)
 }
 
-/// Actions as written; an object with several keys gives several (R1.2).
-pub(super) fn actions(items: &[Json]) -> Result<Vec<Action>, Diagnostic> {
+fn all_actions(document: &Props) -> Result<Vec<Action>, Diagnostic> {
+    match document.get("actions") {
+        None | Some(Json::Null) => Ok(Vec::new()),
+        Some(Json::Array(items)) => actions(items, "/actions"),
+        Some(other) => {
+            let mistake = Diagnostic::plain(format!("property \"actions\" must be a list, not {other}"));
+            Err(mistake.help(ACTIONS))
+        }
+    }
+}
+
+/// Actions as written at a JSON pointer; an object with several keys gives several (R1.2).
+pub(super) fn actions(items: &[Json], at: &str) -> Result<Vec<Action>, Diagnostic> {
     let mut actions = Vec::new();
     for (index, item) in items.iter().enumerate() {
         let Json::Object(sinks) = item else {
             return Err(Diagnostic::plain(format!(
                 "an action must be an object such as {{\"log\":{{}}}}, not {item}"
-            )));
+            ))
+            .help(format!("at {at}/{index}")));
         };
         for (kind, props) in sinks {
             let props = match props {
@@ -208,7 +278,8 @@ pub(super) fn actions(items: &[Json]) -> Result<Vec<Action>, Diagnostic> {
                 other => {
                     return Err(Diagnostic::plain(format!(
                         "action \"{kind}\" must be an object, not {other}"
-                    )));
+                    ))
+                    .help(format!("at {at}/{index}/{kind}; its properties stand in it")));
                 }
             };
             actions.push(Action { kind: kind.clone(), index, props });
@@ -218,7 +289,8 @@ pub(super) fn actions(items: &[Json]) -> Result<Vec<Action>, Diagnostic> {
 }
 
 fn tags(document: &Props) -> Result<Option<Vec<String>>, Diagnostic> {
-    let wrong = || Diagnostic::plain("property \"tags\" must be a list of texts");
+    let wrong =
+        || Diagnostic::plain("property \"tags\" must be a list of texts").help("such as \"tags\": [\"a\"]");
     match document.get("tags") {
         None | Some(Json::Null) => Ok(None),
         Some(Json::Array(items)) => items

@@ -209,7 +209,7 @@ fn late_data(all: &Props) -> Result<Vec<Action>, Diagnostic> {
             return Err(Diagnostic::plain(message));
         }
     };
-    let actions = definition::actions(items)
+    let actions = definition::actions(items, "/options/lateData")
         .map_err(|why| Diagnostic { message: format!("option \"lateData\": {}", why.message), ..why })?;
     if !actions.is_empty() && !all.bool("isEventTime")?.unwrap_or_default() {
         let message =

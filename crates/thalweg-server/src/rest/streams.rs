@@ -123,7 +123,8 @@ fn statement(text: &str) -> Result<String, Failure> {
         |why: String| Failure::plain(format!("Invalid body: Error decoding the statement descriptor: {why}"));
     let descriptor = body::object(text).map_err(wrong)?;
     let sql = descriptor.text("sql").map_err(|why| wrong(why.message))?;
-    sql.map(str::to_owned).ok_or_else(|| wrong("property \"sql\" is missing".to_owned()))
+    sql.map(str::to_owned)
+        .ok_or_else(|| wrong("property \"sql\" is missing (write {\"sql\": \"CREATE STREAM …\"})".to_owned()))
 }
 
 /// What Go parses as true.

@@ -115,10 +115,10 @@ async fn wrong_rules_are_refused_and_leave_nothing_behind() {
         instance.post("/rules", body).await.fails(400, code, message);
     }
     instance.get("/rules").await.is(200, "[]");
-    instance
-        .post("/rules/validate", r#"{"id":"r","sql":"SELECT a FROM demo"}"#)
-        .await
-        .is(422, "invalid rule json: Missing rule actions.");
+    instance.post("/rules/validate", r#"{"id":"r","sql":"SELECT a FROM demo"}"#).await.is(
+        422,
+        "invalid rule json: Missing rule actions. (they say where results go: \"actions\": [{\"log\": {}}])",
+    );
     instance
         .post("/rules/validate", &rule("SELECT a FROM gone", r#"{"log":{}}"#))
         .await
