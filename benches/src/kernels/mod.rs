@@ -4,15 +4,17 @@ mod aggregate;
 pub(crate) mod decode;
 mod filter;
 pub(crate) mod pipeline;
+mod share;
 mod window;
 
 use crate::report::Report;
 
-/// All kernels, or those of one group (`decode`, `filter`, `aggregate`, `pipeline`, `rules`, `window`).
+/// All kernels, or those of one group (`decode`, `filter`, `share`, `aggregate`, `pipeline`, `rules`, `window`).
 pub(crate) fn run(report: &Report, group: &str) {
-    let groups: [(&str, fn(&Report)); 6] = [
+    let groups: [(&str, fn(&Report)); 7] = [
         ("decode", decode::run),
         ("filter", filter::run),
+        ("share", share::run),
         ("aggregate", aggregate::run),
         ("pipeline", pipeline::run),
         ("rules", pipeline::rule_sets),

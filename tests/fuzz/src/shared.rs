@@ -15,6 +15,11 @@ pub(crate) const TARGET: Target = Target {
 
 const COLUMNS: &[&str] = &["a", "f", "t", "b", "l", "m", "o", "d", "o->p", "l[0]", "l[a]"];
 
+/// Of each side of a join, and of both.
+const SIDES: [&[&str]; 2] =
+    [&["l.a", "l.t", "l.l", "l.l[0]", "l.o->p", "l.b"], &["r.a", "r.t", "r.l", "r.l[0]", "r.o->p", "r.b"]];
+const BOTH: &[&str] = &["l.a", "l.t", "l.b", "r.a", "r.t", "r.b"];
+
 /// The pass in question, and the others, so that it is also seen alone.
 const PASS: &str = "commonSubexpressions";
 const OTHERS: &[&str] =
@@ -22,13 +27,16 @@ const OTHERS: &[&str] =
 
 struct Shared {
     sql: String,
-    rows: Vec<String>,
+    /// Each with the stream that it comes from.
+    rows: Vec<(&'static str, String)>,
 }
 
 /// Expressions that statements are made of.
 struct Parts<'a> {
     scope: Scope<'a>,
     parts: Vec<String>,
+    from: String,
+    is_joined: bool,
 }
 
 impl Parts<'_> {
@@ -72,20 +80,40 @@ impl Parts<'_> {
 }
 
 fn draw(c: &mut Choices) -> Box<dyn Input> {
-    let scope = Scope::plain(COLUMNS);
-    let parts = c.many(1, 3, |c| scope.call(c, 2));
-    let parts = Parts { scope, parts };
+    let is_joined = c.chance(35);
+    let one = |c: &mut Choices| {
+        let columns = if is_joined { SIDES[c.index(2)] } else { COLUMNS };
+        Scope::plain(columns).call(c, 2)
+    };
+    let parts = c.many(1, 3, one);
+    let scope = Scope::plain(if is_joined { BOTH } else { COLUMNS });
+    let mut parts = Parts { scope, parts, from: "s".to_owned(), is_joined };
+    if is_joined {
+        let kind = c.pick(&["INNER", "INNER", "LEFT", "RIGHT", "FULL", "CROSS"]).to_owned();
+        let on = match c.below(3) {
+            0 => "l.a = r.a".to_owned(),
+            1 => format!("{} = {}", parts.one(c), parts.one(c)),
+            _ => format!("{} != {}", parts.one(c), c.pick(BOTH)),
+        };
+        let on = if kind == "CROSS" { String::new() } else { format!(" ON {on}") };
+        parts.from = format!("s AS l {kind} JOIN r AS r{on}");
+    }
     let sql = statement(c, &parts);
     let columns: Vec<(&str, Kind)> = TYPED.iter().copied().filter(|(name, _)| sql.contains(name)).collect();
-    let most = [6, 20, 140][c.index(3)];
-    let rows = c.many(1, most, |c| format!("{{{}}}", members(c, &columns, 15).join(",")));
+    let most = [6, 20, if is_joined { 30 } else { 140 }][c.index(3)];
+    let row = |c: &mut Choices| {
+        let stream = if is_joined && c.chance(50) { "r" } else { "s" };
+        (stream, format!("{{{}}}", members(c, &columns, 15).join(",")))
+    };
+    let rows = c.many(1, most, row);
     Box::new(Shared { sql, rows })
 }
 
 fn statement(c: &mut Choices, parts: &Parts<'_>) -> String {
     let filter = if c.chance(60) { format!(" WHERE {}", parts.condition(c)) } else { String::new() };
     let plain = |c: &mut Choices| c.many(1, 4, |c| parts.place(c));
-    let (fields, rest) = match c.below(4) {
+    let form = if parts.is_joined { 2 + c.below(2) } else { c.below(4) };
+    let (fields, rest) = match form {
         0 | 1 => (plain(c), String::new()),
         2 => (plain(c), format!(" GROUP BY {}", window(c, &parts.scope))),
         _ => {
@@ -101,7 +129,7 @@ fn statement(c: &mut Choices, parts: &Parts<'_>) -> String {
     };
     let fields: Vec<String> =
         fields.iter().enumerate().map(|(n, field)| format!("{field} AS r{n}")).collect();
-    format!("SELECT {} FROM s{filter}{rest}", fields.join(", "))
+    format!("SELECT {} FROM {}{filter}{rest}", fields.join(", "), parts.from)
 }
 
 impl Shared {
@@ -110,8 +138,8 @@ impl Shared {
         let disabled = disabled.iter().map(|name| (*name).to_owned()).collect();
         let options = Options { send_error: true, late_tolerance: 1_000, disabled, ..Options::default() };
         let (mut rig, rule) = rig(&self.sql, &options, batch).ok()?;
-        for row in &self.rows {
-            rig.feed("s", row.as_bytes());
+        for (stream, row) in &self.rows {
+            rig.feed(stream, row.as_bytes());
             rig.advance(130);
         }
         rig.flush();
@@ -128,7 +156,8 @@ impl Shared {
 
 impl Input for Shared {
     fn text(&self) -> String {
-        format!("{}\n{}", self.sql, self.rows.join("\n"))
+        let rows: Vec<String> = self.rows.iter().map(|(stream, row)| format!("{stream} {row}")).collect();
+        format!("{}\n{}", self.sql, rows.join("\n"))
     }
 
     fn check(&self) -> Result<(), String> {

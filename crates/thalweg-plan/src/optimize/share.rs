@@ -12,11 +12,12 @@
 //! - parts of which a row reaches one at most: the branches of one CASE;
 //! - calls that stand alone in the SELECT of an aggregate query, which fail in their own way (S6);
 //! - the condition that rules of a shared stream may have in common: it comes first;
-//! - what stands below and above a join, a UNION or a sub-query, whose inputs keep their slots.
+//! - what stands below and above a UNION or a sub-query, and of a join more than `share/across.rs` carries through it.
 //!
 //! Only pure expressions that count nothing by themselves are shared; an error stays a cell, counted by whoever consumes
 //! it (`contracts.md` 9).
 
+mod across;
 mod sites;
 
 use std::collections::BTreeMap;
@@ -36,7 +37,8 @@ use crate::rewrite;
 const MOST_NODES: usize = 4_000;
 
 /// Runs the pass.
-pub(super) fn run(mut plan: Plan) -> Plan {
+pub(super) fn run(plan: Plan) -> Plan {
+    let mut plan = across::run(plan);
     plan.root = share(plan.root);
     plan
 }

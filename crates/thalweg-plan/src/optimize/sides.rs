@@ -15,6 +15,13 @@ pub(super) struct Side {
     pub is_table: bool,
 }
 
+impl Side {
+    /// Whether a slot of the input is one of its own.
+    pub(super) fn holds(&self, slot: usize) -> bool {
+        (self.first..self.first + self.n_slots).contains(&slot)
+    }
+}
+
 /// The sides of a join by number; of any other node, its inputs.
 pub(super) fn sides(node: &Node) -> Vec<Side> {
     let mut sides = Vec::new();
