@@ -65,7 +65,7 @@ pub(crate) fn event_time(stream: &StreamDef) -> Result<(), Diagnostic> {
             let names = columns.iter().map(|column| &*column.name);
             let help = match nearest(timestamp, names) {
                 Some(near) => format!("the option TIMESTAMP names a declared column; did you mean {near}?"),
-                None => "the option TIMESTAMP names a declared column; add it to them".to_owned(),
+                None => format!("declare it: CREATE STREAM {} ({timestamp} BIGINT, …)", stream.name),
             };
             Err(Diagnostic::plain(format!("timestamp field {timestamp} not found")).help(help))
         }

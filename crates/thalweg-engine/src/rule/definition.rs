@@ -93,7 +93,10 @@ impl RuleDefinition {
         }
         let broken = options.as_ref().map(RuleOptions::mistakes).unwrap_or_default();
         if !broken.is_empty() {
-            mistakes.texts.push(format!("Rule {name} has invalid options: {}.", broken.join("\n")));
+            let (texts, places): (Vec<&str>, Vec<&str>) = broken.into_iter().unzip();
+            let (texts, places) = (texts.join("\n"), places.join(" and /options/"));
+            let advice = format!("at /options/{places}; 0 or more belongs there");
+            mistakes.texts.push(format!("Rule {name} has invalid options: {texts}. ({advice})"));
         }
         let (Some(id), Some(query), Ok(options), []) = (id, query, options, &mistakes.texts[..]) else {
             return Err(EngineError::plain(mistakes.texts.join("\nalso: ")));

@@ -101,15 +101,19 @@ impl RuleOptions {
         inert::names()
     }
 
-    /// What a rule of these options must not have (R1.3); one line each.
-    pub fn mistakes(&self) -> Vec<String> {
+    /// What a rule of these options must not have (R1.3): upstream's texts, and the place of each.
+    pub fn mistakes(&self) -> Vec<(&'static str, &'static str)> {
         let rules = [
-            (self.concurrency, "invalidConcurrency:concurrency must be greater than 0"),
-            (self.buffer_length, "invalidBufferLength:bufferLength must be greater than 0"),
-            (self.late_tolerance, "invalidLateTol:lateTol must be greater than 0"),
-            (self.restart_attempts, "invalidRestartAttempts:restart attempts must be greater than 0"),
+            (self.concurrency, "invalidConcurrency:concurrency must be greater than 0", "concurrency"),
+            (self.buffer_length, "invalidBufferLength:bufferLength must be greater than 0", "bufferLength"),
+            (self.late_tolerance, "invalidLateTol:lateTol must be greater than 0", "lateTolerance"),
+            (
+                self.restart_attempts,
+                "invalidRestartAttempts:restart attempts must be greater than 0",
+                "restartStrategy/attempts",
+            ),
         ];
-        rules.into_iter().filter(|(value, _)| *value < 0).map(|(_, text)| text.to_owned()).collect()
+        rules.into_iter().filter(|(value, ..)| *value < 0).map(|(_, text, place)| (text, place)).collect()
     }
 
     /// What the planner looks at.
@@ -305,8 +309,8 @@ mod tests {
         assert_eq!(
             options.mistakes(),
             [
-                "invalidConcurrency:concurrency must be greater than 0",
-                "invalidBufferLength:bufferLength must be greater than 0"
+                ("invalidConcurrency:concurrency must be greater than 0", "concurrency"),
+                ("invalidBufferLength:bufferLength must be greater than 0", "bufferLength")
             ]
         );
     }

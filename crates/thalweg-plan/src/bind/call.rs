@@ -180,7 +180,9 @@ impl<'q> Binder<'q, '_> {
         let help = match place.clause {
             Clause::Group => "group by columns; conditions on groups belong into HAVING",
             Clause::On => "conditions on groups belong into HAVING",
-            _ => "it is judged for single events, before there are groups",
+            _ => {
+                "it is judged for single events, before there are groups; conditions on groups belong into HAVING"
+            }
         };
         self.fail(self.after_parsing(message).at(span).help(help))
     }

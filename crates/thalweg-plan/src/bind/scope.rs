@@ -113,6 +113,9 @@ impl<'q> Binder<'q, '_> {
             let near = nearest(&name.text, names.iter().map(String::as_str));
             mistake = mistake.help(match near {
                 Some(near) => format!("did you mean {near}?"),
+                None if name.text.contains(['/', '#', '+']) => {
+                    "FROM names a stream; a topic is its option DATASOURCE".to_owned()
+                }
                 None if names.is_empty() => "there is none yet; CREATE STREAM defines one".to_owned(),
                 None if names.len() <= MAX_LISTED => format!("known are {}", names.join(", ")),
                 None => "SHOW STREAMS lists those that are".to_owned(),

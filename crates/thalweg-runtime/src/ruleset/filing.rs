@@ -422,8 +422,8 @@ impl Filing {
                     let Some(whole) = self.whole.get(*number) else { continue };
                     rows.clear();
                     rows.extend_from_slice(met(step));
-                    let others = whole.steps.iter().filter(|other| **other != step);
-                    if !others.fold(true, |any, other| any && mask::intersect(&mut rows, met(*other))) {
+                    let mut others = whole.steps.iter().filter(|other| **other != step);
+                    if !others.all(|other| mask::intersect(&mut rows, met(*other))) {
                         continue;
                     }
                     if whole.terms.len() > whole.steps.len() {
