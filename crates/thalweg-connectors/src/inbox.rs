@@ -6,12 +6,19 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 
 use bytes::Bytes;
 use thalweg_core::connector::{Due, Offer, Payload, RawMessage, SourcePort, WhenFull};
+use thalweg_core::polled::Arrivals;
 use thalweg_core::time::Timestamp;
 use thalweg_core::value::Fields;
 use tokio::sync::Notify;
+
+/// So many parked messages are enough for a sender that does not stop by itself.
+const CROWD: usize = 1_000;
+/// So many parked bytes as well.
+const CROWD_BYTES: usize = 8 << 20;
 
 /// What a message consists of.
 #[derive(Debug, Clone)]
@@ -44,6 +51,13 @@ impl Parcel {
         RawMessage { payload, time: self.time, meta: self.meta.clone(), offset: None }
     }
 
+    fn bytes(&self) -> isize {
+        match &self.content {
+            Content::Bytes(bytes) => bytes.len() as isize,
+            Content::Rows(_) => 0,
+        }
+    }
+
     /// Offers it; the port answers the sender.
     fn offer(&self, port: &dyn SourcePort) -> Offer {
         match &self.due {
@@ -70,6 +84,9 @@ pub(crate) struct Inbox {
     parked: Mutex<VecDeque<Parcel>>,
     /// The length of `parked`, so that the usual case takes no lock.
     n_parked: AtomicUsize,
+    parked_bytes: AtomicUsize,
+    /// Readers that have stopped because it was crowded.
+    waiting: Mutex<Vec<Waker>>,
     /// Nothing more comes: [`Inbox::run`] ends as soon as nothing is parked.
     is_finished: AtomicBool,
     wake: Notify,
@@ -82,6 +99,8 @@ impl Inbox {
             port,
             parked: Mutex::default(),
             n_parked: AtomicUsize::new(0),
+            parked_bytes: AtomicUsize::new(0),
+            waiting: Mutex::default(),
             is_finished: AtomicBool::new(false),
             wake: Notify::new(),
         }
@@ -111,10 +130,59 @@ impl Inbox {
             self.port.dropped("queue_full", 1);
             return accepted(&parcel);
         }
+        let bytes = parcel.bytes();
         parked.push_back(parcel);
-        self.n_parked.store(parked.len(), Ordering::Release);
+        self.count_parked(&parked, bytes);
         drop(parked);
         self.wake.notify_one();
+    }
+
+    /// Delivers what one read brought, without metadata or answers. Messages for which there is no room are dropped as
+    /// `overflow` says; only [`Overflow::Park`] leaves them to the caller. How many were taken, from the front.
+    pub(crate) fn deliver_all(&self, arrivals: &Arrivals<'_>, overflow: Overflow) -> (Offer, usize) {
+        if overflow == Overflow::DropOldest {
+            return self.port.offer_all(arrivals, WhenFull::DropOldest);
+        }
+        let (offer, taken) = match self.n_parked.load(Ordering::Acquire) {
+            0 => self.port.offer_all(arrivals, WhenFull::Refuse),
+            _ => (Offer::Full, 0),
+        };
+        if offer == Offer::Full && overflow != Overflow::Park {
+            self.port.dropped("queue_full", (arrivals.spans.len() - taken) as u64);
+        }
+        (offer, taken)
+    }
+
+    /// Whether so much is parked that nothing more should be read for it.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.n_parked.load(Ordering::Acquire) >= CROWD
+            || self.parked_bytes.load(Ordering::Relaxed) >= CROWD_BYTES
+    }
+
+    /// Wakes somebody, once, when it is crowded no longer; false when it is not.
+    pub(crate) fn when_uncrowded(&self, waker: &Waker) -> bool {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_crowded = self.is_crowded();
+        if is_crowded && !waiting.iter().any(|other| other.will_wake(waker)) {
+            waiting.push(waker.clone());
+        }
+        is_crowded
+    }
+
+    fn count_parked(&self, parked: &VecDeque<Parcel>, bytes: isize) {
+        self.n_parked.store(parked.len(), Ordering::Release);
+        if bytes >= 0 {
+            self.parked_bytes.fetch_add(bytes.unsigned_abs(), Ordering::Relaxed);
+        } else {
+            self.parked_bytes.fetch_sub(bytes.unsigned_abs(), Ordering::Relaxed);
+        }
+    }
+
+    fn tell_uncrowded(&self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if !waiting.is_empty() && !self.is_crowded() {
+            waiting.drain(..).for_each(Waker::wake);
+        }
     }
 
     /// The input has ended; what is parked is still handed over.
@@ -151,8 +219,10 @@ impl Inbox {
                 }
                 Offer::Accepted => {
                     let mut parked = self.lock();
-                    parked.pop_front();
-                    self.n_parked.store(parked.len(), Ordering::Release);
+                    let bytes = parked.pop_front().map_or(0, |parcel| parcel.bytes());
+                    self.count_parked(&parked, -bytes);
+                    drop(parked);
+                    self.tell_uncrowded();
                 }
             }
         }
@@ -162,7 +232,11 @@ impl Inbox {
     pub(crate) fn abandon(&self) -> Vec<Parcel> {
         let mut parked = self.lock();
         self.n_parked.store(0, Ordering::Release);
-        parked.drain(..).collect()
+        self.parked_bytes.store(0, Ordering::Relaxed);
+        let left = parked.drain(..).collect();
+        drop(parked);
+        self.tell_uncrowded();
+        left
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Parcel>> {

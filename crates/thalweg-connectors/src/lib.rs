@@ -18,6 +18,7 @@ mod simulator;
 mod testing;
 mod tls;
 
+pub use mqtt::listen;
 use thalweg_core::connector::Connector;
 use thalweg_core::format::Format;
 use thalweg_core::registry::Registry;
@@ -28,6 +29,7 @@ pub static CONNECTORS: &[Connector] = &[
     log::CONNECTOR,
     memory::CONNECTOR,
     mqtt::CONNECTOR,
+    mqtt::listen::CONNECTOR,
     nop::CONNECTOR,
     simulator::CONNECTOR,
 ];

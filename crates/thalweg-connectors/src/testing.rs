@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use thalweg_core::connector::{
-    BuildCx, ConnectionStatus, Offer, Payload, RawMessage, SinkPort, SourcePort, Spawner, WhenFull,
+    BuildCx, ConnectionStatus, Due, Offer, Payload, RawMessage, SinkPort, SourcePort, Spawner, WhenFull,
 };
+use thalweg_core::polled::{Next, Polled, Poller, Readiness};
 use thalweg_core::props::Props;
 use thalweg_core::time::{BoxFuture, SystemClock};
 use thalweg_core::value::{Fields, Value};
+use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
 /// What a source handed over.
@@ -28,6 +30,7 @@ struct State {
     drops: Vec<(&'static str, u64)>,
     faults: Vec<String>,
     status: Vec<ConnectionStatus>,
+    dues: Vec<Due>,
 }
 
 /// A port with a queue of its own.
@@ -36,11 +39,47 @@ pub(crate) struct TestPort {
     capacity: usize,
     changed: Notify,
     resume: Option<Value>,
+    wants_meta: bool,
+    /// Whether answers wait for [`TestPort::answer`].
+    withholds: bool,
 }
 
 impl TestPort {
     pub(crate) fn with_capacity(capacity: usize) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), capacity, changed: Notify::new(), resume: None })
+        Arc::new(Self { capacity, ..Self::made() })
+    }
+
+    fn made() -> Self {
+        Self {
+            state: Mutex::default(),
+            capacity: 100_000,
+            changed: Notify::new(),
+            resume: None,
+            wants_meta: true,
+            withholds: false,
+        }
+    }
+
+    /// A port that asks for no metadata, so that messages may come many at once.
+    pub(crate) fn plain(capacity: usize) -> Arc<Self> {
+        Arc::new(Self { capacity, wants_meta: false, ..Self::made() })
+    }
+
+    /// A port that answers when it is told to.
+    pub(crate) fn withholding() -> Arc<Self> {
+        Arc::new(Self { withholds: true, wants_meta: false, ..Self::made() })
+    }
+
+    /// Answers everything that waits for it.
+    pub(crate) fn answer(&self) -> usize {
+        let dues = std::mem::take(&mut self.state.lock().unwrap().dues);
+        dues.iter().for_each(|due| due.receipt.accepted());
+        dues.len()
+    }
+
+    /// The identities of messages that wait, and whether they came again.
+    pub(crate) fn waiting(&self) -> Vec<(u64, bool)> {
+        self.state.lock().unwrap().dues.iter().map(|due| (due.identity, due.again)).collect()
     }
 
     pub(crate) fn new() -> Arc<Self> {
@@ -49,7 +88,7 @@ impl TestPort {
 
     /// A port of a rule that was restored.
     pub(crate) fn resuming(resume: Option<Value>) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), capacity: 100_000, changed: Notify::new(), resume })
+        Arc::new(Self { resume, ..Self::made() })
     }
 
     /// Waits until `check` gives something.
@@ -147,7 +186,26 @@ impl SourcePort for TestPort {
     }
 
     fn wants_meta(&self) -> bool {
-        true
+        self.wants_meta
+    }
+
+    fn offer_due(&self, message: RawMessage<'_>, due: &Due) -> Offer {
+        let offer = self.offer(message, WhenFull::Refuse);
+        match offer {
+            Offer::Accepted if self.withholds => self.state.lock().unwrap().dues.push(due.clone()),
+            Offer::Accepted => due.receipt.accepted(),
+            Offer::Full | Offer::Stopped => {}
+        }
+        self.changed.notify_waiters();
+        offer
+    }
+
+    fn answers_at_once(&self) -> bool {
+        !self.withholds
+    }
+
+    fn n_unanswered(&self) -> usize {
+        self.state.lock().unwrap().dues.len()
     }
 
     fn status(&self, status: ConnectionStatus) {
@@ -180,11 +238,63 @@ impl SinkPort for NoPort {
     fn status(&self, _status: ConnectionStatus) {}
 }
 
-struct TokioSpawner;
+/// Tasks on the test's runtime; with `true` sockets too.
+struct TokioSpawner(bool);
 
 impl Spawner for TokioSpawner {
     fn spawn(&self, task: BoxFuture<'static, ()>) {
         tokio::spawn(task);
+    }
+
+    fn poller(&self) -> Option<Arc<dyn Poller>> {
+        self.0.then(|| Arc::new(TokioPoller) as Arc<dyn Poller>)
+    }
+}
+
+/// Gives connections their turns as a shard does.
+pub(crate) struct TokioPoller;
+
+struct Rung(Notify);
+
+impl std::task::Wake for Rung {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
+    }
+}
+
+impl Poller for TokioPoller {
+    fn adopt(&self, polled: Box<dyn Polled>) {
+        tokio::spawn(poll(polled));
+    }
+}
+
+async fn poll(mut polled: Box<dyn Polled>) {
+    let rung = Arc::new(Rung(Notify::new()));
+    polled.begin(Arc::clone(&rung).into());
+    #[allow(
+        deprecated,
+        reason = "its successor is unsafe for types of which it cannot know that they keep their socket"
+    )]
+    let socket = AsyncFd::new(polled.socket().try_clone_to_owned().unwrap()).unwrap();
+    let mut ready = Readiness { readable: true, writable: true, ended: false };
+    loop {
+        match polled.turn(std::mem::take(&mut ready)).next {
+            Next::End => return,
+            Next::Again => tokio::task::yield_now().await,
+            Next::Wait => tokio::select! {
+                found = socket.readable() => {
+                    let mut found = found.unwrap();
+                    ready.readable = true;
+                    ready.ended = found.ready().is_read_closed();
+                    found.clear_ready();
+                }
+                found = socket.writable() => {
+                    found.unwrap().clear_ready();
+                    ready.writable = true;
+                }
+                () = rung.0.notified() => {}
+            },
+        }
     }
 }
 
@@ -200,8 +310,13 @@ pub(crate) fn cx(props: &str) -> BuildCx {
         clock: Arc::new(SystemClock::default()),
         home: PathBuf::from("."),
         session: None,
-        spawner: Arc::new(TokioSpawner),
+        spawner: Arc::new(TokioSpawner(true)),
     }
+}
+
+/// The same without a thread that waits for sockets.
+pub(crate) fn cx_without_poller(props: &str) -> BuildCx {
+    BuildCx { spawner: Arc::new(TokioSpawner(false)), ..cx(props) }
 }
 
 /// A row from JSON text.

@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use crate::diagnostic::Diagnostic;
 use crate::error::IoError;
+use crate::polled::{Arrivals, DirectSink, Poller};
 use crate::props::Props;
 use crate::registry::Shared;
 use crate::spec::PropSpec;
@@ -95,6 +96,31 @@ pub trait SourcePort: Send + Sync {
     /// Offers a message. Never waits.
     fn offer(&self, message: RawMessage<'_>, when_full: WhenFull) -> Offer;
 
+    /// Offers what one read brought, without metadata, and tells how many were accepted, from the front. They are one
+    /// batch: with room for the first they are taken whole, and when the oldest have to go, as many go as come.
+    fn offer_all(&self, arrivals: &Arrivals<'_>, when_full: WhenFull) -> (Offer, usize) {
+        for index in 0..arrivals.spans.len() {
+            let payload = Payload::Bytes(arrivals.payload(index));
+            let message = RawMessage { payload, time: arrivals.time, meta: None, offset: None };
+            let offer = self.offer(message, when_full);
+            if offer != Offer::Accepted {
+                return (offer, index);
+            }
+        }
+        (Offer::Accepted, arrivals.spans.len())
+    }
+
+    /// Whether a message is safe as soon as it is accepted, so that [`SourcePort::offer_all`] may be used for messages
+    /// whose other side waits for an answer.
+    fn answers_at_once(&self) -> bool {
+        true
+    }
+
+    /// The thread that takes from this port, if it waits for sockets.
+    fn poller(&self) -> Option<Arc<dyn Poller>> {
+        None
+    }
+
     /// Offers a message whose other side waits for an answer, refused when there is no room. The receipt is told once
     /// the message is safe: when it is accepted, or, with rules of `qos` 1 and 2, when its effects are durable.
     fn offer_due(&self, message: RawMessage<'_>, due: &Due) -> Offer {
@@ -108,6 +134,11 @@ pub trait SourcePort: Send + Sync {
     /// Resolves when no accepted message waits for its answer, or those that do will get none.
     fn answered(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
+    }
+
+    /// Messages that were accepted and wait for their answers.
+    fn n_unanswered(&self) -> usize {
+        0
     }
 
     /// Answers everything that still waits, though it is not safe: others go on with the connection.
@@ -227,6 +258,11 @@ impl Written {
 pub trait SinkPort: Send + Sync {
     /// Reports the connection's state.
     fn status(&self, status: ConnectionStatus);
+
+    /// A thread near the one that makes the payloads, if it waits for sockets.
+    fn poller(&self) -> Option<Arc<dyn Poller>> {
+        None
+    }
 }
 
 /// A sink.
@@ -237,6 +273,11 @@ pub trait Sink: Send {
     /// # Errors
     /// Permanent errors stop the rule (R5.12).
     async fn open(&mut self, port: Arc<dyn SinkPort>) -> Result<(), IoError>;
+
+    /// The way round the queue, for a sink that has one for payloads without properties of their own.
+    fn direct(&self) -> Option<Arc<dyn DirectSink>> {
+        None
+    }
 
     /// Takes payloads in order.
     async fn write(&mut self, payloads: &[SinkPayload]) -> Written;
@@ -313,6 +354,11 @@ pub struct BuildCx {
 pub trait Spawner: Send + Sync {
     /// Runs a future to its end in the background.
     fn spawn(&self, task: BoxFuture<'static, ()>);
+
+    /// A thread that waits for sockets, if there is one.
+    fn poller(&self) -> Option<Arc<dyn Poller>> {
+        None
+    }
 }
 
 /// A built part, or why the properties do not allow it.

@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod moment;
 pub mod operator;
 pub mod path;
+pub mod polled;
 pub mod projection;
 pub mod props;
 pub mod registry;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashMap;
 use thalweg_core::metrics::NodeMetrics;
+use thalweg_core::polled::Poller;
 use thalweg_core::{Clock, Diagnostic, Projection, Value};
 
 use crate::compile::{CompiledRule, CompiledScan};
@@ -192,6 +193,8 @@ impl Streams {
         let clock = Arc::clone(&self.clock);
         let inlet = Inlet::new(home.capacity, Arc::clone(&waker), clock, wants_meta, resume);
         let shown = Arc::<Shown>::default();
+        // Sockets wait where nothing blocks, which for a rule on a worker is elsewhere.
+        inlet.polled_by(Arc::clone(home.shared_at) as Arc<dyn Poller>);
         let stream = StreamRun {
             key,
             inlet: Arc::clone(&inlet),

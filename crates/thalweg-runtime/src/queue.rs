@@ -137,6 +137,39 @@ impl<B: Bucket> Queue<B> {
         (Offer::Accepted, dropped)
     }
 
+    /// Puts `count` messages of `bytes` bytes in that arrived together: whole as soon as there is room for one, so that
+    /// a batch is what one read returned. On a full queue as many of the oldest go as come.
+    pub fn offer_all(
+        &self,
+        (count, bytes): (usize, usize),
+        when_full: WhenFull,
+        put: impl FnOnce(&mut B),
+    ) -> (Offer, usize) {
+        if self.stopped.load(Relaxed) {
+            return (Offer::Stopped, 0);
+        }
+        let mut state = self.lock();
+        if state.is_closed {
+            return (Offer::Stopped, 0);
+        }
+        let mut dropped = 0;
+        let was_empty = state.bucket.is_empty();
+        if when_full == WhenFull::Refuse && self.lacks_room(&state.bucket, bytes) {
+            return (Offer::Full, 0);
+        }
+        while (dropped < count && self.lacks_room(&state.bucket, 0))
+            || (state.bucket.n_bytes().saturating_add(bytes) > self.bounds.bytes
+                && state.bucket.n_messages() > 0)
+        {
+            match state.bucket.drop_oldest() {
+                0 => break,
+                more => dropped += more,
+            }
+        }
+        self.put(state, was_empty, put);
+        (Offer::Accepted, dropped)
+    }
+
     /// Puts something in whatever the bound says: signals, and results of a batch that was begun while there was
     /// room. False when nobody takes any more.
     pub fn force(&self, put: impl FnOnce(&mut B)) -> bool {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 use thalweg_core::connector::Spawner;
+use thalweg_core::polled::Poller;
 use thalweg_core::registry::{Registry, Shared};
 use thalweg_core::time::BoxFuture;
 use thalweg_core::{Clock, Diagnostic, ErrorCode, Timestamp};
@@ -26,6 +27,7 @@ use crate::rule::{CheckpointStatus, Outcome, RuleSpec, Topology};
 use crate::running::{Running, RunningRule, lock};
 use crate::shard::Shard;
 use crate::shard::inbox::{Control, Inbox};
+use crate::shard::poll::System;
 use crate::snapshot::{Snapshot, SnapshotStore};
 
 /// Workers that one plugin host may keep busy. A rule stays on its worker, so a slow call holds up at most the rules
@@ -136,7 +138,7 @@ impl Runtime {
             clock: &self.config.clock,
             home: &self.config.home,
             instance: &self.config.instance,
-            spawner: Arc::new(IoSpawner(self.io.clone())),
+            spawner: Arc::new(IoSpawner(self.io.clone(), Arc::clone(&self.shards[0]))),
             waiter: Waiter::Io(self.io.clone()),
             operators: op::build,
         };
@@ -244,6 +246,12 @@ impl Runtime {
         }
     }
 
+    /// A thread that waits for sockets, for connections that belong to no rule.
+    pub fn poller(&self) -> Arc<dyn Poller> {
+        let next = self.next_shard.fetch_add(1, SeqCst);
+        Arc::clone(&self.shards[next % self.shards.len()]) as Arc<dyn Poller>
+    }
+
     pub(crate) fn now(&self) -> thalweg_core::Timestamp {
         self.config.clock.now()
     }
@@ -311,9 +319,14 @@ impl Runtime {
         home: &Arc<Inbox>,
     ) -> Option<JoinHandle<()>> {
         let sink = new.sink?;
+        if let Some(direct) = sink.direct() {
+            new.delivery.direct(direct);
+        }
         let (clock, home) = (Arc::clone(&self.config.clock), Arc::clone(home));
+        let near = self.shards.iter().find(|shard| Arc::ptr_eq(shard, &home));
+        let poller = Arc::clone(near.unwrap_or(&self.shards[0])) as Arc<dyn Poller>;
         Some(self.io.spawn(async move {
-            if let Err(error) = new.delivery.run(sink, clock).await {
+            if let Err(error) = new.delivery.run(sink, clock, Some(poller)).await {
                 home.send(Control::FailRule { rule, why: error.message });
             }
         }))
@@ -380,17 +393,23 @@ fn start_shard(
     clock: &Arc<dyn Clock>,
     name: String,
 ) -> Result<(Arc<Inbox>, std::thread::JoinHandle<()>), RunError> {
-    let inbox = Arc::new(Inbox::default());
-    let shard = Shard::new(Arc::clone(clock), Arc::clone(&inbox));
+    let (system, bell) = System::new().map_err(|error| RunError::Threads(error.to_string()))?;
+    let inbox = Arc::new(Inbox::new(bell));
+    let shard = Shard::polling(Arc::clone(clock), Arc::clone(&inbox), Box::new(system));
     let thread = std::thread::Builder::new().name(name).spawn(move || shard.run());
     thread.map(|thread| (inbox, thread)).map_err(|error| RunError::Threads(error.to_string()))
 }
 
-struct IoSpawner(Handle);
+/// Tasks on the I/O runtime, sockets on a shard.
+struct IoSpawner(Handle, Arc<Inbox>);
 
 impl Spawner for IoSpawner {
     fn spawn(&self, task: BoxFuture<'static, ()>) {
         self.0.spawn(task);
+    }
+
+    fn poller(&self) -> Option<Arc<dyn Poller>> {
+        Some(Arc::clone(&self.1) as Arc<dyn Poller>)
     }
 }
 

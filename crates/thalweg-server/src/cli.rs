@@ -68,4 +68,7 @@ pub struct ServeArgs {
     /// Also run an MQTT broker in this process, for trials.
     #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = "1883")]
     pub mqtt: Option<u16>,
+    /// Take MQTT messages of devices straight in, for streams of TYPE "mqttlisten": no broker, nobody can subscribe.
+    #[arg(long, value_name = "PORT")]
+    pub mqtt_ingest: Option<u16>,
 }

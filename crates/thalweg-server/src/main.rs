@@ -74,6 +74,7 @@ async fn serve(args: ServeArgs) -> Result<(), String> {
         port: args.port,
         data_port: args.data_port,
         mqtt: args.mqtt,
+        mqtt_ingest: args.mqtt_ingest,
         environment: environment(),
         log: true,
     };
@@ -99,11 +100,14 @@ fn announce(server: &RunningServer) {
         if address.ip().is_unspecified() { "127.0.0.1".to_owned() } else { address.ip().to_string() };
     let mqtt =
         server.mqtt_port().map_or_else(String::new, |port| format!("  MQTT  tcp://127.0.0.1:{port}\n"));
+    let devices = server.device_port().map_or_else(String::new, |port| {
+        format!("  MQTT  tcp://{reachable}:{port}  (devices, for streams of TYPE=\"mqttlisten\")\n")
+    });
     let lines = format!(
         "Serving kuiper (version - {UPSTREAM_VERSION}) on port 20498, and restful api on http://{address}.\n\
          (thalweg {version}; port 20498 is not served: every tool of ours speaks the REST API)\n\n  \
          API   http://{reachable}:{port}\n\
-         {mqtt}  \
+         {mqtt}{devices}  \
          home  {home}  (definitions in data, logs in log)\n  \
          stop  Ctrl-C\n",
         version = env!("CARGO_PKG_VERSION"),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use thalweg_connectors::listen::{DevicePort, ReservedPort};
 use thalweg_core::Clock;
 use thalweg_engine::Engine;
 use thalweg_plugin::PluginHost;
@@ -29,6 +30,8 @@ pub struct ServeOptions {
     pub data_port: Option<u16>,
     /// `--mqtt`: the port of an embedded broker. 0: any free one.
     pub mqtt: Option<u16>,
+    /// `--mqtt-ingest`: the port that devices connect to. 0: any free one.
+    pub mqtt_ingest: Option<u16>,
     /// The variables that may hold configuration.
     pub environment: Environment,
     /// Whether this instance sets up logging for the process.
@@ -70,6 +73,7 @@ pub struct RunningServer {
     config: Config,
     rest: JoinHandle<()>,
     broker: Option<Broker>,
+    devices: Option<DevicePort>,
 }
 
 /// Starts an instance: configuration, store, plugins, connections, rules, REST, in this order.
@@ -88,7 +92,10 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, String> {
     let listener = listen(&config).await?;
     let address = listener.local_addr().map_err(|why| why.to_string())?;
     let broker = start_broker(options.mqtt).await?;
+    let devices = reserve(options.mqtt_ingest).await?;
     let parts = wiring::connect(&home, &config, &options.environment)?;
+    let devices =
+        devices.map(|port| port.open(&parts.shared, Arc::clone(&parts.clock), Arc::clone(&parts.poller)));
     let plugins = Arc::clone(&parts.plugins);
     // Logged there, and no reason not to start.
     drop(blocking(move || plugins.start_all()).await?);
@@ -104,13 +111,19 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, String> {
     });
     let rest = tokio::spawn(serve(listener, Arc::clone(&app)));
     info!(%address, home = %home.display(), "the management interface is up");
-    Ok(RunningServer { app, address, home, config, rest, broker })
+    Ok(RunningServer { app, address, home, config, rest, broker, devices })
 }
 
 async fn start_broker(port: Option<u16>) -> Result<Option<Broker>, String> {
     let Some(port) = port else { return Ok(None) };
     let broker = blocking(move || Broker::start((Ipv4Addr::UNSPECIFIED, port).into())).await?;
     broker.map(Some).map_err(|why| format!("{why}; choose another port with --mqtt PORT"))
+}
+
+async fn reserve(port: Option<u16>) -> Result<Option<ReservedPort>, String> {
+    let Some(port) = port else { return Ok(None) };
+    let reserved = DevicePort::reserve((Ipv4Addr::UNSPECIFIED, port).into()).await;
+    reserved.map(Some).map_err(|why| format!("{why}; choose another port with --mqtt-ingest PORT"))
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
@@ -147,6 +160,11 @@ impl RunningServer {
         self.broker.as_ref().map(Broker::port)
     }
 
+    /// The port that devices connect to, if there is one.
+    pub fn device_port(&self) -> Option<u16> {
+        self.devices.as_ref().map(DevicePort::port)
+    }
+
     /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -170,6 +188,7 @@ impl RunningServer {
     /// Ends it: REST first, then rules within the configured grace, then what they used.
     pub async fn stop(self) {
         self.app.stop.send_replace(true);
+        drop(self.devices);
         // Idle connections end at once; a client that keeps one busy does not hold up the end.
         let mut rest = self.rest;
         if tokio::time::timeout(Duration::from_secs(1), &mut rest).await.is_err() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thalweg_core::connector::Spawner;
+use thalweg_core::polled::Poller;
 use thalweg_core::registry::Shared;
 use thalweg_core::time::BoxFuture;
 use thalweg_core::{Clock, Diagnostic, SystemClock};
@@ -25,6 +26,9 @@ pub(crate) struct Parts {
     pub(crate) engine: Engine,
     pub(crate) plugins: Arc<PluginHost>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) shared: Arc<Shared>,
+    /// A thread that waits for sockets.
+    pub(crate) poller: Arc<dyn Poller>,
 }
 
 /// Builds everything; rules do not run yet.
@@ -48,12 +52,13 @@ pub(crate) fn connect(home: &Path, config: &Config, environment: &Environment) -
     })
     .map_err(|why| why.to_string())?;
     let plugins = PluginHost::new(host_config(home, config, environment)?, Arc::clone(&registry));
+    let poller = runtime.poller();
     let around = Surroundings {
         registry,
-        shared,
+        shared: Arc::clone(&shared),
         clock: Arc::clone(&clock),
         home: home.to_owned(),
-        spawner: Arc::new(OnTokio(Handle::current())),
+        spawner: Arc::new(OnTokio(Handle::current(), Arc::clone(&poller))),
     };
     let engine = Engine::open(EngineConfig {
         store,
@@ -69,7 +74,7 @@ pub(crate) fn connect(home: &Path, config: &Config, environment: &Environment) -
         patrol: config.patrol,
     })
     .map_err(|why| why.to_string())?;
-    Ok(Parts { engine, plugins, clock })
+    Ok(Parts { engine, plugins, clock, shared, poller })
 }
 
 /// The name by which brokers tell this engine from others: made once, kept with the data.
@@ -110,11 +115,15 @@ fn host_config(home: &Path, config: &Config, environment: &Environment) -> Resul
     Ok(host)
 }
 
-/// Background tasks of connections.
-struct OnTokio(Handle);
+/// Background tasks of connections, and the thread that their sockets wait on.
+struct OnTokio(Handle, Arc<dyn Poller>);
 
 impl Spawner for OnTokio {
     fn spawn(&self, task: BoxFuture<'static, ()>) {
         self.0.spawn(task);
+    }
+
+    fn poller(&self) -> Option<Arc<dyn Poller>> {
+        Some(Arc::clone(&self.1))
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use thalweg_core::connector::{BuildCx, Built, Connection, ConnectionStatus, Spawner};
 use thalweg_core::error::IoError;
+use thalweg_core::polled::Poller;
 use thalweg_core::registry::Gate;
 
 use super::options::{KEEP_ALIVE, OPERATION_LIMIT, Options};
@@ -27,10 +28,10 @@ const STABLE_MICROS: u64 = 10_000_000;
 pub(super) fn connect(cx: &BuildCx) -> Built<Arc<dyn Connection>> {
     let client = Client::new(Options::read("mqtt connection", cx)?.for_anyone(), cx);
     if client.shared.options.keeps(false) {
-        let (begin, gate) = (client.beginning(), cx.shared.get::<Gate>());
+        let (begin, gate) = (client.beginning(None), cx.shared.get::<Gate>());
         gate.pass(move || begin.into_iter().for_each(|begin| begin()));
     } else {
-        client.start();
+        client.start(None);
     }
     Ok(Arc::new(client))
 }
@@ -64,10 +65,10 @@ enum Keeps {
 }
 
 impl Held {
-    /// Starts an own client; a named one runs already.
-    pub(super) fn start(&self) {
+    /// Starts an own client, whose socket may wait on the thread of `poller`; a named one runs already.
+    pub(super) fn start(&self, poller: Option<Arc<dyn Poller>>) {
         if let Keeps::Own(client) = &self.keeps {
-            client.start();
+            client.start(poller);
         }
     }
 
@@ -94,19 +95,22 @@ pub(super) struct Client {
 
 impl Client {
     fn new(options: Options, cx: &BuildCx) -> Self {
-        let (remote, wire) = wire::open(&options);
+        let (remote, wire) = wire::open(&options, cx.spawner.poller().is_some());
         let shared = Arc::new(Shared::new(options, Arc::clone(&cx.clock), remote));
         Self { shared, spawner: Arc::clone(&cx.spawner), wire: Mutex::new(Some(wire)) }
     }
 
-    fn start(&self) {
-        self.beginning().into_iter().for_each(|begin| begin());
+    fn start(&self, poller: Option<Arc<dyn Poller>>) {
+        self.beginning(poller).into_iter().for_each(|begin| begin());
     }
 
     /// Starts the client, once.
-    fn beginning(&self) -> Option<impl FnOnce() + Send + use<>> {
-        let wire = self.wire.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+    fn beginning(&self, poller: Option<Arc<dyn Poller>>) -> Option<impl FnOnce() + Send + use<>> {
+        let mut wire = self.wire.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         let (shared, spawner) = (Arc::clone(&self.shared), Arc::clone(&self.spawner));
+        if let Wire::Lean(lean) = &mut wire {
+            lean.polled_by(poller.or_else(|| spawner.poller()));
+        }
         Some(move || {
             // Closed meanwhile: it ends at once.
             shared.advance(Phase::Running);
@@ -127,12 +131,14 @@ impl Connection for Client {
         if self.status() == ConnectionStatus::Connected {
             return Ok(());
         }
-        let (remote, mut wire) = wire::open(&self.shared.options.for_trial());
-        let first = tokio::time::timeout(OPERATION_LIMIT, wire.poll()).await;
+        let (remote, mut wire) =
+            wire::open(&self.shared.options.for_trial(), self.spawner.poller().is_some());
+        let first = tokio::time::timeout(OPERATION_LIMIT, wire.poll(None)).await;
         let reason = match first {
             Ok(Ok(_)) => {
                 remote.disconnect();
-                let farewell = async { while !matches!(wire.poll().await, Ok(Event::Parted) | Err(_)) {} };
+                let farewell =
+                    async { while !matches!(wire.poll(None).await, Ok(Event::Parted) | Err(_)) {} };
                 let _in_time = tokio::time::timeout(OPERATION_LIMIT, farewell).await;
                 return Ok(());
             }
@@ -165,7 +171,7 @@ async fn drive(shared: Arc<Shared>, mut wire: Wire) {
             biased;
             _ = phase.wait_for(|phase| *phase >= Phase::Closing) => break,
             // Pings make an event every KEEP_ALIVE, so silence beyond that is a socket that takes nothing.
-            polled = tokio::time::timeout(KEEP_ALIVE + OPERATION_LIMIT, wire.poll()) => polled,
+            polled = tokio::time::timeout(KEEP_ALIVE + OPERATION_LIMIT, wire.poll(Some(&shared))) => polled,
         };
         let reason = match polled {
             Ok(Ok(Event::Connected { session_present })) => {

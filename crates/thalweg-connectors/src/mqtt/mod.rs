@@ -1,13 +1,18 @@
-//! MQTT (S1, D1) on `rumqttc`, protocol 3.1.1 and 5.
+//! MQTT (S1, D1), protocol 3.1.1 and 5.
 //!
-//! `wire` makes the two protocol versions look alike, `client` keeps one connection alive for ever, `shared` routes
-//! its messages, `outbox` knows what became of publications, `source` and `sink` are the two roles. A client belongs
+//! `lean` speaks 3.1.1 over plain TCP on the thread of a shard, `rumqttc` everything else; `wire` makes them look alike.
+//! `client` keeps one connection alive for ever, `intake` hands out what arrives, `routes` says to whom, `shared` is what
+//! everybody at a connection shares, `outbox` knows what became of publications, `source` and `sink` are the two roles. A client belongs
 //! to one node, or, as a named connection, to many: then a topic is subscribed once and fanned out (N6.4).
 
 mod client;
+mod intake;
+mod lean;
+pub mod listen;
 mod meta;
 mod options;
 mod outbox;
+mod routes;
 mod shared;
 mod sink;
 mod source;

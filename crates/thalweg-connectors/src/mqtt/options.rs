@@ -60,6 +60,8 @@ pub(super) struct Options {
     session_expiry: u32,
     /// Whether nothing but QoS 1 is published.
     is_qos_1: bool,
+    /// Whether the only node at it asks for QoS 2.
+    is_qos_2: bool,
     tls: Option<Arc<rustls::ClientConfig>>,
 }
 
@@ -102,9 +104,46 @@ impl Options {
         let expiry = if session == Session::Promised { PROMISED_EXPIRY } else { 60 };
         let session_expiry =
             props.int("sessionExpiryIntervalSeconds")?.unwrap_or(expiry).clamp(0, u32::MAX.into()) as u32;
-        let is_qos_1 = qos == 1;
+        let (is_qos_1, is_qos_2) = (qos == 1, qos == 2);
         let server = Arc::from(server);
-        Ok(Self { server, version, session, host, port, client_id, login, session_expiry, is_qos_1, tls })
+        Ok(Self {
+            server,
+            version,
+            session,
+            host,
+            port,
+            client_id,
+            login,
+            session_expiry,
+            is_qos_1,
+            is_qos_2,
+            tls,
+        })
+    }
+
+    /// Whether the lean client can do it: 3.1.1 over plain TCP. Connections of their own at QoS 2 are left to `rumqttc`.
+    pub(super) fn is_plain(&self) -> bool {
+        self.tls.is_none() && self.version == Version::V4 && !self.is_qos_2
+    }
+
+    /// Host and port.
+    pub(super) fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    /// The client identifier, and whether the broker shall forget it.
+    pub(super) fn identity(&self) -> (&str, bool) {
+        (&self.client_id, self.session == Session::None)
+    }
+
+    /// User name and password.
+    pub(super) fn login(&self) -> Option<(&str, &str)> {
+        self.login.as_ref().map(|(name, password)| (name.as_str(), password.as_str()))
+    }
+
+    /// Publications above QoS 0 that may wait for the broker.
+    pub(super) fn window(&self) -> u16 {
+        if self.is_qos_1 { MAX_IN_FLIGHT } else { MAX_IN_FLIGHT_UNTOLD }
     }
 
     /// Whether the broker goes on collecting for a source that leaves.
@@ -118,7 +157,7 @@ impl Options {
 
     /// The same for users who may publish at any QoS.
     pub(super) fn for_anyone(self) -> Self {
-        Self { is_qos_1: false, ..self }
+        Self { is_qos_1: false, is_qos_2: false, ..self }
     }
 
     /// The same under another client identifier and without session, for a trial.
@@ -141,7 +180,7 @@ impl Options {
             .set_keep_alive(KEEP_ALIVE)
             .set_clean_session(self.session == Session::None)
             .set_max_packet_size(MAX_PACKET as usize, MAX_PACKET as usize)
-            .set_inflight(if self.is_qos_1 { MAX_IN_FLIGHT } else { MAX_IN_FLIGHT_UNTOLD })
+            .set_inflight(self.window())
             .set_manual_acks(true);
         if let Some((username, password)) = &self.login {
             options.set_credentials(username, password);

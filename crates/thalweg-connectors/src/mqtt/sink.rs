@@ -8,12 +8,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use thalweg_core::connector::{BuildCx, Built, Sink, SinkPayload, SinkPort, Written};
 use thalweg_core::error::IoError;
+use thalweg_core::polled::DirectSink;
 use thalweg_core::props::Props;
 use thalweg_core::spec::{Roles, check};
 
 use super::client::{Held, client_for};
+use super::lean::DirectTopic;
 use super::options::Version;
-use super::wire::Publication;
+use super::wire::{Publication, Remote};
 use crate::memory::topic::has_wildcard;
 use crate::property::{flag, is_template, refused, required};
 
@@ -87,10 +89,19 @@ impl MqttSink {
 #[async_trait]
 impl Sink for MqttSink {
     async fn open(&mut self, port: Arc<dyn SinkPort>) -> Result<(), IoError> {
+        let poller = port.poller();
         self.client.shared.watch(self.id, port);
-        self.client.start();
+        self.client.start(poller);
         self.client.shared.first_attempt().await;
         Ok(())
+    }
+
+    fn direct(&self) -> Option<Arc<dyn DirectSink>> {
+        // Above QoS 0 a message is out when the broker says so.
+        let is_plain = self.qos == 0 && !is_template(&self.topic) && !self.topic.is_empty();
+        let Remote::Lean(outlet) = &self.client.shared.remote else { return None };
+        is_plain
+            .then(|| DirectTopic::new(Arc::clone(outlet), &self.topic, self.retained) as Arc<dyn DirectSink>)
     }
 
     async fn write(&mut self, payloads: &[SinkPayload]) -> Written {

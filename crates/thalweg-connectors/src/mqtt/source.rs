@@ -12,7 +12,7 @@ use thalweg_core::error::IoError;
 use thalweg_core::spec::{Roles, check};
 
 use super::client::{Held, client_for};
-use super::shared::Receiver;
+use super::routes::Receiver;
 use crate::inbox::Inbox;
 use crate::memory::topic::is_filter;
 use crate::property::{refused, required, text};
@@ -60,7 +60,7 @@ impl Source for MqttSource {
             let receiver = Receiver { id, inbox: Arc::clone(&inbox), end: self.end.clone() };
             shared.listen(filter, self.qos, receiver);
         }
-        self.client.start();
+        self.client.start(port.poller());
         inbox.run().await;
         // A rule that saves its state before it stops answers everything that is in it.
         let _in_time = tokio::time::timeout(FAREWELL, port.answered()).await;

@@ -1,13 +1,19 @@
-//! The two protocol versions of `rumqttc` behind one face.
+//! The lean client and the two protocol versions of `rumqttc` behind one face.
 //!
-//! The request channel is made so large that it never refuses: publications are bounded by [`super::outbox`],
+//! Plain TCP at 3.1.1 is spoken by [`super::lean`], where there is a thread that waits for sockets; everything else by
+//! `rumqttc`. Its request channel is made so large that it never refuses: publications are bounded by [`super::outbox`],
 //! acknowledgements by what the broker keeps in flight.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rumqttc::v5::mqttbytes as five;
 use rumqttc::{ConnectionError, Outgoing, Packet, QoS, StateError, SubscribeReasonCode, v5};
 
+use super::lean::{Lean, Outlet};
 use super::options::{Options, Version};
+use super::outbox::{Flight, Outbox};
+use super::shared::Shared;
 
 /// Longer than anything that can queue up.
 const REQUESTS: usize = usize::MAX >> 1;
@@ -52,6 +58,7 @@ pub(super) enum Event {
 pub(super) enum Wire {
     V4(Box<rumqttc::EventLoop>),
     V5(Box<v5::EventLoop>),
+    Lean(Box<Lean>),
 }
 
 /// Gives orders to the event loop.
@@ -59,10 +66,15 @@ pub(super) enum Wire {
 pub(super) enum Remote {
     V4(rumqttc::AsyncClient),
     V5(v5::AsyncClient),
+    Lean(Arc<Outlet>),
 }
 
-/// An event loop that has not yet connected, and its remote.
-pub(super) fn open(options: &Options) -> (Remote, Wire) {
+/// An event loop that has not yet connected, and its remote. With `polls` there is a thread that waits for sockets.
+pub(super) fn open(options: &Options, polls: bool) -> (Remote, Wire) {
+    if polls && options.is_plain() {
+        let lean = Lean::new(options.clone());
+        return (Remote::Lean(Arc::clone(lean.outlet())), Wire::Lean(Box::new(lean)));
+    }
     match options.version {
         Version::V4 => {
             let (client, mut events) = rumqttc::AsyncClient::new(options.v4(), REQUESTS);
@@ -79,17 +91,23 @@ pub(super) fn open(options: &Options) -> (Remote, Wire) {
 }
 
 impl Wire {
-    /// The next event. After an error the next call connects anew.
-    pub(super) async fn poll(&mut self) -> Result<Event, String> {
+    /// The next event. After an error the next call connects anew. The lean client hands messages to `shared` by itself
+    /// and does nothing but connect without.
+    pub(super) async fn poll(&mut self, shared: Option<&Arc<Shared>>) -> Result<Event, String> {
         match self {
+            Self::Lean(lean) => lean.poll(shared).await,
             Self::V4(events) => events.poll().await.map(event4).map_err(|error| reason4(&error)),
             Self::V5(events) => events.poll().await.map(event5).map_err(|error| reason5(&error)),
         }
     }
 
     /// Forgets the connection and every order not yet carried out, and gives the events that were already read.
-    pub(super) fn reset(&mut self) -> Vec<Event> {
+    pub(super) fn reset(&mut self, reason: &Arc<str>) -> Vec<Event> {
         match self {
+            Self::Lean(lean) => {
+                lean.reset(reason);
+                Vec::new()
+            }
             Self::V4(events) => {
                 events.clean();
                 // What was not confirmed is published anew by the outbox's owner, not by the library.
@@ -111,6 +129,7 @@ impl Wire {
     pub(super) fn expect_releases(&mut self) {
         for pkid in 1..=u16::MAX {
             match self {
+                Self::Lean(_) => return,
                 Self::V4(events) => {
                     let mut publish = rumqttc::Publish::new("", QoS::ExactlyOnce, Vec::new());
                     publish.pkid = pkid;
@@ -129,10 +148,34 @@ impl Wire {
 }
 
 impl Remote {
-    /// Queues a publication; false when the event loop is gone.
-    pub(super) fn publish(&self, publication: Publication<'_>) -> bool {
+    /// Queues a publication and boards the flight; false when the event loop is gone.
+    pub(super) fn publish(
+        &self,
+        publication: Publication<'_>,
+        flight: &Arc<Flight>,
+        outbox: &mut Outbox,
+    ) -> bool {
+        if let Self::Lean(outlet) = self {
+            return outlet.publish(&publication, flight);
+        }
+        let is_queued = self.queue(publication);
+        if is_queued {
+            outbox.queued(flight);
+        }
+        is_queued
+    }
+
+    /// Sends what is queued, if that does not happen by itself.
+    pub(super) fn flush(&self) {
+        if let Self::Lean(outlet) = self {
+            outlet.flush();
+        }
+    }
+
+    fn queue(&self, publication: Publication<'_>) -> bool {
         let Publication { topic, qos, retain, payload, properties } = publication;
         match self {
+            Self::Lean(_) => false,
             Self::V4(client) => client.try_publish(topic, qos4(qos), retain, payload).is_ok(),
             Self::V5(client) if properties.is_empty() => {
                 client.try_publish(topic, qos5(qos), retain, payload).is_ok()
@@ -145,17 +188,20 @@ impl Remote {
         }
     }
 
-    /// Queues a subscription.
-    pub(super) fn subscribe(&self, filter: &str, qos: u8) {
+    /// Queues a subscription. Its packet id, unless an event will tell.
+    pub(super) fn subscribe(&self, filter: &str, qos: u8) -> Option<u16> {
         let _sent = match self {
+            Self::Lean(outlet) => return Some(outlet.subscribe(filter, qos)),
             Self::V4(client) => client.try_subscribe(filter, qos4(qos)).is_ok(),
             Self::V5(client) => client.try_subscribe(filter, qos5(qos)).is_ok(),
         };
+        None
     }
 
     /// Queues the end of a subscription.
     pub(super) fn unsubscribe(&self, filter: &str) {
         let _sent = match self {
+            Self::Lean(outlet) => return outlet.unsubscribe(filter),
             Self::V4(client) => client.try_unsubscribe(filter).is_ok(),
             Self::V5(client) => client.try_unsubscribe(filter).is_ok(),
         };
@@ -164,6 +210,7 @@ impl Remote {
     /// Queues the acknowledgement of a message.
     pub(super) fn acknowledge(&self, qos: u8, pkid: u16) {
         let _sent = match self {
+            Self::Lean(outlet) => return outlet.acknowledge(qos, pkid),
             Self::V4(client) => {
                 let mut publish = rumqttc::Publish::new("", qos4(qos), Vec::new());
                 publish.pkid = pkid;
@@ -180,6 +227,7 @@ impl Remote {
     /// Queues the farewell.
     pub(super) fn disconnect(&self) {
         let _sent = match self {
+            Self::Lean(outlet) => return outlet.part(),
             Self::V4(client) => client.try_disconnect().is_ok(),
             Self::V5(client) => client.try_disconnect().is_ok(),
         };
@@ -285,7 +333,7 @@ fn event5(event: v5::Event) -> Event {
     }
 }
 
-fn io_reason(error: &std::io::Error) -> String {
+pub(super) fn io_reason(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }

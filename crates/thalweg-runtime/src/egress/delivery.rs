@@ -7,12 +7,16 @@
 //! Of a rule with checkpoints it also keeps what has not left yet, so that a snapshot can hold it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use thalweg_core::connector::{ConnectionStatus, Sink, SinkPayload, SinkPort};
 use thalweg_core::metrics::NodeMetrics;
+use thalweg_core::polled::{DirectSink, Poller};
 use thalweg_core::{Clock, IoError, Retry, Timestamp};
 use tokio::sync::Notify;
 
@@ -47,6 +51,8 @@ pub(crate) struct Delivery {
     pushed: AtomicU64,
     settled: AtomicU64,
     keeping: Option<Keeping>,
+    /// The way round the queue, while it is empty.
+    direct: OnceLock<Arc<dyn DirectSink>>,
 }
 
 /// What has not left yet, for checkpoints.
@@ -90,7 +96,33 @@ impl Delivery {
             pushed: AtomicU64::new(0),
             settled: AtomicU64::new(0),
             keeping: settled.map(|settled| Keeping { list: Mutex::default(), settled: Arc::clone(settled) }),
+            direct: OnceLock::new(),
         })
+    }
+
+    /// Lets messages go round the queue.
+    pub(crate) fn direct(&self, sink: Arc<dyn DirectSink>) {
+        self.direct.get_or_init(|| sink);
+    }
+
+    /// Writes messages that stand back to back straight to the sink, unless others are still before them, and tells how
+    /// many are out. The thread that pushes is the only one that may call this.
+    pub(crate) fn write_direct(&self, bytes: &[u8], ends: &[usize], now: Timestamp) -> usize {
+        let Some(sink) = self.direct.get() else { return 0 };
+        // The sink's task has nothing in its hands, so its counters are ours.
+        if self.settled.load(Acquire) != self.pushed.load(Relaxed) || self.queue.is_stopped() {
+            return 0;
+        }
+        let count = sink.write(bytes, ends) as u64;
+        if count > 0 {
+            if let Some(keeping) = &self.keeping {
+                keeping.lock().last += count;
+            }
+            self.pushed.fetch_add(count, Relaxed);
+            self.taken(count, now);
+            self.settle(count, count, now);
+        }
+        count as usize
     }
 
     pub(crate) fn metrics(&self) -> &Arc<NodeMetrics> {
@@ -188,7 +220,6 @@ impl Delivery {
 
     fn settle(&self, count: u64, sent: u64, now: Timestamp) {
         NodeMetrics::add(&self.metrics.processed, count);
-        self.settled.fetch_add(count, Relaxed);
         if let Some(keeping) = &self.keeping {
             let mut kept = keeping.lock();
             let count = kept.list.len().min(count as usize);
@@ -200,6 +231,8 @@ impl Delivery {
             NodeMetrics::add(&self.metrics.records_out, sent);
             self.metrics.last_row.store(now.0, Relaxed);
         }
+        // Last, because from here on messages may go round the queue.
+        self.settled.fetch_add(count, Release);
     }
 
     /// Runs a sink until the queue is closed and empty.
@@ -210,8 +243,9 @@ impl Delivery {
         self: Arc<Self>,
         mut sink: Box<dyn Sink>,
         clock: Arc<dyn Clock>,
+        poller: Option<Arc<dyn Poller>>,
     ) -> Result<(), IoError> {
-        let port = Arc::new(Port { metrics: Arc::clone(&self.metrics), clock: Arc::clone(&clock) });
+        let port = Arc::new(Port { metrics: Arc::clone(&self.metrics), clock: Arc::clone(&clock), poller });
         let mut pause = Backoff::new(self.resend_interval);
         while let Err(error) = sink.open(Arc::clone(&port) as Arc<dyn SinkPort>).await {
             self.metrics.exception(&error.message, clock.now());
@@ -307,10 +341,15 @@ impl Backoff {
 struct Port {
     metrics: Arc<NodeMetrics>,
     clock: Arc<dyn Clock>,
+    poller: Option<Arc<dyn Poller>>,
 }
 
 impl SinkPort for Port {
     fn status(&self, status: ConnectionStatus) {
         self.metrics.connection(status, self.clock.now());
+    }
+
+    fn poller(&self) -> Option<Arc<dyn Poller>> {
+        self.poller.clone()
     }
 }

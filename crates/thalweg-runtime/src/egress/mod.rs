@@ -59,6 +59,8 @@ pub(crate) struct Egress {
     /// Messages of the batch at hand, back to back.
     buffer: Vec<u8>,
     pending: Vec<Pending>,
+    /// Where messages end that may go straight to the sink.
+    ends: Vec<usize>,
     batching: Batching,
 }
 
@@ -103,6 +105,7 @@ impl Egress {
             writer: RowWriter::default(),
             buffer: Vec::new(),
             pending: Vec::new(),
+            ends: Vec::new(),
             batching,
         }
     }
@@ -377,12 +380,12 @@ impl Egress {
 
     /// Hands the messages of the batch at hand to the sink, or to the batch that is being collected.
     fn send(&mut self, now: Timestamp) {
+        let mut start = self.send_direct(now);
         if self.pending.is_empty() {
-            return;
+            return self.buffer.clear();
         }
         let bytes = Bytes::copy_from_slice(&self.buffer);
         self.buffer.clear();
-        let mut start = 0;
         let payloads = self.pending.drain(..).map(|pending| match pending {
             Pending::Bytes(end, props) => {
                 let payload = bytes.slice(start..end);
@@ -402,6 +405,24 @@ impl Egress {
         } else {
             self.delivery.push(payloads, now);
         }
+    }
+
+    /// Writes what can be written without waiting; where the rest begins in the buffer.
+    fn send_direct(&mut self, now: Timestamp) -> usize {
+        if self.options.is_batching() || self.options.compression.is_some() {
+            return 0;
+        }
+        self.ends.clear();
+        self.ends.extend(self.pending.iter().map_while(|pending| match pending {
+            Pending::Bytes(end, None) => Some(*end),
+            _ => None,
+        }));
+        if self.ends.is_empty() {
+            return 0;
+        }
+        let out = self.delivery.write_direct(&self.buffer, &self.ends, now);
+        self.pending.drain(..out);
+        out.checked_sub(1).map_or(0, |last| self.ends[last])
     }
 
     fn send_batch(&mut self, part: Vec<SinkPayload>, now: Timestamp) {

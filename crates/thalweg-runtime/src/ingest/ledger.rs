@@ -47,6 +47,11 @@ impl Ledger {
         self.open.is_empty()
     }
 
+    /// How many messages do.
+    pub(crate) fn len(&self) -> usize {
+        self.open.len()
+    }
+
     /// A rule reads the stream from now on, whether once or several times.
     pub(crate) fn join(&mut self, urge: Urge) {
         if self.readers.iter().any(|reader| reader.urge.key() == urge.key()) {

@@ -1,10 +1,11 @@
 //! The runtime's side of a source.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use thalweg_core::connector::{ConnectionStatus, Due, Offer, RawMessage, SourcePort, WhenFull};
 use thalweg_core::metrics::NodeMetrics;
+use thalweg_core::polled::{Arrivals, Poller};
 use thalweg_core::time::BoxFuture;
 use thalweg_core::{Clock, Value};
 use tokio::sync::Notify;
@@ -30,6 +31,8 @@ pub(crate) struct Inlet {
     is_parting: AtomicBool,
     /// Whether a rule of `qos` 1 or 2 has ever read it.
     was_joined: AtomicBool,
+    /// Where its source may wait for sockets.
+    poller: OnceLock<Arc<dyn Poller>>,
 }
 
 impl Inlet {
@@ -56,7 +59,21 @@ impl Inlet {
             is_abandoned: AtomicBool::new(false),
             is_parting: AtomicBool::new(false),
             was_joined: AtomicBool::new(false),
+            poller: OnceLock::new(),
         })
+    }
+
+    /// Lets its source wait for sockets on this thread.
+    pub(crate) fn polled_by(&self, poller: Arc<dyn Poller>) {
+        self.poller.get_or_init(|| poller);
+    }
+
+    fn count_full(&self, dropped: usize) {
+        self.metrics.buffer.store(self.queue.waiting() as u64, Relaxed);
+        if dropped > 0 {
+            self.metrics.dropped("queue_full", dropped as u64);
+            self.metrics.exception("buffer full, oldest message dropped", self.clock.now());
+        }
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -121,12 +138,24 @@ impl SourcePort for Inlet {
             return Offer::Accepted;
         }
         let (offer, dropped) = self.queue.offer(size, when_full, |bucket| bucket.push(message));
-        self.metrics.buffer.store(self.queue.waiting() as u64, Relaxed);
-        if dropped > 0 {
-            self.metrics.dropped("queue_full", dropped as u64);
-            self.metrics.exception("buffer full, oldest message dropped", self.clock.now());
-        }
+        self.count_full(dropped);
         offer
+    }
+
+    fn offer_all(&self, arrivals: &Arrivals<'_>, when_full: WhenFull) -> (Offer, usize) {
+        let size = (arrivals.spans.len(), arrivals.size());
+        let put = |bucket: &mut RawBucket| bucket.push_all(arrivals);
+        let (offer, dropped) = self.queue.offer_all(size, when_full, put);
+        self.count_full(dropped);
+        (offer, if offer == Offer::Accepted { size.0 } else { 0 })
+    }
+
+    fn answers_at_once(&self) -> bool {
+        self.ledger().is_idle()
+    }
+
+    fn poller(&self) -> Option<Arc<dyn Poller>> {
+        self.poller.get().map(Arc::clone)
     }
 
     fn offer_due(&self, message: RawMessage<'_>, due: &Due) -> Offer {
@@ -169,6 +198,10 @@ impl SourcePort for Inlet {
                 answered.await;
             }
         })
+    }
+
+    fn n_unanswered(&self) -> usize {
+        self.ledger().len()
     }
 
     fn release(&self) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use thalweg_core::Timestamp;
 use thalweg_core::connector::{Payload, RawMessage};
 use thalweg_core::format::{Mark, RawBatch};
+use thalweg_core::polled::Arrivals;
 use thalweg_core::value::Fields;
 
 use crate::queue::Bucket;
@@ -33,7 +34,7 @@ struct Run {
     is_rows: bool,
     /// Messages at the front that were dropped.
     head: usize,
-    /// Bytes of the arena that belong to them.
+    /// Bytes of the arena before the first message that was not.
     dead: usize,
 }
 
@@ -88,6 +89,38 @@ impl RawBucket {
         }
     }
 
+    /// Adds what one read brought: in one copy, together with what stands between the payloads unless that is more than
+    /// the payloads themselves.
+    pub(crate) fn push_all(&mut self, arrivals: &Arrivals<'_>) {
+        let (Some(first), Some(last)) = (arrivals.spans.first(), arrivals.spans.last()) else { return };
+        let (from, to) = (first.0 as usize, last.0 as usize + last.1 as usize);
+        let (size, count) = (arrivals.size(), arrivals.spans.len());
+        let fits = self.runs.back().is_some_and(|run| {
+            run.mark.again.is_none() && !run.is_rows && run.arena.len() + (to - from) < 1 << 31
+        });
+        if !fits {
+            self.runs.push_back(Run::default());
+        }
+        let Some(run) = self.runs.back_mut() else { return };
+        self.n_messages += count;
+        self.n_bytes += size;
+        let start = run.arena.len();
+        if to - from <= 2 * size {
+            run.arena.extend_from_slice(&arrivals.bytes[from..to]);
+            let placed = |(at, len): &(u32, u32)| ((start + *at as usize - from) as u32, *len);
+            run.spans.extend(arrivals.spans.iter().map(placed));
+        } else {
+            for index in 0..count {
+                run.spans.push((run.arena.len() as u32, arrivals.spans[index].1));
+                run.arena.extend_from_slice(arrivals.payload(index));
+            }
+        }
+        run.times.resize(run.times.len() + count, arrivals.time);
+        if !run.meta.is_empty() {
+            run.meta.resize(run.times.len(), None);
+        }
+    }
+
     /// What arrived, in order, ready for the decoder.
     pub(crate) fn into_batches(self) -> impl Iterator<Item = RawBatch> {
         self.runs.into_iter().map(Run::into_batch)
@@ -100,7 +133,7 @@ impl Run {
             std::mem::take(&mut self.rows[self.head]).iter().map(size_of_row).sum()
         } else {
             let size = self.spans[self.head].1 as usize;
-            self.dead += size;
+            self.dead = self.spans.get(self.head + 1).map_or(self.arena.len(), |next| next.0 as usize);
             size
         };
         self.head += 1;
@@ -203,6 +236,27 @@ mod tests {
         assert_eq!((bucket.n_messages(), bucket.n_bytes()), (2, 5));
         bucket.push(message("d"));
         assert_eq!(texts(bucket), ["bb", "ccc", "d"]);
+    }
+
+    #[test]
+    fn what_one_read_brought_keeps_its_payloads_whatever_stands_between_them() {
+        let bytes = b"--a--bb--ccc--------------------d";
+        let spans = [(2, 1), (5, 2), (9, 3), (32, 1)];
+        for kept in 0..=4 {
+            let mut bucket = RawBucket::default();
+            bucket.push(message("first"));
+            // The second half has more between the payloads than in them.
+            for spans in [&spans[..3], &spans[3..], &spans[..]] {
+                bucket.push_all(&Arrivals { bytes, spans, time: Timestamp(2) });
+            }
+            assert_eq!((bucket.n_messages(), bucket.n_bytes()), (9, 5 + 2 * 7));
+            while bucket.n_messages() > kept {
+                bucket.drop_oldest();
+            }
+            bucket.push(message("last"));
+            let all = ["first", "a", "bb", "ccc", "d", "a", "bb", "ccc", "d", "last"];
+            assert_eq!(texts(bucket), all[9 - kept..]);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use thalweg_core::connector::{ConnectionStatus, Offer, Payload, RawMessage, SourcePort, WhenFull};
 use thalweg_core::json::{self, Numbers};
+use thalweg_core::polled::Poller;
 use thalweg_core::time::BoxFuture;
 use thalweg_core::{Fields, Timestamp, Value};
 use tokio::time::{MissedTickBehavior, interval};
@@ -128,6 +129,10 @@ impl SourcePort for Thinned {
         };
         kept.latest = Some(Latest { payload, time, meta, offset });
         Offer::Accepted
+    }
+
+    fn poller(&self) -> Option<Arc<dyn Poller>> {
+        self.inlet.poller()
     }
 
     fn room(&self) -> BoxFuture<'_, bool> {

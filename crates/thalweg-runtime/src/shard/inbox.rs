@@ -1,16 +1,17 @@
 //! What reaches a shard from outside, and the sleep it ends.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thalweg_core::Value;
+use thalweg_core::polled::{Polled, Poller};
 use tokio::sync::oneshot;
 
 use super::rule::RuleRun;
 use super::stream::{Reader, StreamRun};
 use crate::egress::outputs::Outputs;
 use crate::ingest::Decode;
-use crate::queue::Wake;
+use crate::queue::{NoWake, Wake};
 use crate::snapshot::{Offset, Snapshot};
 
 /// Names a stream or a rule's run within one runtime.
@@ -24,6 +25,8 @@ pub(crate) enum Ready {
     Stream(Key),
     /// The inlet of a rule that lives on another shard than its stream.
     Rule(Key),
+    /// A connection, by its place among the shard's.
+    Socket(usize),
 }
 
 /// Orders, carried out between two batches.
@@ -46,6 +49,8 @@ pub(crate) enum Control {
     StopRule { rule: Key, save: bool, done: oneshot::Sender<Option<Box<Checkpoint>>> },
     /// The state between two batches; `None` when the rule does not run any more.
     Checkpoint { rule: Key, reply: Reply },
+    /// Takes a connection over.
+    Adopt(Box<dyn Polled>),
     /// The thread ends.
     Shutdown,
 }
@@ -100,10 +105,18 @@ impl Checkpoint {
 }
 
 /// The mail of one shard.
-#[derive(Default)]
 pub(crate) struct Inbox {
     mail: Mutex<Mail>,
-    arrived: Condvar,
+    /// Whether the shard sleeps, so that only then somebody has to ring.
+    is_asleep: AtomicBool,
+    bell: Arc<dyn Wake>,
+}
+
+impl Default for Inbox {
+    /// One that is looked at by hand.
+    fn default() -> Self {
+        Self::new(Arc::new(NoWake))
+    }
 }
 
 /// What has arrived.
@@ -124,10 +137,15 @@ impl Inbox {
         self.mail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// One whose shard is woken by `bell`.
+    pub(crate) fn new(bell: Arc<dyn Wake>) -> Self {
+        Self { mail: Mutex::default(), is_asleep: AtomicBool::new(false), bell }
+    }
+
     /// Sends an order.
     pub(crate) fn send(&self, control: Control) {
         self.lock().controls.push(control);
-        self.arrived.notify_one();
+        self.ring();
     }
 
     /// Notes that something has work.
@@ -137,7 +155,13 @@ impl Inbox {
             mail.ready.push(ready);
         }
         drop(mail);
-        self.arrived.notify_one();
+        self.ring();
+    }
+
+    fn ring(&self) {
+        if self.is_asleep.swap(false, SeqCst) {
+            self.bell.wake();
+        }
     }
 
     /// Takes everything that has arrived.
@@ -150,16 +174,25 @@ impl Inbox {
         !self.lock().is_empty()
     }
 
-    /// Sleeps until something arrives, at most for `limit`.
-    pub(crate) fn wait(&self, limit: Option<Duration>) {
-        let mail = self.lock();
-        if !mail.is_empty() {
-            return;
+    /// From now on mail rings the bell; false, and it does not, when some is there already.
+    pub(crate) fn fall_asleep(&self) -> bool {
+        // Noted before the look, so that mail that comes in between rings.
+        self.is_asleep.store(true, SeqCst);
+        let is_calm = !self.has_mail();
+        if !is_calm {
+            self.is_asleep.store(false, SeqCst);
         }
-        match limit {
-            Some(limit) => drop(self.arrived.wait_timeout(mail, limit)),
-            None => drop(self.arrived.wait(mail)),
-        }
+        is_calm
+    }
+
+    /// The shard looks at its mail by itself again.
+    pub(crate) fn awake(&self) {
+        self.is_asleep.store(false, SeqCst);
+    }
+
+    /// The same for a connection.
+    pub(crate) fn socket_waker(self: &Arc<Self>, place: usize) -> std::task::Waker {
+        Arc::new(Waker { inbox: Arc::clone(self), ready: Ready::Socket(place) }).into()
     }
 
     /// A waker that reports `ready`.
@@ -176,5 +209,17 @@ struct Waker {
 impl Wake for Waker {
     fn wake(&self) {
         self.inbox.ready(self.ready);
+    }
+}
+
+impl std::task::Wake for Waker {
+    fn wake(self: Arc<Self>) {
+        self.inbox.ready(self.ready);
+    }
+}
+
+impl Poller for Inbox {
+    fn adopt(&self, polled: Box<dyn Polled>) {
+        self.send(Control::Adopt(polled));
     }
 }

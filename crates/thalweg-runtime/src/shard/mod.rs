@@ -1,11 +1,13 @@
 //! A shard: streams and rules of one thread, run to completion. One of the few loops of the engine.
 //!
-//! The shard takes its clock and its mail as parameters and never sleeps by itself: a thread turns it whenever there
-//! is mail or a timer is due, tests turn it by hand with a manual clock. Within a turn: orders, then whatever has
-//! arrived on ready streams, then timers. A shard never waits: when a sink cannot follow, it stops reading the
+//! The shard takes its clock, its mail and its poller as parameters and never sleeps by itself: a thread turns it
+//! whenever there is mail, a socket is ready or a timer is due, tests turn it by hand with a manual clock. Within a
+//! turn: orders, one read of each ready socket, then whatever has arrived on ready streams, then timers. A shard never waits: when a sink cannot follow, it stops reading the
 //! streams concerned until there is room (`contracts.md` 4).
 
+mod cooldown;
 pub(crate) mod inbox;
+pub(crate) mod poll;
 pub(crate) mod rule;
 pub(crate) mod stream;
 
@@ -24,7 +26,8 @@ use crate::queue::Taken;
 use crate::rule::Outcome;
 use crate::ruleset::Call;
 use crate::ruleset::view::View;
-use inbox::{Checkpoint, Control, Inbox, Key, Ready};
+use inbox::{Checkpoint, Control, Inbox, Key, Mail, Ready};
+use poll::{NoPoll, Poll, Sockets};
 use rule::{Panicked, RuleRun};
 use stream::{Content, Hand, Parcel, Place, Reader, StreamRun};
 
@@ -37,21 +40,33 @@ pub(crate) struct Shard {
     timers: BTreeSet<(Timestamp, Key)>,
     /// Rules that are over and have not left their streams yet.
     gone: Vec<Key>,
+    sockets: Sockets,
     is_over: bool,
 }
 
 impl Shard {
     pub(crate) fn new(clock: Arc<dyn Clock>, inbox: Arc<Inbox>) -> Self {
+        Self::polling(clock, inbox, Box::new(NoPoll))
+    }
+
+    /// One that waits for sockets too.
+    pub(crate) fn polling(clock: Arc<dyn Clock>, inbox: Arc<Inbox>, poll: Box<dyn Poll>) -> Self {
         let (streams, rules, timers) = (HashMap::new(), HashMap::new(), BTreeSet::new());
-        Self { clock, inbox, streams, rules, timers, gone: Vec::new(), is_over: false }
+        let gone = Vec::new();
+        Self { clock, inbox, streams, rules, timers, gone, sockets: Sockets::new(poll), is_over: false }
     }
 
     /// Turns until it is told to end. The loop of a shard's thread.
     pub(crate) fn run(mut self) {
         while self.turn() {
-            let wait = self.next_timer().map(|due| self.clock.until(due));
-            self.inbox.wait(wait.flatten());
+            self.wait();
         }
+    }
+
+    /// Waits for the next thing to do.
+    pub(crate) fn wait(&mut self) {
+        let limit = self.next_timer().and_then(|due| self.clock.until(due));
+        self.sockets.wait(limit, &self.inbox, self.clock.monotonic_micros());
     }
 
     /// The earliest timer.
@@ -62,6 +77,19 @@ impl Shard {
     /// Does everything there is to do now; false when the thread is to end.
     pub(crate) fn turn(&mut self) -> bool {
         let mail = self.inbox.take();
+        self.take_mail(mail);
+        self.sockets.turn();
+        // What the sockets brought runs to completion in the same turn.
+        let mail = self.inbox.take();
+        self.take_mail(mail);
+        self.fire();
+        for rule in std::mem::take(&mut self.gone) {
+            self.streams.values_mut().for_each(|stream| stream.set.leave(rule));
+        }
+        !self.is_over
+    }
+
+    fn take_mail(&mut self, mail: Mail) {
         for control in mail.controls {
             self.control(control);
         }
@@ -69,13 +97,9 @@ impl Shard {
             match ready {
                 Ready::Stream(key) => self.read_stream(key),
                 Ready::Rule(key) => self.read_rule(key),
+                Ready::Socket(place) => self.sockets.wake(place),
             }
         }
-        self.fire();
-        for rule in std::mem::take(&mut self.gone) {
-            self.streams.values_mut().for_each(|stream| stream.set.leave(rule));
-        }
-        !self.is_over
     }
 
     fn control(&mut self, control: Control) {
@@ -105,6 +129,7 @@ impl Shard {
                 let clock = Arc::clone(&self.clock);
                 reply(self.rules.get_mut(&rule).map(|rule| rule.checkpoint(clock.as_ref())));
             }
+            Control::Adopt(polled) => self.sockets.adopt(polled, &self.inbox),
             Control::Shutdown => self.is_over = true,
         }
     }

@@ -41,6 +41,7 @@ pub async fn run(options: DemoOptions) -> Result<bool, String> {
         home: home.clone(),
         port: Some(options.port.unwrap_or_else(usual_port)),
         data_port: Some(0),
+        mqtt_ingest: None,
         mqtt: Some(0),
         environment: quiet(options.environment),
         log: true,

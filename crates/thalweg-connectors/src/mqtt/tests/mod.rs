@@ -16,19 +16,50 @@ use tokio::task::JoinHandle;
 
 use super::{client, sink, source};
 use crate::broker::Broker;
-use crate::testing::{TestPort, cx};
+use crate::testing::{TestPort, cx, cx_without_poller};
 use mosquitto::Mosquitto;
 
-/// A real mosquitto, unless it is not installed, and our own broker.
+/// A real mosquitto, unless it is not installed, and our own broker, each with the lean client and without.
 fn brokers() -> Vec<TestBroker> {
-    let own =
-        Own { broker: Some(Broker::start((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap()), port: 0 };
-    let port = own.broker.as_ref().map_or(0, Broker::port);
-    let mosquitto = Mosquitto::start("").map(TestBroker::Mosquitto);
-    mosquitto.into_iter().chain([TestBroker::Own(Own { port, ..own })]).collect()
+    let own = || {
+        let broker = Broker::start((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let port = broker.port();
+        Kind::Own(Own { broker: Some(broker), port })
+    };
+    let mosquitto = || Mosquitto::start("").map(Kind::Mosquitto);
+    let kinds = [(mosquitto(), true), (mosquitto(), false), (Some(own()), true), (Some(own()), false)];
+    kinds.into_iter().filter_map(|(kind, is_lean)| Some(TestBroker { kind: kind?, is_lean })).collect()
 }
 
-enum TestBroker {
+struct TestBroker {
+    kind: Kind,
+    is_lean: bool,
+}
+
+impl TestBroker {
+    /// A context of a node at this broker with further properties.
+    fn cx(&self, more: &str) -> BuildCx {
+        context(self.is_lean, &props(&self.server(), more))
+    }
+
+    fn server(&self) -> String {
+        self.kind.server()
+    }
+
+    fn kill(&mut self) {
+        self.kind.kill();
+    }
+
+    fn restart(&mut self) {
+        self.kind.restart();
+    }
+}
+
+fn context(is_lean: bool, props: &str) -> BuildCx {
+    if is_lean { cx(props) } else { cx_without_poller(props) }
+}
+
+enum Kind {
     Mosquitto(Mosquitto),
     Own(Own),
 }
@@ -38,7 +69,7 @@ struct Own {
     port: u16,
 }
 
-impl TestBroker {
+impl Kind {
     fn server(&self) -> String {
         match self {
             Self::Mosquitto(broker) => broker.server(),
@@ -135,8 +166,7 @@ async fn messages_pass_in_order_in_both_versions_at_every_qos() {
     for broker in brokers() {
         for version in ["3.1.1", "5"] {
             for qos in [0, 1, 2] {
-                let cx =
-                    cx(&props(&broker.server(), &format!(r#","qos":{qos},"protocolVersion":"{version}""#)));
+                let cx = broker.cx(&format!(r#","qos":{qos},"protocolVersion":"{version}""#));
                 let port = TestPort::new();
                 let task = start_source(&cx, &port);
                 let mut sink = open_sink(&cx).await;
@@ -158,7 +188,7 @@ async fn messages_pass_in_order_in_both_versions_at_every_qos() {
 async fn a_broker_that_dies_and_comes_back_is_joined_again() {
     for mut broker in brokers() {
         for version in ["3.1.1", "5"] {
-            let cx = cx(&props(&broker.server(), &format!(r#","qos":1,"protocolVersion":"{version}""#)));
+            let cx = broker.cx(&format!(r#","qos":1,"protocolVersion":"{version}""#));
             let port = TestPort::new();
             let task = start_source(&cx, &port);
             let mut sink = open_sink(&cx).await;
@@ -190,7 +220,7 @@ async fn a_source_waits_for_a_broker_that_is_not_there_yet() {
     // S1.2.
     for mut broker in brokers() {
         broker.kill();
-        let cx = cx(&props(&broker.server(), ""));
+        let cx = broker.cx("");
         let port = TestPort::new();
         let task = start_source(&cx, &port);
         let down = port.status_is(|status| matches!(status, ConnectionStatus::Disconnected(_))).await;
@@ -207,7 +237,7 @@ async fn a_source_waits_for_a_broker_that_is_not_there_yet() {
 async fn at_qos_1_and_2_a_full_inlet_loses_nothing() {
     for broker in brokers() {
         for (version, qos) in [("3.1.1", 1), ("3.1.1", 2), ("5", 1), ("5", 2)] {
-            let cx = cx(&props(&broker.server(), &format!(r#","qos":{qos},"protocolVersion":"{version}""#)));
+            let cx = broker.cx(&format!(r#","qos":{qos},"protocolVersion":"{version}""#));
             let port = TestPort::with_capacity(2);
             let task = start_source(&cx, &port);
             let mut sink = open_sink(&cx).await;
@@ -226,7 +256,7 @@ async fn at_qos_1_and_2_a_full_inlet_loses_nothing() {
 #[tokio::test]
 async fn at_qos_0_a_full_inlet_drops_the_oldest_and_counts() {
     for broker in brokers() {
-        let cx = cx(&props(&broker.server(), ""));
+        let cx = broker.cx("");
         let port = TestPort::with_capacity(10);
         let task = start_source(&cx, &port);
         let mut sink = open_sink(&cx).await;
@@ -247,7 +277,7 @@ async fn at_qos_0_a_full_inlet_drops_the_oldest_and_counts() {
 async fn streams_on_a_named_connection_share_one_subscription() {
     // N6.4.
     for broker in brokers() {
-        let mut cx = cx(&props(&broker.server(), r#","qos":1"#));
+        let mut cx = broker.cx(r#","qos":1"#);
         let named = client::connect(&cx).unwrap();
         cx.connection = Some(Arc::clone(&named));
         let ports = [TestPort::new(), TestPort::new()];
@@ -281,7 +311,7 @@ async fn streams_on_a_named_connection_share_one_subscription() {
 async fn metadata_holds_topic_qos_id_and_user_properties() {
     for broker in brokers() {
         let user = r#","qos":1,"protocolVersion":"5","properties":{"traceparent":"00-abc-def-01","k":"v"}"#;
-        let cx = cx(&props(&broker.server(), user));
+        let cx = broker.cx(user);
         let port = TestPort::new();
         let task = start_source(&cx, &port);
         let mut sink = open_sink(&cx).await;
@@ -307,11 +337,8 @@ async fn metadata_holds_topic_qos_id_and_user_properties() {
 #[tokio::test]
 async fn a_templated_topic_and_retained_messages_reach_late_subscribers() {
     for broker in brokers() {
-        let cx = cx(&props(&broker.server(), r#","qos":1,"retained":true,"topic":"in/{{.id}}""#).replacen(
-            r#""topic":"in/a","#,
-            "",
-            1,
-        ));
+        let written = props(&broker.server(), r#","qos":1,"retained":true,"topic":"in/{{.id}}""#);
+        let cx = context(broker.is_lean, &written.replacen(r#""topic":"in/a","#, "", 1));
         let mut sink = open_sink(&cx).await;
         let mut resolved = Props::new();
         resolved.set("topic", "in/7");
@@ -332,10 +359,10 @@ async fn a_kept_session_brings_what_came_in_between() {
         for (version, qos) in [("3.1.1", 1), ("3.1.1", 2), ("5", 1), ("5", 2)] {
             let base = format!(r#","qos":{qos},"protocolVersion":"{version}""#);
             let session = format!(r#"{base},"enableClientSession":true,"clientid":"keeper{version}{qos}""#);
-            let keeper = cx(&props(&broker.server(), &session));
+            let keeper = broker.cx(&session);
             let port = TestPort::new();
             let task = start_source(&keeper, &port);
-            let mut sink = open_sink(&cx(&props(&broker.server(), &base))).await;
+            let mut sink = open_sink(&broker.cx(&base)).await;
             subscribed(&mut sink, &port).await;
             port.stop();
             task.await.unwrap().unwrap();
@@ -354,7 +381,7 @@ async fn a_kept_session_brings_what_came_in_between() {
 #[tokio::test]
 async fn the_end_message_ends_the_stream() {
     for broker in brokers() {
-        let cx = cx(&props(&broker.server(), r#","eofMessage":"YnllIQ==""#));
+        let cx = broker.cx(r#","eofMessage":"YnllIQ==""#);
         let port = TestPort::new();
         let task = start_source(&cx, &port);
         let mut sink = open_sink(&cx).await;
@@ -369,7 +396,7 @@ async fn the_end_message_ends_the_stream() {
 #[tokio::test]
 async fn ping_tells_why_a_broker_cannot_be_reached() {
     for mut broker in brokers() {
-        let cx = cx(&props(&broker.server(), ""));
+        let cx = broker.cx("");
         let connection = client::connect(&cx).unwrap();
         // The broker may still be starting.
         while connection.ping().await.is_err() {
@@ -404,23 +431,25 @@ async fn refusing_broker() -> (String, JoinHandle<()>) {
 
 #[tokio::test]
 async fn a_refused_subscription_is_a_fault_and_no_connection() {
-    let (server, broker) = refusing_broker().await;
-    let cx = cx(&props(&server, ""));
-    let port = TestPort::new();
-    let task = start_source(&cx, &port);
-    let down = port.status_is(|status| matches!(status, ConnectionStatus::Disconnected(_))).await;
-    let expected = format!("the broker {server} refuses the subscription to in/+: failure");
-    assert_eq!(down, ConnectionStatus::Disconnected(Arc::from(expected.as_str())));
-    assert_eq!(port.faults(), [expected]);
-    port.stop();
-    task.await.unwrap().unwrap();
-    broker.await.unwrap();
+    for is_lean in [true, false] {
+        let (server, broker) = refusing_broker().await;
+        let cx = context(is_lean, &props(&server, ""));
+        let port = TestPort::new();
+        let task = start_source(&cx, &port);
+        let down = port.status_is(|status| matches!(status, ConnectionStatus::Disconnected(_))).await;
+        let expected = format!("the broker {server} refuses the subscription to in/+: failure");
+        assert_eq!(down, ConnectionStatus::Disconnected(Arc::from(expected.as_str())));
+        assert_eq!(port.faults(), [expected]);
+        port.stop();
+        task.await.unwrap().unwrap();
+        broker.await.unwrap();
+    }
 }
 
 #[tokio::test]
 async fn a_broker_with_a_crowded_queue_loses_nothing() {
     for broker in brokers() {
-        let cx = cx(&props(&broker.server(), r#","qos":1"#));
+        let cx = broker.cx(r#","qos":1"#);
         let port = TestPort::with_capacity(10);
         let task = start_source(&cx, &port);
         let mut sink = open_sink(&cx).await;
