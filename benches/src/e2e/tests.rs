@@ -35,6 +35,7 @@ impl Plant {
             home: home.path().to_owned(),
             port: Some(0),
             data_port: Some(0),
+            mqtt_ingest: None,
             mqtt: Some(0),
             environment: variables
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
