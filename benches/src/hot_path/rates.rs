@@ -5,7 +5,7 @@ use super::broker::Blast;
 use super::cpu::Meter;
 use super::plain::{Plain, seconds_per_message};
 use super::plant::{Load, Plant, Round};
-use super::{ROUNDS, Sheet, median};
+use super::{ROUNDS, Sheet, median, rig};
 
 /// One of the jobs.
 struct Case {
@@ -183,6 +183,10 @@ fn show(sheet: &mut Sheet, plant: &Plant, job: &mut Job) -> Result<(), String> {
     );
     sheet.figure(case.figure, rate, &note);
     sheet.extra(&format!("{}_plain", case.figure), plain, "msg/s/core");
+    let select = case.select.replace("{}", "demo");
+    let (seconds, allocated) = rig::per_message(&[select], &(case.payloads)(), false)?;
+    sheet.extra(&format!("{}_data_plane", case.figure), 1.0 / seconds, "msg/s/core, no sockets");
+    sheet.extra(&format!("{}_data_plane_allocs", case.figure), allocated, "allocations/msg");
     sheet.extra(&format!("{}_dropped", case.figure), dropped as f64, "rows");
     Ok(())
 }

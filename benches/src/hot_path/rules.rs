@@ -8,7 +8,7 @@ use super::broker::{Blast, Pace};
 use super::cpu::Meter;
 use super::plain::{Plain, seconds_per_message};
 use super::plant::{Load, Plant, Round};
-use super::{ROUNDS, Sheet, median, threshold};
+use super::{ROUNDS, Sheet, median, rig, threshold};
 use crate::e2e::process;
 
 /// Figure, stream and number of rules; the most rules come first, so that their memory is seen alone.
@@ -33,6 +33,20 @@ fn readings() -> Vec<String> {
         format!("{{\"temperature\": {temperature:.1}, \"humidity\": {}}}", row % 90 + 10)
     };
     (0..1_000).map(row).collect()
+}
+
+/// As the rules of the figures, on the stream `demo`.
+fn one_condition(at: usize, n: usize) -> String {
+    format!("SELECT temperature, humidity FROM demo WHERE temperature > {:.5}", threshold(at, n))
+}
+
+/// Two constants that differ in every rule; again one message of ten passes.
+fn two(at: usize, n: usize) -> String {
+    let temperature = threshold(at, n) - 10.0;
+    let humidity = 40.0 + 30.0 * ((at * 7_919 % n) as f64 + 0.5) / n as f64;
+    format!(
+        "SELECT temperature, humidity FROM demo WHERE temperature > {temperature:.5} AND humidity < {humidity:.5}"
+    )
 }
 
 /// A shared stream with so many rules whose results are thrown away; the KB of memory that each took.
@@ -97,6 +111,13 @@ pub(crate) fn run(sheet: &mut Sheet, plant: &Plant) -> Result<(), String> {
         );
         sheet.figure(figure, micros, &note);
         sheet.extra(&format!("{figure}_plain"), plain, "us/msg");
+        for (name, rule) in
+            [("data_plane", one_condition as fn(usize, usize) -> String), ("data_plane_two", two)]
+        {
+            let rules: Vec<String> = (0..n).map(|at| rule(at, n)).collect();
+            let (seconds, _) = rig::per_message(&rules, &readings(), true)?;
+            sheet.extra(&format!("{figure}_{name}"), seconds * 1e6, "us/msg, no sockets");
+        }
     }
     Ok(())
 }

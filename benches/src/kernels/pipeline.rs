@@ -109,7 +109,7 @@ pub(super) fn turns(report: &Report, name: &str, rules: Vec<RuleSpec>, payloads:
 }
 
 /// A rule over the one stream.
-pub(super) fn spec(id: String, sql: &str, is_shared: bool, options: &PlanOptions) -> Option<RuleSpec> {
+pub(crate) fn spec(id: String, sql: &str, is_shared: bool, options: &PlanOptions) -> Option<RuleSpec> {
     let (plan, world) = planned(sql, is_shared, options)?;
     let source = SourceSpec { stream: Arc::clone(&world.0), props: Props::new(), connection: None };
     let action = ActionSpec {
