@@ -66,24 +66,41 @@ pub(crate) fn rule_sets(report: &Report) {
             "SELECT temperature, humidity FROM demo WHERE temperature > {above:.3} AND humidity < {below:.3}"
         )
     };
-    let payloads: Vec<String> = (0..BATCH).map(reading).collect();
     for n_rules in [300, 3_000, 10_000] {
         let rules: Vec<String> = (0..n_rules).map(rule).collect();
-        measure(report, &format!("pipeline_{n_rules}_rules_10_percent"), &rules, &payloads, true);
+        for batch in [BATCH, 16] {
+            let payloads: Vec<String> = (0..batch).map(reading).collect();
+            let name = format!("pipeline_{n_rules}_rules_10_percent_batch_{batch}");
+            turns(report, &name, specs(&rules, true), &payloads, Rig::swallowing);
+        }
+        let payloads: Vec<String> = (0..BATCH).map(reading).collect();
+        let name = format!("pipeline_{n_rules}_rules_10_percent_collected");
+        turns(report, &name, specs(&rules, true), &payloads, |rig| rig);
     }
 }
 
 fn measure(report: &Report, name: &str, rules: &[String], payloads: &[String], is_shared: bool) {
+    turns(report, name, specs(rules, is_shared), payloads, |rig| rig);
+}
+
+fn specs(rules: &[String], is_shared: bool) -> Vec<RuleSpec> {
     let options = PlanOptions::default();
     let rules = rules.iter().enumerate();
-    let specs = rules.filter_map(|(at, sql)| spec(format!("rule{at}"), sql, is_shared, &options));
-    turns(report, name, specs.collect(), payloads);
+    rules.filter_map(|(at, sql)| spec(format!("rule{at}"), sql, is_shared, &options)).collect()
 }
 
 /// One turn: all payloads arrive, the clock goes on by 100 ms, every rule's messages are taken.
-pub(super) fn turns(report: &Report, name: &str, rules: Vec<RuleSpec>, payloads: &[String]) {
+/// With [`Rig::swallowing`] the messages go where the engine's nop sink puts them; otherwise the rig collects them, as the queue of
+/// a sink does.
+pub(super) fn turns(
+    report: &Report,
+    name: &str,
+    rules: Vec<RuleSpec>,
+    payloads: &[String],
+    sinks: fn(Rig) -> Rig,
+) {
     let registry = Arc::new(thalweg_connectors::registry());
-    let mut rig = Rig::new(registry, Timestamp(0)).batch_size(payloads.len());
+    let mut rig = sinks(Rig::new(registry, Timestamp(0)).batch_size(payloads.len()));
     let added: Result<Vec<_>, _> = rules.into_iter().map(|spec| rig.add(spec)).collect();
     if added.is_err() {
         return;

@@ -46,7 +46,7 @@ pub(crate) fn run(report: &Report) {
             let options =
                 PlanOptions { disabled_passes: disabled.into_iter().collect(), ..PlanOptions::default() };
             let rules = spec("rule".to_owned(), &sql, false, &options).into_iter().collect();
-            turns(report, &format!("window_{name}_{form}"), rules, &payloads);
+            turns(report, &format!("window_{name}_{form}"), rules, &payloads, |rig| rig);
         }
     }
 }

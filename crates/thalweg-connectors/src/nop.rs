@@ -43,6 +43,10 @@ impl Sink for NopSink {
         Ok(())
     }
 
+    fn swallows(&self) -> bool {
+        !self.log
+    }
+
     async fn write(&mut self, payloads: &[SinkPayload]) -> Written {
         if self.log {
             for payload in payloads {

@@ -279,6 +279,12 @@ pub trait Sink: Send {
         None
     }
 
+    /// Whether it swallows everything from the beginning. Then it is neither opened nor written to: messages for it
+    /// are counted and no more.
+    fn swallows(&self) -> bool {
+        false
+    }
+
     /// Takes payloads in order.
     async fn write(&mut self, payloads: &[SinkPayload]) -> Written;
 

@@ -2,6 +2,7 @@
 //!
 //! Used alike by the runtime, which then starts sources, and by the rig, which feeds the inlets by hand.
 
+use std::cell::OnceCell;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -50,8 +51,10 @@ pub(crate) struct Home<'a> {
     pub inbox: &'a Arc<Inbox>,
     /// Where a shared stream is made that does not run yet: never on a worker that may block.
     pub shared_at: &'a Arc<Inbox>,
-    /// Set when any of its streams may live elsewhere.
-    pub inlet: Option<&'a Arc<RuleInlet>>,
+    /// Where streams that live elsewhere put its rows; made when there is one.
+    pub inlet: OnceCell<Arc<RuleInlet>>,
+    /// The node that counts what is dropped there: the rule's first operator.
+    pub first: Arc<NodeMetrics>,
     /// Messages that may wait in an inlet.
     pub capacity: usize,
     /// Whether it may ask its streams to pause.
@@ -61,10 +64,17 @@ pub(crate) struct Home<'a> {
 impl Home<'_> {
     /// Where the rule is, seen from a stream on the shard of `inbox`.
     fn place(&self, inbox: &Arc<Inbox>) -> Place {
-        match self.inlet {
-            Some(inlet) if !Arc::ptr_eq(self.inbox, inbox) => Place::There(Arc::clone(inlet)),
-            _ => Place::Here,
+        if Arc::ptr_eq(self.inbox, inbox) {
+            return Place::Here;
         }
+        let inlet = self.inlet.get_or_init(|| {
+            let bounds = Bounds::messages(self.capacity);
+            let metrics = Arc::clone(&self.first);
+            metrics.buffer_capacity.store(bounds.messages as u64, Relaxed);
+            let queue = Queue::new(bounds, self.inbox.waker(Ready::Rule(self.rule)));
+            Arc::new(RuleInlet { queue, metrics, pushes_back: self.pauses })
+        });
+        Place::There(Arc::clone(inlet))
     }
 }
 
@@ -91,9 +101,14 @@ impl Attached {
         (self.inlet, self.shared)
     }
 
-    /// Whether the stream asks the rule's condition and can call it only when it has to.
-    pub(crate) fn may_be_quiet(&self) -> bool {
+    /// Whether the stream asks the rule's condition.
+    pub(crate) fn asks(&self) -> bool {
         self.reader.condition.is_some()
+    }
+
+    /// Whether the rule stands on the shard of a stream that others may read too.
+    pub(crate) fn is_here(&self) -> bool {
+        self.shared.is_some() && matches!(self.reader.place, Place::Here)
     }
 
     /// Has the rule called only when rows pass its condition.
@@ -119,21 +134,6 @@ impl Streams {
     /// Where a shared stream lives, if it runs.
     pub(crate) fn home_of(&self, name: &str) -> Option<Arc<Inbox>> {
         self.lock().get(name).map(|stream| Arc::clone(&stream.inbox))
-    }
-
-    /// An inlet for a rule whose streams live elsewhere.
-    pub(crate) fn rule_inlet(
-        &self,
-        rule: Key,
-        inbox: &Arc<Inbox>,
-        capacity: usize,
-        metrics: Arc<NodeMetrics>,
-        pushes_back: bool,
-    ) -> Arc<RuleInlet> {
-        let bounds = Bounds::messages(capacity);
-        metrics.buffer_capacity.store(bounds.messages as u64, Relaxed);
-        let queue = Queue::new(bounds, inbox.waker(Ready::Rule(rule)));
-        Arc::new(RuleInlet { queue, metrics, pushes_back })
     }
 
     /// Brings one scan to its stream. Call [`Attached::join`] once the rule is on its shard.

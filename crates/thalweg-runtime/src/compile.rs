@@ -54,6 +54,8 @@ pub struct CompiledRule {
     pub(crate) scans: Vec<CompiledScan>,
     pub(crate) actions: Vec<CompiledAction>,
     pub(crate) topology: Topology,
+    /// Makes its operators, also those that it shares.
+    pub(crate) operators: MakeOperator,
 }
 
 /// One scan of the plan with its source.
@@ -163,6 +165,14 @@ fn session(spec: &RuleSpec, scan: &Scan, (index, instance): (usize, &str)) -> Op
     }
 }
 
+/// Builds those sinks of a rule that swallow everything.
+pub(crate) fn swallow(rule: &mut CompiledRule, cx: &CompileCx<'_>) -> Result<(), Diagnostic> {
+    for (action, spec) in rule.actions.iter_mut().zip(&rule.spec.actions) {
+        action.sink = Some(build_sink(&rule.info.id, &action.node, spec, cx)?).filter(|sink| sink.swallows());
+    }
+    Ok(())
+}
+
 /// Builds everything of a rule but sources and sinks.
 pub(crate) fn assemble(
     spec: RuleSpec,
@@ -193,8 +203,15 @@ pub(crate) fn assemble(
     }
     let actions =
         spec.actions.iter().map(|action| action_of(action, registry, info.zone)).collect::<Result<_, _>>()?;
-    let mut rule =
-        CompiledRule { spec, info, chain, scans: compiled, actions, topology: Topology::default() };
+    let mut rule = CompiledRule {
+        spec,
+        info,
+        chain,
+        scans: compiled,
+        actions,
+        topology: Topology::default(),
+        operators: cx.operators,
+    };
     rule.topology = topology::of(&rule);
     Ok(rule)
 }

@@ -2,6 +2,7 @@
 //!
 //! Used by the runtime, which adds tasks for sources and sinks, and by the rig, which does their work by hand.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use hashbrown::HashSet;
@@ -12,15 +13,16 @@ use tokio::sync::{Notify, watch};
 
 use crate::attach::{Attached, Home, SharedStream, Streams};
 use crate::checkpoint::Coordinator;
-use crate::compile::{CompiledAction, CompiledRule, CompiledScan};
+use crate::compile::{CompiledAction, CompiledRule, CompiledScan, MakeOperator};
 use crate::egress::Egress;
 use crate::egress::delivery::Delivery;
 use crate::ingest::port::Inlet;
 use crate::ingest::supervise::SourceFactory;
 use crate::metrics::{NodeView, Part};
 use crate::operator::RuleInfo;
-use crate::rule::{Outcome, Topology};
+use crate::rule::{Outcome, RuleSpec, Topology};
 use crate::ruleset::Quiet;
+use crate::ruleset::sharing::Share;
 use crate::ruleset::tally::Tally;
 use crate::shard::inbox::{Control, Inbox, Key};
 use crate::shard::rule::{Input, RuleRun, resume};
@@ -86,31 +88,30 @@ pub(crate) fn launch(
     let inputs = identities(&rule);
     let settled = coordinator.map(Coordinator::settled);
     let options = rule.spec.options.clone();
-    let (is_shared, may_drop) = manners(&rule);
+    let may_drop = may_drop(&rule);
     let topology = rule.topology.clone();
     let first = rule.chain.metrics().next().map(|(_, metrics)| Arc::clone(metrics)).unwrap_or_default();
-    let inlet = is_shared.then(|| streams.rule_inlet(key, home, options.buffer_length, first, !may_drop));
     let place = Home {
         rule: key,
         inbox: home,
         shared_at,
-        inlet: inlet.as_ref(),
+        inlet: OnceCell::new(),
+        first,
         capacity: options.buffer_length,
         pauses: !may_drop,
     };
     let mut attached = attach(&rule, (&inputs, restore), streams, &place)?;
     let preprocessors: Vec<_> = rule.scans.iter().map(|_| Arc::default()).collect();
     let mut nodes = source_views(&rule, &attached, &preprocessors);
-    let tally = quiet(&rule, &mut attached);
-    let operators = rule.chain.metrics().enumerate().filter(|(_, (name, _))| !name.is_empty());
-    nodes.extend(operators.map(|(at, node)| {
-        NodeView::operator(node)
-            .tallied(tally.as_ref().filter(|_| at == 0).map(|tally| (tally, Part::Filter)))
-    }));
+    let operators = rule.chain.metrics().filter(|(name, _)| !name.is_empty());
+    let mut of_rule: Vec<NodeView> = operators.map(NodeView::operator).collect();
     let n_results = rule.actions.iter().filter(|action| !action.is_late).count();
     rule.info.started = now;
     let info = Arc::new(rule.info);
-    let (egress, sinks) = actions(std::mem::take(&mut rule.actions), (may_drop, settled), &info, &mut nodes);
+    let (egress, sinks) =
+        actions(std::mem::take(&mut rule.actions), (may_drop, settled), &info, &mut of_rule);
+    quiet((&rule.spec, &rule.scans, rule.operators), (&info, &egress), &mut attached, &mut of_rule);
+    nodes.extend(of_rule);
     let outcome = Arc::new(watch::Sender::new(Outcome::Running));
     let own =
         attached.iter().filter(|scan| scan.shared.is_none()).map(|scan| (scan.key, Arc::clone(&scan.inlet)));
@@ -122,7 +123,7 @@ pub(crate) fn launch(
         n_results,
         inputs: rule.scans.iter().zip(preprocessors).zip(inputs).map(input_of).collect(),
         own: own.collect(),
-        inlet,
+        inlet: place.inlet.into_inner(),
         fingerprint: rule.spec.plan.fingerprint,
         outcome: Arc::clone(&outcome),
         timer: None,
@@ -155,12 +156,12 @@ pub(crate) fn launch(
     Ok(Launched { key, home, nodes, topology, outcome, sources, sinks, own, shared, inlets })
 }
 
-/// Whether the rule reads a shared stream, and whether it drops rows when it cannot follow. One that promises at least
-/// once does not drop what its stream has not been allowed to forget.
-fn manners(rule: &CompiledRule) -> (bool, bool) {
+/// Whether the rule drops rows when it cannot follow: when it reads a shared stream, and does not promise at least once,
+/// so that the stream has been allowed to forget them.
+fn may_drop(rule: &CompiledRule) -> bool {
     let is_shared = rule.scans.iter().any(|scan| scan.scan.stream.shared);
     let options = &rule.spec.options;
-    (is_shared, options.disable_discard.map_or(is_shared && options.qos == 0, |disabled| !disabled))
+    options.disable_discard.map_or(is_shared && options.qos == 0, |disabled| !disabled)
 }
 
 /// Brings all scans to their streams, or none.
@@ -185,16 +186,41 @@ fn attach(
     Ok(attached)
 }
 
-/// Has a rule called only for rows that pass its condition, if it misses nothing by that: it reads one stream, whose
-/// position no checkpoint of its own depends on.
-fn quiet(rule: &CompiledRule, attached: &mut [Attached]) -> Option<Arc<Tally>> {
-    let [scan] = attached else { return None };
-    if rule.spec.options.qos > 0 || !scan.may_be_quiet() {
-        return None;
+/// Has a rule called only for rows that pass its condition, or not even for those, if it misses nothing by that: it
+/// reads one stream, whose position no checkpoint of its own depends on.
+fn quiet(
+    (spec, scans, operators): (&RuleSpec, &[CompiledScan], MakeOperator),
+    (info, egress): (&Arc<RuleInfo>, &[Egress]),
+    attached: &mut [Attached],
+    nodes: &mut [NodeView],
+) {
+    let ([scan], [attached]) = (scans, attached) else { return };
+    let is_plain = scan.event_time.is_none() && scan.scan.retain.is_none();
+    if spec.options.qos > 0 || !is_plain || !attached.is_here() {
+        return;
     }
-    let tally = Tally::new(Arc::clone(&scan.shown));
-    scan.quiet(Quiet { tally: Arc::clone(&tally), wants_faults: rule.spec.options.send_error });
-    Some(tally)
+    let asks = attached.asks();
+    let outputs = egress.iter().map(|egress| Some((egress.shape()?, Arc::clone(egress.delivery()))));
+    let outputs = outputs.collect::<Option<Vec<_>>>().filter(|outputs| !outputs.is_empty());
+    let may_share = Share::fits(&spec.plan.root, asks) && spec.actions.iter().all(|action| !action.is_late);
+    let outputs = outputs.filter(|_| may_share);
+    if !asks && outputs.is_none() {
+        return;
+    }
+    let tally = Tally::new(Arc::clone(&attached.shown));
+    if asks {
+        nodes[0].tally(&tally, Part::Filter);
+    }
+    let share = outputs.map(|outputs| {
+        let behind = &mut nodes[usize::from(asks)..];
+        behind[0].tally(&tally, Part::Project);
+        let queues = outputs.iter().map(|(_, delivery)| delivery).filter(|delivery| !delivery.swallows());
+        let queues: Vec<_> = queues.map(|delivery| delivery.metrics()).collect();
+        let steps = behind[1..].iter_mut().filter(|node| !queues.iter().any(|queue| node.shows(queue)));
+        steps.for_each(|node| node.tally(&tally, Part::Action));
+        Box::new(Share { node: spec.plan.root.clone(), info: Arc::clone(info), operators, outputs })
+    });
+    attached.quiet(Quiet { tally, wants_faults: spec.options.send_error, share, member: None });
 }
 
 /// R7.6: a snapshot of another plan is not used.
@@ -275,7 +301,11 @@ fn actions(
     let (mut egress, mut sinks) = (Vec::new(), Vec::new());
     for action in actions {
         let (batch, steps) = topology::action_steps(&action);
-        let delivery = Delivery::new(&action.options, may_drop, settled);
+        let swallows = action.sink.as_ref().is_some_and(|sink| sink.swallows());
+        let delivery = Delivery::new(&action.options, (may_drop, swallows), settled);
+        if swallows {
+            delivery.open_at_once(rule.started);
+        }
         let sink_name = Arc::from(format!("sink_{}", action.node));
         let output = (action.output, action.templates);
         let made = Egress::new(action.node, action.options, output, Arc::clone(rule), Arc::clone(&delivery));
@@ -285,7 +315,7 @@ fn actions(
         }
         nodes.push(NodeView::new(sink_name, Arc::clone(delivery.metrics()), false));
         egress.push(made);
-        sinks.push(NewSink { delivery, sink: action.sink });
+        sinks.push(NewSink { delivery, sink: action.sink.filter(|_| !swallows) });
     }
     (egress, sinks)
 }

@@ -24,6 +24,10 @@ pub(crate) struct NodeView {
 pub(crate) enum Part {
     /// The rows that the stream has shown the rule come in, those that passed go out.
     Filter,
+    /// The rows that passed come in and go out; how long they took is known.
+    Project,
+    /// The same for the steps of its actions.
+    Action,
 }
 
 impl NodeView {
@@ -39,9 +43,14 @@ impl NodeView {
         Self::new(Arc::from(format!("op_{name}")), Arc::clone(metrics), false)
     }
 
-    /// The same for an operator whose rows may pass without the rule being called.
-    pub(crate) fn tallied(self, tally: Option<(&Arc<Tally>, Part)>) -> Self {
-        Self { tally: tally.map(|(tally, part)| (Arc::clone(tally), part)), ..self }
+    /// Rows may pass it without the rule being called.
+    pub(crate) fn tally(&mut self, tally: &Arc<Tally>, part: Part) {
+        self.tally = Some((Arc::clone(tally), part));
+    }
+
+    /// Whether it shows these metrics.
+    pub(crate) fn shows(&self, metrics: &Arc<NodeMetrics>) -> bool {
+        Arc::ptr_eq(&self.metrics, metrics)
     }
 
     /// Its metrics now.
@@ -98,6 +107,16 @@ fn add(now: &mut NodeSnapshot, tally: &Tally, part: Part) {
             now.processed += shown.rows;
             if shown.rows > 0 && shown.last >= now.last_invocation {
                 (now.last_invocation, now.latency_us) = (shown.last, shown.micros);
+            }
+        }
+        Part::Project | Part::Action => {
+            now.records_in += passed.rows;
+            now.processed += passed.rows;
+            if passed.rows > 0 && passed.last >= now.last_invocation {
+                now.last_invocation = passed.last;
+                if part == Part::Project {
+                    now.latency_us = passed.micros;
+                }
             }
         }
     }

@@ -310,6 +310,11 @@ pub trait Entry: Send {
 
     /// Bytes that it counts for.
     fn bytes(&self) -> usize;
+
+    /// Drops the oldest of several messages; false when it holds no more than one.
+    fn drop_first(&mut self) -> bool {
+        false
+    }
 }
 
 /// A bucket of entries in order.
@@ -351,6 +356,13 @@ impl<T: Entry> Bucket for Entries<T> {
 
     fn drop_oldest(&mut self) -> usize {
         let Some(oldest) = self.list.iter().position(|entry| entry.weight() > 0) else { return 0 };
+        let entry = &mut self.list[oldest];
+        let (messages, bytes) = (entry.weight(), entry.bytes());
+        if entry.drop_first() {
+            self.messages -= messages - entry.weight();
+            self.bytes -= bytes - entry.bytes();
+            return messages - entry.weight();
+        }
         let Some(entry) = self.list.remove(oldest) else { return 0 };
         self.messages -= entry.weight();
         self.bytes -= entry.bytes();

@@ -23,7 +23,7 @@ use thalweg_core::{Clock, Diagnostic, Fields, ManualClock, Timestamp, Value, jso
 use tokio::sync::oneshot;
 
 use crate::attach::Streams;
-use crate::compile::{CompileCx, MakeOperator, assemble};
+use crate::compile::{CompileCx, MakeOperator, assemble, swallow};
 use crate::ingest::port::Inlet;
 use crate::launch::{Ground, Launched, launch};
 use crate::lookup::Waiter;
@@ -50,6 +50,8 @@ pub struct Rig {
     last_stream: Arc<str>,
     operators: MakeOperator,
     shared: Arc<Shared>,
+    /// Sinks that swallow everything are such, as in the engine; their messages cannot be looked at.
+    swallows: bool,
 }
 
 /// Names a rule of a rig.
@@ -121,7 +123,14 @@ impl Rig {
             last_stream: Arc::from(""),
             operators: op::build,
             shared: Arc::default(),
+            swallows: false,
         }
+    }
+
+    /// Lets sinks that swallow everything do so, as in the engine, instead of collecting what they are sent.
+    pub fn swallowing(mut self) -> Self {
+        self.swallows = true;
+        self
     }
 
     /// Hands messages over in batches of `n` from now on.
@@ -183,7 +192,10 @@ impl Rig {
             waiter: Waiter::Here,
             operators: self.operators,
         };
-        let rule = assemble(spec.clone(), info, &cx)?;
+        let mut rule = assemble(spec.clone(), info, &cx)?;
+        if self.swallows {
+            swallow(&mut rule, &cx)?;
+        }
         let ground = Ground {
             home: &self.inbox,
             shared_at: &self.inbox,

@@ -20,6 +20,7 @@ use thalweg_core::polled::{DirectSink, Poller};
 use thalweg_core::{Clock, IoError, Retry, Timestamp};
 use tokio::sync::Notify;
 
+use super::frames::{Frames, Parcel, Slice};
 use super::options::SinkOptions;
 use crate::queue::{Bounds, Bucket, Entries, Entry, Queue, Taken, Wake};
 
@@ -38,11 +39,13 @@ impl Entry for SinkPayload {
 
 /// The queue of one sink.
 pub(crate) struct Delivery {
-    queue: Queue<Entries<SinkPayload>>,
+    queue: Queue<Entries<Parcel>>,
     ready: Arc<Notify>,
     metrics: Arc<NodeMetrics>,
     /// Drop the oldest instead of pushing back.
     may_drop: bool,
+    /// The sink swallows everything: messages are counted and go nowhere.
+    swallows: bool,
     is_down: AtomicBool,
     cache_length: usize,
     retry: bool,
@@ -78,7 +81,11 @@ impl Keeping {
 
 impl Delivery {
     /// `settled`, given for rules with checkpoints, is told when messages have left.
-    pub(crate) fn new(options: &SinkOptions, may_drop: bool, settled: Option<&Arc<Notify>>) -> Arc<Self> {
+    pub(crate) fn new(
+        options: &SinkOptions,
+        (may_drop, swallows): (bool, bool),
+        settled: Option<&Arc<Notify>>,
+    ) -> Arc<Self> {
         let ready = Arc::new(Notify::new());
         let metrics = Arc::new(NodeMetrics::default());
         let bounds = Bounds::messages(options.buffer_length);
@@ -89,6 +96,7 @@ impl Delivery {
             ready,
             metrics,
             may_drop,
+            swallows,
             is_down: AtomicBool::new(false),
             cache_length: options.cache_length.max(1),
             retry: options.retry,
@@ -129,8 +137,43 @@ impl Delivery {
         &self.metrics
     }
 
+    /// Whether what has not left yet is kept for checkpoints.
+    pub(crate) fn is_keeping(&self) -> bool {
+        self.keeping.is_some()
+    }
+
+    /// Whether messages go nowhere.
+    pub(crate) fn swallows(&self) -> bool {
+        self.swallows
+    }
+
+    /// The sink swallows everything: it is open from the beginning.
+    pub(crate) fn open_at_once(&self, now: Timestamp) {
+        self.metrics.connection(ConnectionStatus::Connected, now);
+    }
+
+    fn swallow(&self, count: u64, now: Timestamp) {
+        self.pushed.fetch_add(count, Relaxed);
+        self.taken(count, now);
+        self.settle(count, count, now);
+    }
+
+    /// Hands the messages of some rows over, which the rule has counted. Never waits.
+    pub(crate) fn push_slice(&self, frames: &Arc<Frames>, rows: &[u64], count: usize, now: Timestamp) {
+        if !self.swallows {
+            self.push_parcels(std::iter::once(Parcel::Slice(Slice::new(frames, rows, count))), now);
+        }
+    }
+
     /// Hands messages over. Never waits.
     pub(crate) fn push(&self, payloads: impl Iterator<Item = SinkPayload>, now: Timestamp) {
+        if self.swallows {
+            return self.swallow(payloads.count() as u64, now);
+        }
+        self.push_parcels(payloads.map(Parcel::One), now);
+    }
+
+    fn push_parcels(&self, parcels: impl Iterator<Item = Parcel>, now: Timestamp) {
         let (bound, cause) = match (self.is_down.load(Relaxed), self.may_drop) {
             (true, _) => (self.cache_length, "cache_full"),
             (false, true) => (self.queue.bounds().messages, "queue_full"),
@@ -139,14 +182,14 @@ impl Delivery {
         let (mut pushed, mut dropped) = (0, 0);
         self.queue.force(|bucket| {
             let mut kept = self.keeping.as_ref().map(Keeping::lock);
-            for payload in payloads {
-                if let Some(kept) = &mut kept {
+            for parcel in parcels {
+                if let (Some(kept), Parcel::One(payload)) = (&mut kept, &parcel) {
                     kept.last += 1;
                     let number = kept.last;
                     kept.list.push_back((number, payload.clone()));
                 }
-                bucket.push(payload);
-                pushed += 1;
+                pushed += parcel.weight() as u64;
+                bucket.push(parcel);
             }
             while bucket.n_messages() > bound {
                 if let Some(kept) = &mut kept {
@@ -206,7 +249,7 @@ impl Delivery {
     /// Takes everything, as a sink that is never slow would.
     pub(crate) fn drain(&self, now: Timestamp) -> Vec<SinkPayload> {
         let Taken::Bucket(entries) = self.queue.take() else { return Vec::new() };
-        let list: Vec<SinkPayload> = entries.list.into();
+        let list = unpack(entries);
         self.taken(list.len() as u64, now);
         self.settle(list.len() as u64, list.len() as u64, now);
         list
@@ -260,7 +303,7 @@ impl Delivery {
         loop {
             match self.queue.take() {
                 Taken::Bucket(entries) => {
-                    let list: Vec<SinkPayload> = entries.list.into();
+                    let list = unpack(entries);
                     self.taken(list.len() as u64, clock.now());
                     self.write_all(sink.as_mut(), &list, clock.as_ref()).await;
                 }
@@ -307,6 +350,12 @@ impl Delivery {
             }
         }
     }
+}
+
+fn unpack(entries: Entries<Parcel>) -> Vec<SinkPayload> {
+    let mut list = Vec::with_capacity(entries.n_messages());
+    entries.list.into_iter().for_each(|parcel| parcel.unpack(&mut list));
+    list
 }
 
 /// Growing pauses between tries.

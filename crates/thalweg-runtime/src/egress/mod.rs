@@ -6,6 +6,7 @@
 
 mod batching;
 pub(crate) mod delivery;
+pub(crate) mod frames;
 pub(crate) mod options;
 pub(crate) mod outputs;
 pub(crate) mod row;
@@ -27,6 +28,7 @@ use thalweg_core::{Batch, Fields, FormatError, Props, Selection, Timestamp, Unit
 use crate::operator::RuleInfo;
 use batching::{Batching, Glue};
 use delivery::Delivery;
+use frames::Shape;
 use options::SinkOptions;
 use outputs::Outputs;
 use row::RowWriter;
@@ -116,6 +118,21 @@ impl Egress {
         let compress = is_bytes && self.options.compression.is_some();
         let encode = is_bytes.then_some(&self.encode);
         [&self.transform].into_iter().chain(encode).chain(compress.then_some(&self.compress))
+    }
+
+    /// How it makes messages of single rows, if rules that do the same can have them made once.
+    pub(crate) fn shape(&self) -> Option<Shape> {
+        let Self { options, templates, .. } = self;
+        let is_plain = options.is_plain() && templates.is_empty() && options.compression.is_none();
+        if !is_plain || options.is_batching() || self.delivery.is_keeping() {
+            return None;
+        }
+        let (is_list, omit_empty) = (!options.send_single, options.send_single && options.omit_if_empty);
+        match self.output {
+            Output::Json => Some(Shape::Json { is_list, omit_empty }),
+            Output::Rows => Some(Shape::Rows { is_list, omit_empty }),
+            Output::Encoder(_) => None,
+        }
     }
 
     pub(crate) fn delivery(&self) -> &Arc<Delivery> {

@@ -292,4 +292,4 @@ pub(super) fn surroundings<'a>(zone: Tz, clock: &dyn Clock, metrics: &'a NodeMet
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -67,6 +67,12 @@ pub(super) fn count(rows: &[u64]) -> usize {
     rows.iter().map(|word| word.count_ones() as usize).sum()
 }
 
+/// Whether two sets have a row in common.
+#[inline]
+pub(super) fn meets(rows: &[u64], others: &[u64]) -> bool {
+    rows.iter().zip(others).any(|(rows, others)| rows & others != 0)
+}
+
 /// Keeps the rows that are also in another set; whether any is left.
 #[inline]
 pub(super) fn intersect(rows: &mut [u64], others: &[u64]) -> bool {

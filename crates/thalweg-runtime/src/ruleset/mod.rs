@@ -1,8 +1,10 @@
 //! What the rules of one stream share (`contracts.md` 2, hot-path.md 7.6): one scan with the union of their
-//! projections, decoded once per batch, and their conditions, answered by an index.
+//! projections, decoded once per batch, their conditions, answered by an index, and the messages of rules that say the
+//! same about different rows.
 //!
-//! A *quiet* rule is called only when rows pass its condition; what it would have counted otherwise is derived from
-//! the stream's count ([`tally`]). Joining and leaving touch the rule's own entries and no other rule.
+//! A *quiet* rule is called only when rows pass its condition, and not even then when its messages can be made
+//! together with those of others ([`sharing`]); what it would have counted is derived from the stream's count and its
+//! own tally ([`tally`]). Joining and leaving touch the rule's own entries and no other rule.
 
 pub(crate) mod conditions;
 mod conjunct;
@@ -10,6 +12,7 @@ mod filing;
 mod hash_index;
 mod lane;
 mod mask;
+pub(crate) mod sharing;
 mod shelf;
 pub(crate) mod tally;
 mod threshold;
@@ -18,12 +21,13 @@ pub(crate) mod view;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use thalweg_core::{Batch, Clock, Selection, Timestamp};
+use thalweg_core::{Batch, Clock, Live, Selection, Timestamp};
 
 use crate::operator::Verdict;
 use crate::shard::inbox::Key;
 use crate::shard::stream::Reader;
 use conditions::{Conditions, Said};
+use sharing::{Groups, Member, Share};
 use tally::{Shown, Tally};
 
 /// The rules that read a stream.
@@ -41,6 +45,11 @@ pub(crate) struct RuleSet {
     heeding: Vec<u32>,
     /// Readers that may ask the stream to pause.
     pausing: Vec<u32>,
+    /// Quiet readers without condition.
+    open: Vec<u32>,
+    groups: Groups,
+    /// Readers to be called for the batch at hand, with the hit of their condition if they have one.
+    calls: Vec<(u32, Option<u32>)>,
     shown: Arc<Shown>,
 }
 
@@ -49,6 +58,21 @@ pub(crate) struct Quiet {
     pub tally: Arc<Tally>,
     /// Its sinks are told of rows that fail (`sendError`), those of the decoder included.
     pub wants_faults: bool,
+    /// How its messages may be made together with those of others; until it has joined them.
+    pub share: Option<Box<Share>>,
+    pub member: Option<Member>,
+}
+
+impl Reader {
+    /// Its tally and its place in a group, if it has one.
+    fn member(&self) -> Option<(&Member, &Tally)> {
+        let quiet = self.quiet.as_ref()?;
+        Some((quiet.member.as_ref()?, &quiet.tally))
+    }
+
+    fn wants_faults(&self) -> bool {
+        self.quiet.as_ref().is_some_and(|quiet| quiet.wants_faults)
+    }
 }
 
 /// A reader to be called, and what its condition says.
@@ -75,17 +99,13 @@ impl RuleSet {
         if at as usize == self.readers.len() {
             self.readers.push(None);
         }
-        match (reader.node, &reader.quiet) {
-            (Some(node), Some(quiet)) => {
-                quiet.tally.join();
-                let n_conditions = self.quiet.len().max(node as usize + 1);
-                self.quiet.resize(n_conditions, Vec::new());
-                self.quiet[node as usize].push(at);
-                if quiet.wants_faults {
-                    self.heeding.push(at);
-                }
-            }
-            _ => self.always.push(at),
+        if let Some(quiet) = &mut reader.quiet {
+            quiet.tally.join();
+            quiet.member = quiet.share.take().map(|share| self.groups.join(*share, &reader.view));
+        }
+        self.list_of(&reader).push(at);
+        if reader.wants_faults() {
+            self.heeding.push(at);
         }
         if reader.pauses {
             self.pausing.push(at);
@@ -99,15 +119,15 @@ impl RuleSet {
         for at in self.by_rule.remove(&rule).unwrap_or_default() {
             let Some(reader) = self.readers[at as usize].take() else { continue };
             let drop_from = |list: &mut Vec<u32>| list.retain(|other| *other != at);
-            match (reader.node, &reader.quiet) {
-                (Some(node), Some(quiet)) => {
-                    quiet.tally.leave();
-                    drop_from(&mut self.quiet[node as usize]);
-                    if quiet.wants_faults {
-                        drop_from(&mut self.heeding);
-                    }
-                }
-                _ => drop_from(&mut self.always),
+            drop_from(self.list_of(&reader));
+            if reader.wants_faults() {
+                drop_from(&mut self.heeding);
+            }
+            if let Some((member, tally)) = reader.member() {
+                tally.leave();
+                self.groups.leave(member);
+            } else if let Some(quiet) = &reader.quiet {
+                quiet.tally.leave();
             }
             if reader.pauses {
                 drop_from(&mut self.pausing);
@@ -116,6 +136,19 @@ impl RuleSet {
                 self.conditions.leave(node);
             }
             self.free.push(at);
+        }
+    }
+
+    /// Where a reader is found.
+    fn list_of(&mut self, reader: &Reader) -> &mut Vec<u32> {
+        match (reader.node, &reader.quiet) {
+            (Some(node), Some(_)) => {
+                let n_conditions = self.quiet.len().max(node as usize + 1);
+                self.quiet.resize(n_conditions, Vec::new());
+                &mut self.quiet[node as usize]
+            }
+            (None, Some(_)) => &mut self.open,
+            _ => &mut self.always,
         }
     }
 
@@ -136,36 +169,76 @@ impl RuleSet {
     /// Looks at the next batch: asks all conditions, and counts what the quiet rules are shown.
     pub(crate) fn judge(&mut self, (batch, rows): (&Batch, &Selection), now: Timestamp, clock: &dyn Clock) {
         let began = clock.monotonic_micros();
+        self.calls.clear();
         self.conditions.judge(batch, rows, clock);
         let shown = rows.len();
         if shown > 0 {
             self.shown.add(shown, now, clock.monotonic_micros().saturating_sub(began));
+            self.part((batch, rows));
+            self.share(batch, now, clock);
         }
+    }
+
+    /// Parts the readers that the batch concerns into those that have their messages made in a group and those that
+    /// are called.
+    fn part(&mut self, (batch, rows): (&Batch, &Selection)) {
+        let Self { readers, conditions, quiet, open, groups, calls, .. } = self;
+        let has_faults = !rows.faults.is_empty();
+        let reader =
+            |at: u32| readers[at as usize].as_ref().filter(|reader| !(has_faults && reader.wants_faults()));
+        calls.clear();
+        for (place, hit) in conditions.hits().iter().enumerate().filter(|(_, hit)| !hit.verdict.is_void()) {
+            let Live::Mask { bits, .. } = &hit.verdict.passed.live else { continue };
+            for at in quiet.get(hit.condition as usize).into_iter().flatten() {
+                let part = (*at, Some(place as u32));
+                match reader(*at).map(Reader::member) {
+                    Some(Some((member, _))) if hit.verdict.bad.is_empty() => groups.add(member, part, bits),
+                    Some(_) => calls.push(part),
+                    None => {}
+                }
+            }
+        }
+        for condition in conditions.private() {
+            let asking = quiet.get(condition as usize).into_iter().flatten();
+            calls.extend(asking.filter(|at| reader(**at).is_some()).map(|at| (*at, None)));
+        }
+        let mut all = Vec::new();
+        if !open.is_empty() {
+            mask::fill(&mut all, rows.iter(), batch.n_rows);
+        }
+        for at in open.iter() {
+            if let Some((member, _)) = reader(*at).and_then(Reader::member) {
+                groups.add(member, (*at, None), &all);
+            }
+        }
+    }
+
+    /// Has messages made and delivered; who cannot be served that way is called.
+    fn share(&mut self, batch: &Batch, now: Timestamp, clock: &dyn Clock) {
+        let Self { readers, conditions, groups, calls, .. } = self;
+        let hits = conditions.hits();
+        groups.run(batch, clock, &mut |done| {
+            for (at, hit) in done.parts {
+                let member = readers[*at as usize].as_ref().and_then(Reader::member);
+                let found = hit.and_then(|hit| hits.get(hit as usize));
+                if !member.is_some_and(|member| done.deliver(member, found, now)) {
+                    calls.push((*at, *hit));
+                }
+            }
+        });
     }
 
     /// Calls whom the batch concerns.
     pub(crate) fn call(&self, has_faults: bool, mut call: impl FnMut(Call<'_>)) {
         let reader = |at: &u32| self.readers[*at as usize].as_ref();
-        for reader in self.always.iter().filter_map(reader) {
-            call(self.heard(reader));
-        }
+        self.always.iter().filter_map(reader).for_each(|reader| call(self.heard(reader)));
         if has_faults {
-            for reader in self.heeding.iter().filter_map(reader) {
-                call(self.heard(reader));
-            }
+            self.heeding.iter().filter_map(reader).for_each(|reader| call(self.heard(reader)));
         }
-        let is_left =
-            |reader: &&Reader| !has_faults || reader.quiet.as_ref().is_none_or(|quiet| !quiet.wants_faults);
-        for hit in self.conditions.hits().iter().filter(|hit| !hit.verdict.is_void()) {
-            let readers = self.quiet.get(hit.condition as usize).into_iter().flatten();
-            for reader in readers.filter_map(reader).filter(is_left) {
-                call(Call { reader, verdict: Some(&hit.verdict) });
-            }
-        }
-        for condition in self.conditions.private() {
-            let readers = self.quiet.get(condition as usize).into_iter().flatten();
-            for reader in readers.filter_map(reader).filter(is_left) {
-                call(Call { reader, verdict: None });
+        for (at, hit) in &self.calls {
+            let hit = hit.and_then(|hit| self.conditions.hits().get(hit as usize));
+            if let Some(reader) = reader(at) {
+                call(Call { reader, verdict: hit.map(|hit| &hit.verdict) });
             }
         }
     }
@@ -180,3 +253,6 @@ impl RuleSet {
         Call { reader, verdict }
     }
 }
+
+#[cfg(test)]
+mod tests;

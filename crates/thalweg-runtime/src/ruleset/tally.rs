@@ -78,7 +78,6 @@ impl Tally {
 
     /// Rows passed, and went to the sinks without the rule being called.
     #[inline]
-    #[allow(dead_code)]
     pub(super) fn pass(&self, rows: u64, now: Timestamp, micros: u64) {
         NodeMetrics::add(&self.passed, rows);
         self.passed_at.store(now.0, Relaxed);

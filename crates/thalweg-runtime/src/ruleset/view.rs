@@ -29,6 +29,11 @@ impl View {
         Self { schema: Arc::new(own.schema()), slots, is_prefix }
     }
 
+    /// A slot of the rule as one of the stream.
+    pub(crate) fn slot(&self, own: Slot) -> Slot {
+        Slot(self.slots[own.index()] as u32)
+    }
+
     /// Whether a batch of the stream can be used as it is.
     pub(crate) fn is_whole(&self, batch: &Batch) -> bool {
         self.is_prefix && batch.columns.len() == self.slots.len()
@@ -41,7 +46,7 @@ impl View {
 
     /// A condition over the rule's slots as one over the stream's.
     pub(crate) fn condition(&self, own: &Condition) -> Condition {
-        let expr = own.expr.map_slots(&|slot| Slot(self.slots[slot.index()] as u32));
+        let expr = own.expr.map_slots(&|slot| self.slot(slot));
         Condition { expr, zone: own.zone }
     }
 

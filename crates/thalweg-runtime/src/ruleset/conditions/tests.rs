@@ -156,7 +156,7 @@ fn leaf() -> impl Strategy<Value = Expr> {
 }
 
 /// One to three leaves joined by AND.
-fn conjunction() -> impl Strategy<Value = Expr> {
+pub(in crate::ruleset) fn conjunction() -> impl Strategy<Value = Expr> {
     prop::collection::vec(leaf(), 1..4).prop_map(|leaves| leaves.into_iter().reduce(and).unwrap())
 }
 

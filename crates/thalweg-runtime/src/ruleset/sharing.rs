@@ -1,0 +1,277 @@
+//! Rules with the same SELECT list and sinks of the same shape: the list is evaluated once over all rows that any of
+//! them passes, each row is encoded once, and every rule's sinks get the messages of its own rows.
+//!
+//! Only what cannot differ from the rule alone goes this way. Rows that fail, are left out or cannot be encoded send
+//! the rules that passed them back to their own operators for the batch, and so does a panic (`contracts.md` 9).
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use thalweg_core::metrics::NodeMetrics;
+use thalweg_core::selection::Live;
+use thalweg_core::{Batch, Clock, Selection, Timestamp};
+use thalweg_plan::Node;
+use thalweg_plan::logical::{Kind, OutputColumn};
+
+use super::conditions::Hit;
+use super::mask;
+use super::tally::Tally;
+use super::view::View;
+use crate::compile::MakeOperator;
+use crate::egress::delivery::Delivery;
+use crate::egress::frames::{Frames, Shape};
+use crate::egress::row::RowWriter;
+use crate::operator::{Emit, OpCx, Operator, RuleInfo, Signal};
+
+/// What a rule brings along that may share its results.
+pub(crate) struct Share {
+    /// The Project node of its plan.
+    pub node: Node,
+    pub info: Arc<RuleInfo>,
+    /// Makes its operator.
+    pub operators: MakeOperator,
+    /// How its actions make messages, and where these go.
+    pub outputs: Vec<(Shape, Arc<Delivery>)>,
+}
+
+impl Share {
+    /// Whether the results of a plan depend on nothing but the stream's rows: a Project of pure columns right behind
+    /// the scan, or behind the filter whose condition the stream asks.
+    pub(crate) fn fits(root: &Node, asks: bool) -> bool {
+        let Kind::Project(columns) = &root.kind else { return false };
+        let [input] = &root.inputs[..] else { return false };
+        let is_first = match (&input.kind, &input.inputs[..]) {
+            (Kind::Scan(_), _) => !asks,
+            (Kind::Filter(_), [below]) => asks && matches!(below.kind, Kind::Scan(_)),
+            _ => false,
+        };
+        is_first
+            && columns.iter().all(|column| match column {
+                OutputColumn::One { expr, .. } => expr.is_pure() && expr.is_quiet(),
+                OutputColumn::Spread { .. } => true,
+                OutputColumn::Keyed { .. } => false,
+            })
+    }
+
+    /// Equal for equal SELECT lists over the slots of the stream.
+    fn key(&self, view: &View) -> String {
+        let Kind::Project(columns) = &self.node.kind else { return String::new() };
+        let mut key = format!("{} {:?}", self.info.zone, self.node.schema);
+        for column in columns {
+            key += &match column {
+                OutputColumn::One { name, expr, empty } => {
+                    format!("|{name:?} {empty:?} {:?}", expr.map_slots(&|slot| view.slot(slot)).key())
+                }
+                OutputColumn::Spread { slots, except } => {
+                    let slots: Vec<_> = slots.iter().map(|(name, slot)| (name, view.slot(*slot))).collect();
+                    format!("|*{slots:?} {except:?}")
+                }
+                OutputColumn::Keyed { .. } => "|keyed".to_owned(),
+            };
+        }
+        key
+    }
+}
+
+/// A rule's place in a group.
+pub(crate) struct Member {
+    group: u32,
+    outputs: Box<[Sending]>,
+}
+
+/// Where the messages of one action go.
+struct Sending {
+    /// The number of their shape in the group.
+    shape: u32,
+    delivery: Arc<Delivery>,
+}
+
+/// A member with rows in the batch at hand: the reader, and the hit of its condition (absent: all rows).
+type Part = (u32, Option<u32>);
+
+/// All groups of a stream.
+#[derive(Default)]
+pub(crate) struct Groups {
+    list: Vec<Option<Group>>,
+    by_key: HashMap<Arc<str>, u32>,
+    /// Groups with members in the batch at hand.
+    touched: Vec<u32>,
+}
+
+/// Rules with one SELECT list.
+struct Group {
+    key: Arc<str>,
+    n_members: usize,
+    project: Box<dyn Operator>,
+    /// What the list looks at; the first member's own view, and that of every other is as good.
+    view: View,
+    info: RuleInfo,
+    shapes: Vec<(Shape, RowWriter)>,
+    parts: Vec<Part>,
+    /// The rows that any member passes.
+    rows: Vec<u64>,
+    /// Those that the members have to see themselves.
+    refused: Vec<u64>,
+    frames: Vec<Arc<Frames>>,
+    metrics: NodeMetrics,
+}
+
+impl Groups {
+    /// Puts a rule into the group of its SELECT list.
+    pub(super) fn join(&mut self, share: Share, view: &View) -> Member {
+        let key = share.key(view);
+        let number = self.by_key.get(&*key).copied().unwrap_or_else(|| {
+            let key: Arc<str> = Arc::from(key);
+            let free = self.list.iter().position(Option::is_none).unwrap_or_else(|| {
+                self.list.push(None);
+                self.list.len() - 1
+            });
+            self.list[free] = Some(Group::new(Arc::clone(&key), &share, view));
+            self.by_key.insert(key, free as u32);
+            free as u32
+        });
+        let mut outputs = Vec::with_capacity(share.outputs.len());
+        if let Some(group) = &mut self.list[number as usize] {
+            group.n_members += 1;
+            outputs.extend(share.outputs.into_iter().map(|(shape, delivery)| {
+                let at = group.shapes.iter().position(|(known, _)| *known == shape).unwrap_or_else(|| {
+                    group.shapes.push((shape, RowWriter::default()));
+                    group.shapes.len() - 1
+                });
+                Sending { shape: at as u32, delivery }
+            }));
+        }
+        Member { group: number, outputs: outputs.into() }
+    }
+
+    /// One member less.
+    pub(super) fn leave(&mut self, member: &Member) {
+        let place = &mut self.list[member.group as usize];
+        let Some(group) = place else { return };
+        group.n_members -= 1;
+        if group.n_members == 0 {
+            self.by_key.remove(&group.key);
+            *place = None;
+        }
+    }
+
+    /// A member has rows in the batch.
+    pub(super) fn add(&mut self, member: &Member, part: Part, rows: &[u64]) {
+        let Some(group) = &mut self.list[member.group as usize] else { return };
+        if group.parts.is_empty() {
+            group.rows.clear();
+            group.rows.resize(rows.len(), 0);
+            self.touched.push(member.group);
+        }
+        group.parts.push(part);
+        mask::unite(&mut group.rows, rows);
+    }
+
+    /// Makes the messages of the batch and hands them out.
+    pub(super) fn run(&mut self, batch: &Batch, clock: &dyn Clock, out: &mut dyn FnMut(Done<'_>)) {
+        for number in std::mem::take(&mut self.touched) {
+            let Some(group) = &mut self.list[number as usize] else { continue };
+            let began = clock.monotonic_micros();
+            let made = catch_unwind(AssertUnwindSafe(|| group.evaluate(batch, clock.now())));
+            let micros = clock.monotonic_micros().saturating_sub(began);
+            let frames = if made.is_ok() { &group.frames[..] } else { &[] };
+            out(Done { parts: &group.parts, rows: &group.rows, refused: &group.refused, frames, micros });
+            group.parts.clear();
+            group.frames.clear();
+        }
+    }
+}
+
+/// What became of a group's batch.
+pub(super) struct Done<'a> {
+    pub parts: &'a [Part],
+    rows: &'a [u64],
+    /// Rows that members have to see themselves.
+    refused: &'a [u64],
+    /// Empty when nothing was made.
+    frames: &'a [Arc<Frames>],
+    pub micros: u64,
+}
+
+impl Done<'_> {
+    /// Hands a member its messages; false when it has to see the batch itself.
+    pub(super) fn deliver(
+        &self,
+        (member, tally): (&Member, &Tally),
+        hit: Option<&Hit>,
+        now: Timestamp,
+    ) -> bool {
+        let (rows, count) = match hit {
+            Some(hit) => match &hit.verdict.passed.live {
+                Live::Mask { bits, .. } => (&bits[..], hit.verdict.count),
+                _ => return false,
+            },
+            None => (self.rows, mask::count(self.rows)),
+        };
+        if self.frames.is_empty() || mask::meets(rows, self.refused) {
+            return false;
+        }
+        for sending in &member.outputs {
+            sending.delivery.push_slice(&self.frames[sending.shape as usize], rows, count, now);
+        }
+        tally.pass(count as u64, now, self.micros);
+        true
+    }
+}
+
+impl Group {
+    fn new(key: Arc<str>, share: &Share, view: &View) -> Self {
+        Self {
+            key,
+            n_members: 0,
+            project: (share.operators)(&share.node, &share.info),
+            view: view.clone(),
+            info: RuleInfo { send_error: false, ..RuleInfo::clone(&share.info) },
+            shapes: Vec::new(),
+            parts: Vec::new(),
+            rows: Vec::new(),
+            refused: Vec::new(),
+            frames: Vec::new(),
+            metrics: NodeMetrics::default(),
+        }
+    }
+
+    fn evaluate(&mut self, batch: &Batch, now: Timestamp) {
+        let own;
+        let batch = if self.view.is_whole(batch) {
+            batch
+        } else {
+            own = self.view.of(batch);
+            &own
+        };
+        // What does not come out again has failed.
+        self.refused.clone_from(&self.rows);
+        let selected = Selection::mask(self.rows.clone(), batch.n_rows);
+        let (shapes, frames, refused) = (&mut self.shapes, &mut self.frames, &mut self.refused);
+        let mut out = Encode { shapes, frames, refused, zone: self.info.zone };
+        let mut cx = OpCx { now, rule: &self.info, metrics: &self.metrics, node: "", behind: &[] };
+        self.project.on_batch(0, batch, &selected, &mut out, &mut cx);
+    }
+}
+
+/// Behind the SELECT list: each shape's messages.
+struct Encode<'a> {
+    shapes: &'a mut [(Shape, RowWriter)],
+    frames: &'a mut Vec<Arc<Frames>>,
+    refused: &'a mut [u64],
+    zone: chrono_tz::Tz,
+}
+
+impl Emit for Encode<'_> {
+    fn batch(&mut self, _port: usize, batch: &Batch, rows: &Selection) {
+        let Self { shapes, frames, refused, zone } = self;
+        rows.iter().for_each(|row| refused[row / 64] &= !(1 << (row % 64)));
+        for (shape, writer) in shapes.iter_mut() {
+            let mut refuse = |row: usize| refused[row / 64] |= 1 << (row % 64);
+            frames.push(Arc::new(Frames::new(*shape, writer, (batch, rows), *zone, &mut refuse)));
+        }
+    }
+
+    fn signal(&mut self, _signal: Signal) {}
+}
