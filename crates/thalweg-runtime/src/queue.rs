@@ -72,6 +72,8 @@ pub struct Queue<B> {
     bounds: Bounds,
     consumer: Arc<dyn Wake>,
     room: Notify,
+    /// Told when it is stopped: apart from `room`, so that taking wakes nobody who only waits for the end.
+    over: Notify,
     /// Mirrors the bucket's messages, so that metrics and polls take no lock.
     waiting: AtomicUsize,
     stopped: AtomicBool,
@@ -104,6 +106,7 @@ impl<B: Bucket> Queue<B> {
             bounds,
             consumer,
             room: Notify::new(),
+            over: Notify::new(),
             waiting: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
         }
@@ -247,13 +250,13 @@ impl<B: Bucket> Queue<B> {
     /// Waits until the queue was stopped.
     pub async fn stopped(&self) {
         loop {
-            let room = self.room.notified();
-            tokio::pin!(room);
-            room.as_mut().enable();
+            let over = self.over.notified();
+            tokio::pin!(over);
+            over.as_mut().enable();
             if self.stopped.load(Relaxed) {
                 return;
             }
-            room.await;
+            over.await;
         }
     }
 
@@ -283,6 +286,7 @@ impl<B: Bucket> Queue<B> {
     /// Producers are to stop: every later offer is refused with [`Offer::Stopped`].
     pub fn stop(&self) {
         self.stopped.store(true, Relaxed);
+        self.over.notify_waiters();
         self.release();
         self.consumer.wake();
     }

@@ -2,6 +2,7 @@
 
 mod client;
 mod connections;
+mod devices;
 mod plugins;
 mod rules;
 mod streams;

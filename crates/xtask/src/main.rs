@@ -22,7 +22,7 @@ cargo xtask <command>
   setup             only set up what the tests need: mosquitto, the Python environment
   conformance [..]  start an engine and a broker and run tests/conformance/run.py against them
   bench [kernels|operators|hot-path|e2e ..]  measure; --json prints one JSON line per figure
-  fuzz [--target T] [--seconds N] [--seed S]  try random input on sql, expr, window, json, template (600 s)
+  fuzz [--target T] [--seconds N] [--seed S]  try random input on sql, expr, window, json, template, mqtt (600 s)
 ";
 
 fn main() -> ExitCode {

@@ -1,4 +1,4 @@
-//! Random input for what the outside can reach: SQL text, expressions over rows, windows, JSON, data templates.
+//! Random input for what the outside can reach: SQL text, expressions over rows, windows, JSON, data templates, MQTT.
 //!
 //! A target draws an input from [`Choices`] and checks it; the rest is here: seeds, time, a watchdog, shrinking. Every
 //! input has a number, so `--target window --seed 1 --at 4711` repeats one, and a failing one is shrunk by drawing it
@@ -12,6 +12,7 @@ mod corpus;
 mod expr;
 mod grammar;
 mod json;
+mod mqtt;
 mod rows;
 mod rule;
 mod search;
@@ -47,8 +48,15 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: &[Target] =
-    &[sql::TARGET, expr::TARGET, shared::TARGET, window::TARGET, json::TARGET, template::TARGET];
+pub const TARGETS: &[Target] = &[
+    sql::TARGET,
+    expr::TARGET,
+    shared::TARGET,
+    window::TARGET,
+    json::TARGET,
+    template::TARGET,
+    mqtt::TARGET,
+];
 
 #[cfg(test)]
 mod tests {
@@ -95,5 +103,10 @@ mod tests {
     #[test]
     fn templates_of_any_kind_are_rendered_or_refused() {
         short("template", 3_000);
+    }
+
+    #[test]
+    fn mqtt_packets_of_any_kind_are_read_or_refused_and_buffers_hold_what_came() {
+        short("mqtt", 5_000);
     }
 }

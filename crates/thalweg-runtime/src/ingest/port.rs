@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use thalweg_core::connector::{ConnectionStatus, Due, Offer, RawMessage, SourcePort, WhenFull};
+use thalweg_core::format::RawBatch;
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::polled::{Arrivals, Poller};
 use thalweg_core::time::BoxFuture;
@@ -33,6 +34,8 @@ pub(crate) struct Inlet {
     was_joined: AtomicBool,
     /// Where its source may wait for sockets.
     poller: OnceLock<Arc<dyn Poller>>,
+    /// The allocations of a batch that is through, for what the next read brings.
+    spare: Mutex<Option<RawBatch>>,
 }
 
 impl Inlet {
@@ -60,12 +63,24 @@ impl Inlet {
             is_parting: AtomicBool::new(false),
             was_joined: AtomicBool::new(false),
             poller: OnceLock::new(),
+            spare: Mutex::default(),
         })
     }
 
     /// Lets its source wait for sockets on this thread.
     pub(crate) fn polled_by(&self, poller: Arc<dyn Poller>) {
         self.poller.get_or_init(|| poller);
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Option<RawBatch>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the allocations of a batch that is through back.
+    pub(crate) fn reuse(&self, raw: RawBatch) {
+        if !raw.spans.is_empty() {
+            *self.spare() = Some(raw);
+        }
     }
 
     fn count_full(&self, dropped: usize) {
@@ -144,7 +159,13 @@ impl SourcePort for Inlet {
 
     fn offer_all(&self, arrivals: &Arrivals<'_>, when_full: WhenFull) -> (Offer, usize) {
         let size = (arrivals.spans.len(), arrivals.size());
-        let put = |bucket: &mut RawBucket| bucket.push_all(arrivals);
+        let spare = self.spare().take();
+        let put = |bucket: &mut RawBucket| {
+            if let Some(spare) = spare {
+                bucket.refit(spare);
+            }
+            bucket.push_all(arrivals);
+        };
         let (offer, dropped) = self.queue.offer_all(size, when_full, put);
         self.count_full(dropped);
         (offer, if offer == Offer::Accepted { size.0 } else { 0 })

@@ -13,6 +13,8 @@ use crate::queue::Bucket;
 
 /// Dead bytes (of dropped messages) from which on an arena is tidied up.
 const TIDY_FROM: usize = 1 << 20;
+/// The largest arena that is kept for the next batch.
+const SPARE: usize = 1 << 20;
 
 /// The bucket of a source's queue. Bytes and rows may alternate; each stretch of one kind is a run.
 #[derive(Debug, Default)]
@@ -87,6 +89,20 @@ impl RawBucket {
         if message.offset.is_some() {
             run.mark.offset = message.offset;
         }
+    }
+
+    /// Uses the allocations of an earlier batch, if nobody needs its bytes any more and nothing is here yet. Right before
+    /// [`RawBucket::push_all`].
+    pub(crate) fn refit(&mut self, spare: RawBatch) {
+        let RawBatch { arena, mut spans, mut times, .. } = spare;
+        if !self.runs.is_empty() || arena.capacity() > SPARE {
+            return;
+        }
+        let Ok(mut arena) = Arc::try_unwrap(arena) else { return };
+        arena.clear();
+        spans.clear();
+        times.clear();
+        self.runs.push_back(Run { arena, spans, times, ..Run::default() });
     }
 
     /// Adds what one read brought: in one copy, together with what stands between the payloads unless that is more than
@@ -256,6 +272,22 @@ mod tests {
             bucket.push(message("last"));
             let all = ["first", "a", "bb", "ccc", "d", "a", "bb", "ccc", "d", "last"];
             assert_eq!(texts(bucket), all[9 - kept..]);
+        }
+    }
+
+    #[test]
+    fn the_arena_of_a_batch_that_is_through_serves_the_next_unless_somebody_holds_it() {
+        for is_held in [false, true] {
+            let mut bucket = RawBucket::default();
+            bucket.push(message("before"));
+            let raw = bucket.into_batches().next().unwrap();
+            let (held, at) = (is_held.then(|| Arc::clone(&raw.arena)), raw.arena.as_ptr());
+            let mut bucket = RawBucket::default();
+            bucket.refit(raw);
+            bucket.push_all(&Arrivals { bytes: b"after", spans: &[(0, 5)], time: Timestamp(2) });
+            assert_eq!(bucket.runs[0].arena.as_ptr() == at, !is_held);
+            assert_eq!(held.map(|arena| arena.to_vec()), is_held.then(|| b"before".to_vec()));
+            assert_eq!(texts(bucket), ["after"]);
         }
     }
 

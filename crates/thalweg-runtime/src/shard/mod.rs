@@ -168,7 +168,10 @@ impl Shard {
         let Some(mut stream) = self.streams.remove(&key) else { return };
         match stream.inlet.queue.take() {
             Taken::Bucket(bucket) => {
-                bucket.into_batches().for_each(|raw| self.pass(&mut stream, &raw));
+                for raw in bucket.into_batches() {
+                    self.pass(&mut stream, &raw);
+                    stream.inlet.reuse(raw);
+                }
                 // The wake-ups of the last message and of the end may have been one.
                 if stream.inlet.queue.is_closed() {
                     stream.waker.wake();

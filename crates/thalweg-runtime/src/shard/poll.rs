@@ -21,6 +21,8 @@ use crate::queue::Wake;
 
 /// The bell's number among the sockets.
 const BELL: usize = usize::MAX;
+/// Connections that get a turn before orders and timers come again: each may bring a whole read.
+const TURNS: usize = 32;
 
 /// What the system has to offer for waiting.
 pub(crate) trait Poll: Send {
@@ -116,6 +118,8 @@ pub(crate) struct Sockets {
     list: Vec<Option<Box<dyn Polled>>>,
     /// Who gets a turn next, and why.
     due: BTreeSet<usize>,
+    /// Where the round goes on.
+    next: usize,
     ready: Vec<Readiness>,
     found: Vec<(usize, Readiness)>,
     cooldown: Cooldown,
@@ -126,7 +130,16 @@ pub(crate) struct Sockets {
 impl Sockets {
     pub(crate) fn new(poll: Box<dyn Poll>) -> Self {
         let (list, ready, found) = (Vec::new(), Vec::new(), Vec::new());
-        Self { poll, list, due: BTreeSet::new(), ready, found, cooldown: Cooldown::default(), messages: 0 }
+        Self {
+            poll,
+            list,
+            due: BTreeSet::new(),
+            next: 0,
+            ready,
+            found,
+            cooldown: Cooldown::default(),
+            messages: 0,
+        }
     }
 
     /// Takes a connection over; its first turn follows at once.
@@ -153,9 +166,15 @@ impl Sockets {
         }
     }
 
-    /// One turn for each connection that has something to do.
+    /// One turn for each connection that has something to do, but no more than [`TURNS`] at once; those that are left
+    /// come first next time.
     pub(crate) fn turn(&mut self) {
-        for place in std::mem::take(&mut self.due) {
+        let mut places: Vec<usize> =
+            self.due.range(self.next..).chain(self.due.range(..self.next)).copied().collect();
+        places.truncate(TURNS);
+        self.next = places.last().map_or(0, |last| last + 1);
+        for place in places {
+            self.due.remove(&place);
             let Some(Some(polled)) = self.list.get_mut(place) else { continue };
             let ready = std::mem::take(&mut self.ready[place]);
             let turned = catch_unwind(AssertUnwindSafe(|| polled.turn(ready)));

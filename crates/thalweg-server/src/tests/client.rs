@@ -63,6 +63,10 @@ impl Instance {
         self.server.port()
     }
 
+    pub(super) fn device_port(&self) -> u16 {
+        self.server.device_port().expect("it was asked for")
+    }
+
     pub(super) async fn stop(self) {
         self.server.stop().await;
     }
@@ -109,7 +113,13 @@ impl Instance {
 fn options(home: &TempDir) -> ServeOptions {
     let variables = [("KUIPER__BASIC__RESTIP", "127.0.0.1"), ("KUIPER__BASIC__TIMEZONE", "UTC")];
     let environment = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    ServeOptions { home: home.path().to_owned(), port: Some(0), environment, ..ServeOptions::default() }
+    ServeOptions {
+        home: home.path().to_owned(),
+        port: Some(0),
+        mqtt_ingest: Some(0),
+        environment,
+        ..ServeOptions::default()
+    }
 }
 
 fn call(method: &str, url: &str, body: String) -> Answer {

@@ -64,6 +64,26 @@ pub(crate) fn first(bytes: &[u8], limit: usize) -> Result<Option<Frame>, Wrong> 
     if rest.len() >= 4 { Err("a packet has a malformed length") } else { Ok(None) }
 }
 
+/// Gives every whole packet from `at` on to `take`: where the first begins that is not all there, and what was wrong.
+pub(crate) fn each(
+    bytes: &[u8],
+    mut at: usize,
+    limit: usize,
+    mut take: impl FnMut(&Frame) -> Result<(), Wrong>,
+) -> (usize, Option<Wrong>) {
+    loop {
+        let frame = match first(&bytes[at..], limit) {
+            Ok(Some(frame)) => Frame { body: at + frame.body.start..at + frame.body.end, ..frame },
+            Ok(None) => return (at, None),
+            Err(why) => return (at, Some(why)),
+        };
+        at = frame.body.end;
+        if let Err(why) = take(&frame) {
+            return (at, Some(why));
+        }
+    }
+}
+
 /// A publication, in the bytes of its packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Publish {

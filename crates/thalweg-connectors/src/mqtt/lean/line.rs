@@ -102,28 +102,25 @@ impl Line {
     /// Takes every whole packet; how many messages that were.
     fn take(&mut self, mut other: impl FnMut(&[u8], &Frame) -> Result<(), Wrong>) -> Result<usize, String> {
         self.sorter.begin();
-        let (bytes, mut at) = self.input.bytes();
+        let (bytes, start) = self.input.bytes();
         let mut n_messages = 0;
-        let wrong = loop {
-            let frame = match frame::first(&bytes[at..], self.limit) {
-                Ok(Some(frame)) => Frame { body: at + frame.body.start..at + frame.body.end, ..frame },
-                Ok(None) => break None,
-                Err(why) => break Some(why),
-            };
-            at = frame.body.end;
-            let taken = if frame.kind() == kind::PUBLISH {
-                n_messages += 1;
-                frame::publish(bytes, &frame).and_then(|publish| self.sorter.take(bytes, &publish))
-            } else {
-                other(bytes, &frame)
-            };
-            if let Err(why) = taken {
-                break Some(why);
+        let (at, wrong) = frame::each(bytes, start, self.limit, |frame| {
+            if frame.kind() != kind::PUBLISH {
+                return other(bytes, frame);
             }
-        };
+            n_messages += 1;
+            frame::publish(bytes, frame).and_then(|publish| self.sorter.take(bytes, &publish))
+        });
         // What stood before the mistake counts.
         self.sorter.finish(bytes);
         self.input.taken(at);
         wrong.map_or(Ok(n_messages), |why| Err(format!("the protocol is broken: {why}")))
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        // A panic, or the end of the thread; otherwise the end is told already.
+        self.outlet.finish(self.generation, End::Lost("the thread that reads has ended".to_owned()));
     }
 }

@@ -8,6 +8,7 @@ pub(in crate::mqtt) mod frame;
 pub(in crate::mqtt) mod input;
 pub(in crate::mqtt) mod line;
 pub(in crate::mqtt) mod outlet;
+pub mod packets;
 mod reader;
 pub(in crate::mqtt) mod sorter;
 

@@ -71,7 +71,6 @@ impl Guest {
 impl Drop for Guest {
     fn drop(&mut self) {
         self.buffered.0.fetch_sub(self.buffered.1, Relaxed);
-        self.outlet.finish(self.generation, End::Lost("its thread has ended".to_owned()));
     }
 }
 

@@ -19,6 +19,7 @@ use thalweg_core::connector::{BuildCx, Built, Connector, Source, SourceKind, Sou
 use thalweg_core::error::IoError;
 use thalweg_core::spec::{Roles, check};
 
+pub use super::lean::packets;
 use super::routes::Receiver;
 use crate::inbox::Inbox;
 use crate::memory::topic::is_filter;

@@ -42,6 +42,11 @@ impl TestBroker {
         context(self.is_lean, &props(&self.server(), more))
     }
 
+    /// A port; for the lean client one to which messages may come many at once.
+    fn port(&self, capacity: usize) -> Arc<TestPort> {
+        if self.is_lean { TestPort::plain(capacity) } else { TestPort::with_capacity(capacity) }
+    }
+
     fn server(&self) -> String {
         self.kind.server()
     }
@@ -167,7 +172,7 @@ async fn messages_pass_in_order_in_both_versions_at_every_qos() {
         for version in ["3.1.1", "5"] {
             for qos in [0, 1, 2] {
                 let cx = broker.cx(&format!(r#","qos":{qos},"protocolVersion":"{version}""#));
-                let port = TestPort::new();
+                let port = broker.port(100_000);
                 let task = start_source(&cx, &port);
                 let mut sink = open_sink(&cx).await;
                 subscribed(&mut sink, &port).await;
@@ -238,7 +243,7 @@ async fn at_qos_1_and_2_a_full_inlet_loses_nothing() {
     for broker in brokers() {
         for (version, qos) in [("3.1.1", 1), ("3.1.1", 2), ("5", 1), ("5", 2)] {
             let cx = broker.cx(&format!(r#","qos":{qos},"protocolVersion":"{version}""#));
-            let port = TestPort::with_capacity(2);
+            let port = broker.port(2);
             let task = start_source(&cx, &port);
             let mut sink = open_sink(&cx).await;
             subscribed(&mut sink, &port).await;
@@ -257,7 +262,7 @@ async fn at_qos_1_and_2_a_full_inlet_loses_nothing() {
 async fn at_qos_0_a_full_inlet_drops_the_oldest_and_counts() {
     for broker in brokers() {
         let cx = broker.cx("");
-        let port = TestPort::with_capacity(10);
+        let port = broker.port(10);
         let task = start_source(&cx, &port);
         let mut sink = open_sink(&cx).await;
         subscribed(&mut sink, &port).await;
@@ -450,7 +455,7 @@ async fn a_refused_subscription_is_a_fault_and_no_connection() {
 async fn a_broker_with_a_crowded_queue_loses_nothing() {
     for broker in brokers() {
         let cx = broker.cx(r#","qos":1"#);
-        let port = TestPort::with_capacity(10);
+        let port = broker.port(10);
         let task = start_source(&cx, &port);
         let mut sink = open_sink(&cx).await;
         subscribed(&mut sink, &port).await;

@@ -115,6 +115,21 @@ fn a_flooded_socket_gets_one_turn_and_orders_and_neighbours_come_in_between() {
 }
 
 #[test]
+fn of_many_flooded_sockets_only_some_come_before_the_next_order_and_all_in_the_end() {
+    let (poll, log) = (ByHand::default(), Log::default());
+    let (mut shard, inbox, _) = shard(&poll);
+    for _ in 0..100 {
+        inbox.send(Control::Adopt(Scripted::boxed("one", &[(0, Next::Again), (0, Next::Wait)], &log).0));
+    }
+    let mut turns = Vec::new();
+    for _ in 0..7 {
+        shard.turn();
+        turns.push(taken(&log).len());
+    }
+    assert_eq!(turns, [32, 32, 32, 32, 32, 32, 8]);
+}
+
+#[test]
 fn a_connection_that_is_over_or_panics_is_dropped_alone_and_its_place_given_again() {
     let (poll, log) = (ByHand::default(), Log::default());
     let (mut shard, inbox, _) = shard(&poll);
