@@ -37,6 +37,7 @@ impl BatchBuilder {
     }
 
     /// Finished rows so far.
+    #[inline]
     pub fn n_rows(&self) -> usize {
         self.times.len()
     }

@@ -108,6 +108,7 @@ impl Column {
     }
 
     /// The number of rows.
+    #[inline]
     pub fn len(&self) -> usize {
         self.words.len()
     }
@@ -387,6 +388,7 @@ impl Column {
     }
 
     /// Shortens the column to `rows`. Heap space of the rows cut off stays in use until [`Column::clear`].
+    #[inline]
     pub fn truncate(&mut self, rows: usize) {
         self.memo.0 = None;
         self.words.truncate(rows);

@@ -72,6 +72,68 @@ pub(super) fn read(bytes: &[u8], start: usize) -> Result<(Number, usize), Refuse
     Ok((number, at))
 }
 
+/// So many bytes hold every number that [`quick_float`] reads.
+const WINDOW: usize = 32;
+
+/// As [`read`], as a float, for what devices mostly send: up to fifteen digits, or seven on each side of a dot, and
+/// something behind them. `None` says nothing about other numbers.
+#[inline(always)]
+pub(super) fn quick_float(bytes: &[u8], start: usize) -> Option<(f64, usize)> {
+    let window: &[u8; WINDOW] = bytes.get(start..)?.first_chunk()?;
+    let negative = usize::from(window[0] == b'-');
+    let head = word_of(window, negative);
+    let (values, others) = split(head);
+    let count = (others.trailing_zeros() / 8) as usize;
+    if count == 0 || (count > 1 && head as u8 == b'0') {
+        return None;
+    }
+    let (value, end) = match (head >> (8 * (count & 7))) as u8 {
+        _ if count == 8 => long(window, (values, negative))?,
+        b'.' => decimal(window, (leading(values, count), negative + count + 1))?,
+        b'e' | b'E' => return None,
+        _ => (leading(values, count) as f64, negative + count),
+    };
+    Some((f64::from_bits(value.to_bits() | (negative as u64) << 63), start + end))
+}
+
+/// Eight digits were read; at most seven more, and no fraction.
+#[inline]
+fn long(window: &[u8; WINDOW], (values, negative): (u64, usize)) -> Option<(f64, usize)> {
+    let word = word_of(window, negative + 8);
+    let (more, others) = split(word);
+    let count = (others.trailing_zeros() / 8) as usize;
+    if count == 8 || matches!((word >> (8 * count)) as u8, b'.' | b'e' | b'E') {
+        return None;
+    }
+    let mantissa = eight(values) * TENS[count] + leading(more, count);
+    Some((mantissa as f64, negative + 8 + count))
+}
+
+/// What stands behind a dot at `at`: at most seven digits, and no exponent.
+#[inline(always)]
+fn decimal(window: &[u8; WINDOW], (whole, at): (u64, usize)) -> Option<(f64, usize)> {
+    let word = word_of(window, at);
+    let (values, others) = split(word);
+    let count = (others.trailing_zeros() / 8) as usize;
+    if count == 0 || count == 8 || matches!((word >> (8 * count)) as u8, b'e' | b'E') {
+        return None;
+    }
+    let mantissa = whole * TENS[count] + leading(values, count);
+    Some((mantissa as f64 / POWERS[count], at + count))
+}
+
+#[inline(always)]
+fn word_of(window: &[u8; WINDOW], at: usize) -> u64 {
+    // Every place that is asked for is in the window.
+    word(window, at).unwrap_or_default()
+}
+
+/// The number that the first so many of eight digits make.
+#[inline(always)]
+fn leading(values: u64, count: usize) -> u64 {
+    eight((values << (8 * ((7 - count) & 7))) << 8)
+}
+
 /// The part of a number from its dot or exponent on.
 #[inline]
 fn fraction(
@@ -154,10 +216,11 @@ const POWERS: [f64; 23] = [
 
 const TENS: [u64; 8] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
 
-/// A byte in each of a word's eight places.
-const fn each(byte: u8) -> u64 {
-    u64::from_le_bytes([byte; 8])
-}
+const ZEROS: u64 = 0x3030_3030_3030_3030;
+const LOW_BITS: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+/// With this, numbers from ten on reach the high bit.
+const UP_FROM_TEN: u64 = 0x7676_7676_7676_7676;
 
 #[inline(always)]
 fn word(bytes: &[u8], at: usize) -> Option<u64> {
@@ -167,8 +230,8 @@ fn word(bytes: &[u8], at: usize) -> Option<u64> {
 /// The digits of a word as numbers, and a bit at the top of every byte that is no digit.
 #[inline(always)]
 fn split(word: u64) -> (u64, u64) {
-    let values = word ^ each(b'0');
-    (values, (((values & each(0x7f)) + each(0x76)) | values) & each(0x80))
+    let values = word ^ ZEROS;
+    (values, (((values & LOW_BITS) + UP_FROM_TEN) | values) & HIGH_BITS)
 }
 
 /// Appends the digits from `at` on to `value`, which wraps; also the place behind them.
@@ -182,9 +245,7 @@ fn digits(bytes: &[u8], mut at: usize, mut value: u64) -> (u64, usize) {
             continue;
         }
         let n = (others.trailing_zeros() / 8) as usize;
-        // The digits at the end of the word, zeros before them.
-        let values = (values << (8 * (7 - n))) << 8;
-        return (value.wrapping_mul(TENS[n]).wrapping_add(eight(values)), at + n);
+        return (value.wrapping_mul(TENS[n]).wrapping_add(leading(values, n)), at + n);
     }
     while let Some(digit) = bytes.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
         value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
@@ -215,4 +276,25 @@ fn eight(values: u64) -> u64 {
     let pairs = (values.wrapping_mul(10) + (values >> 8)) & 0x00ff_00ff_00ff_00ff;
     let fours = (pairs.wrapping_mul(100) + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
     (fours.wrapping_mul(10_000) + (fours >> 32)) & 0xffff_ffff
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_quick_reading_is_the_exact_one(
+            text in "-?[0-9]{1,18}(\\.[0-9]{0,10})?([eE][+-]?[0-9]{0,2})?[ ,}x]{0,12}"
+        ) {
+            let exact = read(text.as_bytes(), 0);
+            if let Some((value, end)) = quick_float(text.as_bytes(), 0) {
+                let same = exact.map(|(number, end)| (number.as_f64().to_bits(), end));
+                prop_assert_eq!(same, Ok((value.to_bits(), end)), "{}", text);
+            }
+            prop_assert_eq!(skip(text.as_bytes(), 0), exact.map(|(_, end)| end), "{}", text);
+        }
+    }
 }

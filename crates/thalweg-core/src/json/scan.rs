@@ -278,6 +278,39 @@ impl<'a> Scanner<'a> {
         Ok((start, self.at))
     }
 
+    /// Takes the number at the scanner's place if it is a common one. `None` says nothing, and leaves the place.
+    #[inline(always)]
+    pub fn quick_float(&mut self) -> Option<f64> {
+        let (number, end) = number::quick_float(self.bytes, self.at)?;
+        self.at = end;
+        Some(number)
+    }
+
+    /// Takes the string at the scanner's place if it has no escape and does not stand at the very end. `None` says
+    /// nothing, and leaves the place.
+    #[inline(always)]
+    pub fn quick_text(&mut self) -> Option<Text> {
+        if *self.bytes.get(self.at)? != b'"' {
+            return None;
+        }
+        let start = self.at + 1;
+        let mut at = start;
+        loop {
+            let word = u64::from_le_bytes(*self.bytes.get(at..)?.first_chunk()?);
+            let hits = special(word);
+            if hits != 0 {
+                let found = hits.trailing_zeros() & !7;
+                at += found as usize / 8;
+                if (word >> found) as u8 != b'"' {
+                    return None;
+                }
+                self.at = at + 1;
+                return Some(Text { start, len: at - start, escaped: false });
+            }
+            at += 8;
+        }
+    }
+
     /// Passes over the next value, checking it, when it is a scalar.
     ///
     /// # Errors
@@ -336,20 +369,24 @@ impl<'a> Scanner<'a> {
     }
 }
 
+/// A bit at the top of the first byte that is a quote, a backslash or a control character; those of later bytes mean
+/// nothing.
+#[inline(always)]
+fn special(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let zero_in = |word: u64| word.wrapping_sub(ONES) & !word;
+    let quote = zero_in(word ^ (ONES * b'"' as u64));
+    let backslash = zero_in(word ^ (ONES * b'\\' as u64));
+    let control = word.wrapping_sub(ONES * 0x20) & !word;
+    (quote | backslash | control) & HIGH
+}
+
 /// The first place from `at` on that holds a quote, a backslash or a control character; eight bytes at a time.
 #[inline]
 fn plain_run(bytes: &[u8], mut at: usize) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    while let Some(chunk) = bytes.get(at..at + 8) {
-        let word = u64::from_le_bytes([
-            chunk[0], chunk[1], chunk[2], chunk[3], chunk[4], chunk[5], chunk[6], chunk[7],
-        ]);
-        let zero_in = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
-        let quote = zero_in(word ^ (ONES * b'"' as u64));
-        let backslash = zero_in(word ^ (ONES * b'\\' as u64));
-        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
-        let hits = quote | backslash | control;
+    while let Some(chunk) = bytes.get(at..).and_then(|bytes| bytes.first_chunk()) {
+        let hits = special(u64::from_le_bytes(*chunk));
         if hits != 0 {
             return at + (hits.trailing_zeros() / 8) as usize;
         }

@@ -90,6 +90,21 @@ impl Reading {
     /// The schemaless scalar at the scanner's place; false when none stands there.
     #[inline(always)]
     pub(super) fn plain(self, scanner: &mut Scanner<'_>, column: &mut Column) -> bool {
+        if let Some(text) = scanner.quick_text() {
+            column.push_text_span(self.base + text.start, text.len);
+            return true;
+        }
+        if !self.whole_numbers
+            && let Some(value) = scanner.quick_float()
+        {
+            column.push_float(value);
+            return true;
+        }
+        self.other(scanner, column)
+    }
+
+    /// As [`Reading::plain`], for everything but common numbers and texts.
+    fn other(self, scanner: &mut Scanner<'_>, column: &mut Column) -> bool {
         match scanner.token() {
             Ok(Token::OpenArray | Token::OpenObject) | Err(_) => false,
             Ok(token) => {

@@ -277,23 +277,18 @@ fn wanted(column: &Wants, inside: bool) -> Wanted<'_> {
 }
 
 impl Learned {
-    /// Whether there is more to fill than what scalars fill.
+    /// Fills what scalars do not fill; `start` gives where a fixed text begins.
     #[inline]
-    pub(super) fn needs_ends(&self) -> bool {
-        !self.nested.is_empty() || !self.nulls.is_empty()
-    }
-
-    /// Fills what scalars do not fill; `starts` are the places of the fixed texts.
     pub(super) fn end(
         &self,
         place: Place<'_>,
         reading: Reading,
-        starts: &[usize],
+        start: impl Fn(usize) -> usize,
         into: &mut BatchBuilder,
     ) -> bool {
         self.nulls.iter().for_each(|slot| into.column(*slot).push_null());
         self.nested.iter().all(|nested| {
-            let at = |(text, offset): (usize, usize)| starts[text] + offset;
+            let at = |(text, offset): (usize, usize)| start(text) + offset;
             let span = (at(nested.from), at(nested.to));
             reading.nested(place.arena, span, into.column(nested.slot)).is_ok()
         })

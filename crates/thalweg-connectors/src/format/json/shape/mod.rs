@@ -2,11 +2,16 @@
 //!
 //! A shape is a message seen before, cut into fixed text and the scalars between. A message that has the same fixed
 //! text is decoded by the shape; every other one goes to the walker, which may teach a new shape. A hit proves every
-//! key, bracket and blank equal to the learned message's, so that a key moved, renamed, doubled or left out is always
-//! noticed (T-10). What a shape does not know how to read as the walker does, it leaves to the walker.
+//! key and bracket equal to the learned message's, so that a key moved, renamed, doubled or left out is always noticed
+//! (T-10). What a shape does not know how to read as the walker does, it leaves to the walker.
+//!
+//! Small messages, and those that somebody takes whole, are read from front to back (`program.rs`); of larger ones only
+//! the wanted scalars are looked into (`skeleton.rs`).
 
 mod learn;
 mod program;
+mod simd;
+mod skeleton;
 
 use thalweg_core::BatchBuilder;
 use thalweg_core::json::Scanner;
@@ -15,6 +20,8 @@ use super::typed;
 use super::walker::{Reading, Walker};
 use learn::{Fill, How, Learned, Take};
 use program::Program;
+use simd::{Instructions, Marks};
+use skeleton::Skeleton;
 
 /// So many shapes are kept for a stream.
 const SHAPES: usize = 4;
@@ -26,6 +33,9 @@ const WORTH: u32 = WINDOW * 7 / 10;
 const POOR: u32 = WINDOW / 50;
 /// After so many windows without learning it is tried again: devices get new firmware.
 const PAUSE: u32 = 100;
+
+/// Messages with more bytes and more scalars than this are matched by their skeleton.
+const SMALL: (usize, usize) = (128, 8);
 
 /// The shapes of one stream, the one with the most hits first.
 pub(super) struct Shapes {
@@ -39,12 +49,20 @@ pub(super) struct Shapes {
     is_off: bool,
     /// Where the fixed texts of the current message begin.
     starts: Vec<usize>,
+    instructions: Instructions,
+    marks: Marks,
+    small: (usize, usize),
 }
 
 struct Shape {
-    program: Program,
+    reader: Reader,
     learned: Learned,
     hits: u32,
+}
+
+enum Reader {
+    Program(Program),
+    Skeleton(Skeleton),
 }
 
 /// Where a message stands.
@@ -65,6 +83,9 @@ impl Shapes {
             pause: 0,
             is_off: !learn::is_possible(walker),
             starts: Vec::new(),
+            instructions: Instructions::available().first().copied().unwrap_or(Instructions::Portable),
+            marks: Marks::default(),
+            small: SMALL,
         }
     }
 
@@ -89,9 +110,15 @@ impl Shapes {
         let reading = Reading { base: 0, whole_numbers: walker.want.whole_numbers };
         for at in 0..self.shapes.len() {
             let shape = &mut self.shapes[at];
-            if shape.program.run(place, (reading, &shape.learned), &mut self.starts, into)
-                && (!shape.learned.needs_ends() || shape.learned.end(place, reading, &self.starts, into))
-            {
+            let (learned, starts) = (&shape.learned, &mut self.starts);
+            let is_read = match &shape.reader {
+                Reader::Program(program) => program.run(place, (reading, learned), starts, into),
+                Reader::Skeleton(skeleton) => {
+                    let marks = (self.instructions, &mut self.marks);
+                    skeleton.run(place, marks, (reading, learned), into)
+                }
+            };
+            if is_read {
                 if to_the_end {
                     shape.learned.missing.iter().for_each(|slot| into.column(*slot).push_missing());
                 }
@@ -113,7 +140,14 @@ impl Shapes {
             return;
         }
         let Some(learned) = learn::learn(payload, walker) else { return };
-        let shape = Shape { program: Program::new(&learned), learned, hits: 0 };
+        let is_small = payload.len() <= self.small.0 || learned.pieces.len() <= self.small.1;
+        let is_read_through = is_small || !walker.everything.is_empty();
+        let skeleton = if is_read_through { None } else { Skeleton::new(&learned) };
+        let reader = match skeleton {
+            Some(skeleton) => Reader::Skeleton(skeleton),
+            None => Reader::Program(Program::new(&learned)),
+        };
+        let shape = Shape { reader, learned, hits: 0 };
         if self.shapes.len() == SHAPES {
             // The new ones go first, so that the good ones stay.
             self.shapes.pop();
@@ -143,7 +177,11 @@ impl Take {
     #[inline(always)]
     fn read(&self, scanner: &mut Scanner<'_>, reading: Reading, into: &mut BatchBuilder) -> bool {
         match self {
-            Self::Nothing | Self::Check => scanner.skip_scalar().is_ok(),
+            Self::Nothing | Self::Check => {
+                scanner.quick_text().is_some()
+                    || scanner.quick_float().is_some()
+                    || scanner.skip_scalar().is_ok()
+            }
             Self::One(slot) => reading.plain(scanner, into.column(*slot)),
             Self::Several(fills) => fill(fills, scanner, reading, into),
         }

@@ -7,13 +7,17 @@ use super::super::walker::Reading;
 use super::Place;
 use super::learn::Learned;
 
-/// Bytes compared at once.
+/// Bytes compared at once, as two words.
 const WIDTH: usize = 16;
+
+type Words = [u64; 2];
 
 /// How a message's fixed texts are compared.
 pub(super) struct Program {
-    /// Before each scalar, and behind the last one.
+    /// Before each scalar.
     texts: Vec<Fixed>,
+    /// Behind the last one.
+    tail: Fixed,
     /// The places of the texts are asked for.
     wants_starts: bool,
 }
@@ -21,24 +25,24 @@ pub(super) struct Program {
 /// A fixed text: its first bytes, its last bytes when it is longer than these, the rest when both do not cover it.
 struct Fixed {
     len: usize,
-    head: u128,
-    head_mask: u128,
-    tail: Option<u128>,
+    head: Words,
+    head_mask: Words,
+    tail: Option<Words>,
     text: Box<[u8]>,
 }
 
 impl Fixed {
     fn new(text: &[u8]) -> Self {
-        let mut head = [0; WIDTH];
+        let (mut head, mut head_mask) = ([0; WIDTH], [0; WIDTH]);
         let first = text.len().min(WIDTH);
         head[..first].copy_from_slice(&text[..first]);
-        let head_mask = if first == WIDTH { u128::MAX } else { (1 << (8 * first)) - 1 };
+        head_mask[..first].fill(0xff);
         let tail = text.last_chunk::<WIDTH>().filter(|_| (WIDTH + 1..=2 * WIDTH).contains(&text.len()));
         Self {
             len: text.len(),
-            head: u128::from_le_bytes(head),
-            head_mask,
-            tail: tail.map(|tail| u128::from_le_bytes(*tail)),
+            head: words(&head),
+            head_mask: words(&head_mask),
+            tail: tail.map(words),
             text: text.into(),
         }
     }
@@ -50,7 +54,8 @@ impl Fixed {
             return false;
         }
         let Some(first) = window(arena, at) else { return arena[at..].starts_with(&self.text) };
-        if (first ^ self.head) & self.head_mask != 0 {
+        let differs = |place: usize| (first[place] ^ self.head[place]) & self.head_mask[place];
+        if differs(0) | differs(1) != 0 {
             return false;
         }
         match self.tail {
@@ -62,14 +67,23 @@ impl Fixed {
 }
 
 #[inline(always)]
-fn window(arena: &[u8], at: usize) -> Option<u128> {
-    Some(u128::from_le_bytes(*arena.get(at..)?.first_chunk::<WIDTH>()?))
+fn window(arena: &[u8], at: usize) -> Option<Words> {
+    arena.get(at..)?.first_chunk().map(words)
+}
+
+#[inline(always)]
+fn words(bytes: &[u8; WIDTH]) -> Words {
+    let [one, other] = bytes.as_chunks::<8>().0 else { return [0; 2] };
+    [u64::from_le_bytes(*one), u64::from_le_bytes(*other)]
 }
 
 impl Program {
     pub(super) fn new(learned: &Learned) -> Self {
-        let texts = learned.pieces.iter().map(|(text, _)| &**text).chain([&*learned.tail]);
-        Self { texts: texts.map(Fixed::new).collect(), wants_starts: learned.wants_starts() }
+        Self {
+            texts: learned.pieces.iter().map(|(text, _)| Fixed::new(text)).collect(),
+            tail: Fixed::new(&learned.tail),
+            wants_starts: learned.wants_starts(),
+        }
     }
 
     /// Reads the message. When it does not fit, some slots may have been filled.
@@ -81,28 +95,38 @@ impl Program {
         starts: &mut Vec<usize>,
         into: &mut BatchBuilder,
     ) -> bool {
-        let Place { arena, start, end } = place;
-        let message = &arena[..end];
-        let mut at = start;
-        if self.wants_starts {
-            starts.clear();
+        if !self.wants_starts {
+            return self.read(place, (reading, learned), |_| {}, into)
+                && learned.end(place, reading, |_| 0, into);
         }
+        starts.clear();
+        self.read(place, (reading, learned), |start| starts.push(start), into)
+            && learned.end(place, reading, |text| starts[text], into)
+    }
+
+    /// Reads the scalars. `note` is told where each text begins.
+    #[inline(always)]
+    fn read(
+        &self,
+        Place { arena, start, end }: Place<'_>,
+        (reading, learned): (Reading, &Learned),
+        mut note: impl FnMut(usize),
+        into: &mut BatchBuilder,
+    ) -> bool {
+        let mut at = start;
         for (text, (_, take)) in self.texts.iter().zip(&learned.pieces) {
             if !text.stands(arena, at, end) {
                 return false;
             }
-            if self.wants_starts {
-                starts.push(at);
-            }
-            let mut scanner = Scanner::resume(message, at + text.len);
+            note(at);
+            // What is read past the end of the message does not stand before the last text.
+            let mut scanner = Scanner::resume(arena, at + text.len);
             if !take.read(&mut scanner, reading, into) {
                 return false;
             }
             at = scanner.position();
         }
-        if self.wants_starts {
-            starts.push(at);
-        }
-        self.texts.last().is_some_and(|tail| tail.stands(arena, at, end) && at + tail.len == end)
+        note(at);
+        at + self.tail.len == end && self.tail.stands(arena, at, end)
     }
 }
