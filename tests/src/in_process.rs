@@ -10,11 +10,12 @@ use serde_json::{Map, Value as Json};
 use thalweg_core::connector::{SinkPayload, Spawner};
 use thalweg_core::registry::{Registry, Shared};
 use thalweg_core::time::BoxFuture;
-use thalweg_core::{Clock, Diagnostic, Fields, ManualClock, Props, Timestamp, Value};
+use thalweg_core::{BinaryOp, Clock, Diagnostic, Fields, ManualClock, Props, Slot, Timestamp, Value};
 use thalweg_engine::rule::{Builder, Ready, Run, Runner};
 use thalweg_engine::store::MemoryStore;
 use thalweg_engine::{Catalog, Connections, NoProfiles, Surroundings};
-use thalweg_expr::{FunctionRegistry, Instance};
+use thalweg_expr::{Expr, FunctionRegistry, Instance};
+use thalweg_plan::{Kind, Node};
 
 use thalweg_runtime::{Rig, RigId, RuleSpec, Sent, Snapshot, Topology};
 
@@ -31,16 +32,21 @@ pub struct Axis {
     pub is_shared: bool,
     /// The rule is killed and resumed from a checkpoint after every event.
     pub is_restarted: bool,
+    /// So many rules like it, with other thresholds, read the same streams.
+    pub neighbours: usize,
 }
 
 /// Batch sizes 1, 3 and 1,024, shared streams, and checkpoint and restore.
 pub const AXES: &[Axis] = &[
-    Axis { batch: 1, is_shared: false, is_restarted: false },
-    Axis { batch: 3, is_shared: false, is_restarted: false },
-    Axis { batch: 1_024, is_shared: false, is_restarted: false },
-    Axis { batch: 3, is_shared: true, is_restarted: false },
-    Axis { batch: 1, is_shared: false, is_restarted: true },
+    Axis { batch: 1, is_shared: false, is_restarted: false, neighbours: 0 },
+    Axis { batch: 3, is_shared: false, is_restarted: false, neighbours: 0 },
+    Axis { batch: 1_024, is_shared: false, is_restarted: false, neighbours: 0 },
+    Axis { batch: 3, is_shared: true, is_restarted: false, neighbours: 0 },
+    Axis { batch: 1, is_shared: false, is_restarted: true, neighbours: 0 },
 ];
+
+/// Among fifty neighbours on the same shared streams.
+pub const CROWDED: Axis = Axis { batch: 3, is_shared: true, is_restarted: false, neighbours: 50 };
 
 /// What an engine did with a case.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,7 +92,11 @@ fn play(case: &Case, axis: Axis) -> Result<Vec<(i64, Json)>, String> {
     let registry = Arc::new(thalweg_connectors::registry());
     let spec = build(case, axis, &registry)?;
     let mut rig = Rig::new(Arc::clone(&registry), Timestamp(case.start)).batch_size(axis.batch);
+    let like_it = neighbours(&spec, axis.neighbours);
+    let (before, behind) = like_it.split_at(like_it.len() / 2);
+    before.iter().try_for_each(|spec| rig.add(spec.clone()).map(drop)).map_err(|why| why.to_string())?;
     let rule = rig.add(spec).map_err(|why| why.to_string())?;
+    behind.iter().try_for_each(|spec| rig.add(spec.clone()).map(drop)).map_err(|why| why.to_string())?;
     let mut tables = Tables::of(case);
     let spawner: Arc<dyn Spawner> = Arc::new(NoTasks);
     for event in &case.events {
@@ -108,6 +118,31 @@ fn play(case: &Case, axis: Axis) -> Result<Vec<(i64, Json)>, String> {
         rig.advance_to(Timestamp(end));
     }
     Ok(collect(&mut rig, rule))
+}
+
+/// Rules like this one. Where it filters, each asks besides whether the first column is above a threshold of its own,
+/// before the rule's condition or behind it.
+fn neighbours(spec: &RuleSpec, count: usize) -> Vec<RuleSpec> {
+    let neighbour = |number: usize| {
+        let mut spec = spec.clone();
+        spec.id = Arc::from(format!("neighbour_{number}"));
+        spec.options.instance = Arc::default();
+        raise(&mut spec.plan.root, number);
+        spec
+    };
+    (0..count).map(neighbour).collect()
+}
+
+fn raise(node: &mut Node, number: usize) {
+    if let Kind::Filter(condition) = &mut node.kind {
+        let threshold = Expr::literal(Value::Float(number as f64 * 2.5 - 20.0));
+        let binary = |op, left, right| Expr::Binary(op, Box::new(left), Box::new(right));
+        let above = binary(BinaryOp::Gt, Expr::Column(Slot(0)), threshold);
+        let (left, right) =
+            if number.is_multiple_of(2) { (condition.clone(), above) } else { (above, condition.clone()) };
+        *condition = binary(BinaryOp::And, left, right);
+    }
+    node.inputs.iter_mut().for_each(|input| raise(input, number));
 }
 
 /// What the MQTT source of `run.py` would tell of a message.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use thalweg_tests::case::{Case, Expect, recorded};
 use thalweg_tests::golden;
-use thalweg_tests::in_process::{AXES, Axis, Got, is_right, run};
+use thalweg_tests::in_process::{AXES, Axis, CROWDED, Got, is_right, run};
 
 fn here(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)
@@ -102,6 +102,17 @@ fn recorded_and_golden_cases_agree_without_any_pass() {
 fn golden_cases_agree_on_all_axes() {
     let cases = golden::cases(&here("golden")).expect("golden cases can be read");
     hold(&cases, &[]);
+}
+
+/// `contracts.md` 2, 9: whatever the rules of a shared stream share, none notices the others.
+#[test]
+fn golden_cases_agree_among_fifty_neighbours_on_the_same_stream() {
+    let cases = golden::cases(&here("golden")).expect("golden cases can be read");
+    let cases: Vec<Case> =
+        cases.into_iter().filter(|case| !matches!(case.expect, Expect::Refused(_))).collect();
+    let wrong = differing(&cases, CROWDED);
+    let report: Vec<&str> = wrong.values().map(String::as_str).collect();
+    assert!(report.is_empty(), "{} differ:\n{}", report.len(), report.join("\n"));
 }
 
 /// Golden mistakes hold all that a user reads: message, place and advice of each.
