@@ -20,6 +20,7 @@ use crate::ruleset::view::View;
 use crate::ruleset::{Quiet, RuleSet};
 use crate::shard::inbox::{Control, Inbox, Key, Ready};
 use crate::shard::stream::{Place, Reader, RuleInlet, StreamRun};
+use crate::shard::twins::first_of;
 
 /// The streams of one runtime.
 pub(crate) struct Streams {
@@ -111,6 +112,11 @@ impl Attached {
         self.shared.is_some() && matches!(self.reader.place, Place::Here)
     }
 
+    /// Has the rule ask its condition by itself.
+    pub(crate) fn ask_nothing(&mut self) {
+        self.reader.condition = None;
+    }
+
     /// Has the rule called only when rows pass its condition.
     pub(crate) fn quiet(&mut self, quiet: Quiet) {
         self.reader.quiet = Some(quiet);
@@ -136,18 +142,17 @@ impl Streams {
         self.lock().get(name).map(|stream| Arc::clone(&stream.inbox))
     }
 
-    /// Brings one scan to its stream. Call [`Attached::join`] once the rule is on its shard.
+    /// Brings one scan of a rule to its stream. Call [`Attached::join`] once the rule is on its shard.
     pub(crate) fn attach(
         &self,
-        scan: &CompiledScan,
+        scans: &[CompiledScan],
         input: usize,
         resume: Option<Value>,
         home: &Home<'_>,
     ) -> Result<Attached, Diagnostic> {
+        let scan = &scans[input];
         if !scan.scan.stream.shared {
-            let mut projection = Projection::default();
-            let view = View::join(&mut projection, &scan.scan.projection);
-            let projection = scan.scan.projection.clone();
+            let (projection, view) = own_view(scans, input);
             return self.create(scan, projection, resume, (view, input), (home, home.inbox));
         }
         let mut streams = self.lock();
@@ -174,6 +179,28 @@ impl Streams {
         Ok(attached)
     }
 
+    /// One more scan of a stream that only this rule reads: `first` has brought it.
+    pub(crate) fn beside(
+        &self,
+        first: &Attached,
+        scans: &[CompiledScan],
+        input: usize,
+        home: &Home<'_>,
+    ) -> Attached {
+        let (_, view) = own_view(scans, input);
+        Attached {
+            key: first.key,
+            inbox: Arc::clone(&first.inbox),
+            inlet: Arc::clone(&first.inlet),
+            decoder: Arc::clone(&first.decoder),
+            is_new: false,
+            shared: None,
+            shown: Arc::clone(&first.shown),
+            reader: reader(&scans[input], input, view, home, home.place(&first.inbox)),
+            decode: None,
+        }
+    }
+
     /// A new stream on the shard of `inbox`.
     fn create(
         &self,
@@ -186,10 +213,10 @@ impl Streams {
         let key = self.key();
         let waker = inbox.waker(Ready::Stream(key));
         let decoder = Arc::new(NodeMetrics::default());
+        // A shared stream may be joined later by a rule that asks for metadata.
+        let wants_meta = scan.scan.stream.shared || CompiledRule::wants_meta(&projection);
         let decode =
             scan.format.decode(&Arc::new(projection), Arc::clone(&decoder), Arc::clone(&self.clock))?;
-        // A shared stream may be joined later by a rule that asks for metadata.
-        let wants_meta = scan.scan.stream.shared || CompiledRule::wants_meta(&scan.scan);
         let clock = Arc::clone(&self.clock);
         let inlet = Inlet::new(home.capacity, Arc::clone(&waker), clock, wants_meta, resume);
         let shown = Arc::<Shown>::default();
@@ -258,6 +285,18 @@ impl Streams {
             stream.inbox.send(Control::DropStream(stream.key));
         }
     }
+}
+
+/// What all scans of an unshared stream want of it, and what this one sees of that.
+fn own_view(scans: &[CompiledScan], input: usize) -> (Projection, View) {
+    let first = first_of(scans, input);
+    let mut projection = scans[first].scan.projection.clone();
+    let twins = (0..scans.len()).filter(|at| first_of(scans, *at) == first);
+    for twin in twins {
+        View::join(&mut projection, &scans[twin].scan.projection);
+    }
+    let view = View::join(&mut projection, &scans[input].scan.projection);
+    (projection, view)
 }
 
 /// A rule on another shard asks its condition by itself.

@@ -122,8 +122,8 @@ impl CompiledRule {
     }
 
     /// Whether a slot of the plan asks for metadata.
-    pub(crate) fn wants_meta(scan: &Scan) -> bool {
-        scan.projection.slots.iter().any(|wanted| wanted.want == Want::Meta)
+    pub(crate) fn wants_meta(projection: &Projection) -> bool {
+        projection.slots.iter().any(|wanted| wanted.want == Want::Meta)
     }
 
     /// Whether the rule calls things that block: plugins, lookups.

@@ -26,6 +26,7 @@ use crate::ruleset::sharing::Share;
 use crate::ruleset::tally::Tally;
 use crate::shard::inbox::{Control, Inbox, Key};
 use crate::shard::rule::{Input, RuleRun, resume};
+use crate::shard::twins::{Twins, first_of};
 use crate::snapshot::{Snapshot, checksum};
 use crate::topology;
 
@@ -113,14 +114,15 @@ pub(crate) fn launch(
     quiet((&rule.spec, &rule.scans, rule.operators), (&info, &egress), &mut attached, &mut of_rule);
     nodes.extend(of_rule);
     let outcome = Arc::new(watch::Sender::new(Outcome::Running));
-    let own =
-        attached.iter().filter(|scan| scan.shared.is_none()).map(|scan| (scan.key, Arc::clone(&scan.inlet)));
+    let own = attached.iter().filter(|scan| scan.shared.is_none() && scan.is_new);
+    let own = own.map(|scan| (scan.key, Arc::clone(&scan.inlet)));
     let mut run = RuleRun {
         key,
         info,
         chain: rule.chain,
         egress,
         n_results,
+        twins: Twins::of(&rule.scans),
         inputs: rule.scans.iter().zip(preprocessors).zip(inputs).map(input_of).collect(),
         own: own.collect(),
         inlet: place.inlet.into_inner(),
@@ -149,7 +151,8 @@ pub(crate) fn launch(
         }
         match sharing {
             Some(sharing) => shared.push(sharing),
-            None => own.push(inlet),
+            None if is_new => own.push(inlet),
+            None => {}
         }
     }
     let home = Arc::clone(home);
@@ -175,7 +178,12 @@ fn attach(
     for (input, scan) in rule.scans.iter().enumerate() {
         let (name, source) = &inputs[input];
         let offset = restore.and_then(|snapshot| resume(snapshot, name, *source));
-        match streams.attach(scan, input, offset, place) {
+        let first = first_of(&rule.scans, input);
+        let found = match attached.get(first).filter(|_| !scan.scan.stream.shared) {
+            Some(first) => Ok(streams.beside(first, &rule.scans, input, place)),
+            None => streams.attach(&rule.scans, input, offset, place),
+        };
+        match found {
             Ok(scan) => attached.push(scan),
             Err(diagnostic) => {
                 leave_all(streams, attached, place.rule);
@@ -183,7 +191,16 @@ fn attach(
             }
         }
     }
+    for (input, scan) in attached.iter_mut().enumerate() {
+        if (0..rule.scans.len()).any(|other| other != input && is_twin(&rule.scans, input, other)) {
+            scan.ask_nothing();
+        }
+    }
     Ok(attached)
+}
+
+fn is_twin(scans: &[CompiledScan], one: usize, other: usize) -> bool {
+    first_of(scans, one) == first_of(scans, other)
 }
 
 /// Has a rule called only for rows that pass its condition, or not even for those, if it misses nothing by that: it
@@ -249,6 +266,7 @@ fn leave_all(streams: &Streams, attached: Vec<Attached>, rule: Key) {
         match scan.shared {
             Some(stream) => streams.leave(&stream, rule),
             None => {
+                // Stopping a stream twice, that two scans read, does no harm.
                 scan.inlet.queue.stop();
                 scan.inbox.send(Control::DropStream(scan.key));
             }

@@ -29,7 +29,7 @@ mod project;
 mod project_set;
 mod refuse;
 mod reorder;
-mod reshape;
+pub(crate) mod reshape;
 mod row_number;
 mod signals;
 mod sort;

@@ -10,6 +10,7 @@ pub(crate) mod inbox;
 pub(crate) mod poll;
 pub(crate) mod rule;
 pub(crate) mod stream;
+pub(crate) mod twins;
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};

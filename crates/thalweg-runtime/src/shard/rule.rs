@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::inbox::{Checkpoint, Key, Position};
 use super::stream::{Hand, RuleInlet};
+use super::twins::{Twins, Waiting};
 use crate::chain::{Chain, Drive};
 use crate::egress::Egress;
 use crate::ingest::event_time::EventTime;
@@ -31,6 +32,7 @@ pub(crate) struct RuleRun {
     pub egress: Vec<Egress>,
     pub n_results: usize,
     pub inputs: Vec<Input>,
+    pub twins: Twins,
     /// The streams that nobody else reads.
     pub own: Vec<(Key, Arc<Inlet>)>,
     /// Set when streams of other shards feed it.
@@ -106,17 +108,59 @@ impl RuleRun {
         })
     }
 
-    /// Takes rows of an input. Timers that were due before the rows arrived are fired first.
+    /// Takes rows of an input.
     pub(crate) fn feed(
         &mut self,
         input: usize,
-        Hand { batch, rows, verdict, is_counted, mark }: Hand<'_>,
+        hand: Hand<'_>,
         now: Timestamp,
         clock: &dyn Clock,
     ) -> Result<(), Panicked> {
-        let is_known = self.inputs[input].pass(mark);
-        if is_known || self.inputs.iter().all(|input| input.is_table) {
-            // Already part of the state; or J-11: rows of a scan table trigger nothing.
+        if self.twins.has(input) {
+            return self
+                .twins
+                .add(input, hand)
+                .into_iter()
+                .try_for_each(|due| self.in_turn(&due, now, clock));
+        }
+        if self.inputs[input].pass(hand.mark) {
+            return Ok(());
+        }
+        self.take(input, hand, now, clock)
+    }
+
+    /// The rows of several scans of one stream, each through all of them before the next.
+    fn in_turn(&mut self, due: &[Waiting], now: Timestamp, clock: &dyn Clock) -> Result<(), Panicked> {
+        let mut pieces = Vec::with_capacity(due.len());
+        for waiting in due {
+            if !self.inputs[waiting.input].pass(&waiting.mark) {
+                pieces.push((waiting.input, &waiting.mark, waiting.pieces()));
+            }
+        }
+        let mut is_over = pieces.is_empty();
+        while !is_over {
+            is_over = true;
+            for (input, mark, pieces) in &mut pieces {
+                if let Some((batch, rows)) = pieces.next() {
+                    is_over = false;
+                    let hand = Hand { batch: &batch, rows: &rows, verdict: None, is_counted: false, mark };
+                    self.take(*input, hand, now, clock)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows that are not part of the state yet. Timers that were due before they arrived are fired first.
+    fn take(
+        &mut self,
+        input: usize,
+        Hand { batch, rows, verdict, is_counted, .. }: Hand<'_>,
+        now: Timestamp,
+        clock: &dyn Clock,
+    ) -> Result<(), Panicked> {
+        if self.inputs.iter().all(|input| input.is_table) {
+            // J-11: rows of a scan table trigger nothing.
             return Ok(());
         }
         let arrived = batch.times.first().copied().filter(|first| *first <= now);
@@ -151,6 +195,8 @@ impl RuleRun {
         if std::mem::replace(&mut self.inputs[input].has_ended, true) {
             return Ok(false);
         }
+        let waiting = self.twins.take(input);
+        self.in_turn(&waiting, now, clock)?;
         self.guarded(|rule| {
             rule.drive(now, clock, |chain, drive| chain.signal(input, Signal::End, drive));
         })?;
