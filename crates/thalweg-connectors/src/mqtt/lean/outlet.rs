@@ -410,7 +410,8 @@ impl State {
         self.head += taken;
         self.written += taken as u64;
         self.settle_buffer();
-        while let Some((_, mark)) = self.marks.pop_front_if(|(end, _)| *end <= self.written) {
+        while self.marks.front().is_some_and(|(end, _)| *end <= self.written) {
+            let Some((_, mark)) = self.marks.pop_front() else { break };
             match mark {
                 Mark::Published(pkid) => self.outbox.sent(pkid),
                 Mark::Parted => self.finish(End::Parted),
