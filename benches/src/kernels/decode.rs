@@ -124,10 +124,6 @@ fn measure(texts: &[String], wanted: &[&str]) -> Vec<(&'static str, f64)> {
         let path = name.split('.').map(Arc::from).collect();
         want.slot(Want::Column { path, data_type: None }, None);
     }
-    let want = Arc::new(want);
-    let format = &thalweg_connectors::format::json::FORMAT;
-    let Ok(mut decoder) = format.decoder(&want, &Props::new()) else { return Vec::new() };
-    let mut builder = BatchBuilder::new(Arc::new(want.schema()));
     let pointers: Vec<String> = wanted.iter().map(|name| format!("/{}", name.replace('.', "/"))).collect();
     let plain = || {
         let found = |text: &String| {
@@ -136,19 +132,29 @@ fn measure(texts: &[String], wanted: &[&str]) -> Vec<(&'static str, f64)> {
         };
         texts.iter().map(found).sum()
     };
-    let walker = move || {
+    let strict = Projection { strict_json: true, ..want.clone() };
+    let mut variants = vec![Variant::new("serde_json", plain)];
+    variants.extend(decoding("walker", &raw, strict));
+    variants.extend(decoding("decoder", &raw, want));
+    nanos_per_item(texts.len(), variants)
+}
+
+/// Decodes as the ingest does.
+fn decoding<'a>(name: &'static str, raw: &'a RawBatch, want: Projection) -> Option<Variant<'a>> {
+    let want = Arc::new(want);
+    let mut decoder = thalweg_connectors::format::json::FORMAT.decoder(&want, &Props::new()).ok()?;
+    let mut builder = BatchBuilder::new(Arc::new(want.schema()));
+    Some(Variant::new(name, move || {
         builder.begin(Some(Arc::clone(&raw.arena)));
-        decoder.decode(&raw, &mut builder);
+        decoder.decode(raw, &mut builder);
         let (batch, _) = builder.finish();
         let cells =
             batch.columns.iter().map(|column| column.words()[0] & 1).sum::<u64>() + batch.n_rows as u64;
         builder.recycle(batch);
         cells
-    };
-    nanos_per_item(texts.len(), vec![Variant::new("serde_json", plain), Variant::new("walker", walker)])
+    }))
 }
 
-/// Payloads back to back, as a source hands them over.
 pub(crate) fn batch(texts: &[String]) -> RawBatch {
     let mut raw = RawBatch::default();
     let mut arena = Vec::new();

@@ -96,6 +96,22 @@ pub(super) fn quick_float(bytes: &[u8], start: usize) -> Option<(f64, usize)> {
     Some((f64::from_bits(value.to_bits() | (negative as u64) << 63), start + end))
 }
 
+/// Whether `bytes[from..to]` is a number, if it is a short one without sign and exponent. `false` says nothing.
+#[inline(always)]
+pub(super) fn is_short(bytes: &[u8], from: usize, to: usize) -> bool {
+    let len = to.wrapping_sub(from);
+    if !(1..=8).contains(&len) {
+        return false;
+    }
+    let Some(word) = word(bytes, from) else { return false };
+    let others = split(word).1 & (u64::MAX >> (64 - 8 * len));
+    let whole = (others.trailing_zeros() as usize / 8).min(len);
+    let starts_well = whole == 1 || (whole > 1 && word as u8 != b'0');
+    let is_dot = (word >> (8 * (whole & 7))) as u8 == b'.';
+    let is_decimal = is_dot && others & others.wrapping_sub(1) == 0 && whole + 1 < len;
+    starts_well && (others == 0 || is_decimal)
+}
+
 /// Eight digits were read; at most seven more, and no fraction.
 #[inline]
 fn long(window: &[u8; WINDOW], (values, negative): (u64, usize)) -> Option<(f64, usize)> {
@@ -293,6 +309,11 @@ mod tests {
             if let Some((value, end)) = quick_float(text.as_bytes(), 0) {
                 let same = exact.map(|(number, end)| (number.as_f64().to_bits(), end));
                 prop_assert_eq!(same, Ok((value.to_bits(), end)), "{}", text);
+            }
+            for to in 0..text.len() {
+                if is_short(text.as_bytes(), 0, to) {
+                    prop_assert!(skip(&text.as_bytes()[..to], 0) == Ok(to), "{} to {}", text, to);
+                }
             }
             prop_assert_eq!(skip(text.as_bytes(), 0), exact.map(|(_, end)| end), "{}", text);
         }

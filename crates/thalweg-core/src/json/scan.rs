@@ -286,6 +286,16 @@ impl<'a> Scanner<'a> {
         Some(number)
     }
 
+    /// Passes over the number that ends at `to` if it is a common one. `false` says nothing, and leaves the place.
+    #[inline(always)]
+    pub fn skip_short_number(&mut self, to: usize) -> bool {
+        let is_short = number::is_short(self.bytes, self.at, to);
+        if is_short {
+            self.at = to;
+        }
+        is_short
+    }
+
     /// Takes the string at the scanner's place if it has no escape and does not stand at the very end. `None` says
     /// nothing, and leaves the place.
     #[inline(always)]

@@ -108,8 +108,7 @@ impl Shapes {
         }
         let place = Place { arena, start, end };
         let reading = Reading { base: 0, whole_numbers: walker.want.whole_numbers };
-        for at in 0..self.shapes.len() {
-            let shape = &mut self.shapes[at];
+        for (at, shape) in self.shapes.iter_mut().enumerate() {
             let (learned, starts) = (&shape.learned, &mut self.starts);
             let is_read = match &shape.reader {
                 Reader::Program(program) => program.run(place, (reading, learned), starts, into),
@@ -120,12 +119,12 @@ impl Shapes {
             };
             if is_read {
                 if to_the_end {
-                    shape.learned.missing.iter().for_each(|slot| into.column(*slot).push_missing());
+                    learned.missing.iter().for_each(|slot| into.column(*slot).push_missing());
                 }
                 shape.hits += 1;
                 self.hits += 1;
-                if at > 0 && self.shapes[at - 1].hits < self.shapes[at].hits {
-                    self.shapes.swap(at - 1, at);
+                if at > 0 {
+                    self.bring_forward(at);
                 }
                 return true;
             }
@@ -134,18 +133,25 @@ impl Shapes {
         false
     }
 
+    /// The shape with more hits goes first.
+    fn bring_forward(&mut self, at: usize) {
+        if self.shapes[at - 1].hits < self.shapes[at].hits {
+            self.shapes.swap(at - 1, at);
+        }
+    }
+
     /// Takes the shape of a message that the walker has read.
     pub(super) fn learn(&mut self, payload: &[u8], walker: &Walker) {
         if self.is_off || self.pause > 0 {
             return;
         }
-        let Some(learned) = learn::learn(payload, walker) else { return };
+        let Some(mut learned) = learn::learn(payload, walker) else { return };
         let is_small = payload.len() <= self.small.0 || learned.pieces.len() <= self.small.1;
         let is_read_through = is_small || !walker.everything.is_empty();
-        let skeleton = if is_read_through { None } else { Skeleton::new(&learned) };
+        let skeleton = if is_read_through { None } else { Skeleton::new(&mut learned) };
         let reader = match skeleton {
             Some(skeleton) => Reader::Skeleton(skeleton),
-            None => Reader::Program(Program::new(&learned)),
+            None => Reader::Program(Program::new(&mut learned)),
         };
         let shape = Shape { reader, learned, hits: 0 };
         if self.shapes.len() == SHAPES {

@@ -5,7 +5,7 @@ use thalweg_core::json::Scanner;
 
 use super::super::walker::Reading;
 use super::Place;
-use super::learn::Learned;
+use super::learn::{Learned, Take};
 
 /// Bytes compared at once, as two words.
 const WIDTH: usize = 16;
@@ -14,8 +14,8 @@ type Words = [u64; 2];
 
 /// How a message's fixed texts are compared.
 pub(super) struct Program {
-    /// Before each scalar.
-    texts: Vec<Fixed>,
+    /// The text before each scalar, and what becomes of that.
+    steps: Vec<(Fixed, Take)>,
     /// Behind the last one.
     tail: Fixed,
     /// The places of the texts are asked for.
@@ -78,9 +78,10 @@ fn words(bytes: &[u8; WIDTH]) -> Words {
 }
 
 impl Program {
-    pub(super) fn new(learned: &Learned) -> Self {
+    /// Takes what was learned apart.
+    pub(super) fn new(learned: &mut Learned) -> Self {
         Self {
-            texts: learned.pieces.iter().map(|(text, _)| Fixed::new(text)).collect(),
+            steps: learned.pieces.drain(..).map(|(text, take)| (Fixed::new(&text), take)).collect(),
             tail: Fixed::new(&learned.tail),
             wants_starts: learned.wants_starts(),
         }
@@ -96,11 +97,10 @@ impl Program {
         into: &mut BatchBuilder,
     ) -> bool {
         if !self.wants_starts {
-            return self.read(place, (reading, learned), |_| {}, into)
-                && learned.end(place, reading, |_| 0, into);
+            return self.read(place, reading, |_| {}, into) && learned.end(place, reading, |_| 0, into);
         }
         starts.clear();
-        self.read(place, (reading, learned), |start| starts.push(start), into)
+        self.read(place, reading, |start| starts.push(start), into)
             && learned.end(place, reading, |text| starts[text], into)
     }
 
@@ -109,12 +109,12 @@ impl Program {
     fn read(
         &self,
         Place { arena, start, end }: Place<'_>,
-        (reading, learned): (Reading, &Learned),
+        reading: Reading,
         mut note: impl FnMut(usize),
         into: &mut BatchBuilder,
     ) -> bool {
         let mut at = start;
-        for (text, (_, take)) in self.texts.iter().zip(&learned.pieces) {
+        for (text, take) in &self.steps {
             if !text.stands(arena, at, end) {
                 return false;
             }

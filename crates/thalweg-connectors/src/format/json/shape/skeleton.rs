@@ -27,8 +27,8 @@ pub(super) struct Skeleton {
     tail: Fixed,
     /// Texts that are longer than what [`Fixed`] holds.
     long: Vec<(usize, Box<[u8]>)>,
-    /// Scalars that are wanted.
-    wanted: Vec<usize>,
+    /// Scalars that are wanted, by the text before them.
+    wanted: Vec<(usize, Take)>,
     /// Every text but the first ends at the mark behind that of the text before.
     is_regular: bool,
 }
@@ -87,8 +87,8 @@ fn structure(text: &[u8], anchors: Anchors) -> Structure {
 }
 
 impl Skeleton {
-    /// `None` for messages without scalars.
-    pub(super) fn new(learned: &Learned) -> Option<Self> {
+    /// Takes what was learned apart; `None` for messages without scalars.
+    pub(super) fn new(learned: &mut Learned) -> Option<Self> {
         let has_colons = learned.pieces.iter().all(|(text, _)| structure(text, Anchors::Colons).colons > 0);
         let anchors = if has_colons { Anchors::Colons } else { Anchors::All };
         let mut expected = Expected { anchors, count: 0, others: 0 };
@@ -117,16 +117,9 @@ impl Skeleton {
             long.push((learned.pieces.len(), learned.tail[..learned.tail.len() - WIDTH].into()));
         }
         let is_regular = texts.windows(2).all(|pair| pair[0].mark + 1 == pair[1].mark);
-        let wanted = learned.pieces.iter().enumerate();
-        let wanted = wanted.filter(|(_, (_, take))| !matches!(take, Take::Nothing)).map(|(index, _)| index);
-        Some(Self {
-            expected,
-            texts,
-            tail: Fixed::new(&learned.tail, 0, 0),
-            long,
-            wanted: wanted.collect(),
-            is_regular,
-        })
+        let takes = learned.pieces.drain(..).map(|(_, take)| take).enumerate();
+        let wanted = takes.filter(|(_, take)| !matches!(take, Take::Nothing)).collect();
+        Some(Self { expected, texts, tail: Fixed::new(&learned.tail, 0, 0), long, wanted, is_regular })
     }
 
     /// Reads the message. When it does not fit, some slots may have been filled.
@@ -154,11 +147,13 @@ impl Skeleton {
             return false;
         }
         let places = marks.places();
-        for &index in &self.wanted {
-            let mut scanner = Scanner::resume(arena, start + self.texts[index].end(places));
-            if !learned.pieces[index].1.read(&mut scanner, reading, into)
-                || scanner.position() != self.start(index + 1, place, places)
-            {
+        for (index, take) in &self.wanted {
+            let mut scanner = Scanner::resume(arena, start + self.texts[*index].end(places));
+            let behind = self.start(*index + 1, place, places);
+            if matches!(take, Take::Check) && scanner.skip_short_number(behind) {
+                continue;
+            }
+            if !take.read(&mut scanner, reading, into) || scanner.position() != behind {
                 return false;
             }
         }
@@ -170,7 +165,7 @@ impl Skeleton {
     fn begins(&self, view: &[u8]) -> bool {
         let Some(first) = self.texts.first() else { return false };
         let window = view.get(first.len as usize..).and_then(|view| view.first_chunk());
-        window.is_some_and(|window| first.differs(words(window)) == 0)
+        window.is_some_and(|window| first.differs(words(window)) == [0; 2])
     }
 
     /// Where a text begins.
@@ -197,7 +192,7 @@ impl Skeleton {
         };
         let (end, tail) = (view.len() - WIDTH, self.tail.len as usize);
         behind.is_some_and(|behind| behind + tail < end)
-            && view.last_chunk().is_some_and(|window| self.tail.differs(words(window)) == 0)
+            && view.last_chunk().is_some_and(|window| self.tail.differs(words(window)) == [0; 2])
             && self.long_ones_stand(view, places)
     }
 
@@ -223,11 +218,11 @@ impl Fixed {
         }
     }
 
-    /// Zero when these are its last bytes, as far as it holds them.
+    /// Zeros when these are its last bytes, as far as it holds them.
     #[inline(always)]
-    fn differs(&self, window: [u64; 2]) -> u64 {
+    fn differs(&self, window: [u64; 2]) -> [u64; 2] {
         let mask = &MASKS[self.held as usize % MASKS.len()];
-        (window[0] ^ self.end[0]) & mask[0] | (window[1] ^ self.end[1]) & mask[1]
+        [(window[0] ^ self.end[0]) & mask[0], (window[1] ^ self.end[1]) & mask[1]]
     }
 
     /// Where it ends in the message, if that is as learned.
@@ -241,14 +236,16 @@ impl Fixed {
 #[inline(always)]
 fn compare<'t>(view: &[u8], texts: impl Iterator<Item = (&'t Fixed, u32)>) -> Option<usize> {
     // Something stands between two texts when the sum of what is before is negative.
-    let (mut differs, mut ordered, mut behind) = (0, usize::MAX, usize::MAX);
+    let (mut differs, mut ordered, mut behind) = ([0; 2], usize::MAX, usize::MAX);
     for (text, at) in texts {
         let end = at as usize + text.more as usize;
-        differs |= text.differs(words(view.get(end..end + WIDTH)?.first_chunk()?));
+        let here = text.differs(words(view.get(end..)?.first_chunk()?));
+        // Two words throughout: they stay in one wide register.
+        differs = [differs[0] | here[0], differs[1] | here[1]];
         ordered &= behind.wrapping_add(text.len as usize).wrapping_sub(end);
         behind = end;
     }
-    (differs == 0 && (ordered as isize) < 0).then_some(behind)
+    (differs == [0; 2] && (ordered as isize) < 0).then_some(behind)
 }
 
 /// A message at the very beginning of the arena, with something before it.
