@@ -9,9 +9,12 @@ mod window;
 
 use crate::report::Report;
 
+/// What it is called and what runs it.
+type Group = (&'static str, fn(&Report));
+
 /// All kernels, or those of one group (`decode`, `filter`, `share`, `aggregate`, `pipeline`, `rules`, `window`).
 pub(crate) fn run(report: &Report, group: &str) {
-    let groups: [(&str, fn(&Report)); 7] = [
+    let groups: [Group; 7] = [
         ("decode", decode::run),
         ("filter", filter::run),
         ("share", share::run),
