@@ -87,6 +87,16 @@ impl TagSet {
         self.0 & !other.0 == 0
     }
 
+    /// Whether one tag alone occurs.
+    pub const fn is_single(self) -> bool {
+        self.0.is_power_of_two()
+    }
+
+    /// The set of both sets' tags.
+    pub const fn with_all(self, other: TagSet) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// The set without this tag.
     pub const fn without(self, tag: Tag) -> Self {
         Self(self.0 & !(1 << tag as u8))

@@ -5,10 +5,12 @@
 //! column's own bytes; every `Str` span was checked to be UTF-8 when it was pushed, which is the invariant behind
 //! [`Column::cell`].
 
+mod append;
+
 use std::borrow::Cow;
-use std::ops::Range;
 use std::sync::Arc;
 
+pub use self::append::NO_ROW;
 pub use crate::cell::{Cell, Tag, TagSet};
 use crate::error::RowError;
 use crate::memo::Memo;
@@ -189,8 +191,8 @@ impl Column {
         let bytes = self.span(word);
         debug_assert!(std::str::from_utf8(bytes).is_ok());
         // SAFETY: a `Str` word is made only by `push_str` (from a `&str`), by `push_text_span` (after a UTF-8
-        // check) and by `append_rows` (from a cell of another column, which held the same); neither the arena,
-        // which is immutable behind its `Arc`, nor bytes of `own` before its end are ever changed afterwards.
+        // check) and in `append.rs` (from a cell of another column, whose bytes it copies whole or shares); neither
+        // the arena, which is immutable behind its `Arc`, nor bytes of `own` that a word points to are ever changed.
         unsafe { std::str::from_utf8_unchecked(bytes) }
     }
 
@@ -322,33 +324,6 @@ impl Column {
         }
     }
 
-    /// As [`Column::append_rows`] for adjacent rows: plain cells are copied as blocks.
-    pub fn append_range(&mut self, other: &Column, rows: Range<usize>) {
-        self.memo.0 = None;
-        if !other.seen.within(PLAIN) {
-            return self.append_rows(other, rows);
-        }
-        self.words.extend_from_slice(&other.words[rows.clone()]);
-        self.tags.extend_from_slice(&other.tags[rows.clone()]);
-        if rows.len() == other.len() {
-            self.seen.extend(other.seen);
-        } else {
-            rows.for_each(|row| self.seen.insert(other.tag(row)));
-        }
-    }
-
-    /// Adds rows of another column, copying what they point to, so that the other's arena is not kept alive.
-    pub fn append_rows(&mut self, other: &Column, rows: impl Iterator<Item = usize>) {
-        self.memo.0 = None;
-        if other.seen.within(PLAIN) {
-            for row in rows {
-                self.push_word(other.tag(row), other.words[row]);
-            }
-        } else {
-            rows.for_each(|row| self.push_cell(other.cell(row)));
-        }
-    }
-
     /// Turns a column with one cell per selected row into one with a cell for each of `rows` rows. Rows that are not
     /// selected get a cell without meaning, of the one kind that occurs if it needs no heap, so that a uniform
     /// column stays uniform.
@@ -422,10 +397,6 @@ impl Column {
     }
 }
 
-/// Tags whose word stands for itself.
-const PLAIN: TagSet =
-    TagSet::of(Tag::Missing).with(Tag::Null).with(Tag::Bool).with(Tag::Int).with(Tag::Float).with(Tag::Time);
-
 /// The result of an expression: a column of the batch, a new one, or one cell for every row.
 #[derive(Debug, Clone)]
 pub enum ColumnRef<'a> {
@@ -473,7 +444,7 @@ impl<'a> ColumnRef<'a> {
             Self::Rows(column) => column.into_owned(),
             Self::Constant(column) => {
                 let mut out = Column::new();
-                out.append_rows(&column, std::iter::repeat_n(0, rows));
+                out.append_repeated(&column, 0, rows);
                 out
             }
         }

@@ -46,6 +46,6 @@ impl Operator for AggFunc {
 
 fn repeat(column: &Column, n_rows: usize) -> Column {
     let mut out = Column::new();
-    out.append_rows(column, std::iter::repeat_n(0, n_rows));
+    out.append_repeated(column, 0, n_rows);
     out
 }

@@ -135,13 +135,7 @@ impl Groups {
         {
             return Err(format!("run Group By error: {error}"));
         }
-        for row in rows {
-            let group = self.keys.number(columns, row);
-            if group as usize == self.times.len() + self.fresh.len() {
-                self.fresh.push(row as u32);
-            }
-            self.groups.push(group);
-        }
+        self.keys.number_all(columns, rows, &mut self.groups, &mut self.fresh);
         Ok(())
     }
 

@@ -173,7 +173,8 @@ impl Table {
     }
 
     fn push(&mut self, batch: &Batch, rows: &Selection) {
-        self.rows.push_unordered(batch, rows.iter());
+        let rows: Vec<u32> = rows.iter().map(|row| row as u32).collect();
+        self.rows.push_unordered(batch, &rows);
         self.rows.drop_before(self.rows.end().saturating_sub(self.retain));
     }
 

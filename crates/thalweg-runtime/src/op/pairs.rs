@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use thalweg_core::{Batch, Column, ColumnRef, Schema, Selection, Tag, TagSet};
+use thalweg_core::{BinaryOp, Batch, Cell, Column, ColumnRef, Schema, Selection, Tag, TagSet};
 use thalweg_expr::Expr;
 use thalweg_plan::JoinKind;
 use thalweg_plan::logical::JoinStep;
@@ -34,6 +34,12 @@ pub(crate) fn join(
     let mut matching =
         Matching { left, right, step, schema, matched: Vec::new(), pending: Vec::new(), failed, cx };
     match Index::build(left, right, right_rows, step, cx) {
+        Some(mut index) if index.decides => {
+            for row in 0..left.batch.n_rows {
+                let pairs = index.candidates(row).iter().map(|candidate| (row as u32, *candidate));
+                matching.matched.extend(pairs);
+            }
+        }
         Some(mut index) => {
             for row in 0..left.batch.n_rows {
                 for candidate in index.candidates(row) {
@@ -174,8 +180,12 @@ fn materialize(left: &Joined, right: &Batch, pairs: &[Pair], schema: &Arc<Schema
 /// Right rows by key.
 struct Index<'a> {
     keys: Keys,
-    rows: Vec<Vec<u32>>,
+    /// The right rows that have a key, key by key, and where those of each key end.
+    rows: Vec<u32>,
+    ends: Vec<u32>,
     lefts: Vec<ColumnRef<'a>>,
+    /// ON asks for nothing but these keys.
+    decides: bool,
 }
 
 impl<'a> Index<'a> {
@@ -198,21 +208,56 @@ impl<'a> Index<'a> {
         if !lefts.iter().zip(&rights).all(|(left, right)| are_of_one_kind(left, right)) {
             return None;
         }
-        let mut index = Self { keys: Keys::default(), rows: Vec::new(), lefts };
-        for row in right_rows.iter().filter(|row| rights.iter().all(|key| !key.cell(*row).is_nothing())) {
-            let number = index.keys.number(&rights, row) as usize;
-            if number == index.rows.len() {
-                index.rows.push(Vec::new());
-            }
-            index.rows[number].push(row as u32);
-        }
+        let decides = step.on.as_ref().is_some_and(|on| equalities(on) == Some(step.equi.len()))
+            && !lefts.iter().chain(&rights).any(|keys| has_nan(keys.column()));
+        let mut index = Self { keys: Keys::default(), rows: Vec::new(), ends: Vec::new(), lefts, decides };
+        let there = |row: &usize| rights.iter().all(|key| !key.cell(*row).is_nothing());
+        let keyed = Selection::rows(right_rows.iter().filter(there).map(|row| row as u32).collect());
+        let (mut numbers, mut fresh) = (Vec::with_capacity(keyed.len()), Vec::new());
+        index.keys.number_all(&rights, &keyed, &mut numbers, &mut fresh);
+        index.fill(&keyed, &numbers);
         Some(index)
+    }
+
+    /// Sorts the rows by the numbers of their keys.
+    fn fill(&mut self, keyed: &Selection, numbers: &[u32]) {
+        self.ends.resize(self.keys.len(), 0);
+        numbers.iter().for_each(|number| self.ends[*number as usize] += 1);
+        let mut end = 0;
+        for count in &mut self.ends {
+            // Where the next row of the key goes, for now.
+            end += std::mem::replace(count, end);
+        }
+        self.rows.resize(numbers.len(), 0);
+        for (row, number) in keyed.iter().zip(numbers) {
+            let place = &mut self.ends[*number as usize];
+            self.rows[*place as usize] = row as u32;
+            *place += 1;
+        }
     }
 
     /// Right rows, ascending, whose key equals that of a left row.
     fn candidates(&mut self, left: usize) -> &[u32] {
-        self.keys.find(&self.lefts, left).map_or(&[], |number| &self.rows[number as usize])
+        let Some(number) = self.keys.find(&self.lefts, left) else { return &[] };
+        let number = number as usize;
+        let start = if number == 0 { 0 } else { self.ends[number - 1] as usize };
+        &self.rows[start..self.ends[number] as usize]
     }
+}
+
+/// The number of conjuncts, when all are equalities.
+fn equalities(on: &Expr) -> Option<usize> {
+    match on.as_written() {
+        Expr::Binary(BinaryOp::And, one, other) => Some(equalities(one)? + equalities(other)?),
+        Expr::Binary(BinaryOp::Eq, ..) => Some(1),
+        _ => None,
+    }
+}
+
+/// NaN is a key but equals nothing.
+fn has_nan(column: &Column) -> bool {
+    let is_nan = |row| matches!(column.cell(row), Cell::Float(value) if value.is_nan());
+    column.seen().contains(Tag::Float) && (0..column.len()).any(is_nan)
 }
 
 fn are_of_one_kind(left: &ColumnRef<'_>, right: &ColumnRef<'_>) -> bool {

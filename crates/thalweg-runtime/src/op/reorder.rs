@@ -50,7 +50,7 @@ impl Reorder {
     /// Takes rows. They may have any times that are not before what was released.
     pub(crate) fn push(&mut self, input: usize, batch: &Batch, rows: &[u32]) {
         let first = self.inputs[input].batch().n_rows as u32;
-        self.inputs[input].push_runs(batch, rows);
+        self.inputs[input].push_unordered(batch, rows);
         self.live[input] += rows.len();
         for (row, from) in (first..).zip(rows) {
             self.insert(Waiting { time: batch.times[*from as usize], input: input as u32, row });
@@ -60,7 +60,7 @@ impl Reorder {
     /// Takes a row of the first input that waits for another time than its own.
     pub(crate) fn push_at(&mut self, batch: &Batch, row: usize, time: Timestamp) {
         let at = self.inputs[0].batch().n_rows as u32;
-        self.inputs[0].push_runs(batch, &[row as u32]);
+        self.inputs[0].push_unordered(batch, &[row as u32]);
         self.live[0] += 1;
         self.insert(Waiting { time, input: 0, row: at });
     }
@@ -131,7 +131,7 @@ impl Reorder {
         if run.is_sorted() {
             give(input, batch, &Selection::rows(std::mem::take(run)));
         } else {
-            let sorted = reshape::gather_runs(batch, run);
+            let sorted = reshape::gather_rows(batch, run);
             give(input, &sorted, &Selection::all(run.len()));
             run.clear();
         }

@@ -1,11 +1,13 @@
 //! Batches made of other batches: columns appended, rows gathered.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use thalweg_core::column::NO_ROW;
 use thalweg_core::{Batch, Column, Schema, Timestamp, Unit, WindowRange};
 
 /// In a list of rows: no row, whose cells are missing.
-pub(crate) const NONE: u32 = u32::MAX;
+pub(crate) const NONE: u32 = NO_ROW;
 
 /// The batch with more columns.
 pub(crate) fn append(batch: &Batch, schema: &Arc<Schema>, more: impl IntoIterator<Item = Column>) -> Batch {
@@ -27,38 +29,28 @@ pub(crate) fn with_columns(batch: &Batch, schema: &Arc<Schema>, columns: Vec<Arc
     }
 }
 
-/// These rows of a column; [`NONE`] gives a missing cell.
+/// These rows of a column, for the batch that follows; [`NONE`] gives a missing cell.
 pub(crate) fn gather(column: &Column, rows: &[u32]) -> Column {
-    let mut out = Column::new();
-    if rows.contains(&NONE) {
-        for row in rows {
-            match *row {
-                NONE => out.push_missing(),
-                row => out.push_cell(column.cell(row as usize)),
-            }
+    column.gather(rows)
+}
+
+/// Adds rows of other columns, copying what they hold: as blocks when the rows follow each other. A column that a batch
+/// which was handed on still shares is copied first.
+pub(crate) fn append_rows(columns: &mut [Arc<Column>], from: &[Arc<Column>], rows: &[u32]) {
+    let range = range(rows);
+    for (column, from) in columns.iter_mut().zip(from) {
+        match &range {
+            Some(rows) => Arc::make_mut(column).append_range(from, rows.clone()),
+            None => Arc::make_mut(column).append_rows(from, rows.iter().map(|row| *row as usize)),
         }
-    } else {
-        out.append_rows(column, rows.iter().map(|row| *row as usize));
-    }
-    out
-}
-
-/// Adds rows of another column, most of which follow each other: runs of them are moved as blocks.
-pub(crate) fn append_runs(column: &mut Column, from: &Column, rows: &[u32]) {
-    for run in rows.chunk_by(|row, next| row.checked_add(1) == Some(*next)) {
-        let first = run[0] as usize;
-        column.append_range(from, first..first + run.len());
     }
 }
 
-/// As [`gather_rows`], for rows most of which follow each other.
-pub(crate) fn gather_runs(batch: &Batch, rows: &[u32]) -> Batch {
-    let gather = |column: &Arc<Column>| {
-        let mut out = Column::new();
-        append_runs(&mut out, column, rows);
-        Arc::new(out)
-    };
-    with_rows(batch, batch.columns.iter().map(gather).collect(), rows)
+/// Rows that follow each other without a gap.
+fn range(rows: &[u32]) -> Option<Range<usize>> {
+    let (first, last) = (*rows.first()? as usize, *rows.last()? as usize);
+    let is_range = last.checked_sub(first)? + 1 == rows.len() && rows.is_sorted();
+    is_range.then_some(first..last + 1)
 }
 
 /// These rows of a batch, in this order.

@@ -68,15 +68,7 @@ impl RowBuffer {
     /// Copies rows in, at least one, ascending. A row's time is at least `not_before` and that of the row before it, so that times ascend.
     pub(crate) fn push(&mut self, batch: &Batch, rows: &[u32], not_before: Timestamp) {
         let mut latest = self.times().last().map_or(not_before, |last| (*last).max(not_before));
-        let (first, last) = (rows[0] as usize, rows[rows.len() - 1] as usize);
-        let is_adjacent = last - first + 1 == rows.len();
-        for (column, from) in self.batch.columns.iter_mut().zip(&batch.columns) {
-            if is_adjacent {
-                unique(column).append_range(from, first..last + 1);
-            } else {
-                unique(column).append_rows(from, rows.iter().map(|row| *row as usize));
-            }
-        }
+        reshape::append_rows(&mut self.batch.columns, &batch.columns, rows);
         for row in rows {
             latest = latest.max(batch.times[*row as usize]);
             self.batch.times.push(latest);
@@ -85,19 +77,8 @@ impl RowBuffer {
     }
 
     /// Copies rows in with their times as they are.
-    pub(crate) fn push_unordered(&mut self, batch: &Batch, rows: impl Iterator<Item = usize> + Clone) {
-        for (column, from) in self.batch.columns.iter_mut().zip(&batch.columns) {
-            unique(column).append_rows(from, rows.clone());
-        }
-        self.batch.times.extend(rows.map(|row| batch.times[row]));
-        self.batch.n_rows = self.batch.times.len();
-    }
-
-    /// The same for rows most of which follow each other.
-    pub(crate) fn push_runs(&mut self, batch: &Batch, rows: &[u32]) {
-        for (column, from) in self.batch.columns.iter_mut().zip(&batch.columns) {
-            reshape::append_runs(unique(column), from, rows);
-        }
+    pub(crate) fn push_unordered(&mut self, batch: &Batch, rows: &[u32]) {
+        reshape::append_rows(&mut self.batch.columns, &batch.columns, rows);
         self.batch.times.extend(rows.iter().map(|row| batch.times[*row as usize]));
         self.batch.n_rows = self.batch.times.len();
     }
@@ -109,7 +90,11 @@ impl RowBuffer {
             self.batch.times.clear();
             self.batch.n_rows = 0;
         } else {
-            self.batch = reshape::gather_runs(&self.batch, rows);
+            let all = std::mem::take(&mut self.batch.columns);
+            self.batch.columns = all.iter().map(|_| Arc::default()).collect();
+            reshape::append_rows(&mut self.batch.columns, &all, rows);
+            self.batch.times = rows.iter().map(|row| self.batch.times[*row as usize]).collect();
+            self.batch.n_rows = rows.len();
         }
         (self.start, self.removed) = (0, 0);
     }
@@ -126,9 +111,14 @@ impl RowBuffer {
         } else if self.start >= 64 && self.start * 2 > self.batch.n_rows {
             let (start, end) = (self.start, self.batch.n_rows);
             for column in &mut self.batch.columns {
-                let mut rest = Column::new();
-                rest.append_range(column, start..end);
-                *column = Arc::new(rest);
+                match Arc::get_mut(column) {
+                    Some(column) => column.drop_front(start),
+                    None => {
+                        let mut rest = Column::new();
+                        rest.append_range(column, start..end);
+                        *column = Arc::new(rest);
+                    }
+                }
             }
             self.batch.times.drain(..start);
         } else {
@@ -180,11 +170,6 @@ impl RowBuffer {
         self.batch.n_rows = rows;
         Ok(())
     }
-}
-
-/// The column for writing; copied first when a batch that was handed on still shares it.
-fn unique(column: &mut Arc<Column>) -> &mut Column {
-    Arc::make_mut(column)
 }
 
 fn clear(column: &mut Arc<Column>) {

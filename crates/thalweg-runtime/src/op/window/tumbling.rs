@@ -46,9 +46,19 @@ impl Assigner for Tumbling {
 
     fn rows(&mut self, rows: Incoming<'_>, held: &mut Held, out: &mut dyn Emit, cx: &OpCx<'_>) {
         self.open(held.time_of(rows.batch, rows.rows[0]), cx);
-        let last = held.push(rows, self.grid(), cx);
-        if !held.event_time {
-            self.advance(last, held, out, cx);
+        if held.event_time {
+            held.push(rows, self.grid(), cx);
+            return;
+        }
+        // A window closes before the first row of another comes, so that what is kept is handed on whole.
+        let mut rest = rows.rows;
+        while let Some(row) = rest.first() {
+            self.advance(held.time_of(rows.batch, *row), held, out, cx);
+            let is_later = |row: &u32| self.end.is_some_and(|end| rows.batch.times[*row as usize] >= end);
+            let in_window = rest.iter().position(is_later).unwrap_or(rest.len()).max(1);
+            let (now, later) = rest.split_at(in_window);
+            held.push(Incoming { rows: now, ..rows }, self.grid(), cx);
+            rest = later;
         }
     }
 
