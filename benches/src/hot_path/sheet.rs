@@ -14,6 +14,8 @@ pub(crate) struct Sheet {
     as_json: bool,
     only: Vec<String>,
     save: bool,
+    /// As it was called.
+    command: String,
     /// The table so far, for the file.
     text: String,
     n_met: usize,
@@ -23,7 +25,7 @@ pub(crate) struct Sheet {
 impl Sheet {
     pub(crate) fn new(args: &[String]) -> Result<Self, String> {
         let (mut as_json, mut save, mut only) = (false, false, Vec::new());
-        let mut args = args.iter();
+        let (all, mut args) = (args, args.iter());
         while let Some(arg) = args.next() {
             match arg.as_str() {
                 "--json" => as_json = true,
@@ -39,7 +41,8 @@ impl Sheet {
             let names: Vec<&str> = FIGURES.iter().map(|figure| figure.name).collect();
             return Err(format!("unknown figure {wrong}; there are {}", names.join(", ")));
         }
-        let this = Self { as_json, only, save, text: String::new(), n_met: 0, n_missed: 0 };
+        let command = ["cargo xtask bench hot-path".to_owned(), all.join(" ")].join(" ");
+        let this = Self { as_json, only, save, command, text: String::new(), n_met: 0, n_missed: 0 };
         if !as_json {
             show(&format!("{}\n{}\n", machine(), head()));
         }
@@ -104,8 +107,7 @@ impl Sheet {
         }
         let top = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
         let file = top.join(format!("results/{}-hot-path.txt", said("date", &["-u", "+%F"])));
-        let text =
-            format!("{}\n\n$ cargo xtask bench hot-path\n{}\n{}{closing}", machine(), head(), self.text);
+        let text = format!("{}\n\n$ {}\n{}\n{}{closing}", machine(), self.command, head(), self.text);
         std::fs::write(&file, text).map_err(|why| format!("{}: {why}", file.display()))?;
         crate::report::complain(&format!("written to {}", file.display()));
         Ok(())
