@@ -15,6 +15,7 @@ use crate::compile::{CompiledRule, CompiledScan};
 use crate::ingest::Decode;
 use crate::ingest::port::Inlet;
 use crate::queue::{Bounds, Queue};
+use crate::ruleset::cpu::Cpu;
 use crate::ruleset::tally::Shown;
 use crate::ruleset::view::View;
 use crate::ruleset::{Quiet, RuleSet};
@@ -60,6 +61,8 @@ pub(crate) struct Home<'a> {
     pub capacity: usize,
     /// Whether it may ask its streams to pause.
     pub pauses: bool,
+    /// The time that is spent for it.
+    pub cpu: Arc<Cpu>,
 }
 
 impl Home<'_> {
@@ -303,5 +306,6 @@ fn own_view(scans: &[CompiledScan], input: usize) -> (Projection, View) {
 fn reader(scan: &CompiledScan, input: usize, view: View, home: &Home<'_>, place: Place) -> Reader {
     let condition = scan.condition.as_ref().filter(|_| matches!(place, Place::Here));
     let condition = condition.map(|condition| view.condition(condition));
-    Reader { rule: home.rule, input, view, place, condition, node: None, quiet: None, pauses: home.pauses }
+    let (rule, pauses, cpu) = (home.rule, home.pauses, Arc::clone(&home.cpu));
+    Reader { rule, input, view, place, condition, node: None, quiet: None, cpu, pauses }
 }

@@ -22,6 +22,7 @@ use crate::metrics::{NodeView, Part};
 use crate::operator::RuleInfo;
 use crate::rule::{Outcome, RuleSpec, Topology};
 use crate::ruleset::Quiet;
+use crate::ruleset::cpu::Cpu;
 use crate::ruleset::sharing::Share;
 use crate::ruleset::tally::Tally;
 use crate::shard::inbox::{Control, Inbox, Key};
@@ -37,6 +38,7 @@ pub(crate) struct Launched {
     pub nodes: Vec<NodeView>,
     pub topology: Topology,
     pub outcome: Arc<watch::Sender<Outcome>>,
+    pub cpu: Arc<Cpu>,
     /// New streams whose sources are to be started.
     pub sources: Vec<NewSource>,
     pub sinks: Vec<NewSink>,
@@ -92,6 +94,7 @@ pub(crate) fn launch(
     let may_drop = may_drop(&rule);
     let topology = rule.topology.clone();
     let first = rule.chain.metrics().next().map(|(_, metrics)| Arc::clone(metrics)).unwrap_or_default();
+    let cpu = Arc::<Cpu>::default();
     let place = Home {
         rule: key,
         inbox: home,
@@ -100,6 +103,7 @@ pub(crate) fn launch(
         first,
         capacity: options.buffer_length,
         pauses: !may_drop,
+        cpu: Arc::clone(&cpu),
     };
     let mut attached = attach(&rule, (&inputs, restore), streams, &place)?;
     let preprocessors: Vec<_> = rule.scans.iter().map(|_| Arc::default()).collect();
@@ -128,6 +132,7 @@ pub(crate) fn launch(
         inlet: place.inlet.into_inner(),
         fingerprint: rule.spec.plan.fingerprint,
         outcome: Arc::clone(&outcome),
+        cpu: Arc::clone(&cpu),
         timer: None,
     };
     let inlets: Vec<Arc<Inlet>> = attached.iter().map(|scan| Arc::clone(&scan.inlet)).collect();
@@ -156,7 +161,7 @@ pub(crate) fn launch(
         }
     }
     let home = Arc::clone(home);
-    Ok(Launched { key, home, nodes, topology, outcome, sources, sinks, own, shared, inlets })
+    Ok(Launched { key, home, nodes, topology, outcome, cpu, sources, sinks, own, shared, inlets })
 }
 
 /// Whether the rule drops rows when it cannot follow: when it reads a shared stream, and does not promise at least once,

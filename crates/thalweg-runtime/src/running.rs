@@ -14,6 +14,7 @@ use crate::egress::delivery::Delivery;
 use crate::ingest::port::Inlet;
 use crate::metrics::NodeView;
 use crate::rule::{CheckpointStatus, NodeSnapshot, Outcome, Topology};
+use crate::ruleset::cpu::Cpu;
 use crate::runtime::{RunError, Runtime};
 use crate::shard::inbox::{Checkpoint, Control, Inbox, Key};
 use crate::snapshot::Snapshot;
@@ -32,6 +33,7 @@ pub(crate) struct Running {
     pub nodes: Vec<NodeView>,
     pub topology: Topology,
     pub outcome: Arc<watch::Sender<Outcome>>,
+    pub cpu: Arc<Cpu>,
     pub own: Vec<Arc<Inlet>>,
     pub streams: Mutex<Vec<Arc<SharedStream>>>,
     pub deliveries: Vec<Arc<Delivery>>,
@@ -47,6 +49,11 @@ impl RunningRule {
     /// The metrics of sources, operators and sinks, in topology order.
     pub fn metrics(&self) -> Vec<NodeSnapshot> {
         self.shared.nodes.iter().map(NodeView::snapshot).collect()
+    }
+
+    /// The time that its threads have spent for this run of it, its part of common work included.
+    pub fn cpu(&self) -> Duration {
+        Duration::from_nanos(self.shared.cpu.nanos())
     }
 
     /// The printable graph.

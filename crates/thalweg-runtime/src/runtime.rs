@@ -190,7 +190,8 @@ impl Runtime {
     ) -> RunningRule {
         let (id, options) = (Arc::clone(&spec.id), &spec.options);
         let deliveries = launched.sinks.iter().map(|sink| Arc::clone(&sink.delivery)).collect();
-        let Launched { key, home, nodes, topology, outcome, sources, sinks, own, shared, inlets } = launched;
+        let Launched { key, home, nodes, topology, outcome, cpu, sources, sinks, own, shared, inlets } =
+            launched;
         let interval = if options.checkpoint_interval > 0 { options.checkpoint_interval } else { 300_000 };
         let saving = (options.qos > 0).then(|| {
             let (id, home, status) = (Arc::clone(&id), Arc::clone(&home), Mutex::new(status));
@@ -217,6 +218,7 @@ impl Runtime {
             nodes,
             topology,
             outcome,
+            cpu,
             own,
             streams: Mutex::new(shared),
             deliveries,
@@ -343,6 +345,7 @@ impl Runtime {
             nodes: Vec::new(),
             topology,
             outcome,
+            cpu: Arc::default(),
             own: Vec::new(),
             streams: Mutex::default(),
             deliveries: Vec::new(),

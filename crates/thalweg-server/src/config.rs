@@ -37,6 +37,8 @@ pub struct Config {
     pub ignore_case: bool,
     /// `basic.rulePatrolInterval`; at least a second.
     pub patrol: Duration,
+    /// `basic.ResourceProfileConfig.interval`, when that is enabled.
+    pub profiling: Option<Duration>,
     /// `basic.gracefulShutdownTimeout`.
     pub grace: Duration,
     /// `basic.enableRestAuditLog`.
@@ -84,6 +86,7 @@ impl Config {
             ignore_case: tree.flag("basic", "ignoreCase", false)?,
             // R4.9: below a second it is ten.
             patrol: if patrol < Duration::from_secs(1) { Duration::from_secs(10) } else { patrol },
+            profiling: profiling(tree)?,
             grace: tree.duration("basic", "gracefulShutdownTimeout", 3_000)?,
             audit_log: tree.flag("basic", "enableRestAuditLog", false)?,
             external_files: tree.flag("basic", "allowExternalFileAccess", false)?,
@@ -92,6 +95,17 @@ impl Config {
             portable: tree.section("portable")?,
         })
     }
+}
+
+/// `basic.ResourceProfileConfig`: the interval of accounting, when that is enabled.
+fn profiling(tree: &Tree<'_>) -> Result<Option<Duration>, String> {
+    let section = "basic.ResourceProfileConfig";
+    let Some(of) = tree.get("basic", "ResourceProfileConfig") else { return Ok(None) };
+    let of = serde_json::json!({ section: of });
+    let of = Tree(&of);
+    let interval = of.duration(section, "interval", 5_000)?;
+    let interval = if interval.is_zero() { Duration::from_secs(5) } else { interval };
+    Ok(of.flag(section, "enable", false)?.then_some(interval))
 }
 
 /// Cache sizes of the instance that do not fit are repaired (configuration.md 2.3); those of an action are refused.

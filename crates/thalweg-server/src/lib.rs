@@ -13,6 +13,7 @@ mod machine;
 mod profiles;
 mod rest;
 mod server;
+mod usage;
 mod wiring;
 pub mod yaml;
 

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use thalweg_connectors::listen::{DevicePort, ReservedPort};
@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::environment::Environment;
+use crate::usage::Usage;
 use crate::{home, logging, rest, wiring};
 
 /// How `thalweg serve` is called.
@@ -44,6 +45,8 @@ pub(crate) struct App {
     pub(crate) plugins: Arc<PluginHost>,
     pub(crate) audit_log: bool,
     pub(crate) home: PathBuf,
+    /// Set when CPU time is accounted for.
+    pub(crate) usage: Option<Usage>,
     clock: Arc<dyn Clock>,
     started: u64,
     stop: watch::Sender<bool>,
@@ -104,14 +107,29 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, String> {
         engine: parts.engine,
         plugins: parts.plugins,
         audit_log: config.audit_log,
+        usage: config.profiling.map(|_| Usage::default()),
         home: home.clone(),
         started: parts.clock.monotonic_micros(),
         clock: parts.clock,
         stop: watch::Sender::new(false),
     });
+    if let Some(interval) = config.profiling {
+        tokio::spawn(account(Arc::downgrade(&app), interval));
+    }
     let rest = tokio::spawn(serve(listener, Arc::clone(&app)));
     info!(%address, home = %home.display(), "the management interface is up");
     Ok(RunningServer { app, address, home, config, rest, broker, devices })
+}
+
+/// Notes at every interval how much time the rules have taken.
+async fn account(app: Weak<App>, interval: Duration) {
+    let mut ticks = tokio::time::interval(interval);
+    loop {
+        ticks.tick().await;
+        let Some(app) = app.upgrade() else { return };
+        let times = app.engine.rules().cpu();
+        app.usage.iter().for_each(|usage| usage.note(times.clone()));
+    }
 }
 
 async fn start_broker(port: Option<u16>) -> Result<Option<Broker>, String> {

@@ -339,6 +339,12 @@ impl Rules {
         Document::Object(self.all().into_iter().map(line).collect())
     }
 
+    /// The time that threads have spent for each rule that runs, since its run began.
+    pub fn cpu(&self) -> BTreeMap<Arc<str>, Duration> {
+        let time = |entry: Arc<RuleEntry>| Some((Arc::clone(&entry.id), entry.run()?.cpu()));
+        self.all().into_iter().filter_map(time).collect()
+    }
+
     /// The graph of a rule (R3.5).
     ///
     /// # Errors

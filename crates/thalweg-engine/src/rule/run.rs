@@ -42,6 +42,11 @@ pub trait Run: Send + Sync {
     /// The metrics of its nodes: sources, operators, sinks.
     fn metrics(&self) -> Vec<NodeSnapshot>;
 
+    /// The time that threads have spent for it.
+    fn cpu(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// How its checkpoints fare; `None` for a rule without.
     fn checkpoints(&self) -> Option<CheckpointStatus> {
         None
@@ -93,6 +98,10 @@ impl Ready for Compiled {
 impl Run for RunningRule {
     fn metrics(&self) -> Vec<NodeSnapshot> {
         RunningRule::metrics(self)
+    }
+
+    fn cpu(&self) -> Duration {
+        RunningRule::cpu(self)
     }
 
     fn checkpoints(&self) -> Option<CheckpointStatus> {

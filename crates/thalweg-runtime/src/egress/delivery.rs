@@ -20,7 +20,7 @@ use thalweg_core::polled::{DirectSink, Poller};
 use thalweg_core::{Clock, IoError, Retry, Timestamp};
 use tokio::sync::Notify;
 
-use super::frames::{Frames, Parcel, Slice};
+use super::frames::{Frames, Gathered, Parcel, Slice};
 use super::options::SinkOptions;
 use crate::queue::{Bounds, Bucket, Entries, Entry, Queue, Taken, Wake};
 
@@ -159,9 +159,23 @@ impl Delivery {
     }
 
     /// Hands the messages of some rows over, which the rule has counted. Never waits.
-    pub(crate) fn push_slice(&self, frames: &Arc<Frames>, rows: &[u64], count: usize, now: Timestamp) {
-        if !self.swallows {
-            self.push_parcels(std::iter::once(Parcel::Slice(Slice::new(frames, rows, count))), now);
+    pub(crate) fn push_slice(
+        &self,
+        frames: &Arc<Frames>,
+        (rows, count): (&[u64], usize),
+        room: &mut Gathered,
+        now: Timestamp,
+    ) {
+        if self.swallows {
+            return;
+        }
+        let mut written = 0;
+        if self.direct.get().is_some() && frames.gather(rows, room) {
+            written = self.write_direct(&room.bytes, &room.ends, now);
+        }
+        if written < count {
+            let rest = Slice::new(frames, rows, count).behind(written);
+            self.push_parcels(std::iter::once(Parcel::Slice(rest)), now);
         }
     }
 

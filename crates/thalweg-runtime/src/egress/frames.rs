@@ -78,6 +78,23 @@ impl Frames {
         }
     }
 
+    /// Copies the messages of some rows; false when they are no bytes.
+    pub(crate) fn gather(&self, rows: &[u64], into: &mut Gathered) -> bool {
+        into.bytes.clear();
+        into.ends.clear();
+        let Content::Bytes(bytes, spans) = &self.content else { return false };
+        for (at, word) in rows.iter().enumerate() {
+            let mut rest = *word;
+            while rest != 0 {
+                let (start, end) = spans[at * 64 + rest.trailing_zeros() as usize];
+                into.bytes.extend_from_slice(&bytes[start as usize..end as usize]);
+                into.ends.push(into.bytes.len());
+                rest &= rest - 1;
+            }
+        }
+        true
+    }
+
     fn payload(&self, row: usize) -> Option<SinkPayload> {
         match &self.content {
             Content::Bytes(bytes, spans) => {
@@ -91,6 +108,14 @@ impl Frames {
             }
         }
     }
+}
+
+/// Messages back to back, with room that is used again.
+#[derive(Default)]
+pub(crate) struct Gathered {
+    pub bytes: Vec<u8>,
+    /// Where each ends.
+    pub ends: Vec<usize>,
 }
 
 /// What stands in the queue of a sink.
@@ -112,6 +137,17 @@ impl Slice {
     /// The messages of the rows whose bits are set.
     pub(crate) fn new(frames: &Arc<Frames>, rows: &[u64], count: usize) -> Self {
         Self { frames: Arc::clone(frames), rows: rows.into(), count }
+    }
+
+    /// The same without the first `skipped`.
+    pub(crate) fn behind(mut self, skipped: usize) -> Self {
+        for _ in 0..skipped.min(self.count) {
+            if let Some(word) = self.rows.iter_mut().find(|word| **word != 0) {
+                *word &= *word - 1;
+            }
+            self.count -= 1;
+        }
+        self
     }
 }
 

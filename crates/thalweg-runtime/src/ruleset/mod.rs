@@ -8,6 +8,7 @@
 
 pub(crate) mod conditions;
 mod conjunct;
+pub(crate) mod cpu;
 mod filing;
 mod hash_index;
 mod lane;
@@ -27,6 +28,7 @@ use crate::operator::Verdict;
 use crate::shard::inbox::Key;
 use crate::shard::stream::Reader;
 use conditions::{Conditions, Said};
+use cpu::Common;
 use sharing::{Groups, Member, Share};
 use tally::{Shown, Tally};
 
@@ -51,6 +53,7 @@ pub(crate) struct RuleSet {
     /// Readers to be called for the batch at hand, with the hit of their condition if they have one.
     calls: Vec<(u32, Option<u32>)>,
     shown: Arc<Shown>,
+    common: Arc<Common>,
 }
 
 /// What a rule needs in order to be called only when rows pass.
@@ -103,6 +106,7 @@ impl RuleSet {
             quiet.tally.join();
             quiet.member = quiet.share.take().map(|share| self.groups.join(*share, &reader.view));
         }
+        reader.cpu.join(&self.common);
         self.list_of(&reader).push(at);
         if reader.wants_faults() {
             self.heeding.push(at);
@@ -120,6 +124,7 @@ impl RuleSet {
             let Some(reader) = self.readers[at as usize].take() else { continue };
             let drop_from = |list: &mut Vec<u32>| list.retain(|other| *other != at);
             drop_from(self.list_of(&reader));
+            reader.cpu.leave(&self.common);
             if reader.wants_faults() {
                 drop_from(&mut self.heeding);
             }
@@ -154,10 +159,11 @@ impl RuleSet {
 
     /// Takes all readers out: the stream has ended.
     pub(crate) fn take(&mut self) -> Vec<Reader> {
-        let shown = Arc::clone(&self.shown);
+        let (shown, common) = (Arc::clone(&self.shown), Arc::clone(&self.common));
         let readers: Vec<Reader> =
             std::mem::replace(self, Self::new(shown)).readers.into_iter().flatten().collect();
         readers.iter().filter_map(|reader| reader.quiet.as_ref()).for_each(|quiet| quiet.tally.leave());
+        readers.iter().for_each(|reader| reader.cpu.leave(&common));
         readers
     }
 
@@ -166,14 +172,22 @@ impl RuleSet {
         self.pausing.iter().filter_map(|at| self.readers[*at as usize].as_ref())
     }
 
-    /// Looks at the next batch: asks all conditions, and counts what the quiet rules are shown.
-    pub(crate) fn judge(&mut self, (batch, rows): (&Batch, &Selection), now: Timestamp, clock: &dyn Clock) {
-        let began = clock.monotonic_micros();
+    /// Looks at the next batch, on which work began at `began`: asks all conditions, and counts what the quiet rules are
+    /// shown.
+    pub(crate) fn judge(
+        &mut self,
+        (batch, rows): (&Batch, &Selection),
+        (now, began): (Timestamp, u64),
+        clock: &dyn Clock,
+    ) {
+        let decoded = clock.monotonic_micros();
         self.calls.clear();
         self.conditions.judge(batch, rows, clock);
+        let judged = clock.monotonic_micros();
+        self.common.add(judged.saturating_sub(began), self.by_rule.len());
         let shown = rows.len();
         if shown > 0 {
-            self.shown.add(shown, now, clock.monotonic_micros().saturating_sub(began));
+            self.shown.add(shown, now, judged.saturating_sub(decoded));
             self.part((batch, rows));
             self.share(batch, now, clock);
         }
@@ -223,6 +237,9 @@ impl RuleSet {
                 let found = hit.and_then(|hit| hits.get(hit as usize));
                 if !member.is_some_and(|member| done.deliver(member, found, now)) {
                     calls.push((*at, *hit));
+                }
+                if let Some(reader) = &readers[*at as usize] {
+                    reader.cpu.add(done.micros * 1_000 / done.parts.len() as u64);
                 }
             }
         });

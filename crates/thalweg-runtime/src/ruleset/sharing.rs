@@ -20,7 +20,7 @@ use super::tally::Tally;
 use super::view::View;
 use crate::compile::MakeOperator;
 use crate::egress::delivery::Delivery;
-use crate::egress::frames::{Frames, Shape};
+use crate::egress::frames::{Frames, Gathered, Shape};
 use crate::egress::row::RowWriter;
 use crate::operator::{Emit, OpCx, Operator, RuleInfo, Signal};
 
@@ -97,6 +97,7 @@ pub(crate) struct Groups {
     by_key: HashMap<Arc<str>, u32>,
     /// Groups with members in the batch at hand.
     touched: Vec<u32>,
+    room: Gathered,
 }
 
 /// Rules with one SELECT list.
@@ -169,14 +170,15 @@ impl Groups {
     }
 
     /// Makes the messages of the batch and hands them out.
-    pub(super) fn run(&mut self, batch: &Batch, clock: &dyn Clock, out: &mut dyn FnMut(Done<'_>)) {
+    pub(super) fn run(&mut self, batch: &Batch, clock: &dyn Clock, out: &mut dyn FnMut(&mut Done<'_>)) {
         for number in std::mem::take(&mut self.touched) {
             let Some(group) = &mut self.list[number as usize] else { continue };
             let began = clock.monotonic_micros();
             let made = catch_unwind(AssertUnwindSafe(|| group.evaluate(batch, clock.now())));
             let micros = clock.monotonic_micros().saturating_sub(began);
             let frames = if made.is_ok() { &group.frames[..] } else { &[] };
-            out(Done { parts: &group.parts, rows: &group.rows, refused: &group.refused, frames, micros });
+            let (rows, refused) = (&group.rows[..], &group.refused[..]);
+            out(&mut Done { parts: &group.parts, rows, refused, frames, micros, room: &mut self.room });
             group.parts.clear();
             group.frames.clear();
         }
@@ -192,12 +194,13 @@ pub(super) struct Done<'a> {
     /// Empty when nothing was made.
     frames: &'a [Arc<Frames>],
     pub micros: u64,
+    room: &'a mut Gathered,
 }
 
 impl Done<'_> {
     /// Hands a member its messages; false when it has to see the batch itself.
     pub(super) fn deliver(
-        &self,
+        &mut self,
         (member, tally): (&Member, &Tally),
         hit: Option<&Hit>,
         now: Timestamp,
@@ -213,7 +216,8 @@ impl Done<'_> {
             return false;
         }
         for sending in &member.outputs {
-            sending.delivery.push_slice(&self.frames[sending.shape as usize], rows, count, now);
+            let frames = &self.frames[sending.shape as usize];
+            sending.delivery.push_slice(frames, (rows, count), self.room, now);
         }
         tally.pass(count as u64, now, self.micros);
         true

@@ -196,7 +196,7 @@ impl Shard {
 
     /// One hand-over through the decoder and all rules of the stream.
     fn pass(&mut self, stream: &mut StreamRun, raw: &RawBatch) {
-        let now = self.clock.now();
+        let (now, began) = (self.clock.now(), self.clock.monotonic_micros());
         let decoded = catch_unwind(AssertUnwindSafe(|| stream.decode(raw, now)));
         let Ok((batch, rows)) = decoded else {
             stream.inlet.metrics.exception("internal error: the decoder panicked, a batch was lost", now);
@@ -204,7 +204,7 @@ impl Shard {
             return;
         };
         let clock = Arc::clone(&self.clock);
-        stream.set.judge((&batch, &rows), now, clock.as_ref());
+        stream.set.judge((&batch, &rows), (now, began), clock.as_ref());
         let hand = Hand { batch: &batch, rows: &rows, verdict: None, is_counted: false, mark: &raw.mark };
         self.pass_around(stream, hand, now);
         for rule in &self.gone {
@@ -241,7 +241,9 @@ impl Shard {
     fn feed(&mut self, key: Key, input: usize, hand: Hand<'_>) {
         let (now, clock) = (self.clock.now(), Arc::clone(&self.clock));
         let Some(rule) = self.rules.get_mut(&key) else { return };
+        let began = clock.monotonic_micros();
         let fed = rule.feed(input, hand, now, clock.as_ref());
+        rule.cpu.add(clock.monotonic_micros().saturating_sub(began) * 1_000);
         self.settle(key, fed);
     }
 
@@ -301,7 +303,9 @@ impl Shard {
             self.timers.pop_first();
             let Some(rule) = self.rules.get_mut(&key) else { continue };
             rule.timer = None;
+            let began = clock.monotonic_micros();
             let fired = rule.fire(now, clock.as_ref());
+            rule.cpu.add(clock.monotonic_micros().saturating_sub(began) * 1_000);
             self.settle(key, fired);
         }
     }

@@ -21,6 +21,7 @@ use crate::ingest::port::Inlet;
 use crate::operator::{Emit, RuleInfo, Signal, Verdict};
 use crate::queue::Wake;
 use crate::rule::Outcome;
+use crate::ruleset::cpu::Cpu;
 use crate::snapshot::{Offset, Snapshot};
 
 /// A rule as its shard runs it.
@@ -39,6 +40,8 @@ pub(crate) struct RuleRun {
     pub inlet: Option<Arc<RuleInlet>>,
     pub fingerprint: u64,
     pub outcome: Arc<watch::Sender<Outcome>>,
+    /// The time that is spent for it.
+    pub cpu: Arc<Cpu>,
     /// As the shard's set of timers knows it.
     pub timer: Option<Timestamp>,
 }

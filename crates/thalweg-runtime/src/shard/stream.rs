@@ -13,6 +13,7 @@ use crate::ingest::port::Inlet;
 use crate::operator::Verdict;
 use crate::queue::{Bucket, Entries, Entry, Queue, Wake};
 use crate::ruleset::conditions::Condition;
+use crate::ruleset::cpu::Cpu;
 use crate::ruleset::view::View;
 use crate::ruleset::{Quiet, RuleSet};
 
@@ -42,6 +43,8 @@ pub(crate) struct Reader {
     pub node: Option<u32>,
     /// Set when it is called only for rows that pass its condition.
     pub quiet: Option<Quiet>,
+    /// The time that is spent for it.
+    pub cpu: Arc<Cpu>,
     /// Whether it may ask the stream to pause instead of dropping rows.
     pub pauses: bool,
 }

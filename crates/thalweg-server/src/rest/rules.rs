@@ -36,7 +36,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
         )
         .route("/rules/status/all", get(status_all))
         .route("/rules/tags/match", get(tags_match))
-        .route("/rules/usage/cpu", get(|| async { Answer::ok("cpu usage not enabled") }))
+        .route("/rules/usage/cpu", get(cpu_usage))
         .route("/rules/{id}/status", get(status))
         .route("/v2/rules/{id}/status", get(status_v2))
         .route("/rules/{id}/start", post(start))
@@ -52,6 +52,14 @@ pub(super) fn routes() -> Router<Arc<App>> {
 
 fn named(id: &str) -> Id {
     Path(id.to_owned())
+}
+
+async fn cpu_usage(State(app): Shared) -> Answer {
+    let Some(usage) = &app.usage else { return Answer::ok("cpu usage not enabled") };
+    match usage.window() {
+        None => Answer::ok("cpu usage not ready"),
+        Some(window) => Answer::json(&json!(window)),
+    }
 }
 
 async fn list(State(app): Shared) -> Answer {
