@@ -1,4 +1,4 @@
-//! JSON: our decoder and encoder beside `serde_json`.
+//! JSON: our decoder and encoder beside `serde_json`; three inputs in ten are streams of messages (`traffic.rs`).
 
 use std::sync::Arc;
 
@@ -10,12 +10,13 @@ use thalweg_core::{
 };
 
 use crate::rows::value;
-use crate::{Choices, Input, Target};
+use crate::{Choices, Input, Target, traffic};
 
 /// The row of the table.
 pub(crate) const TARGET: Target = Target {
     name: "json",
-    claim: "reads what serde_json reads, in whole, by path and by type; writes what serde_json reads back",
+    claim: "reads what serde_json reads, in whole, by path and by type, whatever it learned from messages before; \
+            writes what serde_json reads back",
     draw,
 };
 
@@ -30,6 +31,9 @@ struct Payload {
 }
 
 fn draw(c: &mut Choices) -> Box<dyn Input> {
+    if c.chance(30) {
+        return traffic::draw(c);
+    }
     let mut bytes = document(c).into_bytes();
     if c.chance(35) {
         damage(c, &mut bytes);
@@ -63,7 +67,7 @@ fn document(c: &mut Choices) -> String {
 }
 
 /// Cut short, a byte changed, doubled or put in.
-fn damage(c: &mut Choices, bytes: &mut Vec<u8>) {
+pub(crate) fn damage(c: &mut Choices, bytes: &mut Vec<u8>) {
     const BYTES: &[u8] = b"{}[]\",:\\ 0-+.eEtfnu\0\x1f\x7f\xff\xc3\xed\xa0";
     for _ in 0..=c.below(3) {
         let at = c.index(bytes.len());

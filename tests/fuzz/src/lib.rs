@@ -19,6 +19,7 @@ mod search;
 mod shared;
 mod sql;
 mod template;
+mod traffic;
 mod window;
 mod world;
 
