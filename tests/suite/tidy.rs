@@ -28,6 +28,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("redb", &["engine"]),
     ("rumqttc", &["connectors", "server"]),
     ("nng", &["plugin"]),
+    ("mio", &["runtime"]),
 ];
 
 /// Files that may hold `unsafe`, each with its reason beside the code.

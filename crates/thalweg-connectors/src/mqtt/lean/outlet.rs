@@ -451,3 +451,6 @@ fn write(mut socket: &TcpStream, bytes: &[u8]) -> (usize, Option<String>) {
     }
     (taken, None)
 }
+
+#[cfg(test)]
+mod tests;
