@@ -21,6 +21,7 @@ mod rules;
 mod sheet;
 
 use crate::e2e::process::Started;
+pub(crate) use cpu::own_seconds;
 use plant::Plant;
 use sheet::Sheet;
 

@@ -28,7 +28,8 @@ pub struct NodeMetrics {
     pub exceptions: AtomicU64,
     /// Epoch ms of the last row that left the node.
     pub last_row: AtomicI64,
-    rare: Mutex<Rare>,
+    /// Made when something rare happens: most nodes never need the room.
+    rare: Mutex<Option<Box<Rare>>>,
 }
 
 /// What changes rarely enough for a lock.
@@ -69,34 +70,40 @@ impl NodeMetrics {
     /// Counts an error.
     pub fn exception(&self, message: &str, now: Timestamp) {
         self.exceptions.fetch_add(1, Relaxed);
-        let mut rare = self.rare.lock().unwrap_or_else(PoisonError::into_inner);
-        rare.last_exception = Arc::from(message);
-        rare.last_exception_time = now.0;
+        self.with_rare(|rare| {
+            rare.last_exception = Arc::from(message);
+            rare.last_exception_time = now.0;
+        });
     }
 
     /// Counts lost rows.
     pub fn dropped(&self, cause: &'static str, count: u64) {
-        let mut rare = self.rare.lock().unwrap_or_else(PoisonError::into_inner);
-        *rare.dropped.entry(cause).or_default() += count;
+        self.with_rare(|rare| *rare.dropped.entry(cause).or_default() += count);
     }
 
     /// Notes the connection's state.
     pub fn connection(&self, status: ConnectionStatus, now: Timestamp) {
-        let mut rare = self.rare.lock().unwrap_or_else(PoisonError::into_inner);
-        let metrics = rare.connection.get_or_insert_default();
-        match &status {
-            ConnectionStatus::Connecting => metrics.last_try = now.0,
-            ConnectionStatus::Connected => metrics.last_connected = now.0,
-            ConnectionStatus::Disconnected(why) => {
-                metrics.last_disconnected = now.0;
-                metrics.last_message = Arc::clone(why);
+        self.with_rare(|rare| {
+            let metrics = rare.connection.get_or_insert_default();
+            match &status {
+                ConnectionStatus::Connecting => metrics.last_try = now.0,
+                ConnectionStatus::Connected => metrics.last_connected = now.0,
+                ConnectionStatus::Disconnected(why) => {
+                    metrics.last_disconnected = now.0;
+                    metrics.last_message = Arc::clone(why);
+                }
             }
-        }
-        metrics.status = status;
+            metrics.status = status;
+        });
+    }
+
+    fn with_rare(&self, change: impl FnOnce(&mut Rare)) {
+        change(self.rare.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default());
     }
 
     /// The rare part.
     pub fn rare(&self) -> Rare {
-        self.rare.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let rare = self.rare.lock().unwrap_or_else(PoisonError::into_inner);
+        rare.as_deref().cloned().unwrap_or_default()
     }
 }

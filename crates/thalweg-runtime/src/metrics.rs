@@ -1,5 +1,6 @@
 //! The metrics of a rule's nodes as its status shows them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -14,7 +15,7 @@ pub(crate) struct NodeView {
     name: Arc<str>,
     metrics: Arc<NodeMetrics>,
     /// What a shared node had counted when the rule joined.
-    base: Option<Box<NodeSnapshot>>,
+    base: Option<Base>,
     /// What the rule has counted without being called, and the node's part in it.
     tally: Option<(Arc<Tally>, Part)>,
 }
@@ -30,11 +31,23 @@ pub(crate) enum Part {
     Action,
 }
 
+/// The counters of a shared node at one moment.
+struct Base {
+    records_in: u64,
+    records_out: u64,
+    processed: u64,
+    exceptions: u64,
+    dropped: BTreeMap<&'static str, u64>,
+}
+
 impl NodeView {
     /// A node with its prefixed name; a shared one counts from now on.
     pub(crate) fn new(name: Arc<str>, metrics: Arc<NodeMetrics>, is_shared: bool) -> Self {
         let mut view = Self { name, metrics, base: None, tally: None };
-        view.base = is_shared.then(|| Box::new(view.snapshot()));
+        view.base = is_shared.then(|| {
+            let NodeSnapshot { records_in, records_out, processed, exceptions, rare, .. } = view.snapshot();
+            Base { records_in, records_out, processed, exceptions, dropped: rare.dropped }
+        });
         view
     }
 
@@ -80,7 +93,7 @@ impl NodeView {
 }
 
 /// What a shared node has counted since a rule joined (`contracts.md` 10).
-fn since(now: &mut NodeSnapshot, base: &NodeSnapshot) {
+fn since(now: &mut NodeSnapshot, base: &Base) {
     let fresh = |count: &mut u64, base: u64| {
         *count = count.wrapping_sub(base);
         *count > 0
@@ -96,7 +109,7 @@ fn since(now: &mut NodeSnapshot, base: &NodeSnapshot) {
     if !fresh(&mut now.exceptions, base.exceptions) {
         (*last_exception, *last_exception_time) = (Arc::from(""), 0);
     }
-    dropped.retain(|cause, count| fresh(count, base.rare.dropped.get(cause).copied().unwrap_or_default()));
+    dropped.retain(|cause, count| fresh(count, base.dropped.get(cause).copied().unwrap_or_default()));
 }
 
 fn add(now: &mut NodeSnapshot, tally: &Tally, part: Part) {

@@ -94,15 +94,20 @@ impl Egress {
         delivery: Arc<Delivery>,
     ) -> Self {
         let batching = Batching::new(options.batch_size, options.linger);
+        // A step that there is not has no metrics of its own.
+        let transform = Arc::<NodeMetrics>::default();
+        let own = |is_there: bool| if is_there { Arc::default() } else { Arc::clone(&transform) };
+        let encode = own(!matches!(output, Output::Rows));
+        let compress = own(options.compression.is_some());
         Self {
             node,
             options,
             output,
             templates,
             rule,
-            transform: Arc::default(),
-            encode: Arc::default(),
-            compress: Arc::default(),
+            transform,
+            encode,
+            compress,
             delivery,
             writer: RowWriter::default(),
             buffer: Vec::new(),
