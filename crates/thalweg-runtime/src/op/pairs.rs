@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use thalweg_core::{BinaryOp, Batch, Cell, Column, ColumnRef, Schema, Selection, Tag, TagSet};
+use thalweg_core::{Batch, BinaryOp, Cell, Column, ColumnRef, Schema, Selection, Tag, TagSet};
 use thalweg_expr::Expr;
 use thalweg_plan::JoinKind;
 use thalweg_plan::logical::JoinStep;

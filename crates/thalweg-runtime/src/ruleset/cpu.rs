@@ -4,9 +4,11 @@
 //! rule's part to a common sum, from which each rule subtracts what was there when it joined.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use thalweg_core::metrics::NodeMetrics;
+
+use super::tally::Tally;
 
 /// One rule's part of what a stream does for all, in nanoseconds from the beginning.
 #[derive(Debug, Default)]
@@ -24,6 +26,7 @@ impl Common {
 pub(crate) struct Cpu {
     own: AtomicU64,
     parts: Mutex<Vec<Part>>,
+    tally: OnceLock<Arc<Tally>>,
 }
 
 /// Its part of a stream.
@@ -44,6 +47,11 @@ impl Cpu {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Adds what is spent for the rule without it being called.
+    pub(super) fn tally(&self, tally: &Arc<Tally>) {
+        self.tally.get_or_init(|| Arc::clone(tally));
+    }
+
     pub(super) fn join(&self, common: &Arc<Common>) {
         let part = Part { common: Arc::clone(common), joined: common.0.load(Relaxed), left: None };
         self.parts().push(part);
@@ -61,7 +69,8 @@ impl Cpu {
         let part = |part: &Part| {
             part.left.unwrap_or_else(|| part.common.0.load(Relaxed)).saturating_sub(part.joined)
         };
-        self.own.load(Relaxed) + self.parts().iter().map(part).sum::<u64>()
+        let uncalled = self.tally.get().map_or(0, |tally| tally.nanos());
+        self.own.load(Relaxed) + uncalled + self.parts().iter().map(part).sum::<u64>()
     }
 }
 

@@ -104,6 +104,7 @@ impl RuleSet {
         }
         if let Some(quiet) = &mut reader.quiet {
             quiet.tally.join();
+            reader.cpu.tally(&quiet.tally);
             quiet.member = quiet.share.take().map(|share| self.groups.join(*share, &reader.view));
         }
         reader.cpu.join(&self.common);
@@ -237,9 +238,6 @@ impl RuleSet {
                 let found = hit.and_then(|hit| hits.get(hit as usize));
                 if !member.is_some_and(|member| done.deliver(member, found, now)) {
                     calls.push((*at, *hit));
-                }
-                if let Some(reader) = &readers[*at as usize] {
-                    reader.cpu.add(done.micros * 1_000 / done.parts.len() as u64);
                 }
             }
         });

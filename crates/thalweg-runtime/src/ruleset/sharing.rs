@@ -16,7 +16,7 @@ use thalweg_plan::logical::{Kind, OutputColumn};
 
 use super::conditions::Hit;
 use super::mask;
-use super::tally::Tally;
+use super::tally::{Count, Tally};
 use super::view::View;
 use crate::compile::MakeOperator;
 use crate::egress::delivery::Delivery;
@@ -84,7 +84,8 @@ pub(crate) struct Member {
 struct Sending {
     /// The number of their shape in the group.
     shape: u32,
-    delivery: Arc<Delivery>,
+    /// Absent when they go nowhere.
+    delivery: Option<Arc<Delivery>>,
 }
 
 /// A member with rows in the batch at hand: the reader, and the hit of its condition (absent: all rows).
@@ -140,7 +141,7 @@ impl Groups {
                     group.shapes.push((shape, RowWriter::default()));
                     group.shapes.len() - 1
                 });
-                Sending { shape: at as u32, delivery }
+                Sending { shape: at as u32, delivery: Some(delivery).filter(|delivery| !delivery.swallows()) }
             }));
         }
         Member { group: number, outputs: outputs.into() }
@@ -178,7 +179,8 @@ impl Groups {
             let micros = clock.monotonic_micros().saturating_sub(began);
             let frames = if made.is_ok() { &group.frames[..] } else { &[] };
             let (rows, refused) = (&group.rows[..], &group.refused[..]);
-            out(&mut Done { parts: &group.parts, rows, refused, frames, micros, room: &mut self.room });
+            let (parts, nanos) = (&group.parts[..], micros * 1_000 / group.parts.len().max(1) as u64);
+            out(&mut Done { parts, rows, refused, frames, micros, nanos, room: &mut self.room });
             group.parts.clear();
             group.frames.clear();
         }
@@ -193,7 +195,9 @@ pub(super) struct Done<'a> {
     refused: &'a [u64],
     /// Empty when nothing was made.
     frames: &'a [Arc<Frames>],
-    pub micros: u64,
+    micros: u64,
+    /// Each member's part of that.
+    nanos: u64,
     room: &'a mut Gathered,
 }
 
@@ -217,9 +221,11 @@ impl Done<'_> {
         }
         for sending in &member.outputs {
             let frames = &self.frames[sending.shape as usize];
-            sending.delivery.push_slice(frames, (rows, count), self.room, now);
+            if let Some(delivery) = &sending.delivery {
+                delivery.push_slice(frames, (rows, count), self.room, now);
+            }
         }
-        tally.pass(count as u64, now, self.micros);
+        tally.pass(Count { rows: count as u64, last: now, micros: self.micros }, self.nanos);
         true
     }
 }

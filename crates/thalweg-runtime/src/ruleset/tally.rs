@@ -30,6 +30,8 @@ pub(crate) struct Tally {
     passed: AtomicU64,
     passed_at: AtomicI64,
     micros: AtomicU64,
+    /// The rule's part of the time that this took.
+    nanos: AtomicU64,
 }
 
 const NEVER: u64 = u64::MAX;
@@ -62,6 +64,7 @@ impl Tally {
             passed: AtomicU64::new(0),
             passed_at: AtomicI64::new(0),
             micros: AtomicU64::new(0),
+            nanos: AtomicU64::new(0),
         })
     }
 
@@ -78,10 +81,16 @@ impl Tally {
 
     /// Rows passed, and went to the sinks without the rule being called.
     #[inline]
-    pub(super) fn pass(&self, rows: u64, now: Timestamp, micros: u64) {
+    pub(super) fn pass(&self, Count { rows, last, micros }: Count, nanos: u64) {
         NodeMetrics::add(&self.passed, rows);
-        self.passed_at.store(now.0, Relaxed);
+        self.passed_at.store(last.0, Relaxed);
         self.micros.store(micros, Relaxed);
+        NodeMetrics::add(&self.nanos, nanos);
+    }
+
+    /// The rule's part of the time spent for rows that passed without it being called.
+    pub(super) fn nanos(&self) -> u64 {
+        self.nanos.load(Relaxed)
     }
 
     /// What the rule was shown.
