@@ -88,6 +88,8 @@ impl Chain {
         let mut chain = Self { nodes: Vec::new(), inlets: Vec::new() };
         let last = chain.add(root, None, build)?;
         chain.connect(&last, Link::Out);
+        chain.nodes.shrink_to_fit();
+        chain.inlets.shrink_to_fit();
         Ok(chain)
     }
 

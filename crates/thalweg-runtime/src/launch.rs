@@ -117,6 +117,7 @@ pub(crate) fn launch(
         actions(std::mem::take(&mut rule.actions), (may_drop, settled), &info, &mut of_rule);
     quiet((&rule.spec, &rule.scans, rule.operators), (&info, &egress), &mut attached, &mut of_rule);
     nodes.extend(of_rule);
+    nodes.shrink_to_fit();
     let outcome = Arc::new(watch::Sender::new(Outcome::Running));
     let own = attached.iter().filter(|scan| scan.shared.is_none() && scan.is_new);
     let own = own.map(|scan| (scan.key, Arc::clone(&scan.inlet)));
@@ -321,7 +322,8 @@ fn actions(
     rule: &Arc<RuleInfo>,
     nodes: &mut Vec<NodeView>,
 ) -> (Vec<Egress>, Vec<NewSink>) {
-    let (mut egress, mut sinks) = (Vec::new(), Vec::new());
+    // Room for no more than there is: a rule among thousands costs a record.
+    let (mut egress, mut sinks) = (Vec::with_capacity(actions.len()), Vec::with_capacity(actions.len()));
     for action in actions {
         let (batch, steps) = topology::action_steps(&action);
         let swallows = action.sink.as_ref().is_some_and(|sink| sink.swallows());

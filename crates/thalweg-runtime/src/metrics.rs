@@ -15,7 +15,7 @@ pub(crate) struct NodeView {
     name: Arc<str>,
     metrics: Arc<NodeMetrics>,
     /// What a shared node had counted when the rule joined.
-    base: Option<Base>,
+    base: Option<Box<Base>>,
     /// What the rule has counted without being called, and the node's part in it.
     tally: Option<(Arc<Tally>, Part)>,
 }
@@ -46,7 +46,7 @@ impl NodeView {
         let mut view = Self { name, metrics, base: None, tally: None };
         view.base = is_shared.then(|| {
             let NodeSnapshot { records_in, records_out, processed, exceptions, rare, .. } = view.snapshot();
-            Base { records_in, records_out, processed, exceptions, dropped: rare.dropped }
+            Box::new(Base { records_in, records_out, processed, exceptions, dropped: rare.dropped })
         });
         view
     }

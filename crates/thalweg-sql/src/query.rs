@@ -74,7 +74,8 @@ impl Grammar {
             };
             return Err(self.mistake(self.at(p), message).help(help));
         }
-        let fields = self.fields(p);
+        let mut fields = self.fields(p);
+        fields.shrink_to_fit();
         let (n_told, n_skipped) = (self.mistakes.borrow().len(), self.skipped.borrow().len());
         let from = if self.from(p) { self.recovered(p, Stop::Clause, |p| self.source(p)).ok() } else { None };
         let mut select = Select {

@@ -54,7 +54,9 @@ impl Cpu {
 
     pub(super) fn join(&self, common: &Arc<Common>) {
         let part = Part { common: Arc::clone(common), joined: common.0.load(Relaxed), left: None };
-        self.parts().push(part);
+        let mut parts = self.parts();
+        parts.reserve_exact(1);
+        parts.push(part);
     }
 
     pub(super) fn leave(&self, common: &Arc<Common>) {
