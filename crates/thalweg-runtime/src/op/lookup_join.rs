@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use thalweg_core::{
-    Batch, Column, ColumnRef, Fields, IoError, Schema, Selection, Timestamp, Unit, Value, Want,
+    Batch, Column, ColumnRef, Fields, IoError, Schema, Selection, Tag, Timestamp, Unit, Value, Want,
 };
 use thalweg_plan::logical::Lookup;
 use thalweg_plan::{JoinKind, Node};
@@ -120,10 +120,14 @@ impl LookupJoin {
         let mut questions = Vec::new();
         self.keys.clear();
         self.matches.events.clear();
+        let may = |tag| keys.iter().any(|key| key.column().seen().contains(tag));
+        let (may_fail, may_be_nothing) = (may(Tag::Error), may(Tag::Missing) || may(Tag::Null));
         for row in rows {
-            let failed = error_at(keys, row).map(|error| format!("run Join error: {error}"));
+            let error = if may_fail { error_at(keys, row) } else { None };
+            let failed = error.map(|error| format!("run Join error: {error}"));
             let mut event = Event { row: row as u32, end: 0, key: None, failed };
-            if event.failed.is_none() && !keys.iter().any(|key| key.cell(row).is_nothing()) {
+            let is_nothing = may_be_nothing && keys.iter().any(|key| key.cell(row).is_nothing());
+            if event.failed.is_none() && !is_nothing {
                 let key = self.keys.number(keys, row);
                 if key as usize == questions.len() {
                     questions.push(keys.iter().map(|key| key.cell(row).to_value()).collect());
@@ -251,17 +255,14 @@ impl LookupJoin {
 
 /// Fills a column with rows of another, in place unless a message that was handed on still shares it.
 fn refill(column: &mut Arc<Column>, all: &Column, rows: &[u32]) {
-    let rows = rows.iter().map(|row| *row as usize);
-    match Arc::get_mut(column) {
-        Some(column) => {
-            column.clear(None);
-            column.append_rows(all, rows);
-        }
-        None => {
-            let mut fresh = Column::new();
-            fresh.append_rows(all, rows);
-            *column = Arc::new(fresh);
-        }
+    if Arc::get_mut(column).is_none() {
+        *column = Arc::default();
+    }
+    let Some(column) = Arc::get_mut(column) else { return };
+    column.clear(None);
+    match rows {
+        [row] => column.push_cell(all.cell(*row as usize)),
+        rows => column.append_rows(all, rows.iter().map(|row| *row as usize)),
     }
 }
 

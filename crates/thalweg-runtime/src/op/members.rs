@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use thalweg_core::json::{Number, Numbers, Scanner, Token, read_value};
+use thalweg_core::json::{Number, Numbers, Scanner, Text, Token, read_value};
 use thalweg_core::{Column, FormatError, Value};
 
 /// Columns made at most.
@@ -81,6 +81,16 @@ impl Members {
         self.columns.iter_mut().map(take).collect()
     }
 
+    /// Takes the room of columns back that were taken out.
+    pub(crate) fn give_back(&mut self, columns: impl Iterator<Item = (usize, Column)>) {
+        for (at, mut column) in columns {
+            if let Some(place) = self.columns.get_mut(at).filter(|place| place.is_empty()) {
+                column.clear(None);
+                *place = column;
+            }
+        }
+    }
+
     /// Adds an element.
     pub(crate) fn push(&mut self, element: &Value) {
         match element {
@@ -138,6 +148,11 @@ impl Members {
         let (mut first, mut next) = (true, 1);
         while let Some(key) = scanner.next_key(first)? {
             first = false;
+            if self.is_next(&key, scanner.bytes(), next) {
+                read_cell(scanner, &mut self.columns[next])?;
+                next += 1;
+                continue;
+            }
             let name = key.decode(scanner.bytes());
             match self.column(&name, &mut next) {
                 Some(column) => read_cell(scanner, column)?,
@@ -148,6 +163,12 @@ impl Members {
             }
         }
         Ok(())
+    }
+
+    /// Whether a key is that of a column that waits for the row at hand: as in the object before.
+    fn is_next(&self, key: &Text, bytes: &[u8], next: usize) -> bool {
+        let is_it = self.names.get(next).is_some_and(|name| name.as_bytes() == key.raw(bytes));
+        is_it && !key.escaped && self.columns[next].len() == self.n_rows
     }
 
     /// The column of a name, ready for the row at hand. `next` is where it is likely to be: behind the member before.
@@ -198,7 +219,10 @@ fn read_cell(scanner: &mut Scanner<'_>, column: &mut Column) -> Result<(), Forma
         Token::Bool(value) => column.push_bool(value),
         Token::Number(Number::Float(value)) => column.push_float(value),
         Token::Number(number) => column.push_float(number.as_f64()),
-        Token::Text(text) => column.push_str(&text.decode(scanner.bytes())),
+        Token::Text(text) => match std::str::from_utf8(text.raw(scanner.bytes())) {
+            Ok(plain) if !text.escaped => column.push_str(plain),
+            _ => column.push_str(&text.decode(scanner.bytes())),
+        },
         Token::Null | Token::OpenArray | Token::OpenObject => column.push_null(),
     }
     Ok(())

@@ -115,6 +115,19 @@ impl ProjectSet {
         }
     }
 
+    /// Takes the room of the members' columns back, unless somebody keeps them.
+    fn recycle(&mut self, result: Batch) {
+        let Some(spread) = self.spread.as_ref().filter(|spread| Arc::ptr_eq(&spread.schema, &result.schema))
+        else {
+            return;
+        };
+        let column = |(column, from): (Arc<Column>, &(Option<usize>, Option<usize>))| match from {
+            (None, Some(at)) => Some((*at, Arc::try_unwrap(column).ok()?)),
+            _ => None,
+        };
+        self.items.give_back(result.columns.into_iter().zip(&spread.from).filter_map(column));
+    }
+
     /// Whole rows as objects in one column `*`.
     fn objects(&self, rows: &Batch) -> Batch {
         let mut column = Column::new();
@@ -242,7 +255,9 @@ impl Operator for ProjectSet {
         let n_rows = self.items.len();
         if n_rows > 0 || batch.unit == Unit::Collection && self.limit > 0 {
             let live = Selection::all(n_rows).live;
-            out.batch(0, &self.result(batch), &Selection { live, faults: bad });
+            let result = self.result(batch);
+            out.batch(0, &result, &Selection { live, faults: bad });
+            self.recycle(result);
         } else {
             faults::send(bad, 0, &batch.schema, out);
         }

@@ -22,6 +22,50 @@ struct Waiting {
 /// The bit that tells errors from rows.
 const FAULT: u32 = 1 << 31;
 
+/// So many rows are put in place together.
+const MANY: usize = 16;
+
+fn insert(sorted: &mut VecDeque<Waiting>, waiting: Waiting) {
+    if sorted.back().is_none_or(|last| last.time <= waiting.time) {
+        sorted.push_back(waiting);
+    } else {
+        let at = sorted.partition_point(|have| have.time <= waiting.time);
+        sorted.insert(at, waiting);
+    }
+}
+
+/// Stable. Times that lie close to each other are counted instead of compared.
+fn sort_by_time(rows: &mut [Waiting], room: &mut Room) {
+    let times = rows.iter().map(|row| row.time.0);
+    let (Some(first), Some(last)) = (times.clone().min(), times.max()) else { return };
+    let span = usize::try_from(last.saturating_sub(first)).unwrap_or(usize::MAX);
+    if span > 8 * rows.len() {
+        return rows.sort_by_key(|row| row.time);
+    }
+    room.ends.clear();
+    room.ends.resize(span + 1, 0);
+    let at = |row: &Waiting| row.time.0.saturating_sub(first) as usize;
+    rows.iter().for_each(|row| room.ends[at(row)] += 1);
+    let mut end = 0;
+    for count in &mut room.ends {
+        end += std::mem::replace(count, end);
+    }
+    room.rows.clear();
+    room.rows.extend_from_slice(rows);
+    for row in &room.rows {
+        let place = &mut room.ends[at(row)];
+        rows[*place as usize] = *row;
+        *place += 1;
+    }
+}
+
+/// Room for sorting.
+#[derive(Debug, Default)]
+struct Room {
+    ends: Vec<u32>,
+    rows: Vec<Waiting>,
+}
+
 /// The waiting rows of all inputs.
 #[derive(Debug)]
 pub(crate) struct Reorder {
@@ -33,6 +77,7 @@ pub(crate) struct Reorder {
     /// Errors that wait, by number.
     faults: BTreeMap<u32, Fault>,
     next_fault: u32,
+    room: Room,
 }
 
 impl Reorder {
@@ -44,6 +89,7 @@ impl Reorder {
             waiting: VecDeque::new(),
             faults: BTreeMap::new(),
             next_fault: 0,
+            room: Room::default(),
         }
     }
 
@@ -52,9 +98,35 @@ impl Reorder {
         let first = self.inputs[input].batch().n_rows as u32;
         self.inputs[input].push_unordered(batch, rows);
         self.live[input] += rows.len();
-        for (row, from) in (first..).zip(rows) {
-            self.insert(Waiting { time: batch.times[*from as usize], input: input as u32, row });
+        let waiting = (first..).zip(rows).map(|(row, from)| {
+            let time = batch.times[*from as usize];
+            Waiting { time, input: input as u32, row }
+        });
+        if rows.len() < MANY {
+            return waiting.for_each(|waiting| insert(&mut self.waiting, waiting));
         }
+        let mut latest = self.waiting.back().map_or(Timestamp(i64::MIN), |last| last.time);
+        // Rows from here on may stand behind a later one.
+        let mut earliest = None;
+        for waiting in waiting {
+            if waiting.time < latest {
+                earliest = Some(earliest.map_or(waiting.time, |time: Timestamp| time.min(waiting.time)));
+            } else {
+                latest = waiting.time;
+            }
+            self.waiting.push_back(waiting);
+        }
+        if let Some(earliest) = earliest {
+            self.sort(earliest, rows.len());
+        }
+    }
+
+    /// Sorts the new rows in; none is before `earliest`.
+    fn sort(&mut self, earliest: Timestamp, n_new: usize) {
+        let n_old = self.waiting.len() - n_new;
+        let all = self.waiting.make_contiguous();
+        let from = all[..n_old].partition_point(|have| have.time <= earliest);
+        sort_by_time(&mut all[from..], &mut self.room);
     }
 
     /// Takes a row of the first input that waits for another time than its own.
@@ -62,7 +134,7 @@ impl Reorder {
         let at = self.inputs[0].batch().n_rows as u32;
         self.inputs[0].push_unordered(batch, &[row as u32]);
         self.live[0] += 1;
-        self.insert(Waiting { time, input: 0, row: at });
+        insert(&mut self.waiting, Waiting { time, input: 0, row: at });
     }
 
     /// Takes the error of a row of this time.
@@ -70,16 +142,7 @@ impl Reorder {
         let row = FAULT | self.next_fault;
         self.faults.insert(row, Fault { row: 0, ..fault.clone() });
         self.next_fault = self.next_fault.wrapping_add(1) & !FAULT;
-        self.insert(Waiting { time, input: input as u32, row });
-    }
-
-    fn insert(&mut self, waiting: Waiting) {
-        if self.waiting.back().is_none_or(|last| last.time <= waiting.time) {
-            self.waiting.push_back(waiting);
-        } else {
-            let at = self.waiting.partition_point(|have| have.time <= waiting.time);
-            self.waiting.insert(at, waiting);
-        }
+        insert(&mut self.waiting, Waiting { time, input: input as u32, row });
     }
 
     /// What the first row waits for.
@@ -194,6 +257,30 @@ impl Reorder {
             Ok(())
         } else {
             Err(StateError("a waiting row is lost".to_owned()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn rows_wait_by_time_and_those_of_one_time_in_order_of_arrival(
+            times in prop::collection::vec(prop_oneof![-40i64..40, Just(i64::MIN), Just(i64::MAX)], 0..200),
+            is_close in any::<bool>(),
+        ) {
+            let close = |time: &i64| if is_close { *time.clamp(&-40, &40) } else { *time };
+            let row = |(row, time): (usize, &i64)| Waiting { time: Timestamp(close(time)), input: 0, row: row as u32 };
+            let mut rows: Vec<Waiting> = times.iter().enumerate().map(row).collect();
+            let mut one_by_one = VecDeque::new();
+            rows.iter().for_each(|row| insert(&mut one_by_one, *row));
+            sort_by_time(&mut rows, &mut Room::default());
+            let number = |row: &Waiting| row.row;
+            prop_assert!(rows.iter().map(number).eq(one_by_one.iter().map(number)));
         }
     }
 }

@@ -37,6 +37,9 @@ impl Merge {
     /// The common watermark, when it has advanced.
     pub(crate) fn watermark(&mut self, input: usize, mark: Timestamp) -> Option<Timestamp> {
         let slot = self.marks.get_mut(input)?;
+        if *slot >= Some(mark) {
+            return None;
+        }
         *slot = (*slot).max(Some(mark));
         let common = self.marks.iter().copied().min().flatten()?;
         if self.sent.is_some_and(|sent| sent >= common) {

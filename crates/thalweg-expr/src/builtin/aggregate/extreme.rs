@@ -10,9 +10,21 @@ use thalweg_core::{Cell, Column, RowError, Value};
 use super::fold::Fold;
 use crate::expr::EvalCx;
 
-/// The best value so far.
+/// The best value so far: small while all values are numbers of one kind, as there may be very many groups.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Extreme<const MAX: bool> {
+pub(crate) enum Extreme<const MAX: bool> {
+    #[default]
+    Nothing,
+    /// Never NaN.
+    Float(f64),
+    Int(i64),
+    /// Anything else.
+    Other(Box<Best<MAX>>),
+}
+
+/// The same of values of any kind.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Best<const MAX: bool> {
     /// The first value; null: none. Its kind is that of all.
     first: Value,
     /// The best value that is not NaN; null: none.
@@ -55,7 +67,7 @@ impl Clash {
     }
 }
 
-impl<const MAX: bool> Extreme<MAX> {
+impl<const MAX: bool> Best<MAX> {
     const WANTED: Ordering = if MAX { Ordering::Greater } else { Ordering::Less };
 
     fn offer(&mut self, cell: Cell<'_>) {
@@ -113,11 +125,11 @@ impl<const MAX: bool> Extreme<MAX> {
 }
 
 /// The best of some values.
-pub(super) fn of<const MAX: bool>(items: &[Value], cx: &EvalCx<'_>) -> Result<Value, RowError> {
-    let mut best = Extreme::<MAX>::default();
+pub(super) fn of<const MAX: bool>(items: &[Value]) -> Result<Value, RowError> {
+    let mut best = Best::<MAX>::default();
     items.iter().for_each(|item| best.offer(Cell::of(item)));
     let mut out = Column::new();
-    best.finish(&mut out, cx);
+    best.finish(&mut out);
     match out.cell(0) {
         Cell::Error(error) => Err(error.clone()),
         cell => Ok(cell.to_value()),
@@ -128,32 +140,7 @@ fn is_nan(cell: &Cell<'_>) -> bool {
     matches!(cell, Cell::Float(value) if value.is_nan())
 }
 
-impl<const MAX: bool> Fold for Extreme<MAX> {
-    const NAME: &'static str = if MAX { "max" } else { "min" };
-
-    fn add(&mut self, args: &[Cell<'_>], _cx: &EvalCx<'_>) {
-        self.offer(args.first().copied().unwrap_or(Cell::Missing));
-    }
-
-    #[inline]
-    fn add_float(&mut self, value: f64, _cx: &EvalCx<'_>) {
-        match &mut self.best {
-            Value::Float(best) => {
-                let better = if MAX { value > *best } else { value < *best };
-                *best = if better { value } else { *best };
-            }
-            _ => self.offer(Cell::Float(value)),
-        }
-    }
-
-    #[inline]
-    fn add_int(&mut self, value: i64, _cx: &EvalCx<'_>) {
-        match &mut self.best {
-            Value::Int(best) => *best = if MAX { value.max(*best) } else { value.min(*best) },
-            _ => self.offer(Cell::Int(value)),
-        }
-    }
-
+impl<const MAX: bool> Best<MAX> {
     fn merge(&mut self, later: &Self) {
         if self.failure.is_none() {
             self.fail_later(later);
@@ -168,9 +155,9 @@ impl<const MAX: bool> Fold for Extreme<MAX> {
         self.floats |= later.floats;
     }
 
-    fn finish(&self, out: &mut Column, _cx: &EvalCx<'_>) {
+    fn finish(&self, out: &mut Column) {
         match (&self.failure, &self.best) {
-            (Some(clash), _) => out.push_error(super::named(Self::NAME, &clash.error())),
+            (Some(clash), _) => out.push_error(super::named(if MAX { "max" } else { "min" }, &clash.error())),
             (None, _) if self.nan_first => out.push_float(f64::NAN),
             (None, Value::Int(best)) if self.floats => out.push_float(*best as f64),
             (None, best) => out.push_value(best),
@@ -193,5 +180,104 @@ impl<const MAX: bool> Fold for Extreme<MAX> {
         let (nan_first, floats) = (from.bool()?, from.bool()?);
         let failure = if from.bool()? { Some(Box::new(Clash::load(from)?)) } else { None };
         Ok(Self { first, best, nan_first, floats, failure })
+    }
+}
+
+impl<const MAX: bool> Extreme<MAX> {
+    /// The same at length.
+    fn to_best(&self) -> Best<MAX> {
+        let of = |value: Value, floats| Best { first: value.clone(), best: value, floats, ..Best::default() };
+        match self {
+            Self::Nothing => Best::default(),
+            Self::Float(best) => of(Value::Float(*best), true),
+            Self::Int(best) => of(Value::Int(*best), false),
+            Self::Other(best) => Best::clone(best),
+        }
+    }
+
+    fn at_length(&mut self, change: impl FnOnce(&mut Best<MAX>)) {
+        let mut best = match std::mem::take(self) {
+            Self::Other(best) => best,
+            small => Box::new(small.to_best()),
+        };
+        change(&mut best);
+        *self = Self::Other(best);
+    }
+}
+
+impl<const MAX: bool> Fold for Extreme<MAX> {
+    const NAME: &'static str = if MAX { "max" } else { "min" };
+
+    fn add(&mut self, args: &[Cell<'_>], cx: &EvalCx<'_>) {
+        match args.first().copied().unwrap_or(Cell::Missing) {
+            Cell::Missing | Cell::Null => {}
+            Cell::Float(value) => self.add_float(value, cx),
+            Cell::Int(value) => self.add_int(value, cx),
+            cell => self.at_length(|best| best.offer(cell)),
+        }
+    }
+
+    #[inline]
+    fn add_float(&mut self, value: f64, _cx: &EvalCx<'_>) {
+        match self {
+            Self::Float(best) => {
+                let better = if MAX { value > *best } else { value < *best };
+                *best = if better { value } else { *best };
+            }
+            Self::Nothing if !value.is_nan() => *self = Self::Float(value),
+            _ => self.at_length(|best| best.offer(Cell::Float(value))),
+        }
+    }
+
+    #[inline]
+    fn add_int(&mut self, value: i64, _cx: &EvalCx<'_>) {
+        match self {
+            Self::Int(best) => *best = if MAX { value.max(*best) } else { value.min(*best) },
+            Self::Nothing => *self = Self::Int(value),
+            _ => self.at_length(|best| best.offer(Cell::Int(value))),
+        }
+    }
+
+    fn merge(&mut self, later: &Self) {
+        match (&mut *self, later) {
+            (_, Self::Nothing) => {}
+            (Self::Nothing, later) => *self = later.clone(),
+            (Self::Float(best), Self::Float(value)) => {
+                let better = if MAX { value > best } else { value < best };
+                *best = if better { *value } else { *best };
+            }
+            (Self::Int(best), Self::Int(value)) => {
+                *best = if MAX { *value.max(best) } else { *value.min(best) }
+            }
+            _ => self.at_length(|best| best.merge(&later.to_best())),
+        }
+    }
+
+    fn finish(&self, out: &mut Column, _cx: &EvalCx<'_>) {
+        match self {
+            Self::Nothing => out.push_null(),
+            Self::Float(best) => out.push_float(*best),
+            Self::Int(best) => out.push_int(*best),
+            Self::Other(best) => best.finish(out),
+        }
+    }
+
+    fn save(&self, out: &mut StateWriter) {
+        self.to_best().save(out);
+    }
+
+    fn load(from: &mut StateReader<'_>) -> Result<Self, StateError> {
+        let best = Best::load(from)?;
+        Ok(match best {
+            Best {
+                best: Value::Float(best),
+                first: Value::Float(_),
+                nan_first: false,
+                failure: None,
+                ..
+            } => Self::Float(best),
+            Best { first: Value::Null, failure: None, floats: false, .. } => Self::Nothing,
+            other => Self::Other(Box::new(other)),
+        })
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use thalweg_core::state::{StateError, StateReader, StateWriter};
-use thalweg_core::{Cell, Column, ColumnRef, Selection};
+use thalweg_core::{Cell, Column, ColumnRef, Live, Selection};
 
 use crate::aggregate::{Accumulator, GroupId};
 use crate::expr::EvalCx;
@@ -75,6 +75,15 @@ impl<F: Fold> Groups<F> {
     }
 }
 
+/// The value of each selected row, and its group.
+#[inline]
+fn each<T: Copy>(groups: &[GroupId], rows: &Selection, values: &[T], mut add: impl FnMut(usize, T)) {
+    match &rows.live {
+        Live::All(_) => groups.iter().zip(values).for_each(|(group, value)| add(*group as usize, *value)),
+        _ => groups.iter().zip(rows).for_each(|(group, row)| add(*group as usize, values[row])),
+    }
+}
+
 fn cells<'a>(args: &'a [ColumnRef<'_>], row: usize, into: &mut [Cell<'a>; MAX_ARGS]) -> usize {
     for (cell, arg) in into.iter_mut().zip(args) {
         *cell = arg.cell(row);
@@ -86,24 +95,21 @@ impl<F: Fold> Accumulator for Groups<F> {
     fn update(&mut self, groups: &[GroupId], args: &[ColumnRef<'_>], rows: &Selection, cx: &mut EvalCx<'_>) {
         self.grow(groups);
         let states = &mut self.states;
-        let pairs = groups.iter().zip(rows);
         if let [ColumnRef::Rows(column)] = args {
             if let Some(values) = column.floats() {
-                pairs.for_each(|(group, row)| states[*group as usize].add_float(values[row], cx));
-                return;
+                return each(groups, rows, values, |group, value| states[group].add_float(value, cx));
             }
             if let Some(values) = column.ints() {
-                pairs.for_each(|(group, row)| states[*group as usize].add_int(values[row], cx));
-                return;
+                return each(groups, rows, values, |group, value| states[group].add_int(value, cx));
             }
         }
-        if let [ColumnRef::Constant(column)] = args {
-            let arg = [column.cell(0)];
-            groups.iter().for_each(|group| states[*group as usize].add(&arg, cx));
-            return;
+        if let [] | [ColumnRef::Constant(_)] = args {
+            let cell = args.first().map(|arg| arg.cell(0));
+            let args = cell.as_slice();
+            return groups.iter().for_each(|group| states[*group as usize].add(args, cx));
         }
         let mut row_args = [Cell::Missing; MAX_ARGS];
-        for (group, row) in pairs {
+        for (group, row) in groups.iter().zip(rows) {
             let n_args = cells(args, row, &mut row_args);
             states[*group as usize].add(&row_args[..n_args], cx);
         }

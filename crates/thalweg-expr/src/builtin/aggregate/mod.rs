@@ -262,13 +262,13 @@ const fn row(name: &'static str, args: &'static [Arg], kind: FunctionKind, doc: 
 }
 
 /// `max` of a list.
-pub(super) fn greatest(items: &[Value], cx: &EvalCx<'_>) -> Result<Value, RowError> {
-    extreme::of::<true>(items, cx)
+pub(super) fn greatest(items: &[Value], _cx: &EvalCx<'_>) -> Result<Value, RowError> {
+    extreme::of::<true>(items)
 }
 
 /// `min` of a list.
-pub(super) fn least(items: &[Value], cx: &EvalCx<'_>) -> Result<Value, RowError> {
-    extreme::of::<false>(items, cx)
+pub(super) fn least(items: &[Value], _cx: &EvalCx<'_>) -> Result<Value, RowError> {
+    extreme::of::<false>(items)
 }
 
 #[cfg(test)]

@@ -39,9 +39,93 @@ impl Fold for Count {
     }
 }
 
-/// The running numbers of sum and avg.
+/// The running numbers of sum and avg: small while all of them are of one kind, as there may be very many groups.
+#[derive(Debug, Clone)]
+enum Total {
+    Floats {
+        sum: f64,
+        n: u64,
+    },
+    Ints {
+        sum: i64,
+        n: u64,
+    },
+    /// Anything else.
+    Parts(Box<Parts>),
+}
+
+impl Default for Total {
+    fn default() -> Self {
+        Self::Floats { sum: 0.0, n: 0 }
+    }
+}
+
+impl Total {
+    fn add(&mut self, args: &[Cell<'_>]) {
+        match args.first().unwrap_or(&Cell::Missing) {
+            Cell::Missing | Cell::Null => {}
+            Cell::Int(value) => self.add_int(*value),
+            Cell::Float(value) => self.add_float(*value),
+            other => self.at_length(|parts| parts.fail(other)),
+        }
+    }
+
+    #[inline]
+    fn add_float(&mut self, value: f64) {
+        match self {
+            Self::Floats { sum, n } => {
+                *sum += value;
+                *n += 1;
+            }
+            _ => self.at_length(|parts| parts.add_float(value)),
+        }
+    }
+
+    #[inline]
+    fn add_int(&mut self, value: i64) {
+        match self {
+            Self::Floats { n: 0, .. } => *self = Self::Ints { sum: value, n: 1 },
+            Self::Ints { sum, n } if let Some(more) = sum.checked_add(value) => {
+                *sum = more;
+                *n += 1;
+            }
+            _ => self.at_length(|parts| parts.add_int(value)),
+        }
+    }
+
+    fn merge(&mut self, later: &Self) {
+        match (&mut *self, later) {
+            (_, Self::Floats { n: 0, .. }) => {}
+            (Self::Floats { sum, n }, Self::Floats { sum: later, n: more }) => {
+                *sum += later;
+                *n += more;
+            }
+            _ => self.at_length(|parts| parts.merge(&later.to_parts())),
+        }
+    }
+
+    /// The same at length.
+    fn to_parts(&self) -> Parts {
+        match self {
+            Self::Floats { sum, n } => Parts { floats: *sum, n_floats: *n, ..Parts::default() },
+            Self::Ints { sum, n } => Parts { ints: i128::from(*sum), n_ints: *n, ..Parts::default() },
+            Self::Parts(parts) => Parts::clone(parts),
+        }
+    }
+
+    fn at_length(&mut self, change: impl FnOnce(&mut Parts)) {
+        let mut parts = match std::mem::take(self) {
+            Self::Parts(parts) => parts,
+            small => Box::new(small.to_parts()),
+        };
+        change(&mut parts);
+        *self = Self::Parts(parts);
+    }
+}
+
+/// Numbers of both kinds.
 #[derive(Debug, Clone, Default)]
-struct Total {
+struct Parts {
     ints: i128,
     n_ints: u64,
     floats: f64,
@@ -74,18 +158,11 @@ impl NoNumber {
     }
 }
 
-impl Total {
-    fn add(&mut self, args: &[Cell<'_>]) {
-        match args.first().unwrap_or(&Cell::Missing) {
-            Cell::Missing | Cell::Null => {}
-            Cell::Int(value) => self.add_int(*value),
-            Cell::Float(value) => self.add_float(*value),
-            other => {
-                let (after_ints, after_floats) = (self.n_ints > 0, self.n_floats > 0);
-                let found = || NoNumber { found: described(other), after_ints, after_floats };
-                self.failure.get_or_insert_with(|| Box::new(found()));
-            }
-        }
+impl Parts {
+    fn fail(&mut self, found: &Cell<'_>) {
+        let (after_ints, after_floats) = (self.n_ints > 0, self.n_floats > 0);
+        let failure = || NoNumber { found: described(found), after_ints, after_floats };
+        self.failure.get_or_insert_with(|| Box::new(failure()));
     }
 
     #[inline]
@@ -115,6 +192,13 @@ impl Total {
 
     fn all(&self) -> f64 {
         self.floats + self.ints as f64
+    }
+
+    fn into_total(self) -> Total {
+        match self {
+            Self { n_ints: 0, failure: None, .. } => Total::Floats { sum: self.floats, n: self.n_floats },
+            other => Total::Parts(Box::new(other)),
+        }
     }
 
     fn save(&self, out: &mut StateWriter) {
@@ -178,21 +262,21 @@ macro_rules! total_fold {
             }
 
             fn finish(&self, out: &mut Column, _cx: &EvalCx<'_>) {
-                match &self.0 {
-                    Total { failure: Some(failure), .. } => {
+                match &self.0.to_parts() {
+                    Parts { failure: Some(failure), .. } => {
                         out.push_error(super::named($name, &failure.error()))
                     }
-                    Total { n_ints: 0, n_floats: 0, .. } => out.push_null(),
+                    Parts { n_ints: 0, n_floats: 0, .. } => out.push_null(),
                     total => $finish(total, out),
                 }
             }
 
             fn save(&self, out: &mut StateWriter) {
-                self.0.save(out);
+                self.0.to_parts().save(out);
             }
 
             fn load(from: &mut StateReader<'_>) -> Result<Self, StateError> {
-                Total::load(from).map(Self)
+                Parts::load(from).map(Parts::into_total).map(Self)
             }
         }
     };
@@ -202,7 +286,7 @@ macro_rules! total_fold {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sum(Total);
 
-total_fold!(Sum, "sum", |total: &Total, out: &mut Column| match i64::try_from(total.ints) {
+total_fold!(Sum, "sum", |total: &Parts, out: &mut Column| match i64::try_from(total.ints) {
     Ok(sum) if total.n_floats == 0 => out.push_int(sum),
     _ => out.push_float(total.all()),
 });
@@ -211,7 +295,7 @@ total_fold!(Sum, "sum", |total: &Total, out: &mut Column| match i64::try_from(to
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Avg(Total);
 
-total_fold!(Avg, "avg", |total: &Total, out: &mut Column| {
+total_fold!(Avg, "avg", |total: &Parts, out: &mut Column| {
     if total.n_floats == 0 {
         // An average lies between values of 64 bits.
         out.push_int((total.ints / i128::from(total.n_ints)) as i64);

@@ -74,6 +74,17 @@ struct Incoming<'a> {
     rows: &'a [u32],
 }
 
+impl Incoming<'_> {
+    /// The rows as a selection.
+    fn selection(&self) -> Selection {
+        if self.rows.len() == self.batch.n_rows {
+            Selection::all(self.batch.n_rows)
+        } else {
+            Selection::rows(self.rows.to_vec())
+        }
+    }
+}
+
 /// Some of the rows in [`Window::rows`].
 struct Part<'a> {
     input: usize,

@@ -335,9 +335,13 @@ impl Panes {
             };
             let (now, later) = rest.split_at(in_pane);
             if let Some(pane) = self.panes.back_mut() {
-                self.room.clear();
-                self.room.extend_from_slice(now);
-                let rows = Selection::rows(std::mem::take(&mut self.room));
+                let rows = if now.len() == batch.n_rows {
+                    Selection::all(batch.n_rows)
+                } else {
+                    self.room.clear();
+                    self.room.extend_from_slice(now);
+                    Selection::rows(std::mem::take(&mut self.room))
+                };
                 if let Live::Rows(rows) = pane.take(&self.folding, &batch, rows, cx).live {
                     self.room = rows;
                 }

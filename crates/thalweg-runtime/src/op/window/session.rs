@@ -86,6 +86,25 @@ impl Session {
         }
     }
 
+    /// Takes rows as long as the session is open and nothing is due; gives their number.
+    fn go_on(&mut self, incoming: Incoming<'_>, held: &Held) -> usize {
+        if self.open.is_none() {
+            return 0;
+        }
+        let pause = self.timeout.saturating_add(i64::from(held.event_time));
+        let tick = self.tick.unwrap_or(Timestamp(i64::MAX));
+        let mut last = self.last;
+        let ends = |row: &u32| {
+            let time = held.time_of(incoming.batch, *row).max(last);
+            let ends = time >= tick || time >= last.plus(pause);
+            last = if ends { last } else { time };
+            ends
+        };
+        let taken = incoming.rows.iter().position(ends).unwrap_or(incoming.rows.len());
+        self.last = last;
+        taken
+    }
+
     fn add(&mut self, time: Timestamp, event_time: bool) {
         if self.open.is_none() {
             let within = time < self.last.plus(self.timeout + i64::from(event_time));
@@ -104,18 +123,21 @@ impl Assigner for Session {
     fn rows(&mut self, incoming: Incoming<'_>, held: &mut Held, out: &mut dyn Emit, cx: &OpCx<'_>) {
         let Incoming { batch, rows, .. } = incoming;
         self.align(held.time_of(batch, rows[0]), cx);
-        let mut run = 0;
-        for (index, row) in rows.iter().enumerate() {
+        let (mut run, mut at) = (0, 0);
+        loop {
+            at += self.go_on(Incoming { rows: &rows[at..], ..incoming }, held);
+            let Some(row) = rows.get(at) else { break };
             let time = held.time_of(batch, *row).max(self.last);
             let due = self.next(held.event_time).is_some_and(|due| due <= time);
-            if due && run < index {
-                held.push(Incoming { rows: &rows[run..index], ..incoming }, None, cx);
-                run = index;
+            if due && run < at {
+                held.push(Incoming { rows: &rows[run..at], ..incoming }, None, cx);
+                run = at;
             }
             if due || self.open.is_none() {
                 self.close_due(time, held, out, cx);
             }
             self.add(time, held.event_time);
+            at += 1;
         }
         held.push(Incoming { rows: &rows[run..], ..incoming }, None, cx);
     }

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use thalweg_core::state::{StateError, StateReader, StateWriter};
-use thalweg_core::{Selection, Timestamp, WindowRange};
+use thalweg_core::{Timestamp, WindowRange};
 use thalweg_expr::Expr;
 
 use super::{Assigner, Held, Incoming};
@@ -53,7 +53,7 @@ impl Sliding {
     /// Judges which rows trigger. A condition that fails or is no boolean is false and counted (S50).
     fn pick(&mut self, incoming: Incoming<'_>, cx: &OpCx<'_>) {
         let Some(condition) = self.conditions.get_mut(incoming.input) else { return };
-        let rows = Selection::rows(incoming.rows.to_vec());
+        let rows = incoming.selection();
         let column = condition.eval_rows(incoming.batch, &rows, &mut cx.eval(None));
         self.picked.pick(&column, &rows, incoming.batch.n_rows, Nulls::False);
         for (_, message) in &self.picked.bad {

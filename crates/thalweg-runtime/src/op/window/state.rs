@@ -80,7 +80,9 @@ impl State {
     }
 
     fn partition(&mut self, keys: &[ColumnRef<'_>], row: usize) -> &mut Partition {
-        let number = self.keys.number(keys, row) as usize;
+        // Without keys there is but one.
+        let number =
+            if keys.is_empty() && self.keys.len() == 1 { 0 } else { self.keys.number(keys, row) as usize };
         while self.partitions.len() <= number {
             self.partitions.push(self.fresh());
         }
@@ -152,7 +154,7 @@ fn judge(condition: &Expr, incoming: Incoming<'_>, rows: &Selection, into: &mut 
 
 impl Assigner for State {
     fn rows(&mut self, incoming: Incoming<'_>, _held: &mut Held, out: &mut dyn Emit, cx: &OpCx<'_>) {
-        let rows = Selection::rows(incoming.rows.to_vec());
+        let rows = incoming.selection();
         let conditions = Arc::clone(&self.conditions);
         judge(&conditions.begin[incoming.input], incoming, &rows, &mut self.begins, cx);
         if let Some(emit) = conditions.emit.get(incoming.input) {
