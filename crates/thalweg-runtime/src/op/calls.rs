@@ -10,6 +10,7 @@ use thalweg_expr::{
 use thalweg_plan::logical::AggregateCall;
 
 use crate::op::keys::error_at;
+use crate::op::reshape;
 use crate::operator::OpCx;
 
 /// All calls of one operator.
@@ -93,7 +94,21 @@ impl Calls {
         self.ids.clear();
         self.ids.extend(0..n_groups as u32);
         let ids = &self.ids;
-        self.calls.iter_mut().map(|call| call.finish(ids, cx)).collect()
+        let finish = |call: &mut Call| {
+            let mut column = Column::new();
+            call.finish(ids, &mut column, cx);
+            column
+        };
+        self.calls.iter_mut().map(finish).collect()
+    }
+
+    /// The same into columns that were made before.
+    pub(crate) fn finish_into(&mut self, n_groups: usize, columns: &mut [Arc<Column>], cx: &OpCx<'_>) {
+        self.ids.clear();
+        self.ids.extend(0..n_groups as u32);
+        for (call, column) in self.calls.iter_mut().zip(columns) {
+            call.finish(&self.ids, reshape::emptied(column), cx);
+        }
     }
 
     /// Forgets all groups.
@@ -188,18 +203,16 @@ impl Call {
         }
     }
 
-    fn finish(&mut self, ids: &[GroupId], cx: &OpCx<'_>) -> Column {
-        let mut out = Column::new();
+    fn finish(&mut self, ids: &[GroupId], out: &mut Column, cx: &OpCx<'_>) {
         match &mut self.state {
-            State::Builtin(accumulator) => accumulator.finish(ids, &mut out, &mut cx.eval(None)),
-            State::Remote { result, .. } => out = std::mem::take(result),
+            State::Builtin(accumulator) => accumulator.finish(ids, out, &mut cx.eval(None)),
+            State::Remote { result, .. } => *out = std::mem::take(result),
             State::None => {}
         }
         // A misbehaving function must not shift the columns.
         let error = || RowError::text(format!("{} gave no result", self.name));
         (out.len()..ids.len()).for_each(|_| out.push_error(error()));
         out.truncate(ids.len());
-        out
     }
 
     /// The rows that FILTER lets through and whose arguments did not fail (S9), if those are not all.

@@ -255,11 +255,7 @@ impl LookupJoin {
 
 /// Fills a column with rows of another, in place unless a message that was handed on still shares it.
 fn refill(column: &mut Arc<Column>, all: &Column, rows: &[u32]) {
-    if Arc::get_mut(column).is_none() {
-        *column = Arc::default();
-    }
-    let Some(column) = Arc::get_mut(column) else { return };
-    column.clear(None);
+    let column = reshape::emptied(column);
     match rows {
         [row] => column.push_cell(all.cell(*row as usize)),
         rows => column.append_rows(all, rows.iter().map(|row| *row as usize)),

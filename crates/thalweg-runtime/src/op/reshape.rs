@@ -9,6 +9,16 @@ use thalweg_core::{Batch, Column, Schema, Timestamp, Unit, WindowRange};
 /// In a list of rows: no row, whose cells are missing.
 pub(crate) const NONE: u32 = NO_ROW;
 
+/// The column for other rows, empty: in its own room, unless a batch that was handed on still shares it.
+pub(crate) fn emptied(column: &mut Arc<Column>) -> &mut Column {
+    if Arc::get_mut(column).is_none() {
+        *column = Arc::default();
+    }
+    let column = Arc::make_mut(column);
+    column.clear(None);
+    column
+}
+
 /// The batch with more columns.
 pub(crate) fn append(batch: &Batch, schema: &Arc<Schema>, more: impl IntoIterator<Item = Column>) -> Batch {
     let mut columns = Vec::with_capacity(schema.len());

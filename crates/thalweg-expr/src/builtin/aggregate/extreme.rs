@@ -15,9 +15,10 @@ use crate::expr::EvalCx;
 pub(crate) enum Extreme<const MAX: bool> {
     #[default]
     Nothing,
-    /// Never NaN.
-    Float(f64),
-    Int(i64),
+    /// The first value, and the best; neither is NaN.
+    Float(f64, f64),
+    /// The same of integers.
+    Int(i64, i64),
     /// Anything else.
     Other(Box<Best<MAX>>),
 }
@@ -186,11 +187,11 @@ impl<const MAX: bool> Best<MAX> {
 impl<const MAX: bool> Extreme<MAX> {
     /// The same at length.
     fn to_best(&self) -> Best<MAX> {
-        let of = |value: Value, floats| Best { first: value.clone(), best: value, floats, ..Best::default() };
+        let of = |first, best, floats| Best { first, best, floats, ..Best::default() };
         match self {
             Self::Nothing => Best::default(),
-            Self::Float(best) => of(Value::Float(*best), true),
-            Self::Int(best) => of(Value::Int(*best), false),
+            Self::Float(first, best) => of(Value::Float(*first), Value::Float(*best), true),
+            Self::Int(first, best) => of(Value::Int(*first), Value::Int(*best), false),
             Self::Other(best) => Best::clone(best),
         }
     }
@@ -220,11 +221,11 @@ impl<const MAX: bool> Fold for Extreme<MAX> {
     #[inline]
     fn add_float(&mut self, value: f64, _cx: &EvalCx<'_>) {
         match self {
-            Self::Float(best) => {
+            Self::Float(_, best) => {
                 let better = if MAX { value > *best } else { value < *best };
                 *best = if better { value } else { *best };
             }
-            Self::Nothing if !value.is_nan() => *self = Self::Float(value),
+            Self::Nothing if !value.is_nan() => *self = Self::Float(value, value),
             _ => self.at_length(|best| best.offer(Cell::Float(value))),
         }
     }
@@ -232,8 +233,8 @@ impl<const MAX: bool> Fold for Extreme<MAX> {
     #[inline]
     fn add_int(&mut self, value: i64, _cx: &EvalCx<'_>) {
         match self {
-            Self::Int(best) => *best = if MAX { value.max(*best) } else { value.min(*best) },
-            Self::Nothing => *self = Self::Int(value),
+            Self::Int(_, best) => *best = if MAX { value.max(*best) } else { value.min(*best) },
+            Self::Nothing => *self = Self::Int(value, value),
             _ => self.at_length(|best| best.offer(Cell::Int(value))),
         }
     }
@@ -242,11 +243,11 @@ impl<const MAX: bool> Fold for Extreme<MAX> {
         match (&mut *self, later) {
             (_, Self::Nothing) => {}
             (Self::Nothing, later) => *self = later.clone(),
-            (Self::Float(best), Self::Float(value)) => {
+            (Self::Float(_, best), Self::Float(_, value)) => {
                 let better = if MAX { value > best } else { value < best };
                 *best = if better { *value } else { *best };
             }
-            (Self::Int(best), Self::Int(value)) => {
+            (Self::Int(_, best), Self::Int(_, value)) => {
                 *best = if MAX { *value.max(best) } else { *value.min(best) }
             }
             _ => self.at_length(|best| best.merge(&later.to_best())),
@@ -256,8 +257,8 @@ impl<const MAX: bool> Fold for Extreme<MAX> {
     fn finish(&self, out: &mut Column, _cx: &EvalCx<'_>) {
         match self {
             Self::Nothing => out.push_null(),
-            Self::Float(best) => out.push_float(*best),
-            Self::Int(best) => out.push_int(*best),
+            Self::Float(_, best) => out.push_float(*best),
+            Self::Int(_, best) => out.push_int(*best),
             Self::Other(best) => best.finish(out),
         }
     }
@@ -271,11 +272,11 @@ impl<const MAX: bool> Fold for Extreme<MAX> {
         Ok(match best {
             Best {
                 best: Value::Float(best),
-                first: Value::Float(_),
+                first: Value::Float(first),
                 nan_first: false,
                 failure: None,
                 ..
-            } => Self::Float(best),
+            } => Self::Float(first, best),
             Best { first: Value::Null, failure: None, floats: false, .. } => Self::Nothing,
             other => Self::Other(Box::new(other)),
         })

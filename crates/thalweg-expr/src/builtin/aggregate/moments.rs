@@ -96,6 +96,13 @@ impl Total {
     fn merge(&mut self, later: &Self) {
         match (&mut *self, later) {
             (_, Self::Floats { n: 0, .. }) => {}
+            (Self::Floats { n: 0, .. }, later) => *self = later.clone(),
+            (Self::Ints { sum, n }, Self::Ints { sum: later, n: more })
+                if let Some(whole) = sum.checked_add(*later) =>
+            {
+                *sum = whole;
+                *n += more;
+            }
             (Self::Floats { sum, n }, Self::Floats { sum: later, n: more }) => {
                 *sum += later;
                 *n += more;

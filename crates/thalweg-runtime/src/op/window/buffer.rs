@@ -86,7 +86,7 @@ impl RowBuffer {
     /// Keeps only these rows of the batch, in this order, and counts positions anew.
     pub(crate) fn keep(&mut self, rows: &[u32]) {
         if rows.is_empty() {
-            self.batch.columns.iter_mut().for_each(clear);
+            self.batch.columns.iter_mut().for_each(|column| _ = reshape::emptied(column));
             self.batch.times.clear();
             self.batch.n_rows = 0;
         } else {
@@ -106,7 +106,7 @@ impl RowBuffer {
         }
         self.start = (position - self.removed) as usize;
         if self.start == self.batch.n_rows {
-            self.batch.columns.iter_mut().for_each(clear);
+            self.batch.columns.iter_mut().for_each(|column| _ = reshape::emptied(column));
             self.batch.times.clear();
         } else if self.start >= 64 && self.start * 2 > self.batch.n_rows {
             let (start, end) = (self.start, self.batch.n_rows);
@@ -169,12 +169,5 @@ impl RowBuffer {
         }
         self.batch.n_rows = rows;
         Ok(())
-    }
-}
-
-fn clear(column: &mut Arc<Column>) {
-    match Arc::get_mut(column) {
-        Some(column) => column.clear(None),
-        None => *column = Arc::new(Column::new()),
     }
 }

@@ -88,11 +88,12 @@ impl Folding {
     }
 
     /// The columns that rows have when they come to be grouped.
-    pub(super) fn compute<'b>(&self, batch: &'b Batch, rows: &Selection, cx: &OpCx<'_>) -> Cow<'b, Batch> {
+    pub(super) fn compute<'b>(&self, batch: &'b Batch, rows: &[u32], cx: &OpCx<'_>) -> Cow<'b, Batch> {
         let mut batch = Cow::Borrowed(batch);
         for step in &self.steps {
             if let FoldStep::Compute { values, schema } = step {
-                batch = Cow::Owned(wider(&batch, rows, (values, schema), &mut cx.eval(None)));
+                let rows = Selection::rows(rows.to_vec());
+                batch = Cow::Owned(wider(&batch, &rows, (values, schema), &mut cx.eval(None)));
             }
         }
         batch

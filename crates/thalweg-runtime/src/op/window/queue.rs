@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::state::{StateError, StateReader, StateWriter};
-use thalweg_core::{Batch, Column, Schema, Selection, Slot, Timestamp, WindowRange};
-use thalweg_expr::GroupId;
+use thalweg_core::{Batch, Column, Live, Schema, Selection, Tag, Unit, WindowRange};
+use thalweg_expr::{GroupId, eval_all};
 
 use super::buffer::RowBuffer;
 use super::panes::{Failure, Folding};
@@ -34,6 +34,16 @@ struct Member {
     group: Option<GroupId>,
     /// The position of its group's next row.
     next: u64,
+}
+
+/// Lists that are used again.
+#[derive(Default)]
+struct Room {
+    rows: Vec<u32>,
+    groups: Vec<GroupId>,
+    fresh: Vec<u32>,
+    front: Vec<(GroupId, GroupId)>,
+    back: Vec<(GroupId, GroupId)>,
 }
 
 pub(super) struct Queue {
@@ -59,6 +69,10 @@ pub(super) struct Queue {
     is_stale: bool,
     /// For one result at a time.
     whole: Calls,
+    /// The last result, for its room, and a column of it that nobody reads.
+    result: Batch,
+    missing: Arc<Column>,
+    room: Room,
     /// For rows that are visited again: what fails was counted the first time.
     silent: Arc<NodeMetrics>,
 }
@@ -82,6 +96,9 @@ impl Queue {
             failures: VecDeque::new(),
             is_stale: false,
             whole: calls(),
+            result: Batch::empty(Arc::clone(&folding.grouping.schema), Unit::Collection),
+            missing: Arc::default(),
+            room: Room::default(),
             silent: Arc::default(),
         }
     }
@@ -105,12 +122,11 @@ impl Queue {
         cx: &OpCx<'_>,
     ) {
         self.move_to(from, to.max(from), cx);
-        let schema = Arc::clone(&self.folding.grouping.schema);
         let failure = self.failures.iter().map(|(_, failure)| failure).min_by_key(|failure| failure.step);
         if let Some(Failure { step, message }) = failure {
             self.folding.count_lost(Some(*step), cx);
             let failed = (Some(window.end), &Selection::all(0));
-            return faults::fail_all(message, failed, &schema, out, &cx.of_behind(*step));
+            return faults::fail_all(message, failed, &self.folding.grouping.schema, out, &cx.of_behind(*step));
         }
         let is_empty = self.live.is_empty();
         if is_empty && self.folding.filters() {
@@ -122,15 +138,23 @@ impl Queue {
         }
         let cx = cx.of_behind(self.folding.n_steps());
         let n_groups = self.live.len().max(1);
-        let results = self.finish(n_groups, &cx);
-        let (firsts, times) = if is_empty { (Vec::new(), vec![window.trigger]) } else { self.firsts(&cx) };
-        let result = self.folding.grouping.rows(firsts, results, times, Some(window));
-        out.batch(0, &result, &Selection::all(n_groups));
+        self.finish(n_groups, &cx);
+        self.result.times.clear();
+        if is_empty {
+            self.result.times.push(window.trigger);
+        } else {
+            self.firsts(&cx);
+        }
+        self.result.n_rows = n_groups;
+        self.result.window = Some(window);
+        out.batch(0, &self.result, &Selection::all(n_groups));
     }
 
-    /// The results of the groups in the order of their first rows.
-    fn finish(&mut self, n_groups: usize, cx: &OpCx<'_>) -> Vec<Column> {
-        let (mut front, mut back) = (Vec::new(), Vec::new());
+    /// The results of the groups in the order of their first rows; all other columns are missing.
+    fn finish(&mut self, n_groups: usize, cx: &OpCx<'_>) {
+        let Room { front, back, .. } = &mut self.room;
+        front.clear();
+        back.clear();
         for (id, (first, group)) in (0..).zip(&self.live) {
             if *first < self.flip {
                 front.push(((first - self.base) as GroupId, id));
@@ -140,18 +164,34 @@ impl Queue {
             }
         }
         self.whole.reset();
-        self.whole.merge_some(&self.front, &front);
-        self.whole.merge_some(&self.back, &back);
-        self.whole.finish(n_groups, cx)
+        self.whole.merge_some(&self.front, front);
+        self.whole.merge_some(&self.back, back);
+        if self.missing.len() != n_groups {
+            self.missing = Arc::new(Column::missing(n_groups));
+        }
+        let grouping = &self.folding.grouping;
+        let n_slots = grouping.schema.len() - grouping.calls.len();
+        let (slots, results) = self.result.columns.split_at_mut(n_slots);
+        let is_first = |slot: usize| grouping.firsts.iter().any(|first| first.index() == slot);
+        for (slot, column) in slots.iter_mut().enumerate() {
+            if self.live.is_empty() || !is_first(slot) {
+                column.clone_from(&self.missing);
+            }
+        }
+        self.whole.finish_into(n_groups, results, cx);
     }
 
     /// The columns of the groups' first rows, and their times.
-    fn firsts(&self, cx: &OpCx<'_>) -> (Vec<Arc<Column>>, Vec<Timestamp>) {
-        let rows: Vec<u32> = self.live.keys().map(|first| self.buffer.row(*first) as u32).collect();
-        let batch = self.folding.compute(self.buffer.batch(), &Selection::rows(rows.clone()), cx);
-        let column = |slot: &Slot| Arc::new(reshape::gather(batch.column(*slot), &rows));
-        let columns = self.folding.grouping.firsts.iter().map(column).collect();
-        (columns, rows.iter().map(|row| batch.times[*row as usize]).collect())
+    fn firsts(&mut self, cx: &OpCx<'_>) {
+        let Self { folding, buffer, live, result, room, .. } = self;
+        room.rows.clear();
+        room.rows.extend(live.keys().map(|first| buffer.row(*first) as u32));
+        let rows = || room.rows.iter().map(|row| *row as usize);
+        let batch = folding.compute(buffer.batch(), &room.rows, cx);
+        for slot in &folding.grouping.firsts {
+            reshape::emptied(&mut result.columns[slot.index()]).append_rows(batch.column(*slot), rows());
+        }
+        result.times.extend(rows().map(|row| batch.times[row]));
     }
 
     fn move_to(&mut self, from: u64, to: u64, cx: &OpCx<'_>) {
@@ -179,12 +219,13 @@ impl Queue {
     fn leave(&mut self, from: u64) {
         for position in self.from..from {
             let Some(Member { group: Some(group), next }) = self.members.pop_front() else { continue };
-            self.live.remove(&position);
             if next == NONE {
                 self.lasts[group as usize] = NONE;
             } else {
                 self.live.insert(next, group);
             }
+            // Last, so that the map keeps its room.
+            self.live.remove(&position);
         }
         while self.failures.front().is_some_and(|(position, _)| *position < from) {
             self.failures.pop_front();
@@ -224,18 +265,21 @@ impl Queue {
         let from = self.to;
         let (first, end) = (self.buffer.row(from) as u32, self.buffer.row(to) as u32);
         let place = |row: usize| from + (row as u64 - u64::from(first));
-        let Self { folding, buffer, members, keys, live, lasts, .. } = self;
+        let Self { folding, buffer, members, keys, live, lasts, room, .. } = self;
         let mut failed = Vec::new();
         let mut fail = |row, failure| failed.push((place(row), failure));
-        let rows = Selection::rows((first..end).collect());
+        room.rows.clear();
+        room.rows.extend(first..end);
+        let rows = Selection::rows(std::mem::take(&mut room.rows));
         let (batch, rows) = folding.prepare(buffer.batch(), rows, &mut fail, cx);
         let cx = cx.of_behind(folding.n_steps());
-        let (rows, mut groups) = group(folding, keys, (&batch, &rows), &mut fail, &cx);
+        let rows = group(folding, keys, (&batch, rows), room, &mut fail, &cx);
+        let groups = &mut room.groups;
         failed.sort_by_key(|(position, _)| *position);
         self.failures.extend(failed);
         members.extend((from..to).map(|_| Member { group: None, next: NONE }));
         self.to = to;
-        for (row, group) in rows.iter().zip(&groups) {
+        for (row, group) in rows.iter().zip(groups.iter()) {
             let position = place(row);
             members[(position - self.from) as usize].group = Some(*group);
             if lasts.len() <= *group as usize {
@@ -252,7 +296,10 @@ impl Queue {
             groups.extend(rows.iter().map(|row| (place(row) - self.base) as GroupId));
             (calls, n_groups) = (&mut self.front, members.len());
         }
-        calls.update(Grouped { batch: &batch, rows: &rows, groups: &groups, n_groups }, &cx);
+        calls.update(Grouped { batch: &batch, rows: &rows, groups, n_groups }, &cx);
+        if let Live::Rows(rows) = rows.live {
+            room.rows = rows;
+        }
     }
 
     /// Writes rows and range.
@@ -273,31 +320,42 @@ impl Queue {
     }
 }
 
-/// Rows with their groups; those whose key fails have none.
+/// The rows that have a group; those whose key fails have none. Their groups are left in the room.
 fn group(
     folding: &Folding,
     keys: &mut Keys,
-    (batch, rows): (&Batch, &Selection),
+    (batch, rows): (&Batch, Selection),
+    room: &mut Room,
     fail: &mut dyn FnMut(usize, Failure),
     cx: &OpCx<'_>,
-) -> (Selection, Vec<GroupId>) {
+) -> Selection {
+    let Room { groups, fresh, .. } = room;
+    groups.clear();
+    fresh.clear();
     if folding.grouping.by.is_empty() {
-        return (rows.clone(), vec![0; rows.len()]);
+        groups.resize(rows.len(), 0);
+        return rows;
     }
     let mut eval = cx.eval(None);
-    let columns: Vec<_> = folding.grouping.by.iter().map(|key| key.eval(batch, rows, &mut eval)).collect();
-    let (mut grouped, mut groups) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
-    for row in rows {
-        match error_at(&columns, row) {
-            Some(error) => {
-                let message = format!("run Group By error: {error}");
-                fail(row, Failure { step: folding.n_steps(), message });
-            }
-            None => {
-                grouped.push(row as u32);
-                groups.push(keys.number(&columns, row));
+    let failed = eval_all(&folding.grouping.by, batch, &rows, &mut eval, |columns, _| {
+        if !columns.iter().any(|column| column.column().seen().contains(Tag::Error)) {
+            keys.number_all(columns, &rows, groups, fresh);
+            return None;
+        }
+        let mut grouped = Vec::with_capacity(rows.len());
+        for row in &rows {
+            match error_at(columns, row) {
+                Some(error) => {
+                    let message = format!("run Group By error: {error}");
+                    fail(row, Failure { step: folding.n_steps(), message });
+                }
+                None => {
+                    grouped.push(row as u32);
+                    groups.push(keys.number(columns, row));
+                }
             }
         }
-    }
-    (Selection::rows(grouped), groups)
+        Some(Selection::rows(grouped))
+    });
+    failed.unwrap_or(rows)
 }
