@@ -41,6 +41,8 @@ pub(crate) fn detach(command: &mut Command) {
             if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
                 return Err(io::Error::last_os_error());
             }
+            // The engine does without huge pages to stay small, which a process would inherit: numpy asks for them.
+            let _ = libc::prctl(libc::PR_SET_THP_DISABLE, 0, 0, 0, 0);
             // The parent may have died before.
             if libc::getppid() as u32 != parent {
                 return Err(io::Error::from_raw_os_error(libc::ESRCH));
