@@ -17,13 +17,16 @@ pub struct BatchBuilder {
     times: Vec<Timestamp>,
     faults: Vec<Fault>,
     arena: Option<Arena>,
+    /// The list of an earlier batch, with columns that nobody else holds.
+    shells: Vec<Arc<Column>>,
 }
 
 impl BatchBuilder {
     /// A builder for batches of this schema.
     pub fn new(schema: Arc<Schema>) -> Self {
         let columns = (0..schema.len()).map(|_| Column::new()).collect();
-        Self { schema, columns, times: Vec::new(), faults: Vec::new(), arena: None }
+        let (times, faults, shells) = (Vec::new(), Vec::new(), Vec::new());
+        Self { schema, columns, times, faults, arena: None, shells }
     }
 
     /// Starts a batch whose payloads stand in `arena`.
@@ -95,7 +98,14 @@ impl BatchBuilder {
     /// without columns' allocations; [`BatchBuilder::recycle`] gives them back.
     pub fn finish(&mut self) -> (Batch, Selection) {
         let n_rows = self.times.len();
-        let columns = self.columns.iter_mut().map(|column| Arc::new(std::mem::take(column))).collect();
+        let mut columns = std::mem::take(&mut self.shells);
+        columns.resize_with(self.columns.len(), Arc::default);
+        for (shell, column) in columns.iter_mut().zip(&mut self.columns) {
+            match Arc::get_mut(shell) {
+                Some(shell) => std::mem::swap(shell, column),
+                None => *shell = Arc::new(std::mem::take(column)),
+            }
+        }
         let batch = Batch {
             schema: Arc::clone(&self.schema),
             columns,
@@ -115,10 +125,15 @@ impl BatchBuilder {
         if batch.columns.len() != self.columns.len() {
             return;
         }
-        for (slot, column) in batch.columns.into_iter().enumerate() {
-            if let Ok(mut column) = Arc::try_unwrap(column) {
-                column.clear(None);
-                self.columns[slot] = column;
+        self.shells = batch.columns;
+        for (shell, column) in self.shells.iter_mut().zip(&mut self.columns) {
+            match Arc::get_mut(shell) {
+                Some(shell) => {
+                    shell.clear(None);
+                    std::mem::swap(shell, column);
+                }
+                // Somebody keeps it.
+                None => *shell = Arc::default(),
             }
         }
         self.times = batch.times;

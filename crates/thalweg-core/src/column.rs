@@ -6,6 +6,7 @@
 //! [`Column::cell`].
 
 mod append;
+mod numbers;
 
 use std::borrow::Cow;
 use std::sync::Arc;

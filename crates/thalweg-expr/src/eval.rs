@@ -12,7 +12,7 @@ use crate::function::{
     Arg, ArgKind, CallCx, Family, Frame, Function, FunctionKind, FunctionRef, Nulls, RemoteFunction, RowFn,
 };
 use crate::logic::Case;
-use crate::{arith, compare, kernel, like, logic, path};
+use crate::{arith, compare, kernel, like, logic, numbers, path};
 
 impl Expr {
     /// The value of every selected row, aligned with the batch; cells of other rows mean nothing. A row that fails
@@ -71,12 +71,35 @@ impl Expr {
         }
     }
 
+    /// The same in a column that is written again for each batch: with one row, making a column is what evaluating
+    /// costs.
+    pub fn eval_into(&self, batch: &Batch, rows: &Selection, cx: &mut EvalCx<'_>, out: &mut Column) {
+        if numbers::compute(self, batch, rows, out).is_some() {
+            return;
+        }
+        match self.eval(batch, rows, cx) {
+            ColumnRef::Rows(Cow::Owned(column)) => *out = column,
+            ColumnRef::Rows(Cow::Borrowed(column)) if column.ints().is_some() || column.floats().is_some() => {
+                out.copy_numbers(column);
+            }
+            ColumnRef::Rows(Cow::Borrowed(column)) => *out = column.clone(),
+            ColumnRef::Constant(constant) => out.copy_constant(&constant, batch.n_rows),
+        }
+    }
+
     /// The column that an operator appends which computes this expression for others. Of an [`Expr::Once`] there are
     /// no values yet.
     pub fn append(&self, batch: &Batch, rows: &Selection, cx: &mut EvalCx<'_>) -> Column {
+        let mut out = Column::new();
+        self.append_into(batch, rows, cx, &mut out);
+        out
+    }
+
+    /// The same in a column that is written again for each batch.
+    pub fn append_into(&self, batch: &Batch, rows: &Selection, cx: &mut EvalCx<'_>, out: &mut Column) {
         match self {
-            Self::Once(_) => Column::with_memo(batch.n_rows),
-            _ => self.eval(batch, rows, cx).into_column(batch.n_rows),
+            Self::Once(_) => *out = Column::with_memo(batch.n_rows),
+            _ => self.eval_into(batch, rows, cx, out),
         }
     }
 }

@@ -18,6 +18,7 @@ mod kernel;
 mod like;
 mod logic;
 pub mod manual;
+mod numbers;
 mod path;
 mod patterns;
 pub mod registry;

@@ -2,6 +2,10 @@
 //!
 //! The chain counts what goes through each node (R8.7: the result of a window is one item), times each batch once
 //! per node, and asks every operator for its next timer after each call. It knows neither queues nor threads.
+//!
+//! With one row, looking at the clock costs more than a comparison. So it is read where rows pass from one node to the
+//! next, behind the sinks, and behind a node that hands nothing on; each reading ends one node's time and begins
+//! another's. What a node does after it has handed on its last rows is not part of its latency.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -62,13 +66,38 @@ pub(crate) struct Drive<'a> {
     /// Now.
     pub now: Timestamp,
     /// For latencies.
-    pub clock: &'a dyn Clock,
+    pub lap: Lap<'a>,
     /// What the condition of the first operator says of the rows, when it has been asked already.
     pub verdict: Option<&'a Verdict>,
     /// Whether the first operator's rows have been counted for it already.
     pub is_counted: bool,
     /// Behind the last operator.
     pub out: &'a mut dyn Emit,
+}
+
+/// Tells how much time has passed since it was asked last.
+pub(crate) struct Lap<'a> {
+    clock: &'a dyn Clock,
+    /// Microseconds; absent until a batch comes.
+    last: Option<u64>,
+}
+
+impl<'a> Lap<'a> {
+    pub(crate) fn new(clock: &'a dyn Clock) -> Self {
+        Self { clock, last: None }
+    }
+
+    fn micros(&mut self) -> u64 {
+        let now = self.clock.monotonic_micros();
+        now.saturating_sub(self.last.replace(now).unwrap_or(now))
+    }
+
+    /// Begins a lap, if none has been begun.
+    fn begin(&mut self) {
+        if self.last.is_none() {
+            self.micros();
+        }
+    }
 }
 
 /// The scans of a plan in the order in which they feed the chain.
@@ -207,6 +236,7 @@ impl Chain {
 
     /// Rows of a scan.
     pub(crate) fn batch(&mut self, scan: usize, batch: &Batch, rows: &Selection, drive: &mut Drive<'_>) {
+        drive.lap.begin();
         hand_on(Rest { nodes: &mut self.nodes, base: 0 }, self.inlets[scan], 0, batch, rows, drive);
     }
 
@@ -227,8 +257,7 @@ impl Chain {
             let Some(at) = self.nodes.iter().position(|node| node.timer == Some(due)) else { return };
             let (node, rest) = Rest { nodes: &mut self.nodes, base: 0 }.split(at);
             node.timer = None;
-            let began = drive.clock.monotonic_micros();
-            let mut link = Outlet { rest, next: &node.next, drive, emitted: 0, inner: 0 };
+            let mut link = Outlet { rest, next: &node.next, drive, emitted: 0, spent: None };
             let mut cx = OpCx {
                 now: link.drive.now,
                 rule: link.drive.rule,
@@ -237,8 +266,8 @@ impl Chain {
                 behind: &[],
             };
             node.operator.on_timer(&mut link, &mut cx);
-            let (emitted, inner) = (link.emitted, link.inner);
-            count(node, 0, emitted, drive.now, drive.clock.monotonic_micros().saturating_sub(began + inner));
+            let emitted = link.emitted;
+            count(node, 0, emitted, drive.now, 0);
             // An operator that asks again for a moment that was just given would keep the shard for ever.
             node.timer = node.operator.next_timer().filter(|again| *again > due || emitted > 0);
         }
@@ -269,20 +298,19 @@ struct Outlet<'a, 'd> {
     next: &'a [Link],
     drive: &'a mut Drive<'d>,
     emitted: u64,
-    /// Microseconds spent further on.
-    inner: u64,
+    /// Microseconds until it handed on what it did; absent until it hands something on.
+    spent: Option<u64>,
 }
 
 impl Emit for Outlet<'_, '_> {
     fn batch(&mut self, port: usize, batch: &Batch, rows: &Selection) {
-        let began = self.drive.clock.monotonic_micros();
+        *self.spent.get_or_insert(0) += self.drive.lap.micros();
         self.emitted += weight(port, batch, rows);
         let (link, port) = match self.next {
             [all] => (*all, port),
             lanes => (lanes[port], 0),
         };
         hand_on(self.rest.reborrow(), link, port, batch, rows, self.drive);
-        self.inner += self.drive.clock.monotonic_micros().saturating_sub(began);
     }
 
     fn signal(&mut self, signal: Signal) {
@@ -311,13 +339,17 @@ fn hand_on(rest: Rest<'_>, link: Link, port: usize, batch: &Batch, rows: &Select
     let (at, input) = match link {
         Link::Node { at, input } => (at, input),
         Link::Ports { at } => (at, port),
-        Link::Out => return drive.out.batch(port, batch, rows),
+        Link::Out => {
+            drive.out.batch(port, batch, rows);
+            // The sinks' time is nobody's here.
+            drive.lap.micros();
+            return;
+        }
     };
     let (node, rest) = rest.split(at);
     let verdict = drive.verdict.take();
     let is_counted = std::mem::take(&mut drive.is_counted);
-    let began = drive.clock.monotonic_micros();
-    let mut outlet = Outlet { rest, next: &node.next, drive, emitted: 0, inner: 0 };
+    let mut outlet = Outlet { rest, next: &node.next, drive, emitted: 0, spent: None };
     let mut cx = OpCx {
         now: outlet.drive.now,
         rule: outlet.drive.rule,
@@ -329,9 +361,9 @@ fn hand_on(rest: Rest<'_>, link: Link, port: usize, batch: &Batch, rows: &Select
         Some(verdict) => node.operator.on_judged(batch, rows, verdict, &mut outlet, &mut cx),
         None => node.operator.on_batch(input, batch, rows, &mut outlet, &mut cx),
     }
-    let (emitted, inner) = (outlet.emitted, outlet.inner);
+    let (emitted, spent) = (outlet.emitted, outlet.spent);
     let judged = verdict.map_or(0, |verdict| verdict.micros);
-    let spent = drive.clock.monotonic_micros().saturating_sub(began + inner) + judged;
+    let spent = spent.unwrap_or_else(|| drive.lap.micros()) + judged;
     let taken = if is_counted { 0 } else { weight(port, batch, rows) };
     count(node, taken, emitted, drive.now, spent);
     node.timer = node.operator.next_timer();
@@ -344,7 +376,7 @@ fn pass_on(rest: Rest<'_>, link: Link, signal: Signal, drive: &mut Drive<'_>) {
         Link::Out => return drive.out.signal(signal),
     };
     let (node, rest) = rest.split(at);
-    let mut outlet = Outlet { rest, next: &node.next, drive, emitted: 0, inner: 0 };
+    let mut outlet = Outlet { rest, next: &node.next, drive, emitted: 0, spent: None };
     let mut cx = OpCx {
         now: outlet.drive.now,
         rule: outlet.drive.rule,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::state::{StateError, StateReader, StateWriter};
 use thalweg_core::{Batch, Clock, Fault, Live, Selection, Timestamp, WindowRange};
+use thalweg_expr::filter::Filtered;
 use thalweg_expr::{EvalCx, Expr, Instance};
 
 /// In band and in order, so an operator never has to guess what is before or after.
@@ -132,9 +133,23 @@ impl Verdict {
 
     /// Asks a condition: null and missing are false.
     pub fn of(condition: &Expr, batch: &Batch, rows: &Selection, cx: &mut EvalCx<'_>) -> Self {
-        let said = condition.filter(batch, rows, cx);
+        let mut verdict = Self::NOTHING;
+        verdict.ask(condition, batch, rows, cx);
+        verdict
+    }
+
+    /// The same in the room of an earlier verdict.
+    pub(crate) fn ask(&mut self, condition: &Expr, batch: &Batch, rows: &Selection, cx: &mut EvalCx<'_>) {
+        let passed = match std::mem::replace(&mut self.passed.live, Live::All(0)) {
+            Live::Rows(passed) => passed,
+            _ => Vec::new(),
+        };
+        let mut said = Filtered { passed, failed: Vec::new() };
+        condition.filter_into(batch, rows, cx, &mut said);
+        self.bad.clear();
         let bad = said.failed.iter().map(|(row, why)| (*row as usize, format!("run Where error: {why}")));
-        Self { bad: bad.collect(), ..Self::passed(said.passed) }
+        self.bad.extend(bad);
+        (self.count, self.passed.live) = (said.passed.len(), Live::Rows(said.passed));
     }
 
     /// These rows pass, ascending, and none fails.

@@ -6,18 +6,18 @@ use std::sync::Arc;
 use thalweg_core::{Batch, Schema, Selection};
 use thalweg_expr::Expr;
 
-use crate::op::reshape;
+use crate::op::reshape::Room;
 use crate::operator::{Emit, OpCx, Operator};
 
 /// Appends columns.
 pub(crate) struct Compute {
     exprs: Vec<Expr>,
-    schema: Arc<Schema>,
+    room: Room,
 }
 
 impl Compute {
     pub(crate) fn new(exprs: &[Expr], schema: &Arc<Schema>) -> Self {
-        Self { exprs: exprs.to_vec(), schema: Arc::clone(schema) }
+        Self { exprs: exprs.to_vec(), room: Room::new(schema) }
     }
 }
 
@@ -31,12 +31,12 @@ impl Operator for Compute {
         cx: &mut OpCx<'_>,
     ) {
         let mut eval = cx.eval(batch.window);
-        let mut wider = reshape::append(batch, &self.schema, []);
+        self.room.begin_wider(batch);
         // One after the other: a later expression may read an earlier one's slot.
         for expr in &self.exprs {
-            let column = expr.append(&wider, rows, &mut eval);
-            wider.columns.push(Arc::new(column));
+            self.room.push_with(|wider, column| expr.append_into(wider, rows, &mut eval, column));
         }
-        out.batch(0, &wider, rows);
+        out.batch(0, self.room.batch(), rows);
+        self.room.clear();
     }
 }

@@ -14,11 +14,13 @@ use crate::operator::{Emit, OpCx, Operator, Verdict};
 /// Keeps rows.
 pub(crate) struct Filter {
     condition: Condition,
+    /// Of the last batch: room for the next.
+    verdict: Verdict,
 }
 
 impl Filter {
     pub(crate) fn new(condition: &Expr) -> Self {
-        Self { condition: Condition::new(condition) }
+        Self { condition: Condition::new(condition), verdict: Verdict::NOTHING }
     }
 }
 
@@ -32,8 +34,8 @@ impl Operator for Filter {
         cx: &mut OpCx<'_>,
     ) {
         let mut eval = cx.eval(batch.window);
-        let verdict = match self.condition.plain() {
-            Some(expr) => Verdict::of(expr, batch, rows, &mut eval),
+        match self.condition.plain() {
+            Some(expr) => self.verdict.ask(expr, batch, rows, &mut eval),
             None => {
                 let mut picked = Picked::default();
                 picked.pick(
@@ -42,10 +44,10 @@ impl Operator for Filter {
                     batch.n_rows,
                     Nulls::False,
                 );
-                picked.verdict()
+                self.verdict = picked.verdict();
             }
-        };
-        self.on_judged(batch, rows, &verdict, out, cx);
+        }
+        pass(batch, rows, &self.verdict, out, cx);
     }
 
     fn condition(&self) -> Option<&Expr> {
@@ -60,18 +62,7 @@ impl Operator for Filter {
         out: &mut dyn Emit,
         cx: &mut OpCx<'_>,
     ) {
-        if batch.unit == Unit::Collection {
-            return collection(batch, rows, verdict, out, cx);
-        }
-        if verdict.bad.is_empty() && verdict.count == rows.len() {
-            return out.batch(0, batch, rows);
-        }
-        let faults = faults::fail_rows(&verdict.bad, (batch, rows), cx);
-        if !faults.is_empty() {
-            out.batch(0, batch, &Selection { live: verdict.passed.live.clone(), faults });
-        } else if verdict.count > 0 {
-            out.batch(0, batch, &verdict.passed);
-        }
+        pass(batch, rows, verdict, out, cx);
     }
 
     fn save(&self, out: &mut StateWriter) {
@@ -80,6 +71,30 @@ impl Operator for Filter {
 
     fn load(&mut self, from: &mut StateReader<'_>) -> Result<(), StateError> {
         self.condition.load(from)
+    }
+}
+
+/// Hands on what passes.
+fn pass(batch: &Batch, rows: &Selection, verdict: &Verdict, out: &mut dyn Emit, cx: &mut OpCx<'_>) {
+    if batch.unit == Unit::Collection {
+        return collection(batch, rows, verdict, out, cx);
+    }
+    if verdict.bad.is_empty() {
+        if verdict.count == rows.len() {
+            return out.batch(0, batch, rows);
+        }
+        if rows.faults.is_empty() {
+            if verdict.count > 0 {
+                out.batch(0, batch, &verdict.passed);
+            }
+            return;
+        }
+    }
+    let faults = faults::fail_rows(&verdict.bad, (batch, rows), cx);
+    if !faults.is_empty() {
+        out.batch(0, batch, &Selection { live: verdict.passed.live.clone(), faults });
+    } else if verdict.count > 0 {
+        out.batch(0, batch, &verdict.passed);
     }
 }
 

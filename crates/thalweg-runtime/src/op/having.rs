@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use thalweg_core::state::{StateError, StateReader, StateWriter};
-use thalweg_core::{Batch, Schema, Selection, Timestamp, Unit};
+use thalweg_core::{Batch, Live, Schema, Selection, Timestamp, Unit};
 use thalweg_expr::Expr;
 
 use crate::op::condition::{Nulls, Picked, verdict};
@@ -17,6 +17,8 @@ pub(crate) struct Having {
     grouped: bool,
     schema: Arc<Schema>,
     picked: Picked,
+    /// The groups of the last collection that were kept: room for the next.
+    kept: Vec<u32>,
 }
 
 impl Having {
@@ -26,7 +28,29 @@ impl Having {
             grouped,
             schema: Arc::clone(schema),
             picked: Picked::default(),
+            kept: Vec::new(),
         }
+    }
+
+    /// Keeps groups by a condition that is true or false of every one. False: it is another.
+    fn narrow(&mut self, batch: &Batch, rows: &Selection, out: &mut dyn Emit, cx: &OpCx<'_>) -> bool {
+        let Some(condition) = self.condition.plain().filter(|_| self.grouped) else { return false };
+        if !condition.narrow(batch, rows, &mut cx.eval(batch.window), &mut self.kept) {
+            return false;
+        }
+        if self.kept.is_empty() {
+            faults::send(rows.faults.clone(), 0, &self.schema, out);
+        } else if self.kept.len() == rows.len() {
+            out.batch(0, batch, rows);
+        } else {
+            let mut kept = Selection::rows(std::mem::take(&mut self.kept));
+            kept.faults.clone_from(&rows.faults);
+            out.batch(0, batch, &kept);
+            if let Live::Rows(kept) = kept.live {
+                self.kept = kept;
+            }
+        }
+        true
     }
 
     fn fail(&self, error: &str, (batch, rows): (&Batch, &Selection), out: &mut dyn Emit, cx: &OpCx<'_>) {
@@ -53,6 +77,9 @@ impl Operator for Having {
     ) {
         if batch.unit == Unit::Rows {
             return self.refuse(batch, rows, out, cx);
+        }
+        if self.narrow(batch, rows, out, cx) {
+            return;
         }
         let column = self.condition.eval(batch, rows, &mut cx.eval(batch.window));
         if !self.grouped {

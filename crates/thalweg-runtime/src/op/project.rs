@@ -5,13 +5,14 @@
 
 use std::sync::Arc;
 
-use thalweg_core::{Batch, Cell, Column, Fields, Schema, Selection, Slot, Tag, Timestamp, Unit, Value};
+use thalweg_core::{Batch, Cell, Column, Fields, Schema, Selection, Slot, Tag, Unit, Value};
 use thalweg_expr::{EvalCx, Expr, FunctionRef};
 use thalweg_plan::explain::sql;
 use thalweg_plan::logical::{Empty, OutputColumn};
 use thalweg_plan::{Kind, Node};
 
 use crate::op::faults;
+use crate::op::reshape::Room;
 use crate::operator::{Emit, OpCx, Operator};
 
 /// Computes the output columns.
@@ -21,11 +22,8 @@ pub(crate) struct Project {
     labels: Vec<String>,
     /// S6: in an aggregate query a scalar function that fails gives nothing.
     is_aggregate: bool,
-    schema: Arc<Schema>,
     bad: Vec<(usize, String)>,
-    /// Room for the results' columns and times.
-    columns_room: Vec<Arc<Column>>,
-    times_room: Vec<Timestamp>,
+    room: Room,
 }
 
 impl Project {
@@ -36,34 +34,20 @@ impl Project {
             columns: columns.to_vec(),
             labels,
             is_aggregate: is_aggregate(input),
-            schema: Arc::clone(&node.schema),
             bad: Vec::new(),
-            columns_room: Vec::new(),
-            times_room: Vec::new(),
-        }
-    }
-
-    /// The input's rows with these columns.
-    fn result(&mut self, batch: &Batch, columns: Vec<Arc<Column>>) -> Batch {
-        let mut times = std::mem::take(&mut self.times_room);
-        times.clone_from(&batch.times);
-        Batch {
-            schema: Arc::clone(&self.schema),
-            columns,
-            n_rows: batch.n_rows,
-            times,
-            unit: batch.unit,
-            window: batch.window,
+            room: Room::new(&node.schema),
         }
     }
 
     /// Hands the result on, or fails where columns have failed.
-    fn hand_on(&mut self, batch: &Batch, rows: &Selection, out: &mut dyn Emit, cx: &OpCx<'_>) {
+    fn hand_on(&mut self, rows: &Selection, out: &mut dyn Emit, cx: &OpCx<'_>) {
+        let batch = &*self.room.batch();
         if self.bad.is_empty() {
             return out.batch(0, batch, rows);
         }
         if batch.unit == Unit::Collection {
-            return faults::fail_all(&self.bad[0].1, (faults::time_of(batch), rows), &self.schema, out, cx);
+            let schema = Arc::clone(&batch.schema);
+            return faults::fail_all(&self.bad[0].1, (faults::time_of(batch), rows), &schema, out, cx);
         }
         // A row fails once, with the first column's error.
         self.bad.sort_by_key(|(row, _)| *row);
@@ -87,23 +71,21 @@ impl Operator for Project {
         cx: &mut OpCx<'_>,
     ) {
         self.bad.clear();
-        let mut columns = std::mem::take(&mut self.columns_room);
         let mut eval = cx.eval(batch.window);
+        self.room.begin(batch);
         for (output, label) in self.columns.iter().zip(&self.labels) {
-            let mut column = compute(output, batch, rows, &mut eval);
-            if self.is_aggregate && column.seen().contains(Tag::Error) {
-                column = without_failed_calls(output, batch, column);
+            compute(output, batch, rows, &mut eval, &mut self.room);
+            let Some(column) = self.room.batch().columns.last_mut() else { continue };
+            if !column.seen().contains(Tag::Error) {
+                continue;
             }
-            if column.seen().contains(Tag::Error) {
-                note_errors(&column, label, rows, &mut self.bad);
+            if self.is_aggregate {
+                without_failed_calls(output, batch, column);
             }
-            columns.push(column);
+            note_errors(column, label, rows, &mut self.bad);
         }
-        let result = self.result(batch, columns);
-        self.hand_on(&result, rows, out, cx);
-        let Batch { mut columns, times, .. } = result;
-        columns.clear();
-        (self.columns_room, self.times_room) = (columns, times);
+        self.hand_on(rows, out, cx);
+        self.room.clear();
     }
 }
 
@@ -119,10 +101,10 @@ fn is_aggregate(node: &Node) -> bool {
 }
 
 /// S6: the call of a scalar function that fails by itself, not by its argument, is missing.
-fn without_failed_calls(output: &OutputColumn, batch: &Batch, column: Arc<Column>) -> Arc<Column> {
-    let OutputColumn::One { expr, .. } = output else { return column };
+fn without_failed_calls(output: &OutputColumn, batch: &Batch, column: &mut Arc<Column>) {
+    let OutputColumn::One { expr, .. } = output else { return };
     if !matches!(expr, Expr::Call { function: FunctionRef::Builtin(_), .. }) {
-        return column;
+        return;
     }
     let mut slots = Vec::new();
     expr.slots(&mut |slot| slots.push(slot));
@@ -134,7 +116,7 @@ fn without_failed_calls(output: &OutputColumn, batch: &Batch, column: Arc<Column
             cell => out.push_cell(cell),
         }
     }
-    Arc::new(out)
+    *column = Arc::new(out);
 }
 
 fn note_errors(column: &Column, label: &str, rows: &Selection, bad: &mut Vec<(usize, String)>) {
@@ -145,15 +127,22 @@ fn note_errors(column: &Column, label: &str, rows: &Selection, bad: &mut Vec<(us
     }
 }
 
-fn compute(column: &OutputColumn, batch: &Batch, rows: &Selection, cx: &mut EvalCx<'_>) -> Arc<Column> {
+/// Appends an output column to the result.
+fn compute(column: &OutputColumn, batch: &Batch, rows: &Selection, cx: &mut EvalCx<'_>, result: &mut Room) {
     match column {
-        OutputColumn::One { expr, empty, .. } => one(expr, *empty, batch, rows, cx),
-        OutputColumn::Spread { slots, except } => spread(slots, except, batch, rows),
-        OutputColumn::Keyed { expr, .. } => one(expr, Empty::Omit, batch, rows, cx),
+        OutputColumn::One { expr, empty, .. } => one(expr, *empty, (batch, rows), cx, result),
+        OutputColumn::Spread { slots, except } => result.push(spread(slots, except, batch, rows)),
+        OutputColumn::Keyed { expr, .. } => one(expr, Empty::Omit, (batch, rows), cx, result),
     }
 }
 
-fn one(expr: &Expr, empty: Empty, batch: &Batch, rows: &Selection, cx: &mut EvalCx<'_>) -> Arc<Column> {
+fn one(
+    expr: &Expr,
+    empty: Empty,
+    (batch, rows): (&Batch, &Selection),
+    cx: &mut EvalCx<'_>,
+    result: &mut Room,
+) {
     let unwanted = match empty {
         Empty::KeepNull => None,
         Empty::Omit => Some(Tag::Null),
@@ -162,16 +151,17 @@ fn one(expr: &Expr, empty: Empty, batch: &Batch, rows: &Selection, cx: &mut Eval
     if let Expr::Column(slot) = expr {
         let column = &batch.columns[slot.index()];
         if unwanted.is_none_or(|tag| !column.seen().contains(tag)) {
-            return Arc::clone(column);
+            return result.push(Arc::clone(column));
         }
     }
-    let mut column = expr.eval(batch, rows, cx).into_column(batch.n_rows);
-    match empty {
-        Empty::KeepNull => {}
-        Empty::Omit => column.nulls_to_missing(),
-        Empty::Null => column.missing_to_null(),
-    }
-    Arc::new(column)
+    result.push_with(|_, column| {
+        expr.eval_into(batch, rows, cx, column);
+        match empty {
+            Empty::KeepNull => {}
+            Empty::Omit => column.nulls_to_missing(),
+            Empty::Null => column.missing_to_null(),
+        }
+    });
 }
 
 /// `*`: one column of objects. The common case, a single slot that holds everything, is passed on as it is.

@@ -19,6 +19,74 @@ pub(crate) fn emptied(column: &mut Arc<Column>) -> &mut Column {
     column
 }
 
+/// A result that is written again for each batch: its lists, and those of its columns that nobody else holds any more.
+/// With one row, making these anew is most of what an operator costs.
+pub(crate) struct Room {
+    batch: Batch,
+    spare: Vec<Arc<Column>>,
+}
+
+impl Room {
+    /// No result yet.
+    pub(crate) fn new(schema: &Arc<Schema>) -> Self {
+        let batch = Batch {
+            schema: Arc::clone(schema),
+            columns: Vec::new(),
+            n_rows: 0,
+            times: Vec::new(),
+            unit: Unit::Rows,
+            window: None,
+        };
+        Self { batch, spare: Vec::new() }
+    }
+
+    /// Begins a result without columns for the same rows.
+    pub(crate) fn begin(&mut self, from: &Batch) {
+        self.clear();
+        let batch = &mut self.batch;
+        batch.times.clone_from(&from.times);
+        (batch.n_rows, batch.unit, batch.window) = (from.n_rows, from.unit, from.window);
+    }
+
+    /// Begins a result with the same columns, to which others are appended.
+    pub(crate) fn begin_wider(&mut self, from: &Batch) {
+        self.begin(from);
+        self.batch.columns.extend(from.columns.iter().map(Arc::clone));
+    }
+
+    /// Appends a column; `fill` makes it of the result so far, and of whatever there was in it before.
+    pub(crate) fn push_with(&mut self, fill: impl FnOnce(&Batch, &mut Column)) {
+        let mut column = self.spare.pop().unwrap_or_default();
+        match Arc::get_mut(&mut column) {
+            Some(own) => fill(&self.batch, own),
+            None => {
+                let mut own = Column::new();
+                fill(&self.batch, &mut own);
+                column = Arc::new(own);
+            }
+        }
+        self.batch.columns.push(column);
+    }
+
+    /// Appends a column that others hold as well.
+    pub(crate) fn push(&mut self, column: Arc<Column>) {
+        self.batch.columns.push(column);
+    }
+
+    /// The result, which may still be changed.
+    pub(crate) fn batch(&mut self) -> &mut Batch {
+        &mut self.batch
+    }
+
+    /// Lets go of the result once it has been handed on, so that those below can use their columns again.
+    pub(crate) fn clear(&mut self) {
+        // The last comes first, so that a column finds its own room of the last batch, or one like it.
+        let is_own = |column: &Arc<Column>| Arc::strong_count(column) == 1 && column.is_own();
+        self.spare.extend(self.batch.columns.drain(..).rev().filter(is_own));
+        self.spare.truncate(self.batch.schema.len());
+    }
+}
+
 /// The batch with more columns.
 pub(crate) fn append(batch: &Batch, schema: &Arc<Schema>, more: impl IntoIterator<Item = Column>) -> Batch {
     let mut columns = Vec::with_capacity(schema.len());

@@ -9,18 +9,40 @@ use thalweg_core::path::{in_any_case, is_same};
 use thalweg_core::{Batch, Cell, Column, Fields, Projection, Schema, Selection, Tag, Unit, Value, Want};
 use thalweg_plan::logical::SubQuery as Plan;
 
+use crate::op::reshape::Room;
 use crate::operator::{Emit, OpCx, Operator, Signal};
 
 /// Makes events of results.
 pub(crate) struct SubQuery {
     projection: Projection,
     back: i64,
-    schema: Arc<Schema>,
+    room: Room,
+    /// The schema of the last batch that had all columns under their names, and where those stand.
+    known: Option<(Arc<Schema>, Vec<usize>)>,
 }
 
 impl SubQuery {
     pub(crate) fn new(plan: &Plan, schema: &Arc<Schema>) -> Self {
-        Self { projection: plan.projection.clone(), back: plan.back, schema: Arc::clone(schema) }
+        Self { projection: plan.projection.clone(), back: plan.back, room: Room::new(schema), known: None }
+    }
+
+    /// Where all columns stand in batches of this schema, when each is simply the column of its name. Batches that
+    /// follow each other nearly always share one schema.
+    fn know(&mut self, schema: &Arc<Schema>) {
+        if self.known.as_ref().is_some_and(|(known, _)| Arc::ptr_eq(known, schema)) {
+            return;
+        }
+        let ignore_case = self.projection.ignore_case;
+        let place = |want: &Want| match want {
+            Want::Column { path, .. } => {
+                path.first().and_then(|name| position(name, ignore_case, schema))
+            }
+            _ => None,
+        };
+        let has_star = schema.fields.iter().any(|field| &*field.name == "*");
+        let places: Option<Vec<usize>> =
+            self.projection.slots.iter().map(|wanted| place(&wanted.want)).collect();
+        self.known = places.filter(|_| !has_star).map(|places| (Arc::clone(schema), places));
     }
 
     fn column(&self, want: &Want, batch: &Batch, rows: &Selection) -> Arc<Column> {
@@ -48,15 +70,26 @@ impl Operator for SubQuery {
         if rows.is_void() {
             return;
         }
-        let wants = self.projection.slots.iter();
-        let columns = wants.map(|wanted| self.column(&wanted.want, batch, rows)).collect();
-        let times = match batch.window {
-            Some(window) => vec![window.end; batch.n_rows],
-            None => batch.times.clone(),
-        };
-        let schema = Arc::clone(&self.schema);
-        let events = Batch { schema, columns, n_rows: batch.n_rows, times, unit: Unit::Rows, window: None };
-        out.batch(0, &events, rows);
+        self.know(&batch.schema);
+        self.room.begin(batch);
+        match &self.known {
+            Some((_, places)) => {
+                places.iter().for_each(|place| self.room.push(Arc::clone(&batch.columns[*place])));
+            }
+            None => {
+                for at in 0..self.projection.slots.len() {
+                    let column = self.column(&self.projection.slots[at].want, batch, rows);
+                    self.room.push(column);
+                }
+            }
+        }
+        let events = self.room.batch();
+        if let Some(window) = events.window.take() {
+            events.times.fill(window.end);
+        }
+        events.unit = Unit::Rows;
+        out.batch(0, events, rows);
+        self.room.clear();
     }
 
     fn on_signal(&mut self, _input: usize, signal: Signal, out: &mut dyn Emit, _cx: &mut OpCx<'_>) {
@@ -79,10 +112,14 @@ fn stars(batch: &Batch) -> impl Iterator<Item = &Column> {
     fields.filter(|(field, _)| &*field.name == "*").map(|(_, column)| &**column)
 }
 
-fn named(name: &str, ignore_case: bool, batch: &Batch, rows: &Selection) -> Arc<Column> {
+/// The column of this name.
+fn position(name: &str, ignore_case: bool, schema: &Schema) -> Option<usize> {
     let is_it = |other: &str| other == name || ignore_case && is_same(other, name);
-    let own = batch.schema.fields.iter().position(|field| &*field.name != "*" && is_it(&field.name));
-    let own = own.map(|slot| &batch.columns[slot]);
+    schema.fields.iter().position(|field| &*field.name != "*" && is_it(&field.name))
+}
+
+fn named(name: &str, ignore_case: bool, batch: &Batch, rows: &Selection) -> Arc<Column> {
+    let own = position(name, ignore_case, &batch.schema).map(|slot| &batch.columns[slot]);
     if let Some(column) = own
         && (stars(batch).next().is_none() || !column.seen().contains(Tag::Missing))
     {

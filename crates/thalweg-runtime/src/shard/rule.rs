@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::inbox::{Checkpoint, Key, Position};
 use super::stream::{Hand, RuleInlet};
 use super::twins::{Twins, Waiting};
-use crate::chain::{Chain, Drive};
+use crate::chain::{Chain, Drive, Lap};
 use crate::egress::Egress;
 use crate::ingest::event_time::EventTime;
 use crate::ingest::port::Inlet;
@@ -306,7 +306,7 @@ impl RuleRun {
         let mut out = Actions { results, late, now };
         call(
             &mut self.chain,
-            &mut Drive { rule: &self.info, now, clock, verdict, is_counted, out: &mut out },
+            &mut Drive { rule: &self.info, now, lap: Lap::new(clock), verdict, is_counted, out: &mut out },
         );
     }
 }
