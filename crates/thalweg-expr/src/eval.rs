@@ -79,7 +79,9 @@ impl Expr {
         }
         match self.eval(batch, rows, cx) {
             ColumnRef::Rows(Cow::Owned(column)) => *out = column,
-            ColumnRef::Rows(Cow::Borrowed(column)) if column.ints().is_some() || column.floats().is_some() => {
+            ColumnRef::Rows(Cow::Borrowed(column))
+                if column.ints().is_some() || column.floats().is_some() =>
+            {
                 out.copy_numbers(column);
             }
             ColumnRef::Rows(Cow::Borrowed(column)) => *out = column.clone(),

@@ -138,10 +138,7 @@ fn floats(op: BinaryOp, values: &mut [f64], other: &Lane<'_, f64>, is_swapped: b
 }
 
 #[inline]
-fn in_place<T: Copy>(
-    (values, other, is_swapped): (&mut [T], &Lane<'_, T>, bool),
-    op: impl Fn(T, T) -> T,
-) {
+fn in_place<T: Copy>((values, other, is_swapped): (&mut [T], &Lane<'_, T>, bool), op: impl Fn(T, T) -> T) {
     match (other, is_swapped) {
         (Lane::One(other), false) => values.iter_mut().for_each(|value| *value = op(*value, *other)),
         (Lane::One(other), true) => values.iter_mut().for_each(|value| *value = op(*other, *value)),

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use thalweg_core::connector::{ConnectionStatus, Due, Offer, RawMessage, SourcePort, WhenFull};
+use thalweg_core::connector::{ConnectionStatus, Due, Offer, Payload, RawMessage, SourcePort, WhenFull};
 use thalweg_core::format::RawBatch;
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::polled::{Arrivals, Poller};
@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::ledger::Ledger;
 use super::raw::{RawBucket, size_of};
 use crate::checkpoint::Urge;
-use crate::queue::{Bounds, Queue, Wake};
+use crate::queue::{Bounds, Bucket, Queue, Wake};
 use crate::shard::inbox::Key;
 
 /// The inlet of a stream: its queue and what the source and the shard tell each other.
@@ -152,7 +152,13 @@ impl SourcePort for Inlet {
             self.dropped("too_large", 1);
             return Offer::Accepted;
         }
-        let (offer, dropped) = self.queue.offer(size, when_full, |bucket| bucket.push(message));
+        let put = |bucket: &mut RawBucket| {
+            if bucket.is_empty() && matches!(message.payload, Payload::Bytes(_)) {
+                self.spare().take().into_iter().for_each(|spare| bucket.refit(spare));
+            }
+            bucket.push(message);
+        };
+        let (offer, dropped) = self.queue.offer(size, when_full, put);
         self.count_full(dropped);
         offer
     }

@@ -19,15 +19,53 @@ const SPARE: usize = 1 << 20;
 /// The bucket of a source's queue. Bytes and rows may alternate; each stretch of one kind is a run.
 #[derive(Debug, Default)]
 pub(crate) struct RawBucket {
-    runs: VecDeque<Run>,
+    runs: Runs,
     n_messages: usize,
     n_bytes: usize,
+}
+
+/// Nearly always there is one, for which no list is made.
+#[derive(Debug, Default)]
+struct Runs {
+    first: Option<Run>,
+    more: VecDeque<Run>,
+}
+
+impl Runs {
+    fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    fn front_mut(&mut self) -> Option<&mut Run> {
+        self.first.as_mut()
+    }
+
+    fn back(&self) -> Option<&Run> {
+        self.more.back().or(self.first.as_ref())
+    }
+
+    fn back_mut(&mut self) -> Option<&mut Run> {
+        self.more.back_mut().or(self.first.as_mut())
+    }
+
+    fn push_back(&mut self, run: Run) {
+        match self.first {
+            None => self.first = Some(run),
+            Some(_) => self.more.push_back(run),
+        }
+    }
+
+    fn pop_front(&mut self) {
+        self.first = self.more.pop_front();
+    }
 }
 
 /// Messages of one kind.
 #[derive(Debug, Default)]
 struct Run {
     arena: Vec<u8>,
+    /// Where the arena of an earlier batch was shared from.
+    shell: Option<Arc<Vec<u8>>>,
     spans: Vec<(u32, u32)>,
     rows: Vec<Vec<Arc<Fields>>>,
     times: Vec<Timestamp>,
@@ -92,17 +130,18 @@ impl RawBucket {
     }
 
     /// Uses the allocations of an earlier batch, if nobody needs its bytes any more and nothing is here yet. Right before
-    /// [`RawBucket::push_all`].
+    /// bytes are added.
     pub(crate) fn refit(&mut self, spare: RawBatch) {
-        let RawBatch { arena, mut spans, mut times, .. } = spare;
-        if !self.runs.is_empty() || arena.capacity() > SPARE {
+        let RawBatch { arena: mut shell, mut spans, mut times, .. } = spare;
+        if !self.runs.is_empty() || shell.capacity() > SPARE {
             return;
         }
-        let Ok(mut arena) = Arc::try_unwrap(arena) else { return };
+        let Some(arena) = Arc::get_mut(&mut shell) else { return };
+        let mut arena = std::mem::take(arena);
         arena.clear();
         spans.clear();
         times.clear();
-        self.runs.push_back(Run { arena, spans, times, ..Run::default() });
+        self.runs.push_back(Run { arena, shell: Some(shell), spans, times, ..Run::default() });
     }
 
     /// Adds what one read brought: in one copy, together with what stands between the payloads unless that is more than
@@ -139,7 +178,7 @@ impl RawBucket {
 
     /// What arrived, in order, ready for the decoder.
     pub(crate) fn into_batches(self) -> impl Iterator<Item = RawBatch> {
-        self.runs.into_iter().map(Run::into_batch)
+        self.runs.first.into_iter().chain(self.runs.more).map(Run::into_batch)
     }
 }
 
@@ -179,8 +218,13 @@ impl Run {
         if self.head > 0 {
             self.tidy();
         }
+        let mut shell = self.shell.unwrap_or_default();
+        match Arc::get_mut(&mut shell) {
+            Some(arena) => *arena = self.arena,
+            None => shell = Arc::new(self.arena),
+        }
         RawBatch {
-            arena: Arc::new(self.arena),
+            arena: shell,
             spans: self.spans,
             rows: self.rows,
             times: self.times,
@@ -285,7 +329,7 @@ mod tests {
             let mut bucket = RawBucket::default();
             bucket.refit(raw);
             bucket.push_all(&Arrivals { bytes: b"after", spans: &[(0, 5)], time: Timestamp(2) });
-            assert_eq!(bucket.runs[0].arena.as_ptr() == at, !is_held);
+            assert_eq!(bucket.runs.first.as_ref().unwrap().arena.as_ptr() == at, !is_held);
             assert_eq!(held.map(|arena| arena.to_vec()), is_held.then(|| b"before".to_vec()));
             assert_eq!(texts(bucket), ["after"]);
         }
@@ -301,7 +345,11 @@ mod tests {
                 bucket.drop_oldest();
             }
         }
-        assert!(bucket.runs[0].arena.len() < 4 * TIDY_FROM, "{}", bucket.runs[0].arena.len());
+        assert!(
+            bucket.runs.first.as_ref().unwrap().arena.len() < 4 * TIDY_FROM,
+            "{}",
+            bucket.runs.first.as_ref().unwrap().arena.len()
+        );
         assert_eq!(texts(bucket), vec![text; 4]);
     }
 

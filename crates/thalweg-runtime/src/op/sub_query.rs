@@ -17,8 +17,8 @@ pub(crate) struct SubQuery {
     projection: Projection,
     back: i64,
     room: Room,
-    /// The schema of the last batch that had all columns under their names, and where those stand.
-    known: Option<(Arc<Schema>, Vec<usize>)>,
+    /// The schema of the last batch, and where the columns stand in it if each is simply the one of its name.
+    known: Option<(Arc<Schema>, Option<Vec<usize>>)>,
 }
 
 impl SubQuery {
@@ -26,23 +26,20 @@ impl SubQuery {
         Self { projection: plan.projection.clone(), back: plan.back, room: Room::new(schema), known: None }
     }
 
-    /// Where all columns stand in batches of this schema, when each is simply the column of its name. Batches that
-    /// follow each other nearly always share one schema.
+    /// Looks where the columns stand in batches of this schema. Batches that follow each other nearly always share one.
     fn know(&mut self, schema: &Arc<Schema>) {
         if self.known.as_ref().is_some_and(|(known, _)| Arc::ptr_eq(known, schema)) {
             return;
         }
         let ignore_case = self.projection.ignore_case;
         let place = |want: &Want| match want {
-            Want::Column { path, .. } => {
-                path.first().and_then(|name| position(name, ignore_case, schema))
-            }
+            Want::Column { path, .. } => path.first().and_then(|name| position(name, ignore_case, schema)),
             _ => None,
         };
         let has_star = schema.fields.iter().any(|field| &*field.name == "*");
         let places: Option<Vec<usize>> =
             self.projection.slots.iter().map(|wanted| place(&wanted.want)).collect();
-        self.known = places.filter(|_| !has_star).map(|places| (Arc::clone(schema), places));
+        self.known = Some((Arc::clone(schema), places.filter(|_| !has_star)));
     }
 
     fn column(&self, want: &Want, batch: &Batch, rows: &Selection) -> Arc<Column> {
@@ -73,10 +70,10 @@ impl Operator for SubQuery {
         self.know(&batch.schema);
         self.room.begin(batch);
         match &self.known {
-            Some((_, places)) => {
+            Some((_, Some(places))) => {
                 places.iter().for_each(|place| self.room.push(Arc::clone(&batch.columns[*place])));
             }
-            None => {
+            _ => {
                 for at in 0..self.projection.slots.len() {
                     let column = self.column(&self.projection.slots[at].want, batch, rows);
                     self.room.push(column);

@@ -107,6 +107,8 @@ impl Checkpoint {
 /// The mail of one shard.
 pub(crate) struct Inbox {
     mail: Mutex<Mail>,
+    /// The list of an earlier [`Inbox::take`].
+    spare: Mutex<Vec<Ready>>,
     /// Whether the shard sleeps, so that only then somebody has to ring.
     is_asleep: AtomicBool,
     bell: Arc<dyn Wake>,
@@ -139,7 +141,7 @@ impl Inbox {
 
     /// One whose shard is woken by `bell`.
     pub(crate) fn new(bell: Arc<dyn Wake>) -> Self {
-        Self { mail: Mutex::default(), is_asleep: AtomicBool::new(false), bell }
+        Self { mail: Mutex::default(), spare: Mutex::default(), is_asleep: AtomicBool::new(false), bell }
     }
 
     /// Sends an order.
@@ -166,7 +168,24 @@ impl Inbox {
 
     /// Takes everything that has arrived.
     pub(crate) fn take(&self) -> Mail {
-        std::mem::take(&mut *self.lock())
+        let mut mail = self.lock();
+        if mail.is_empty() {
+            return Mail::default();
+        }
+        let spare = std::mem::take(&mut *self.spare());
+        std::mem::replace(&mut *mail, Mail { controls: Vec::new(), ready: spare })
+    }
+
+    /// Takes a list that has been worked through back.
+    pub(crate) fn reuse(&self, mut ready: Vec<Ready>) {
+        ready.clear();
+        if ready.capacity() > 0 {
+            *self.spare() = ready;
+        }
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<Ready>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether something has arrived.

@@ -94,13 +94,14 @@ impl Shard {
         for control in mail.controls {
             self.control(control);
         }
-        for ready in mail.ready {
-            match ready {
+        for ready in &mail.ready {
+            match *ready {
                 Ready::Stream(key) => self.read_stream(key),
                 Ready::Rule(key) => self.read_rule(key),
                 Ready::Socket(place) => self.sockets.wake(place),
             }
         }
+        self.inbox.reuse(mail.ready);
     }
 
     fn control(&mut self, control: Control) {
