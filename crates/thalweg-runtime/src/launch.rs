@@ -9,18 +9,19 @@ use hashbrown::HashSet;
 use thalweg_core::connector::{Sink, SourceKind};
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::{Diagnostic, Timestamp};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use crate::attach::{Attached, Home, SharedStream, Streams};
 use crate::checkpoint::Coordinator;
 use crate::compile::{CompiledAction, CompiledRule, CompiledScan, MakeOperator};
 use crate::egress::Egress;
 use crate::egress::delivery::Delivery;
+use crate::ending::Ending;
 use crate::ingest::port::Inlet;
 use crate::ingest::supervise::SourceFactory;
 use crate::metrics::{NodeView, Part};
 use crate::operator::RuleInfo;
-use crate::rule::{Outcome, RuleSpec, Topology};
+use crate::rule::{Outcome, RuleSpec};
 use crate::ruleset::Quiet;
 use crate::ruleset::cpu::Cpu;
 use crate::ruleset::sharing::Share;
@@ -36,8 +37,7 @@ pub(crate) struct Launched {
     pub key: Key,
     pub home: Arc<Inbox>,
     pub nodes: Vec<NodeView>,
-    pub topology: Topology,
-    pub outcome: Arc<watch::Sender<Outcome>>,
+    pub ending: Arc<Ending>,
     pub cpu: Arc<Cpu>,
     /// New streams whose sources are to be started.
     pub sources: Vec<NewSource>,
@@ -92,7 +92,6 @@ pub(crate) fn launch(
     let settled = coordinator.map(Coordinator::settled);
     let options = rule.spec.options.clone();
     let may_drop = may_drop(&rule);
-    let topology = rule.topology.clone();
     let first = rule.chain.metrics().next().map(|(_, metrics)| Arc::clone(metrics)).unwrap_or_default();
     let cpu = Arc::<Cpu>::default();
     let place = Home {
@@ -118,7 +117,7 @@ pub(crate) fn launch(
     quiet((&rule.spec, &rule.scans, rule.operators), (&info, &egress), &mut attached, &mut of_rule);
     nodes.extend(of_rule);
     nodes.shrink_to_fit();
-    let outcome = Arc::new(watch::Sender::new(Outcome::Running));
+    let ending = Ending::new(Outcome::Running);
     let own = attached.iter().filter(|scan| scan.shared.is_none() && scan.is_new);
     let own = own.map(|scan| (scan.key, Arc::clone(&scan.inlet)));
     let mut run = RuleRun {
@@ -132,7 +131,7 @@ pub(crate) fn launch(
         own: own.collect(),
         inlet: place.inlet.into_inner(),
         fingerprint: rule.spec.plan.fingerprint,
-        outcome: Arc::clone(&outcome),
+        ending: Arc::clone(&ending),
         cpu: Arc::clone(&cpu),
         timer: None,
     };
@@ -162,7 +161,7 @@ pub(crate) fn launch(
         }
     }
     let home = Arc::clone(home);
-    Ok(Launched { key, home, nodes, topology, outcome, cpu, sources, sinks, own, shared, inlets })
+    Ok(Launched { key, home, nodes, ending, cpu, sources, sinks, own, shared, inlets })
 }
 
 /// Whether the rule drops rows when it cannot follow: when it reads a shared stream, and does not promise at least once,

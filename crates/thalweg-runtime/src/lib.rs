@@ -9,6 +9,7 @@ mod chain;
 mod checkpoint;
 mod compile;
 mod egress;
+mod ending;
 mod ingest;
 mod launch;
 mod lookup;
@@ -30,6 +31,7 @@ mod topology;
 pub use compile::CompiledRule;
 pub use egress::options::without_effect;
 pub use egress::row::RowWriter;
+pub use ending::{Ended, Ending};
 pub use rig::{Rig, RigId, Sent};
 pub use rule::{
     ActionSpec, CheckpointStatus, NodeSnapshot, Outcome, RuleSpec, RunOptions, SourceSpec, Topology,

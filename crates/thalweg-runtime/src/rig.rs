@@ -60,6 +60,7 @@ pub struct RigId(usize);
 
 struct RigRule {
     spec: RuleSpec,
+    topology: Topology,
     launched: Launched,
     output: Vec<Sent>,
 }
@@ -174,12 +175,16 @@ impl Rig {
     /// As compiling and launching.
     pub fn add_from(&mut self, spec: RuleSpec, restore: Option<Snapshot>) -> Result<RigId, Diagnostic> {
         self.flush();
-        let launched = self.launch(&spec, restore)?;
-        self.rules.push(RigRule { spec, launched, output: Vec::new() });
+        let (topology, launched) = self.launch(&spec, restore)?;
+        self.rules.push(RigRule { spec, topology, launched, output: Vec::new() });
         Ok(RigId(self.rules.len() - 1))
     }
 
-    fn launch(&mut self, spec: &RuleSpec, restore: Option<Snapshot>) -> Result<Launched, Diagnostic> {
+    fn launch(
+        &mut self,
+        spec: &RuleSpec,
+        restore: Option<Snapshot>,
+    ) -> Result<(Topology, Launched), Diagnostic> {
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
         let info = rule_info(spec, &clock)?;
         let cx = CompileCx {
@@ -203,12 +208,13 @@ impl Rig {
             coordinator: None,
             now: self.clock.now(),
         };
+        let topology = rule.topology();
         let launched = launch(rule, restore.as_ref(), ground)?;
         for source in &launched.sources {
             self.inlets.entry(Arc::clone(&source.name)).or_default().push(Arc::clone(&source.inlet));
         }
         self.turn();
-        Ok(launched)
+        Ok((topology, launched))
     }
 
     /// A payload arrives on a stream.
@@ -292,8 +298,8 @@ impl Rig {
         self.shard.forget_collected(self.rules[rule.0].launched.key);
         self.stop(rule);
         let spec = self.rules[rule.0].spec.clone();
-        let launched = self.launch(&spec, Some(snapshot))?;
-        self.rules[rule.0].launched = launched;
+        let (topology, launched) = self.launch(&spec, Some(snapshot))?;
+        (self.rules[rule.0].topology, self.rules[rule.0].launched) = (topology, launched);
         Ok(())
     }
 
@@ -335,13 +341,13 @@ impl Rig {
 
     /// The rule's graph.
     pub fn topology(&self, rule: RigId) -> Topology {
-        self.rules[rule.0].launched.topology.clone()
+        self.rules[rule.0].topology.clone()
     }
 
     /// Whether the rule still runs, and how it ended.
     pub fn outcome(&mut self, rule: RigId) -> Outcome {
         self.flush();
-        self.rules[rule.0].launched.outcome.borrow().clone()
+        self.rules[rule.0].launched.ending.outcome()
     }
 
     /// Turns the shard until there is nothing more to do, and collects what reached the sinks.

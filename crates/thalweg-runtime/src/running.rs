@@ -4,16 +4,17 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use crate::attach::SharedStream;
 use crate::checkpoint::Subject;
 use crate::egress::delivery::Delivery;
+use crate::ending::Ending;
 use crate::ingest::port::Inlet;
 use crate::metrics::NodeView;
-use crate::rule::{CheckpointStatus, NodeSnapshot, Outcome, Topology};
+use crate::rule::{CheckpointStatus, NodeSnapshot, Outcome};
 use crate::ruleset::cpu::Cpu;
 use crate::runtime::{RunError, Runtime};
 use crate::shard::inbox::{Checkpoint, Control, Inbox, Key};
@@ -31,8 +32,7 @@ pub(crate) struct Running {
     pub key: Key,
     pub home: Arc<Inbox>,
     pub nodes: Vec<NodeView>,
-    pub topology: Topology,
-    pub outcome: Arc<watch::Sender<Outcome>>,
+    pub ending: Arc<Ending>,
     pub cpu: Arc<Cpu>,
     pub own: Vec<Arc<Inlet>>,
     pub streams: Mutex<Vec<Arc<SharedStream>>>,
@@ -56,14 +56,9 @@ impl RunningRule {
         Duration::from_nanos(self.shared.cpu.nanos())
     }
 
-    /// The printable graph.
-    pub fn topology(&self) -> Topology {
-        self.shared.topology.clone()
-    }
-
     /// Whether it still runs, and how it ended.
-    pub fn outcome(&self) -> watch::Receiver<Outcome> {
-        self.shared.outcome.subscribe()
+    pub fn ending(&self) -> &Arc<Ending> {
+        &self.shared.ending
     }
 
     /// Stops gracefully: intake closed, what has arrived processed, an optional last checkpoint, sinks drained. After
@@ -103,7 +98,7 @@ impl Drop for RunningRule {
             }
             self.shared.own.iter().for_each(|inlet| inlet.abandon());
             // A rule that is done may still have messages on their way out; its sink tasks end by themselves.
-            if *self.shared.outcome.borrow() != Outcome::Done {
+            if self.shared.ending.outcome() != Outcome::Done {
                 self.shared.abort();
             }
         }
@@ -135,13 +130,7 @@ impl Running {
         self.own.iter().for_each(|inlet| inlet.abandon());
         join_all(&self.sources, deadline).await;
         self.abort();
-        self.outcome.send_if_modified(|outcome| {
-            let runs = *outcome == Outcome::Running;
-            if runs {
-                *outcome = Outcome::Stopped;
-            }
-            runs
-        });
+        self.ending.stop();
     }
 
     /// Tells the sources to stop and leaves shared streams.
@@ -176,7 +165,7 @@ impl Running {
         let is_saved = self.runtime.coordinator().part(self.key, last).await.unwrap_or_default() && is_last;
         subject.leave();
         // R4.6: a run that has read everything is over; the next one begins anew.
-        if *self.outcome.borrow() == Outcome::Done {
+        if self.ending.outcome() == Outcome::Done {
             let (runtime, id) = (Arc::clone(&self.runtime), Arc::clone(&self.id));
             let forgotten = tokio::task::spawn_blocking(move || runtime.snapshots().remove(&id)).await;
             if let Ok(Err(error)) = forgotten {

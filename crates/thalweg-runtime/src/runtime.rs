@@ -18,12 +18,13 @@ use tokio::task::JoinHandle;
 use crate::attach::Streams;
 use crate::checkpoint::{Coordinator, Subject};
 use crate::compile::{CompileCx, CompiledRule, compile};
+use crate::ending::Ending;
 use crate::ingest::supervise::supervise;
 use crate::launch::{Ground, Launched, NewSink, NewSource, fits, launch};
 use crate::lookup::Waiter;
 use crate::op;
 use crate::operator::RuleInfo;
-use crate::rule::{CheckpointStatus, Outcome, RuleSpec, Topology};
+use crate::rule::{CheckpointStatus, Outcome, RuleSpec};
 use crate::running::{Running, RunningRule, lock};
 use crate::shard::Shard;
 use crate::shard::inbox::{Control, Inbox};
@@ -151,7 +152,7 @@ impl Runtime {
     /// what goes wrong from here on is the rule's outcome. A snapshot of another plan, or one that cannot be read, is
     /// not used: the rule starts fresh, its log and its status say why (R7.6).
     pub fn launch(self: &Arc<Self>, rule: CompiledRule, restore: Option<Snapshot>) -> RunningRule {
-        let (id, topology, spec) = (Arc::clone(&rule.info.id), rule.topology(), rule.spec.clone());
+        let (id, spec) = (Arc::clone(&rule.info.id), rule.spec.clone());
         let epoch = restore.as_ref().map_or(0, |snapshot| snapshot.epoch);
         let mut status = CheckpointStatus { restored: Timestamp(epoch), ..CheckpointStatus::default() };
         if restore.as_ref().is_some_and(|snapshot| !fits(snapshot, &rule)) {
@@ -169,7 +170,7 @@ impl Runtime {
         };
         match launched {
             Ok(launched) => self.run(&spec, launched, (status, epoch)),
-            Err(why) => self.failed(id, topology, &why),
+            Err(why) => self.failed(id, &why),
         }
     }
 
@@ -190,8 +191,7 @@ impl Runtime {
     ) -> RunningRule {
         let (id, options) = (Arc::clone(&spec.id), &spec.options);
         let deliveries = launched.sinks.iter().map(|sink| Arc::clone(&sink.delivery)).collect();
-        let Launched { key, home, nodes, topology, outcome, cpu, sources, sinks, own, shared, inlets } =
-            launched;
+        let Launched { key, home, nodes, ending, cpu, sources, sinks, own, shared, inlets } = launched;
         let interval = if options.checkpoint_interval > 0 { options.checkpoint_interval } else { 300_000 };
         let saving = (options.qos > 0).then(|| {
             let (id, home, status) = (Arc::clone(&id), Arc::clone(&home), Mutex::new(status));
@@ -216,8 +216,7 @@ impl Runtime {
             key,
             home,
             nodes,
-            topology,
-            outcome,
+            ending,
             cpu,
             own,
             streams: Mutex::new(shared),
@@ -335,16 +334,15 @@ impl Runtime {
     }
 
     /// A rule that did not come up.
-    fn failed(self: &Arc<Self>, id: Arc<str>, topology: Topology, why: &str) -> RunningRule {
-        let outcome = Arc::new(tokio::sync::watch::Sender::new(Outcome::Failed(Arc::from(why))));
+    fn failed(self: &Arc<Self>, id: Arc<str>, why: &str) -> RunningRule {
+        let ending = Ending::new(Outcome::Failed(Arc::from(why)));
         let shared = Arc::new(Running {
             runtime: Arc::clone(self),
             id,
             key: self.streams.key(),
             home: Arc::clone(&self.shards[0]),
             nodes: Vec::new(),
-            topology,
-            outcome,
+            ending,
             cpu: Arc::default(),
             own: Vec::new(),
             streams: Mutex::default(),

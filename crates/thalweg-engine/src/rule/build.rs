@@ -100,7 +100,7 @@ impl Builder {
         definition: &RuleDefinition,
     ) -> Result<(Plan, BTreeMap<Arc<str>, SourceSpec>), EngineError> {
         let mut sources = BTreeMap::new();
-        for name in definition.sources() {
+        for name in definition.sources()? {
             // The planner tells where a stream is named that does not exist.
             if let Some(entry) = self.catalog.get(&name) {
                 sources.insert(name, self.source(definition, &entry)?);
@@ -320,7 +320,7 @@ fn plan(
     options: &PlanOptions,
     world: &dyn Resolver,
 ) -> Result<Plan, EngineError> {
-    thalweg_plan::plan(&definition.query, options, world).map_err(|mistakes| {
+    thalweg_plan::plan(definition.query()?.as_ref(), options, world).map_err(|mistakes| {
         let code = mistakes.first().map_or(ErrorCode::Undefined, |first| first.code);
         EngineError::new(code, thalweg_sql::parse_error(&definition.sql, &mistakes))
     })

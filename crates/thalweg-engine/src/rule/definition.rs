@@ -23,8 +23,9 @@ pub struct RuleDefinition {
     pub text: String,
     /// The SELECT as text.
     pub sql: String,
-    /// The SELECT.
-    pub query: Arc<Query>,
+    /// The SELECT as it was read. A rule that stands in the catalogue does without and reads its text again when it is
+    /// planned anew: [`RuleDefinition::query`].
+    query: Option<Arc<Query>>,
     /// The sinks.
     pub actions: Vec<Action>,
     /// The options.
@@ -105,7 +106,7 @@ impl RuleDefinition {
             name: field("name")?,
             version: field("version")?,
             text: text.to_owned(),
-            query: Arc::new(query),
+            query: Some(Arc::new(query)),
             actions: written,
             options,
             triggered: document.bool("triggered").map_err(mistyped)?.unwrap_or(true),
@@ -114,6 +115,22 @@ impl RuleDefinition {
             id: Arc::from(id),
             sql,
         })
+    }
+
+    /// The SELECT.
+    ///
+    /// # Errors
+    /// It was read before, so that there is none.
+    pub fn query(&self) -> Result<Arc<Query>, EngineError> {
+        match &self.query {
+            Some(query) => Ok(Arc::clone(query)),
+            None => read_sql(&self.sql, &|_, mistakes| mistakes).map(Arc::new),
+        }
+    }
+
+    /// The same without what can be read again from its text.
+    pub(super) fn lean(self) -> Self {
+        Self { query: None, ..self }
     }
 
     /// The same with another desired state; its text becomes compact, with sorted keys.
@@ -134,10 +151,13 @@ impl RuleDefinition {
     }
 
     /// The streams and tables that the SELECT reads, in the order written, each once.
-    pub fn sources(&self) -> Vec<Arc<str>> {
+    ///
+    /// # Errors
+    /// As [`RuleDefinition::query`].
+    pub fn sources(&self) -> Result<Vec<Arc<str>>, EngineError> {
         let mut names = Vec::new();
-        collect(&self.query, &mut Vec::new(), &mut names);
-        names
+        collect(self.query()?.as_ref(), &mut Vec::new(), &mut names);
+        Ok(names)
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use thalweg_core::Timestamp;
 use thalweg_runtime::{CheckpointStatus, NodeSnapshot, Topology};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use super::build::{Built, Needs};
 use super::definition::RuleDefinition;
@@ -33,13 +33,15 @@ pub struct RuleEntry {
     pub id: Arc<str>,
     definition: ArcSwap<RuleDefinition>,
     needs: ArcSwap<Needs>,
-    topology: ArcSwap<Option<Topology>>,
-    view: watch::Sender<View>,
+    topology: ArcSwapOption<Topology>,
+    view: Mutex<View>,
+    /// One for all rules: told when any of them comes to rest.
+    settling: Arc<Notify>,
     /// Built by whoever asked for a start, so that mistakes are answered there; taken by the launch.
     ready: Mutex<Option<Box<dyn Ready>>>,
     run: Mutex<Option<Arc<dyn Run>>>,
     /// The figures of the last run, once it has ended.
-    last: ArcSwap<Figures>,
+    last: ArcSwapOption<Figures>,
 }
 
 /// What a run shows of itself.
@@ -58,8 +60,8 @@ impl Figures {
 }
 
 impl RuleEntry {
-    /// A rule that does not run.
-    pub fn new(definition: RuleDefinition) -> Self {
+    /// A rule that does not run. `settling` is told when it, or any other rule, comes to rest.
+    pub fn new(definition: RuleDefinition, settling: Arc<Notify>) -> Self {
         let state = State::default();
         let zero = Timestamp::default();
         let view = View {
@@ -71,13 +73,14 @@ impl RuleEntry {
         };
         Self {
             id: Arc::clone(&definition.id),
-            definition: ArcSwap::from_pointee(definition),
+            definition: ArcSwap::from_pointee(definition.lean()),
             needs: ArcSwap::default(),
-            topology: ArcSwap::from_pointee(None),
-            view: watch::Sender::new(view),
+            topology: ArcSwapOption::empty(),
+            view: Mutex::new(view),
+            settling,
             ready: Mutex::new(None),
             run: Mutex::new(None),
-            last: ArcSwap::default(),
+            last: ArcSwapOption::empty(),
         }
     }
 
@@ -92,39 +95,54 @@ impl RuleEntry {
     }
 
     /// Its graph, once it has been started.
-    pub fn topology(&self) -> Option<Topology> {
-        Option::clone(&self.topology.load())
+    pub fn topology(&self) -> Option<Arc<Topology>> {
+        self.topology.load_full()
     }
 
     /// Its state.
     pub fn view(&self) -> View {
-        self.view.borrow().clone()
+        self.view.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The figures of its run, of the last one if it does not run now.
     pub fn figures(&self) -> Figures {
         let run = self.run.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        run.map_or_else(|| Figures::clone(&self.last.load()), |run| Figures::of(run.as_ref()))
+        match run {
+            Some(run) => Figures::of(run.as_ref()),
+            None => self.last.load().as_deref().cloned().unwrap_or_default(),
+        }
     }
 
     /// Waits until no transition is under way.
     pub async fn settled(&self) {
-        // It fails only if the sender is gone, and that is `self`.
-        let _ = self.view.subscribe().wait_for(|view| view.settled).await;
+        loop {
+            // Listens before it looks, so that nothing is missed in between.
+            let told = self.settling.notified();
+            let mut told = std::pin::pin!(told);
+            told.as_mut().enable();
+            if self.view().settled {
+                return;
+            }
+            told.await;
+        }
     }
 
     pub(super) fn set_definition(&self, definition: RuleDefinition) {
-        self.definition.store(Arc::new(definition));
+        self.definition.store(Arc::new(definition.lean()));
     }
 
     pub(super) fn publish(&self, view: View) {
-        self.view.send_replace(view);
+        let is_settled = view.settled;
+        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = view;
+        if is_settled {
+            self.settling.notify_waiters();
+        }
     }
 
     /// Puts a build where the next launch finds it.
     pub(super) fn offer(&self, built: Built) {
         self.needs.store(Arc::new(built.needs));
-        self.topology.store(Arc::new(Some(built.topology)));
+        self.topology.store(Some(Arc::new(built.topology)));
         *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(built.ready);
     }
 
@@ -144,7 +162,7 @@ impl RuleEntry {
     pub(super) fn end_run(&self) {
         let run = self.run.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(run) = run {
-            self.last.store(Arc::new(Figures::of(run.as_ref())));
+            self.last.store(Some(Arc::new(Figures::of(run.as_ref()))));
         }
     }
 }

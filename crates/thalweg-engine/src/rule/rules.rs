@@ -8,7 +8,7 @@ use dashmap::DashMap;
 use serde_json::Value as Json;
 use thalweg_core::registry::Gate;
 use thalweg_core::{Clock, ErrorCode, Props};
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{Notify, OwnedMutexGuard};
 use tracing::error;
 
 use super::actor::{Control, Means, blocking};
@@ -44,6 +44,8 @@ pub struct Rules {
     broken: Mutex<BTreeSet<String>>,
     /// One turn a rule, so that changes of one rule come one after the other.
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Told whenever a rule comes to rest.
+    settling: Arc<Notify>,
 }
 
 /// What [`Rules`] is made of.
@@ -80,6 +82,7 @@ impl Rules {
             entries: DashMap::new(),
             broken: Mutex::default(),
             turns: Mutex::default(),
+            settling: Arc::default(),
         }
     }
 
@@ -288,7 +291,7 @@ impl Rules {
     /// What is wrong with it.
     pub async fn validate(&self, text: String) -> Result<Vec<Arc<str>>, EngineError> {
         let definition = self.read(text, None).await.map_err(|why| why.prefixed("invalid rule json: "))?;
-        let sources = definition.sources();
+        let sources = definition.sources()?;
         match sources.iter().find(|name| self.builder.catalog.get(name).is_none_or(|entry| entry.def.temp)) {
             Some(missing) => Err(EngineError::plain(format!("{missing} is not found"))),
             None => Ok(sources),
@@ -469,7 +472,7 @@ impl Rules {
     }
 
     fn insert(&self, definition: RuleDefinition) -> Arc<RuleEntry> {
-        let entry = Arc::new(RuleEntry::new(definition));
+        let entry = Arc::new(RuleEntry::new(definition, Arc::clone(&self.settling)));
         self.broken.lock().unwrap_or_else(PoisonError::into_inner).remove(entry.id.as_ref());
         self.entries.insert(Arc::clone(&entry.id), Arc::clone(&entry));
         self.control.add(Arc::clone(&entry));

@@ -109,14 +109,7 @@ impl Run for RunningRule {
     }
 
     fn ended(&self) -> BoxFuture<'static, Outcome> {
-        let mut outcome = self.outcome();
-        Box::pin(async move {
-            // The sender is gone only when the rule is.
-            outcome
-                .wait_for(|outcome| *outcome != Outcome::Running)
-                .await
-                .map_or(Outcome::Stopped, |end| end.clone())
-        })
+        Box::pin(self.ending().ended())
     }
 
     fn part(&self) {

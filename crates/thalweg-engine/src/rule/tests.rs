@@ -85,6 +85,6 @@ fn the_sources_of_a_select_are_found_in_joins_and_sub_queries() {
     let rule = parse(
         r#"{"id":"r","sql":"SELECT x.a FROM (SELECT a FROM s1) AS x INNER JOIN s2 ON x.a = s2.a INNER JOIN s2 ON s2.b = 1 GROUP BY TUMBLINGWINDOW(ss, 1)","actions":[{"log":{}}]}"#,
     );
-    let names: Vec<Arc<str>> = rule.expect("right").sources();
+    let names: Vec<Arc<str>> = rule.expect("right").sources().expect("right");
     assert_eq!(names, [Arc::from("s1"), Arc::from("s2")]);
 }

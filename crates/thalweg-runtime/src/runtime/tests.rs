@@ -264,8 +264,7 @@ fn numbers(range: std::ops::RangeInclusive<i64>) -> Vec<String> {
 }
 
 async fn ended(rule: &RunningRule) -> Outcome {
-    let mut outcome = rule.outcome();
-    outcome.wait_for(|outcome| *outcome != Outcome::Running).await.unwrap().clone()
+    rule.ending().ended().await
 }
 
 fn node(rule: &RunningRule, name: &str) -> NodeSnapshot {
@@ -290,7 +289,7 @@ async fn every_message_goes_from_source_to_sink_in_order_and_the_rule_is_done() 
     assert_eq!(ended(&rule).await, Outcome::Done);
     rule.stop(GRACE).await;
     assert_eq!(world.arrived("r", 9_998).await, numbers(3..=10_000));
-    assert_eq!(*rule.outcome().borrow(), Outcome::Done);
+    assert_eq!(rule.ending().outcome(), Outcome::Done);
     let sink = node(&rule, "sink_collect_0");
     assert_eq!((sink.records_in, sink.records_out, sink.exceptions), (9_998, 9_998, 0));
     world.runtime.shutdown().await;
@@ -383,7 +382,7 @@ async fn stopping_a_rule_sends_what_has_arrived_and_frees_its_tasks() {
         world.run(count_spec("r", &counter_stream(false), json!({"count": 500, "ends": false}), json!({})));
     world.stage.offered.subscribe().wait_for(|offered| *offered == 500).await.unwrap();
     rule.stop(GRACE).await;
-    assert_eq!(*rule.outcome().borrow(), Outcome::Stopped);
+    assert_eq!(rule.ending().outcome(), Outcome::Stopped);
     assert_eq!(world.arrived("r", 498).await, numbers(3..=500));
     assert!(matches!(rule.checkpoint().await, Err(RunError::NotRunning(_))));
 }

@@ -364,7 +364,7 @@ impl Shard {
         if let Some(inlet) = &rule.inlet {
             inlet.queue.stop();
         }
-        rule.outcome.send_replace(outcome);
+        rule.ending.end(outcome);
     }
 
     /// Forgets what the actions of a rule have collected, as a kill would.

@@ -9,18 +9,17 @@ use thalweg_core::format::Mark;
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::state::{StateError, StateReader, StateWriter};
 use thalweg_core::{Batch, Clock, Fault, Selection, Timestamp, Value};
-use tokio::sync::watch;
 
 use super::inbox::{Checkpoint, Key, Position};
 use super::stream::{Hand, RuleInlet};
 use super::twins::{Twins, Waiting};
 use crate::chain::{Chain, Drive, Lap};
 use crate::egress::Egress;
+use crate::ending::Ending;
 use crate::ingest::event_time::EventTime;
 use crate::ingest::port::Inlet;
 use crate::operator::{Emit, RuleInfo, Signal, Verdict};
 use crate::queue::Wake;
-use crate::rule::Outcome;
 use crate::ruleset::cpu::Cpu;
 use crate::snapshot::{Offset, Snapshot};
 
@@ -39,7 +38,7 @@ pub(crate) struct RuleRun {
     /// Set when streams of other shards feed it.
     pub inlet: Option<Arc<RuleInlet>>,
     pub fingerprint: u64,
-    pub outcome: Arc<watch::Sender<Outcome>>,
+    pub ending: Arc<Ending>,
     /// The time that is spent for it.
     pub cpu: Arc<Cpu>,
     /// As the shard's set of timers knows it.

@@ -126,7 +126,13 @@ impl Queue {
         if let Some(Failure { step, message }) = failure {
             self.folding.count_lost(Some(*step), cx);
             let failed = (Some(window.end), &Selection::all(0));
-            return faults::fail_all(message, failed, &self.folding.grouping.schema, out, &cx.of_behind(*step));
+            return faults::fail_all(
+                message,
+                failed,
+                &self.folding.grouping.schema,
+                out,
+                &cx.of_behind(*step),
+            );
         }
         let is_empty = self.live.is_empty();
         if is_empty && self.folding.filters() {
