@@ -58,6 +58,7 @@ impl Control {
             rules: BTreeMap::new(),
             jobs: FuturesUnordered::new(),
             stopping: Vec::new(),
+            writing: Arc::new(()),
         };
         tokio::spawn(actor.run(inbox, patrol));
         Self { commands }
@@ -127,6 +128,8 @@ struct Actor {
     rules: BTreeMap<Arc<str>, Slot>,
     jobs: FuturesUnordered<BoxFuture<'static, Option<Report>>>,
     stopping: Vec<oneshot::Sender<()>>,
+    /// Every job that writes holds a copy: what is not stored yet must not be lost by the end.
+    writing: Arc<()>,
 }
 
 impl Actor {
@@ -224,7 +227,10 @@ impl Actor {
                     launch(Arc::clone(&slot.entry), Arc::clone(&self.means), slot.launch)
                 }
                 Effect::Halt => halt(Arc::clone(&slot.entry), slot.launch, slot.removing.is_some()),
-                Effect::ForgetTrigger => forget_trigger(&slot.entry, Arc::clone(&self.means.store)),
+                Effect::ForgetTrigger => {
+                    let writing = Arc::clone(&self.writing);
+                    forget_trigger(&slot.entry, Arc::clone(&self.means.store), writing)
+                }
             };
             self.jobs.push(job);
         }
@@ -268,9 +274,10 @@ impl Actor {
         }
     }
 
-    /// Whether the end was asked for and every rule has come to rest.
+    /// Whether the end was asked for, every rule has come to rest, and that is stored.
     fn has_stopped(&self) -> bool {
-        !self.stopping.is_empty() && !self.rules.values().any(|slot| slot.state.phase.is_live())
+        let is_stored = Arc::strong_count(&self.writing) == 1;
+        is_stored && !self.stopping.is_empty() && !self.rules.values().any(|slot| slot.state.phase.is_live())
     }
 }
 
@@ -342,7 +349,11 @@ fn halt(entry: Arc<RuleEntry>, launch: u64, is_parting: bool) -> BoxFuture<'stat
     })
 }
 
-fn forget_trigger(entry: &RuleEntry, store: Arc<dyn Store>) -> BoxFuture<'static, Option<Report>> {
+fn forget_trigger(
+    entry: &RuleEntry,
+    store: Arc<dyn Store>,
+    writing: Arc<()>,
+) -> BoxFuture<'static, Option<Report>> {
     let definition = entry.definition().with_triggered(false);
     let (id, temp) = (entry.id.to_string(), definition.temp);
     let change = Change::Put(Table::Rule, id.clone(), definition.text.clone().into_bytes());
@@ -351,6 +362,7 @@ fn forget_trigger(entry: &RuleEntry, store: Arc<dyn Store>) -> BoxFuture<'static
         if !temp && let Err(why) = blocking(move || store.write(&[change]).map_err(EngineError::from)).await {
             error!(rule = %id, %why, "the end of the rule could not be stored");
         }
+        drop(writing);
         None
     })
 }

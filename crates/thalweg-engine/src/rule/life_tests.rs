@@ -154,14 +154,16 @@ impl World {
 
     /// Waits until the rule stands there, and gives its message.
     async fn reaches(&self, phase: Phase) -> String {
-        loop {
-            let status = self.engine.rules().status("r").expect("the rule exists").compact();
-            let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        let mut status = serde_json::Value::Null;
+        for _ in 0..1_000_000 {
+            let text = self.engine.rules().status("r").expect("the rule exists").compact();
+            status = serde_json::from_str(&text).unwrap();
             if status["status"] == phase.text() {
                 return status["message"].as_str().unwrap().to_owned();
             }
             tokio::task::yield_now().await;
         }
+        panic!("the rule does not get to {phase:?}: {status:#}");
     }
 
     fn end(&self, outcome: Outcome) {
