@@ -144,8 +144,18 @@ pub(crate) fn launch(
         inlets.iter().for_each(|inlet| inlet.join(coordinator.urge(key)));
     }
     home.send(Control::AddRule(Box::new(run)));
+    let (sources, own, shared) = join(rule.scans, attached);
+    let home = Arc::clone(home);
+    Ok(Launched { key, home, nodes, ending, cpu, sources, sinks, own, shared, inlets })
+}
+
+/// What is made of the scans once they have joined: new sources, inlets of the rule's own, shared streams.
+type Joined = (Vec<NewSource>, Vec<Arc<Inlet>>, Vec<Arc<SharedStream>>);
+
+/// Lets the rule, which its shard has taken over by now, read its streams.
+fn join(scans: Vec<CompiledScan>, attached: Vec<Attached>) -> Joined {
     let (mut sources, mut own, mut shared) = (Vec::new(), Vec::new(), Vec::new());
-    for (scan, attached) in rule.scans.into_iter().zip(attached) {
+    for (scan, attached) in scans.into_iter().zip(attached) {
         let (stream, inbox, is_new) = (attached.key, Arc::clone(&attached.inbox), attached.is_new);
         let (inlet, sharing) = attached.join();
         if is_new {
@@ -160,8 +170,7 @@ pub(crate) fn launch(
             None => {}
         }
     }
-    let home = Arc::clone(home);
-    Ok(Launched { key, home, nodes, ending, cpu, sources, sinks, own, shared, inlets })
+    (sources, own, shared)
 }
 
 /// Whether the rule drops rows when it cannot follow: when it reads a shared stream, and does not promise at least once,
