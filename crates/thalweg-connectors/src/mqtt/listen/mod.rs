@@ -3,7 +3,7 @@
 //! The port takes CONNECT and PUBLISH at QoS 0 and 1, refuses SUBSCRIBE and relays nothing; it is no broker. A stream's
 //! DATASOURCE is a topic filter, as for a broker. What no running stream asks for is answered and dropped, as a broker
 //! without subscribers does. Answers of QoS 1 are withheld for rules with `qos` 1 and 2 until a checkpoint holds the
-//! message. [`port`] takes devices in, [`guest`] reads one of them on the thread of a shard, [`hub`] knows both sides.
+//! message. `port` takes devices in, `guest` reads one of them on the thread of a shard, `hub` knows both sides.
 
 mod guest;
 mod hub;
