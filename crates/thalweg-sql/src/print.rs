@@ -9,6 +9,7 @@ use crate::ast::{
     Window, WindowKind,
 };
 use crate::lex::{Kind, lex, quote};
+use crate::window::is_window;
 
 /// An expression.
 pub fn expr(expr: &Expr) -> String {
@@ -43,7 +44,7 @@ fn select(select: &Select) -> String {
         clause(" ON ", &join.on, &mut out);
     }
     clause(" WHERE ", &select.filter, &mut out);
-    let mut groups: Vec<String> = select.group_by.iter().map(expr).collect();
+    let mut groups: Vec<String> = select.group_by.iter().map(key).collect();
     groups.extend(select.window.as_ref().map(window));
     if !groups.is_empty() {
         out += &format!(" GROUP BY {}", groups.join(", "));
@@ -101,6 +102,14 @@ fn source_name(name: &Name) -> String {
 
 fn order_key(key: &OrderKey) -> String {
     format!("{}{}", expr(&key.expr), if key.descending { " DESC" } else { "" })
+}
+
+/// A key of GROUP BY. One that begins like a window was written in parentheses, and is a call of a function: without
+/// them it would be read as the window.
+fn key(key: &Expr) -> String {
+    let text = expr(key);
+    let is_window = text.split_once('(').is_some_and(|(name, _)| is_window(name));
+    if is_window { format!("({text})") } else { text }
 }
 
 fn window(window: &Window) -> String {

@@ -9,6 +9,11 @@ use crate::grammar::{Grammar, Parsed, syntax};
 const WINDOWS: &[&str] =
     &["tumblingwindow", "hoppingwindow", "slidingwindow", "sessionwindow", "countwindow", "statewindow"];
 
+/// Whether a call of this name is a window where GROUP BY expects one.
+pub(crate) fn is_window(name: &str) -> bool {
+    WINDOWS.iter().any(|window| window.eq_ignore_ascii_case(name))
+}
+
 const FILTER: &str = "write FILTER(WHERE condition)";
 const OVER: &str = "write OVER(WHEN condition) or OVER(PARTITION BY …)";
 

@@ -249,6 +249,8 @@ fn beyond_upstream_subqueries_with_and_union_all() {
 
 #[test]
 fn windows_keep_filter_over_and_partition() {
+    let text = "SELECT a FROM s GROUP BY (COUNTWINDOW(0)), (COUNTWINDOW(1) + 1)";
+    check(text, text);
     let text = "SELECT a FROM s GROUP BY b, SLIDINGWINDOW(ss, 10, 2) FILTER(WHERE a > 1) OVER(WHEN a = 2 PARTITION BY c, d)";
     check(text, text);
     check(
