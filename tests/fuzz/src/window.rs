@@ -269,7 +269,7 @@ impl Input for Rule {
 }
 
 /// Equal messages, floats within 1e-9 (`contracts.md` 5) of themselves or of the largest number of their sum. A float
-/// without fraction is printed as an integer; beyond 2^53 it may be one.
+/// without fraction is printed as an integer, so what may be the mean of a sum beyond 2^53 is taken for one.
 fn nearly(left: &[String], right: &[String], scale: f64) -> bool {
     let near = |(left, right): (&String, &String)| {
         let parts = |text: &str| text.split_once(' ').map(|(at, json)| (at.to_owned(), json.to_owned()));
@@ -288,7 +288,7 @@ fn nearly(left: &[String], right: &[String], scale: f64) -> bool {
 }
 
 fn may_be_float(number: &serde_json::Number) -> bool {
-    number.is_f64() || number.as_i64().is_none_or(|whole| whole.unsigned_abs() > 1 << 53)
+    number.is_f64() || number.as_i64().is_none_or(|whole| whole.unsigned_abs() > 1 << 46)
 }
 
 fn close(left: &Json, right: &Json, scale: f64) -> bool {
