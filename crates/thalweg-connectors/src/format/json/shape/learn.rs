@@ -92,6 +92,13 @@ pub(super) fn learn(payload: &[u8], walker: &Walker) -> Option<Learned> {
     Some(cutter.learned)
 }
 
+/// Of a key that stands twice in an object the last one counts, also for what only the first one has: not learned.
+fn once<'w, T>(known: &mut Vec<&'w T>, wanted: &'w T) -> Option<()> {
+    let is_new = !known.iter().any(|known| std::ptr::eq(*known, wanted));
+    known.push(wanted);
+    is_new.then_some(())
+}
+
 struct Cutter<'a> {
     scanner: Scanner<'a>,
     /// Where the last scalar ended.
@@ -118,11 +125,13 @@ impl Cutter<'_> {
         let from = self.place();
         self.scanner.token().ok()?;
         let inside = !walker.everything.is_empty();
-        let (mut first, mut hint) = (true, 0);
+        let (mut first, mut hint, mut known) = (true, 0, Vec::new());
         while let Some(key) = self.scanner.next_key(first).ok()? {
             first = false;
             let name = self.key(key)?;
-            let wanted = walker.find(name, &mut hint).map(|column| wanted(column, inside));
+            let column = walker.find(name, &mut hint);
+            column.map_or(Some(()), |column| once(&mut known, column))?;
+            let wanted = column.map(|column| wanted(column, inside));
             self.value(&wanted.unwrap_or(Wanted { inside, ..Wanted::default() }))?;
         }
         for &slot in &walker.everything {
@@ -180,13 +189,14 @@ impl Cutter<'_> {
         if wanted.below.iter().any(|below| !below.items.is_empty()) {
             return None;
         }
-        let mut first = true;
+        let (mut first, mut known) = (true, Vec::new());
         let mut hints = vec![0; has_members.len()];
         while let Some(key) = self.scanner.next_key(first).ok()? {
             first = false;
             let name = self.key(key)?;
             let found = has_members.iter().zip(&mut hints);
-            let below = found.filter_map(|(below, hint)| below.member(name, hint)).collect();
+            let below: Vec<&Below> = found.filter_map(|(below, hint)| below.member(name, hint)).collect();
+            below.iter().try_for_each(|below| once(&mut known, *below))?;
             self.value(&Wanted { below, inside, ..Wanted::default() })?;
         }
         let absent: Vec<&Below> =

@@ -208,6 +208,15 @@ fn t_10_a_key_moved_renamed_doubled_or_left_out_is_noticed() {
 }
 
 #[test]
+fn t_10_of_an_object_that_stands_twice_the_last_one_counts_also_for_what_only_the_first_one_has() {
+    let texts = payloads(&[r#"{"p":{"x":0},"q":1,"p":{"p":{"x":1},"p":{}}}"#; 3]);
+    for below in ["x", "p x", "p"] {
+        check(&projection([path("p", below)]), &texts);
+        check(&projection([path("p", below), column("q")]), &texts);
+    }
+}
+
+#[test]
 fn what_is_no_json_stays_none_after_a_shape_was_learned() {
     let learned = r#"{"a":1,"b":"x"}"#;
     for other in [
