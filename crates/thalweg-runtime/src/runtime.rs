@@ -19,6 +19,7 @@ use crate::attach::Streams;
 use crate::checkpoint::{Coordinator, Subject};
 use crate::compile::{CompileCx, CompiledRule, compile};
 use crate::ending::Ending;
+use crate::ingest::beginning::Beginnings;
 use crate::ingest::supervise::supervise;
 use crate::launch::{Ground, Launched, NewSink, NewSource, fits, launch};
 use crate::lookup::Waiter;
@@ -78,8 +79,7 @@ pub struct Runtime {
     io: Handle,
     io_runtime: Mutex<Option<tokio::runtime::Runtime>>,
     is_over: AtomicBool,
-    /// Whether the sources of shared streams wait.
-    held: tokio::sync::watch::Sender<bool>,
+    beginnings: Beginnings,
 }
 
 impl Runtime {
@@ -117,14 +117,20 @@ impl Runtime {
             io: io_runtime.handle().clone(),
             io_runtime: Mutex::new(Some(io_runtime)),
             is_over: AtomicBool::new(false),
-            held: tokio::sync::watch::Sender::new(false),
+            beginnings: Beginnings::new(),
         }))
     }
 
     /// Lets the sources of shared streams wait, or go: when the engine starts, what a broker has kept must not come
     /// before all rules that read the stream are there.
     pub fn hold_shared(&self, waits: bool) {
-        self.held.send_replace(waits);
+        self.beginnings.hold(waits);
+    }
+
+    /// Resolves when the sources of all rules that were launched have had their first turn, in which they subscribe:
+    /// whoever lets messages in earlier loses them.
+    pub async fn sources_begun(&self) {
+        self.beginnings.all().await;
     }
 
     /// Builds everything that can fail: operators, sources, sinks, encoders. Starts nothing.
@@ -301,13 +307,10 @@ impl Runtime {
     fn start_source(&self, new: NewSource) -> Option<JoinHandle<()>> {
         let (factory, first) = new.source?;
         let clock = Arc::clone(&self.config.clock);
-        let mut held = self.held.subscribe();
+        let beginning = self.beginnings.enter(new.is_shared);
         Some(self.io.spawn(async move {
-            if new.is_shared {
-                // It fails only when the runtime is gone.
-                let _ = held.wait_for(|waits| !waits).await;
-            }
-            if let Err(why) = supervise(factory, Some(first), Arc::clone(&new.inlet), clock).await {
+            let source = supervise(factory, Some(first), Arc::clone(&new.inlet), clock);
+            if let Err(why) = beginning.run(source).await {
                 new.inbox.send(Control::FailStream { stream: new.stream, why });
             }
         }))

@@ -121,6 +121,7 @@ impl Rules {
             };
             let _in_time = tokio::time::timeout(BOOT_PATIENCE, all).await;
             runner.hold_shared(false);
+            let _in_time = tokio::time::timeout(BOOT_PATIENCE, runner.sources_begun()).await;
             gate.open();
         });
         Ok(())

@@ -23,6 +23,9 @@ pub trait Runner: Send + Sync {
         let _ = waits;
     }
 
+    /// Resolves when the sources of all rules that were launched have had their first turn, in which they subscribe.
+    async fn sources_begun(&self) {}
+
     /// Ends everything that is left.
     async fn shutdown(&self);
 }
@@ -72,6 +75,10 @@ impl Runner for Arc<Runtime> {
 
     fn hold_shared(&self, waits: bool) {
         Runtime::hold_shared(self, waits);
+    }
+
+    async fn sources_begun(&self) {
+        Runtime::sources_begun(self).await;
     }
 
     async fn shutdown(&self) {

@@ -2,6 +2,7 @@
 //!
 //! A [`Decode`] turns one hand-over into one batch. Each payload is decoded once, whoever reads the stream.
 
+pub(crate) mod beginning;
 pub(crate) mod event_time;
 pub(crate) mod inner;
 pub(crate) mod ledger;
