@@ -61,6 +61,27 @@ fn sub_queries_and_unions_are_shown_by_what_is_in_them_and_count_in_fingerprints
 }
 
 #[test]
+fn what_is_hardly_meant_is_told_as_a_warning_with_a_way_out() {
+    let told = |sql: &str| {
+        let warnings = planned(sql).warnings;
+        warnings.iter().map(|warning| warning.render(sql)).collect::<Vec<_>>()
+    };
+    let window = "GROUP BY TUMBLINGWINDOW(ss, 1)";
+    let of_results = |what: &str| {
+        let start = "WHERE chooses rows, and this condition keeps all rows of a window or none (line 1, column 36, at";
+        [format!("{start} {what}; to choose results, use HAVING)")]
+    };
+    let found = told(&format!("SELECT avg(a) AS m FROM demo WHERE avg(a) > 3 {window}"));
+    assert_eq!(found, of_results("avg(a) > 3"), "Q-4");
+    let found = told(&format!("SELECT sum(a) AS m FROM demo WHERE b > 1 AND m > 3 {window}"));
+    assert_eq!(found, of_results("b > 1 AND m > 3"));
+    assert_eq!(told(&format!("SELECT a FROM demo WHERE a > avg(a) {window}")), [""; 0]);
+    let null = "window_end is null, the statement has no window (line 1, column 8, at window_end(); write a window behind GROUP BY)";
+    assert_eq!(told("SELECT window_end() AS e FROM demo"), [null], "W-7");
+    assert_eq!(told(&format!("SELECT window_end() AS e FROM demo {window}")), [""; 0]);
+}
+
+#[test]
 fn a_stream_that_is_read_in_two_parts_has_two_names() {
     let plan = planned("SELECT a FROM demo UNION ALL SELECT b FROM demo");
     let names: Vec<&str> = plan.root.inputs.iter().map(|input| &*input.inputs[0].name).collect();

@@ -45,6 +45,11 @@ impl<'q> Binder<'q, '_> {
     pub(super) fn select(&mut self) -> Option<Plan> {
         self.open_sources()?;
         let clauses = self.clauses();
+        if let (Some(written), Some(bound)) =
+            (&self.select.filter, clauses.as_ref().and_then(|c| c.filter.as_ref()))
+        {
+            self.advise_on_where(written.span, bound);
+        }
         if !self.errors.is_empty() || self.scope.is_recovered {
             return None;
         }

@@ -4,6 +4,7 @@
 //! operator will compute gets the next one. Only when everything is known does `assemble.rs` lay the nodes out and
 //! renumber. So an expression can be bound before it is known what else its input will hold.
 
+mod advice;
 mod alias;
 mod assemble;
 mod call;

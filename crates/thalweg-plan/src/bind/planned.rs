@@ -37,6 +37,7 @@ impl<'q> Binder<'q, '_> {
             _ => {}
         }
         self.check_args(&function, call)?;
+        self.advise_on_context(function.name(), span);
         match function.name() {
             "window_start" => context(Context::WindowStart),
             "window_end" => context(Context::WindowEnd),
