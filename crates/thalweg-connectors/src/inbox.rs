@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use bytes::Bytes;
-use thalweg_core::connector::{Due, Offer, Payload, RawMessage, SourcePort, WhenFull};
+use thalweg_core::connector::{Due, Offer, Payload, RawMessage, SourcePort, WantsMeta, WhenFull};
 use thalweg_core::polled::Arrivals;
 use thalweg_core::time::Timestamp;
 use thalweg_core::value::Fields;
@@ -139,18 +139,22 @@ impl Inbox {
 
     /// Delivers what one read brought, without metadata or answers. Messages for which there is no room are dropped as
     /// `overflow` says; only [`Overflow::Park`] leaves them to the caller. How many were taken, from the front.
-    pub(crate) fn deliver_all(&self, arrivals: &Arrivals<'_>, overflow: Overflow) -> (Offer, usize) {
+    pub(crate) fn deliver_all(
+        &self,
+        arrivals: &Arrivals<'_>,
+        overflow: Overflow,
+    ) -> Result<(Offer, usize), WantsMeta> {
         if overflow == Overflow::DropOldest {
             return self.port.offer_all(arrivals, WhenFull::DropOldest);
         }
         let (offer, taken) = match self.n_parked.load(Ordering::Acquire) {
-            0 => self.port.offer_all(arrivals, WhenFull::Refuse),
+            0 => self.port.offer_all(arrivals, WhenFull::Refuse)?,
             _ => (Offer::Full, 0),
         };
         if offer == Offer::Full && overflow != Overflow::Park {
             self.port.dropped("queue_full", (arrivals.spans.len() - taken) as u64);
         }
-        (offer, taken)
+        Ok((offer, taken))
     }
 
     /// Whether so much is parked that nothing more should be read for it.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use thalweg_core::connector::{
@@ -39,7 +40,7 @@ pub(crate) struct TestPort {
     capacity: usize,
     changed: Notify,
     resume: Option<Value>,
-    wants_meta: bool,
+    wants_meta: AtomicBool,
     /// Whether answers wait for [`TestPort::answer`].
     withholds: bool,
 }
@@ -55,19 +56,24 @@ impl TestPort {
             capacity: 100_000,
             changed: Notify::new(),
             resume: None,
-            wants_meta: true,
+            wants_meta: AtomicBool::new(true),
             withholds: false,
         }
     }
 
     /// A port that asks for no metadata, so that messages may come many at once.
     pub(crate) fn plain(capacity: usize) -> Arc<Self> {
-        Arc::new(Self { capacity, wants_meta: false, ..Self::made() })
+        Arc::new(Self { capacity, wants_meta: AtomicBool::new(false), ..Self::made() })
+    }
+
+    /// From now on it asks for metadata.
+    pub(crate) fn ask_for_meta(&self) {
+        self.wants_meta.store(true, Ordering::Relaxed);
     }
 
     /// A port that answers when it is told to.
     pub(crate) fn withholding() -> Arc<Self> {
-        Arc::new(Self { withholds: true, wants_meta: false, ..Self::made() })
+        Arc::new(Self { withholds: true, wants_meta: AtomicBool::new(false), ..Self::made() })
     }
 
     /// Answers everything that waits for it.
@@ -186,7 +192,7 @@ impl SourcePort for TestPort {
     }
 
     fn wants_meta(&self) -> bool {
-        self.wants_meta
+        self.wants_meta.load(Ordering::Relaxed)
     }
 
     fn offer_due(&self, message: RawMessage<'_>, due: &Due) -> Offer {

@@ -62,6 +62,10 @@ pub enum Offer {
     Stopped,
 }
 
+/// Somebody has begun to ask for metadata: nothing was taken, and the messages are to come one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WantsMeta;
+
 /// Told when a message is safe.
 pub trait Receipt: Send + Sync {
     /// One receiver has it for good.
@@ -98,16 +102,22 @@ pub trait SourcePort: Send + Sync {
 
     /// Offers what one read brought, without metadata, and tells how many were accepted, from the front. They are one
     /// batch: with room for the first they are taken whole, and when the oldest have to go, as many go as come.
-    fn offer_all(&self, arrivals: &Arrivals<'_>, when_full: WhenFull) -> (Offer, usize) {
+    ///
+    /// # Errors
+    /// Without metadata they are not wanted any more.
+    fn offer_all(&self, arrivals: &Arrivals<'_>, when_full: WhenFull) -> Result<(Offer, usize), WantsMeta> {
+        if !self.takes_bare() {
+            return Err(WantsMeta);
+        }
         for index in 0..arrivals.spans.len() {
             let payload = Payload::Bytes(arrivals.payload(index));
             let message = RawMessage { payload, time: arrivals.time, meta: None, offset: None };
             let offer = self.offer(message, when_full);
             if offer != Offer::Accepted {
-                return (offer, index);
+                return Ok((offer, index));
             }
         }
-        (Offer::Accepted, arrivals.spans.len())
+        Ok((Offer::Accepted, arrivals.spans.len()))
     }
 
     /// Whether a message is safe as soon as it is accepted, so that [`SourcePort::offer_all`] may be used for messages
@@ -155,8 +165,13 @@ pub trait SourcePort: Send + Sync {
     /// Resolves when the source is to stop.
     fn stopped(&self) -> BoxFuture<'_, ()>;
 
-    /// Whether anybody asks for metadata; otherwise building it is wasted.
+    /// Whether anybody asks for metadata, or may come to ask for that of this message; otherwise building it is wasted.
     fn wants_meta(&self) -> bool;
+
+    /// Whether messages may come without metadata at the moment, as [`SourcePort::offer_all`] brings them.
+    fn takes_bare(&self) -> bool {
+        !self.wants_meta()
+    }
 
     /// Reports the connection's state. Repeats are harmless.
     fn status(&self, status: ConnectionStatus);

@@ -217,11 +217,12 @@ impl Streams {
         let waker = inbox.waker(Ready::Stream(key));
         let decoder = Arc::new(NodeMetrics::default());
         // A shared stream may be joined later by a rule that asks for metadata.
-        let wants_meta = scan.scan.stream.shared || CompiledRule::wants_meta(&projection);
+        let wants_meta = CompiledRule::wants_meta(&projection);
+        let meta = (scan.scan.stream.shared || wants_meta, wants_meta);
         let decode =
             scan.format.decode(&Arc::new(projection), Arc::clone(&decoder), Arc::clone(&self.clock))?;
         let clock = Arc::clone(&self.clock);
-        let inlet = Inlet::new(home.capacity, Arc::clone(&waker), clock, wants_meta, resume);
+        let inlet = Inlet::new(home.capacity, Arc::clone(&waker), clock, meta, resume);
         let shown = Arc::<Shown>::default();
         // Sockets wait where nothing blocks, which for a rule on a worker is elsewhere.
         inlet.polled_by(Arc::clone(home.shared_at) as Arc<dyn Poller>);
@@ -258,6 +259,9 @@ impl Streams {
             Some(Box::new(scan.format.decode(&want, Arc::clone(&stream.decoder), Arc::clone(&self.clock))?))
         };
         let place = home.place(&stream.inbox);
+        if CompiledRule::wants_meta(&projection) && stream.inlet.want_meta() {
+            stream.inbox.send(Control::Drain { stream: stream.key });
+        }
         state.projection = projection;
         state.n_readers += 1;
         drop(state);

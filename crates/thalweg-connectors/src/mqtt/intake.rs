@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use thalweg_core::connector::{Due, Offer, Receipt};
+use thalweg_core::connector::{Due, Offer, Receipt, WantsMeta};
 use thalweg_core::polled::Arrivals;
 use thalweg_core::time::Clock;
 
@@ -137,8 +137,15 @@ impl Intake {
         (receiver, granted): (&Receiver, u8),
         qos: u8,
         arrivals: &Arrivals<'_>,
-    ) -> (Offer, usize) {
+    ) -> Result<(Offer, usize), WantsMeta> {
         receiver.inbox.deliver_all(arrivals, overflow(qos, granted))
+    }
+
+    /// Hands a message at QoS 0 to one receiver, with its metadata.
+    pub(super) fn deliver_one(&self, (receiver, granted): (&Receiver, u8), message: &Message) {
+        let (content, meta) = (Content::Bytes(message.payload.clone()), Some(meta::of(message)));
+        let parcel = Parcel { content, time: self.clock.now(), meta, due: None };
+        receiver.inbox.deliver(parcel, overflow(message.qos, granted));
     }
 
     /// Hands a message to everybody who listens.

@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use thalweg_core::connector::{ConnectionStatus, Due, Offer, Payload, RawMessage, SourcePort, WhenFull};
+use thalweg_core::connector::{
+    ConnectionStatus, Due, Offer, Payload, RawMessage, SourcePort, WantsMeta, WhenFull,
+};
 use thalweg_core::format::RawBatch;
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::polled::{Arrivals, Poller};
@@ -22,7 +24,10 @@ pub(crate) struct Inlet {
     pub queue: Queue<RawBucket>,
     pub metrics: Arc<NodeMetrics>,
     clock: Arc<dyn Clock>,
-    wants_meta: bool,
+    /// Whether a rule asks for metadata, or one that does may come.
+    may_want_meta: bool,
+    /// Whether one does.
+    wants_meta: AtomicBool,
     resume: Option<Value>,
     committed: Mutex<Option<Value>>,
     ledger: Mutex<Ledger>,
@@ -43,7 +48,7 @@ impl Inlet {
         capacity: usize,
         consumer: Arc<dyn Wake>,
         clock: Arc<dyn Clock>,
-        wants_meta: bool,
+        (may_want_meta, wants_meta): (bool, bool),
         resume: Option<Value>,
     ) -> Arc<Self> {
         let metrics = Arc::new(NodeMetrics::default());
@@ -54,7 +59,8 @@ impl Inlet {
             queue,
             metrics,
             clock,
-            wants_meta,
+            may_want_meta,
+            wants_meta: AtomicBool::new(wants_meta),
             resume,
             committed: Mutex::default(),
             ledger: Mutex::default(),
@@ -65,6 +71,12 @@ impl Inlet {
             poller: OnceLock::new(),
             spare: Mutex::default(),
         })
+    }
+
+    /// A rule that asks for metadata is going to read the stream; false when one does already. What is offered from now
+    /// on has metadata, but not what waits.
+    pub(crate) fn want_meta(&self) -> bool {
+        !self.wants_meta.swap(true, Relaxed)
     }
 
     /// Lets its source wait for sockets on this thread.
@@ -163,10 +175,15 @@ impl SourcePort for Inlet {
         offer
     }
 
-    fn offer_all(&self, arrivals: &Arrivals<'_>, when_full: WhenFull) -> (Offer, usize) {
+    fn offer_all(&self, arrivals: &Arrivals<'_>, when_full: WhenFull) -> Result<(Offer, usize), WantsMeta> {
         let size = (arrivals.spans.len(), arrivals.size());
-        let spare = self.spare().take();
+        let (spare, mut is_refused) = (self.spare().take(), false);
         let put = |bucket: &mut RawBucket| {
+            // Asked under the queue's lock: what came in before is through when the rule that asks joins the stream.
+            is_refused = !self.takes_bare();
+            if is_refused {
+                return;
+            }
             if let Some(spare) = spare {
                 bucket.refit(spare);
             }
@@ -174,7 +191,11 @@ impl SourcePort for Inlet {
         };
         let (offer, dropped) = self.queue.offer_all(size, when_full, put);
         self.count_full(dropped);
-        (offer, if offer == Offer::Accepted { size.0 } else { 0 })
+        match offer {
+            _ if is_refused => Err(WantsMeta),
+            Offer::Accepted => Ok((offer, size.0)),
+            _ => Ok((offer, 0)),
+        }
     }
 
     fn answers_at_once(&self) -> bool {
@@ -249,7 +270,11 @@ impl SourcePort for Inlet {
     }
 
     fn wants_meta(&self) -> bool {
-        self.wants_meta
+        self.may_want_meta
+    }
+
+    fn takes_bare(&self) -> bool {
+        !self.wants_meta.load(Relaxed)
     }
 
     fn status(&self, status: ConnectionStatus) {

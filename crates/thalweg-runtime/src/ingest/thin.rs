@@ -182,7 +182,7 @@ mod tests {
 
     fn thinned(merge_field: Option<&str>) -> Arc<Thinned> {
         let consumer: Arc<dyn Wake> = Arc::new(Notify::new());
-        let inlet = Inlet::new(16, consumer, ManualClock::at(Timestamp(0)), true, None);
+        let inlet = Inlet::new(16, consumer, ManualClock::at(Timestamp(0)), (true, true), None);
         Thinned::new(inlet, Thinning { interval: 10, merge_field: merge_field.map(Arc::from) })
     }
 

@@ -3,6 +3,8 @@
 use serde_json::json;
 use thalweg_core::Batch;
 use thalweg_core::Selection;
+use thalweg_core::connector::{Offer, WantsMeta};
+use thalweg_core::polled::Arrivals;
 use thalweg_core::state::{StateError, StateReader, StateWriter};
 use thalweg_plan::logical::StreamDef;
 
@@ -69,6 +71,28 @@ fn metrics_count_as_upstream_does() {
             expected.iter().map(|(name, taken, given)| ((*name).to_owned(), *taken, *given)).collect();
         assert_eq!(counts, expected, "batches of {batch}");
     }
+}
+
+#[test]
+fn metadata_is_made_only_once_a_rule_of_the_stream_asks_for_it() {
+    let mut rig = rig().batch_size(1_024);
+    let first = rig.add(filter_spec("first", &demo(true))).unwrap();
+    let inlet = Arc::clone(&rig.inlets["demo"][0]);
+    assert!(inlet.takes_bare(), "nobody asks");
+    let arrivals = Arrivals { bytes: b"{\"a\":3}", spans: &[(0, 7)], time: Timestamp(0) };
+    assert_eq!(inlet.offer_all(&arrivals, WhenFull::DropOldest), Ok((Offer::Accepted, 1)));
+    let mut input = scan(&demo(true), &["a"]);
+    if let thalweg_plan::Kind::Scan(scan) = &mut input.kind {
+        scan.projection.slot(thalweg_core::Want::Meta, None);
+    }
+    let plan = project(input, "2_project", &[("a", 0), ("m", 1)]);
+    let second = rig.add(spec("second", plan, &[&demo(true)], json!({"log": {}}))).unwrap();
+    assert_eq!(inlet.offer_all(&arrivals, WhenFull::DropOldest), Err(WantsMeta));
+    let meta = Arc::new(Fields::from([(Arc::from("topic"), thalweg_core::Value::text("t"))]));
+    rig.feed_with_meta("demo", br#"{"a":4}"#, &meta);
+    assert_eq!(rig.texts(first), [r#"[{"a":3}]"#, r#"[{"a":4}]"#]);
+    // What waited when it came is not for it: its metadata is not there.
+    assert_eq!(rig.texts(second), [r#"[{"a":4,"m":{"topic":"t"}}]"#]);
 }
 
 #[test]

@@ -114,6 +114,7 @@ impl Shard {
             Control::Join { stream, reader, decode } => {
                 self.join(stream, reader, decode.map(|decode| *decode))
             }
+            Control::Drain { stream } => self.read_open_stream(stream),
             Control::Leave { stream, rule } => {
                 if let Some(stream) = self.streams.get_mut(&stream) {
                     stream.set.leave(rule);
@@ -164,9 +165,12 @@ impl Shard {
 
     /// Takes what has arrived on a stream, unless a sink behind it cannot follow.
     fn read_stream(&mut self, key: Key) {
-        if self.streams.get(&key).is_none_or(|stream| self.is_blocked(stream)) {
-            return;
+        if self.streams.get(&key).is_some_and(|stream| !self.is_blocked(stream)) {
+            self.read_open_stream(key);
         }
+    }
+
+    fn read_open_stream(&mut self, key: Key) {
         let Some(mut stream) = self.streams.remove(&key) else { return };
         match stream.inlet.queue.take() {
             Taken::Bucket(bucket) => {

@@ -32,15 +32,22 @@ struct Audience {
     is_simple: bool,
 }
 
+impl Audience {
+    /// Whether it is simple no longer: a rule that asks for metadata has joined a stream.
+    fn is_outdated(&self) -> bool {
+        self.is_simple && !self.list.iter().all(|(receiver, _)| receiver.inbox.port().takes_bare())
+    }
+}
+
 /// Messages that follow each other on their way to the same receivers.
 #[derive(Default)]
 struct Stretch {
     audience: Option<Arc<Audience>>,
     qos: u8,
     spans: Vec<(u32, u32)>,
-    /// At QoS 1 what is to be answered, and where the topics lie.
-    pkids: Vec<u16>,
     topics: Vec<(u32, u32)>,
+    /// At QoS 1 what is to be answered.
+    pkids: Vec<u16>,
 }
 
 /// Sorts what arrives at one connection.
@@ -90,6 +97,9 @@ impl Sorter {
             self.routes = routes;
             self.forget();
         }
+        if self.audiences.iter().any(|audience| audience.is_outdated()) {
+            self.forget();
+        }
     }
 
     fn forget(&mut self) {
@@ -130,9 +140,9 @@ impl Sorter {
         }
         let place = |range: &std::ops::Range<usize>| (range.start as u32, range.len() as u32);
         self.stretch.spans.push(place(&publish.payload));
+        self.stretch.topics.push(place(&publish.topic));
         if publish.qos == 1 {
             self.stretch.pkids.push(publish.pkid);
-            self.stretch.topics.push(place(&publish.topic));
         }
         Ok(())
     }
@@ -161,8 +171,9 @@ impl Sorter {
         };
         let found = self.audiences.iter().find(is_equal).map(Arc::clone);
         let audience = found.unwrap_or_else(|| {
-            let is_special =
-                |(receiver, _): &(Receiver, u8)| receiver.end.is_some() || receiver.inbox.port().wants_meta();
+            let is_special = |(receiver, _): &(Receiver, u8)| {
+                receiver.end.is_some() || !receiver.inbox.port().takes_bare()
+            };
             let is_simple = !list.iter().any(is_special);
             let audience = Arc::new(Audience { list, is_simple });
             self.audiences.push(Arc::clone(&audience));
@@ -195,15 +206,23 @@ impl Sorter {
         let stretch = &mut self.stretch;
         let Some(audience) = stretch.audience.take() else { return };
         let arrivals = Arrivals { bytes, spans: &stretch.spans, time: self.time };
+        let topic = |index: usize| {
+            let (at, len) = stretch.topics[index];
+            &bytes[at as usize..][..len as usize]
+        };
         for (receiver, granted) in &audience.list {
-            let (offer, n_taken) = self.intake.deliver_all((receiver, *granted), stretch.qos, &arrivals);
+            let to = (receiver, *granted);
+            let taken = self.intake.deliver_all(to, stretch.qos, &arrivals);
+            let is_bare = taken.is_ok();
+            let (offer, n_taken) = taken.unwrap_or((Offer::Full, 0));
             if stretch.qos == 0 {
+                let rest = if is_bare { 0..0 } else { 0..stretch.topics.len() };
+                for index in rest {
+                    let message = message(topic(index), arrivals.payload(index), (0, 0, false));
+                    message.into_iter().for_each(|message| self.intake.deliver_one(to, &message));
+                }
                 continue;
             }
-            let topic = |index: usize| {
-                let (at, len) = stretch.topics[index];
-                &bytes[at as usize..][..len as usize]
-            };
             self.outlet.acknowledge_all(self.generation, &stretch.pkids[..n_taken]);
             let known = (n_taken.saturating_sub(remembered())..n_taken).map(|index| {
                 self.intake.identity((stretch.pkids[index], 1), topic(index), arrivals.payload(index))

@@ -313,6 +313,32 @@ async fn streams_on_a_named_connection_share_one_subscription() {
 }
 
 #[tokio::test]
+async fn metadata_comes_from_the_moment_on_in_which_somebody_asks_for_it() {
+    for broker in brokers().into_iter().filter(|broker| broker.is_lean) {
+        for qos in [0, 1] {
+            let cx = broker.cx(&format!(r#","qos":{qos}"#));
+            let port = broker.port(100_000);
+            let task = start_source(&cx, &port);
+            let mut sink = open_sink(&cx).await;
+            subscribed(&mut sink, &port).await;
+            sink.send(&numbers(3)).await;
+            for _ in 0..3 {
+                assert!(port.next().await.meta.is_none(), "nobody asks");
+            }
+            port.ask_for_meta();
+            sink.send(&numbers(3)).await;
+            for number in 0..3 {
+                let got = port.next().await;
+                assert_eq!(got.bytes, number.to_string().as_bytes());
+                assert_eq!(got.meta.unwrap()["topic"], Value::text("in/a"));
+            }
+            port.stop();
+            task.await.unwrap().unwrap();
+        }
+    }
+}
+
+#[tokio::test]
 async fn metadata_holds_topic_qos_id_and_user_properties() {
     for broker in brokers() {
         let user = r#","qos":1,"protocolVersion":"5","properties":{"traceparent":"00-abc-def-01","k":"v"}"#;
