@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use serde_json::Value as Json;
-use thalweg_core::format::{Format, RawBatch};
+use thalweg_connectors::format::json::FORMAT as JSON;
+use thalweg_core::format::{Decoder, Format, RawBatch};
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::{BatchBuilder, PathStep, Projection, Props, Slot, Timestamp, Value, Want};
 use thalweg_expr::{Expr, Step};
@@ -28,6 +29,12 @@ const PAYLOADS: &[Payload] = &[
         wanted: &["deviceId", "ts", "readings.temperature", "readings.vibration"],
     },
     Payload { name: "decode_c", text: wide, wanted: &["key003", "key250", "key499"] },
+    Payload {
+        name: "decode_b_widths",
+        text: nested_of_any_width,
+        wanted: &["deviceId", "ts", "readings.temperature", "readings.vibration"],
+    },
+    Payload { name: "decode_c_widths", text: wide_of_any_width, wanted: &["key003", "key250", "key499"] },
 ];
 
 /// Payload a of hot-path.md 2: 35 B.
@@ -53,7 +60,32 @@ pub(crate) fn wide(row: usize) -> String {
     format!("{{{}}}", members.join(","))
 }
 
-/// All three payloads, and paths below a column.
+/// As b, with numbers and texts whose widths differ from message to message.
+fn nested_of_any_width(row: usize) -> String {
+    let spread = |by: usize, most: usize| (row + 1) * by % most;
+    format!(
+        "{{\"deviceId\":\"dev-{}\",\"ts\":17095{row:08},\"site\":\"plant-7\",\"line\":{},\"readings\":\
+         {{\"temperature\":{}.5,\"pressure\":{}.25,\"humidity\":{},\"vibration\":[0.12,0.{},0.08]}},\
+         \"status\":\"ok\",\"firmware\":\"2.4.1-rc5\",\"battery\":{},\"alarm\":{},\"note\":null}}",
+        spread(7919, 2000),
+        spread(31, 13),
+        spread(77, 120),
+        spread(389, 1500),
+        spread(57, 101),
+        spread(613, 1000),
+        spread(37, 101),
+        row.is_multiple_of(3),
+    )
+}
+
+/// As c, with numbers of one to three digits, anew in each message.
+pub(crate) fn wide_of_any_width(row: usize) -> String {
+    let value = |key: usize| (key * 7919 + row * 104_729) % 1361 % 10usize.pow(1 + ((key ^ row) % 3) as u32);
+    let members: Vec<String> = (0..500).map(|key| format!("\"key{key:03}\":{}", value(key))).collect();
+    format!("{{{}}}", members.join(","))
+}
+
+/// All payloads with each set of instructions that this processor has, and paths below a column.
 pub(crate) fn run(report: &Report) {
     for payload in PAYLOADS {
         let texts: Vec<String> = (0..BATCH).map(payload.text).collect();
@@ -103,7 +135,7 @@ fn read<'a>(
         want.slot(wanted, None);
     }
     let want = Arc::new(want);
-    let mut decoder = thalweg_connectors::format::json::FORMAT.decoder(&want, &Props::new()).ok()?;
+    let mut decoder = JSON.decoder(&want, &Props::new()).ok()?;
     let mut builder = BatchBuilder::new(Arc::new(want.schema()));
     let metrics = NodeMetrics::default();
     Some(Variant::new(name, move || {
@@ -134,17 +166,21 @@ fn measure(texts: &[String], wanted: &[&str]) -> Vec<(&'static str, f64)> {
     };
     let strict = Projection { strict_json: true, ..want.clone() };
     let mut variants = vec![Variant::new("serde_json", plain)];
-    variants.extend(decoding("walker", &raw, strict));
-    variants.extend(decoding("decoder", &raw, want));
+    let (strict, want) = (Arc::new(strict), Arc::new(want));
+    let walker = JSON.decoder(&strict, &Props::new()).ok();
+    variants.extend(walker.map(|walker| decoding(("walker", walker), &raw, &strict)));
+    variants.extend(JSON.decoders(&want).into_iter().map(|decoder| decoding(decoder, &raw, &want)));
     nanos_per_item(texts.len(), variants)
 }
 
 /// Decodes as the ingest does.
-fn decoding<'a>(name: &'static str, raw: &'a RawBatch, want: Projection) -> Option<Variant<'a>> {
-    let want = Arc::new(want);
-    let mut decoder = thalweg_connectors::format::json::FORMAT.decoder(&want, &Props::new()).ok()?;
+fn decoding<'a>(
+    (name, mut decoder): (&'static str, Box<dyn Decoder>),
+    raw: &'a RawBatch,
+    want: &Projection,
+) -> Variant<'a> {
     let mut builder = BatchBuilder::new(Arc::new(want.schema()));
-    Some(Variant::new(name, move || {
+    Variant::new(name, move || {
         builder.begin(Some(Arc::clone(&raw.arena)));
         decoder.decode(raw, &mut builder);
         let (batch, _) = builder.finish();
@@ -152,7 +188,7 @@ fn decoding<'a>(name: &'static str, raw: &'a RawBatch, want: Projection) -> Opti
             batch.columns.iter().map(|column| column.words()[0] & 1).sum::<u64>() + batch.n_rows as u64;
         builder.recycle(batch);
         cells
-    }))
+    })
 }
 
 pub(crate) fn batch(texts: &[String]) -> RawBatch {

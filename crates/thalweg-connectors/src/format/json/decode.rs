@@ -6,7 +6,7 @@ use chrono_tz::Tz;
 use thalweg_core::format::{Decoder, RawBatch};
 use thalweg_core::{BatchBuilder, Projection};
 
-use super::shape::Shapes;
+use super::shape::{Instructions, Shapes};
 use super::walker::Walker;
 
 /// Decodes JSON for one projection.
@@ -22,6 +22,16 @@ impl JsonDecoder {
         let walker = Walker::new(want, zone);
         let ends_plainly = walker.meta.is_empty() && want.slots.iter().all(|wanted| wanted.strict.is_none());
         Self { shapes: Shapes::new(&walker), walker, ends_plainly }
+    }
+
+    /// One for each set of instructions that this processor has, the best first.
+    pub(crate) fn of_each_kind(want: &Arc<Projection>) -> Vec<(&'static str, Box<dyn Decoder>)> {
+        let one = |instructions: Instructions| {
+            let mut decoder = Self::new(want, Tz::UTC);
+            decoder.shapes.instructions = instructions;
+            (instructions.name(), Box::new(decoder) as Box<dyn Decoder>)
+        };
+        Instructions::available().into_iter().map(one).collect()
     }
 }
 

@@ -19,6 +19,13 @@ pub static FORMAT: Json = Json;
 #[derive(Debug)]
 pub struct Json;
 
+impl Json {
+    /// A decoder for each set of instructions that this processor has, the one that streams use first: for measuring.
+    pub fn decoders(&self, want: &Arc<Projection>) -> Vec<(&'static str, Box<dyn Decoder>)> {
+        decode::JsonDecoder::of_each_kind(want)
+    }
+}
+
 impl Format for Json {
     fn name(&self) -> &'static str {
         "json"

@@ -21,6 +21,8 @@ pub(super) struct Learned {
     pub pieces: Vec<(Box<[u8]>, Take)>,
     /// The fixed text behind the last scalar.
     pub tail: Box<[u8]>,
+    /// Where each scalar begins and ends in this message.
+    pub scalars: Vec<(u32, u32)>,
     /// Objects and lists that are taken whole.
     nested: Vec<Nested>,
     /// Slots of paths that end in nothing.
@@ -251,6 +253,7 @@ impl Cutter<'_> {
         let text = &self.scanner.bytes()[self.behind..start];
         self.learned.pieces.push((text.into(), take));
         self.behind = self.scanner.position();
+        self.learned.scalars.push((start as u32, self.behind as u32));
         (self.learned.pieces.len() <= MAX_VALUES).then_some(())
     }
 

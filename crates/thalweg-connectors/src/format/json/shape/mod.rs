@@ -12,6 +12,7 @@ mod learn;
 mod program;
 mod simd;
 mod skeleton;
+mod template;
 
 use thalweg_core::BatchBuilder;
 use thalweg_core::json::Scanner;
@@ -20,8 +21,10 @@ use super::typed;
 use super::walker::{Reading, Walker};
 use learn::{Fill, How, Learned, Take};
 use program::Program;
-use simd::{Instructions, Marks};
+pub(super) use simd::Instructions;
+use simd::Marks;
 use skeleton::Skeleton;
+use template::{Template, Templates};
 
 /// So many shapes are kept for a stream.
 const SHAPES: usize = 4;
@@ -49,7 +52,7 @@ pub(super) struct Shapes {
     is_off: bool,
     /// Where the fixed texts of the current message begin.
     starts: Vec<usize>,
-    instructions: Instructions,
+    pub(super) instructions: Instructions,
     marks: Marks,
     small: (usize, usize),
 }
@@ -57,6 +60,7 @@ pub(super) struct Shapes {
 struct Shape {
     reader: Reader,
     learned: Learned,
+    templates: Templates,
     hits: u32,
 }
 
@@ -107,19 +111,12 @@ impl Shapes {
             self.judge();
         }
         let place = Place { arena, start, end };
-        let reading = Reading { base: 0, whole_numbers: walker.want.whole_numbers };
         for (at, shape) in self.shapes.iter_mut().enumerate() {
-            let (learned, starts) = (&shape.learned, &mut self.starts);
-            let is_read = match &shape.reader {
-                Reader::Program(program) => program.run(place, (reading, learned), starts, into),
-                Reader::Skeleton(skeleton) => {
-                    let marks = (self.instructions, &mut self.marks);
-                    skeleton.run(place, marks, (reading, learned), into)
-                }
-            };
+            let scratch = (self.instructions, &mut self.starts, &mut self.marks);
+            let is_read = shape.read(place, walker, scratch, into);
             if is_read {
                 if to_the_end {
-                    learned.missing.iter().for_each(|slot| into.column(*slot).push_missing());
+                    shape.learned.missing.iter().for_each(|slot| into.column(*slot).push_missing());
                 }
                 shape.hits += 1;
                 self.hits += 1;
@@ -153,7 +150,8 @@ impl Shapes {
             Some(skeleton) => Reader::Skeleton(skeleton),
             None => Reader::Program(Program::new(&mut learned)),
         };
-        let shape = Shape { reader, learned, hits: 0 };
+        let templates = Templates::new(payload, &std::mem::take(&mut learned.scalars));
+        let shape = Shape { reader, learned, templates, hits: 0 };
         if self.shapes.len() == SHAPES {
             // The new ones go first, so that the good ones stay.
             self.shapes.pop();
@@ -176,6 +174,71 @@ impl Shapes {
         self.shapes.iter_mut().for_each(|shape| shape.hits = 0);
         (self.seen, self.hits) = (1, 0);
     }
+}
+
+/// Space that is used again for each message.
+type Scratch<'s> = (Instructions, &'s mut Vec<usize>, &'s mut Marks);
+
+impl Shape {
+    /// Reads a message of this shape. When it is of another one, some slots may have been filled.
+    #[inline]
+    fn read(
+        &mut self,
+        place: Place<'_>,
+        walker: &Walker,
+        (instructions, starts, marks): Scratch<'_>,
+        into: &mut BatchBuilder,
+    ) -> bool {
+        let reading = Reading { base: 0, whole_numbers: walker.want.whole_numbers };
+        let (learned, message) = (&self.learned, &place.arena[place.start..place.end]);
+        if let Some(template) = self.templates.find(message, instructions) {
+            let with = (place, reading, learned);
+            return match &self.reader {
+                Reader::Program(program) => in_place(template, program.takes(), with, into),
+                Reader::Skeleton(skeleton) => in_place(template, skeleton.takes(), with, into),
+            };
+        }
+        let is_read = match &self.reader {
+            Reader::Program(program) => program.run(place, (reading, learned), starts, into),
+            Reader::Skeleton(skeleton) => {
+                skeleton.run(place, (instructions, marks), (reading, learned), into)
+            }
+        };
+        if is_read && self.templates.is_due() {
+            self.renew(message, walker);
+        }
+        is_read
+    }
+
+    /// Makes a template of a message of this shape.
+    #[cold]
+    fn renew(&mut self, message: &[u8], walker: &Walker) {
+        if let Some(again) = learn::learn(message, walker) {
+            self.templates.add(message, &again.scalars);
+        }
+    }
+}
+
+/// Reads a message that fits a template: each scalar has to end where the template's does.
+#[inline(always)]
+fn in_place<'t>(
+    template: &Template,
+    takes: impl Iterator<Item = (usize, &'t Take)>,
+    (place, reading, learned): (Place<'_>, Reading, &Learned),
+    into: &mut BatchBuilder,
+) -> bool {
+    for (index, take) in takes {
+        let (from, to) = template.scalar(index);
+        let mut scanner = Scanner::resume(place.arena, place.start + from);
+        let is_read = match take {
+            Take::Check | Take::Nothing if scanner.skip_short_number(place.start + to) => true,
+            take => take.read(&mut scanner, reading, into),
+        };
+        if !is_read || scanner.position() != place.start + to {
+            return false;
+        }
+    }
+    learned.end(place, reading, |text| place.start + template.text(text), into)
 }
 
 impl Take {

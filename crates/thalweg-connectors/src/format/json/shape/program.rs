@@ -87,6 +87,12 @@ impl Program {
         }
     }
 
+    /// What becomes of each scalar.
+    #[inline]
+    pub(super) fn takes(&self) -> impl Iterator<Item = (usize, &Take)> {
+        self.steps.iter().map(|(_, take)| take).enumerate()
+    }
+
     /// Reads the message. When it does not fit, some slots may have been filled.
     #[inline]
     pub(super) fn run(

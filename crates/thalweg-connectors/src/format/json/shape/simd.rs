@@ -7,7 +7,7 @@
 
 /// A set of instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Instructions {
+pub(in crate::format::json) enum Instructions {
     #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "x86_64")]
@@ -18,8 +18,21 @@ pub(super) enum Instructions {
 }
 
 impl Instructions {
+    /// What it is called.
+    pub(in crate::format::json) fn name(self) -> &'static str {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Sse2 => "sse2",
+            Self::Portable => "portable",
+        }
+    }
+
     /// Every set that this processor has, the best first.
-    pub(super) fn available() -> Vec<Self> {
+    pub(in crate::format::json) fn available() -> Vec<Self> {
         let mut found = Vec::new();
         #[cfg(target_arch = "x86_64")]
         {

@@ -122,6 +122,12 @@ impl Skeleton {
         Some(Self { expected, texts, tail: Fixed::new(&learned.tail, 0, 0), long, wanted, is_regular })
     }
 
+    /// What becomes of the scalars that somebody wants, by their number.
+    #[inline]
+    pub(super) fn takes(&self) -> impl Iterator<Item = (usize, &Take)> {
+        self.wanted.iter().map(|(index, take)| (*index, take))
+    }
+
     /// Reads the message. When it does not fit, some slots may have been filled.
     pub(super) fn run(
         &self,
@@ -192,6 +198,7 @@ impl Skeleton {
         };
         let (end, tail) = (view.len() - WIDTH, self.tail.len as usize);
         behind.is_some_and(|behind| behind + tail < end)
+            && view[..view.len() - tail].last().is_some_and(|last| *last > b' ')
             && view.last_chunk().is_some_and(|window| self.tail.differs(words(window)) == [0; 2])
             && self.long_ones_stand(view, places)
     }
@@ -232,20 +239,25 @@ impl Fixed {
     }
 }
 
-/// The end of the last text, if each stands at the place of its mark, with a scalar before it.
+/// The end of the last text, if each stands at the place of its mark, with a scalar before it that does not end in a
+/// blank.
 #[inline(always)]
-fn compare<'t>(view: &[u8], texts: impl Iterator<Item = (&'t Fixed, u32)>) -> Option<usize> {
+fn compare<'t>(view: &[u8], mut texts: impl Iterator<Item = (&'t Fixed, u32)>) -> Option<usize> {
+    let (first, at) = texts.next()?;
+    let mut behind = at as usize + first.more as usize;
+    let mut differs = first.differs(words(view.get(behind..)?.first_chunk()?));
     // Something stands between two texts when the sum of what is before is negative.
-    let (mut differs, mut ordered, mut behind) = ([0; 2], usize::MAX, usize::MAX);
+    let (mut ordered, mut last) = (usize::MAX, u8::MAX);
     for (text, at) in texts {
         let end = at as usize + text.more as usize;
         let here = text.differs(words(view.get(end..)?.first_chunk()?));
+        last = last.min(*view.get((end + WIDTH - 1).wrapping_sub(text.len as usize))?);
         // Two words throughout: they stay in one wide register.
         differs = [differs[0] | here[0], differs[1] | here[1]];
         ordered &= behind.wrapping_add(text.len as usize).wrapping_sub(end);
         behind = end;
     }
-    (differs == [0; 2] && (ordered as isize) < 0).then_some(behind)
+    (differs == [0; 2] && (ordered as isize) < 0 && last > b' ').then_some(behind)
 }
 
 /// A message at the very beginning of the arena, with something before it.

@@ -243,6 +243,22 @@ fn what_is_no_json_stays_none_after_a_shape_was_learned() {
 }
 
 #[test]
+fn a_blank_is_no_scalar_after_a_shape_was_learned() {
+    for other in [
+        r#"{"b": ,"a":2}"#,
+        r#"{"b":  ,"a":2}"#,
+        "{\"b\":\n,\"a\":2}",
+        r#"{"b":1,"a": }"#,
+        r#"{"b":1 ,"a":2}"#,
+    ] {
+        let texts = payloads(&[r#"{"b":1,"a":2}"#, other, r#"{"b":1,"a":2}"#]);
+        for want in projections() {
+            check(&want, &texts);
+        }
+    }
+}
+
+#[test]
 fn four_shapes_are_kept_and_the_ones_that_hit_stay() {
     let texts: Vec<String> = (0..40)
         .map(|row| match row % 8 {
@@ -270,6 +286,71 @@ fn learning_stops_when_hits_stay_low_and_goes_on_later() {
     assert_eq!(feed(&mut decoder, vec!["{\"a\":1}".to_owned(); 3]), (0, PAUSE));
     (0..PAUSE).for_each(|_| decoder.shapes.judge());
     assert_eq!(feed(&mut decoder, vec!["{\"a\":1}".to_owned(); 3]), (1, 0));
+}
+
+#[test]
+fn messages_of_a_length_that_came_before_fit_a_template_and_others_make_a_new_one() {
+    let name = "n".repeat(64);
+    let text = |value: u64| format!("{{\"{name}\":\"x\",\"a\":{value},\"b\":[true]}}").into_bytes();
+    let want = Arc::new(projection([column("a")]));
+    let mut decoder = JsonDecoder::new(&want, Tz::UTC);
+    let hits = |decoder: &JsonDecoder| {
+        let templates = &decoder.shapes.shapes[0].templates;
+        templates.kept.iter().map(|template| (template.len, template.hits)).collect::<Vec<_>>()
+    };
+    decode(&mut decoder, &want, &[text(1), text(2), text(9)]);
+    assert_eq!(hits(&decoder), [(89, 2)]);
+    decode(&mut decoder, &want, &[text(10), text(20), text(30), text(40)]);
+    assert_eq!(hits(&decoder), [(89, 0), (90, 0)], "the fourth one that fits none becomes one");
+    decode(&mut decoder, &want, &[text(10), text(20), text(3)]);
+    assert_eq!(hits(&decoder), [(89, 1), (90, 2)]);
+    let lengths: Vec<u64> = (0..13).map(|power| 10u64.pow(power)).collect();
+    (0..1000).for_each(|_| {
+        drop(decode(&mut decoder, &want, &lengths.iter().map(|value| text(*value)).collect::<Vec<_>>()))
+    });
+    assert_eq!(hits(&decoder).len(), 4);
+}
+
+#[test]
+fn a_template_refuses_what_would_change_the_structure_at_the_same_length() {
+    let learned = format!("{{\"{}\":\"x\",\"b\":\"text\",\"c\":123,\"a\":true}}", "n".repeat(60));
+    let texts = |from: &str, to: &str| {
+        assert_eq!(from.len(), to.len());
+        payloads(&[&learned, &learned.replace(from, to), &learned])
+    };
+    for (from, to) in [
+        ("123", "1,2"),
+        ("123", "\"1\""),
+        ("123", " 12"),
+        ("123", "[1]"),
+        ("123", "1:2"),
+        ("123", "{} "),
+        ("123", "   "),
+        ("123", "012"),
+        ("123", "1e2"),
+        ("123", "-.3"),
+        ("text", "te\"t"),
+        ("text", "t\",\""),
+        ("text", "tex\\"),
+        ("text", "te\\t"),
+        ("text", "{,:}"),
+        ("text", "\u{e9}\u{e9}"),
+        ("\"text\"", "123456"),
+        ("true", "null"),
+        ("true", "trux"),
+        ("true", "1234"),
+        ("true", "\"tr\""),
+        ("\"c\":", "\"a\":"),
+        ("\"c\":", "\"b\":"),
+        ("\"c\":", "\"c\" "),
+        ("}", "]"),
+        ("}", " "),
+        ("}", ","),
+    ] {
+        for want in projections() {
+            check(&want, &texts(from, to));
+        }
+    }
 }
 
 /// A scalar of any kind.
@@ -321,10 +402,11 @@ fn document(depth: u32) -> BoxedStrategy<Vec<String>> {
 
 const TOP: u32 = 3;
 
+const BYTES: &[u8] = b"{}[]\",:\\ 0-+.eEtfnuax\0\x1f\x7f\xff\xc3\xed\xa0";
+
 /// What happens to a document: another scalar in a place, a part left out, doubled, put elsewhere or renamed, a byte
 /// changed, put in or taken out, the rest cut off.
 fn changed(parts: &[String], change: &(u8, prop::sample::Index, prop::sample::Index, String, u8)) -> Vec<u8> {
-    const BYTES: &[u8] = b"{}[]\",:\\ 0-+.eEtfnuax\0\x1f\x7f\xff\xc3\xed\xa0";
     let (kind, one, other, scalar, byte) = change;
     let mut parts = parts.to_vec();
     let (one_part, other_part) = (one.index(parts.len()), other.index(parts.len()));
@@ -375,6 +457,27 @@ proptest! {
 
     #[test]
     fn shapes_and_the_walker_agree_on_whatever_comes((payloads, want) in traffic()) {
+        check(&projections()[want], &payloads);
+    }
+
+    #[test]
+    fn templates_and_the_walker_agree_on_whatever_has_the_same_length(
+        parts in document(TOP),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0usize..3), 1..20),
+        want in 0..projections().len(),
+    ) {
+        let long = format!("{{\"{}\":\"x\"{}", "n".repeat(60), if parts.len() > 2 { "," } else { "" });
+        let learned = [&long, &parts.concat()[1..]].concat().into_bytes();
+        let mut payloads = vec![learned.clone(), learned.clone()];
+        for change in &changes {
+            let mut payload = learned.clone();
+            let (at, byte, len) = change;
+            let at = at.index(payload.len());
+            payload.iter_mut().skip(at).take(len + 1).enumerate().for_each(|(index, place)| {
+                *place = BYTES[(*byte as usize + index * 7) % BYTES.len()];
+            });
+            payloads.push(payload);
+        }
         check(&projections()[want], &payloads);
     }
 
