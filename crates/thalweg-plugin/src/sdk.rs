@@ -1,4 +1,5 @@
-//! The bundled Python module `ekuiper`: carried in the binary, unpacked where plugins find it first.
+//! The bundled Python modules `ekuiper` and `thalweg_sdk`: carried in the binary, unpacked where plugins find them
+//! first.
 
 use std::ffi::OsString;
 use std::fs;
@@ -7,23 +8,44 @@ use std::process::Command;
 
 use crate::config::HostConfig;
 
-macro_rules! module {
-    ($($path:literal),* $(,)?) => {
-        &[$(($path, include_str!(concat!("../../../plugins/sdk/ekuiper_compat/", $path)))),*]
+macro_rules! files {
+    ($folder:literal: $($path:literal),* $(,)?) => {
+        &[$(($path, include_str!(concat!("../../../plugins/sdk/", $folder, $path)))),*]
     };
 }
 
-const FILES: &[(&str, &str)] = module![
-    "ekuiper/__init__.py",
-    "ekuiper/function.py",
-    "ekuiper/sink.py",
-    "ekuiper/source.py",
-    "ekuiper/runtime/__init__.py",
-    "ekuiper/runtime/context.py",
-    "ekuiper/runtime/contextimpl.py",
-    "ekuiper/runtime/plugin.py",
-    "ekuiper/runtime/sp.py",
-    "ekuiper/runtime/symbol.py",
+/// What both plugins of the old kind (`ekuiper`) and of ours (`thalweg_sdk`) import.
+const FILES: [&[(&str, &str)]; 2] = [
+    files![
+        "ekuiper_compat/":
+        "ekuiper/__init__.py",
+        "ekuiper/function.py",
+        "ekuiper/sink.py",
+        "ekuiper/source.py",
+        "ekuiper/runtime/__init__.py",
+        "ekuiper/runtime/context.py",
+        "ekuiper/runtime/contextimpl.py",
+        "ekuiper/runtime/plugin.py",
+    ],
+    files![
+        "":
+        "thalweg_sdk/__init__.py",
+        "thalweg_sdk/api.py",
+        "thalweg_sdk/arrow.py",
+        "thalweg_sdk/calls.py",
+        "thalweg_sdk/channel.py",
+        "thalweg_sdk/context.py",
+        "thalweg_sdk/frames.py",
+        "thalweg_sdk/hints.py",
+        "thalweg_sdk/log.py",
+        "thalweg_sdk/outlet.py",
+        "thalweg_sdk/plugin.py",
+        "thalweg_sdk/region.py",
+        "thalweg_sdk/sp.py",
+        "thalweg_sdk/stub.py",
+        "thalweg_sdk/symbol.py",
+        "thalweg_sdk/values.py",
+    ],
 ];
 
 /// The folder that goes onto PYTHONPATH.
@@ -31,9 +53,9 @@ fn folder(data_dir: &Path) -> PathBuf {
     data_dir.join("sdk").join("python")
 }
 
-/// Writes the module's files, unless they are there already.
+/// Writes the modules' files, unless they are there already.
 pub(crate) fn unpack(data_dir: &Path) -> Result<(), String> {
-    for (path, text) in FILES {
+    for (path, text) in FILES.into_iter().flatten() {
         let path = folder(data_dir).join(path);
         if fs::read_to_string(&path).is_ok_and(|there| there == *text) {
             continue;
@@ -44,7 +66,7 @@ pub(crate) fn unpack(data_dir: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Puts the module in front of everything that the process would find otherwise.
+/// Puts the modules in front of everything that the process would find otherwise.
 pub(crate) fn put_first(command: &mut Command, config: &HostConfig) -> Result<(), String> {
     unpack(&config.data_dir)?;
     let folder = folder(&config.data_dir);

@@ -1,4 +1,4 @@
-"""Thalweg's own module `ekuiper`: the classes and the start function that portable plugins import.
+"""Thalweg's own module `ekuiper`: the names that portable plugins import, on the runtime of thalweg_sdk.
 
 It needs nothing but Python 3.9 and its standard library. Plugins written for the package `ekuiper` from PyPI run on
 it unchanged; the engine puts it first on PYTHONPATH unless `useBundledSdk` is false.

@@ -1,0 +1,478 @@
+"""Column frames (portable-plugins.md 12.3): typed columns as they lie in the engine, decodable without a loop in Python.
+
+Everything is checked before it is touched: sizes, offsets and types of a frame that makes no sense are a FrameError,
+never an exception from somewhere inside.
+"""
+
+import datetime
+import json
+import struct
+import sys
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+
+from .values import (
+    EXACT,
+    millis_of,
+    numpy_if_there,
+    pack_validity,
+    time_of,
+    time_text,
+    to_base64,
+    to_json,
+    with_nulls,
+)
+
+MAGIC, VERSION = 0x43, 1
+ROWS, GROUPS, SOURCE, SINK, ANSWER = 1, 2, 3, 4, 128
+IN_REGION, HAS_ERRORS, ARROW = 1, 2, 4
+HEAD = struct.Struct("<BBBBIQ")
+# A frame of constants alone could claim any number of rows.
+MAX_ROWS = 1 << 24
+
+_FORMATS = {"i64": ("q", 8), "f64": ("d", 8), "bool": ("?", 1), "ts": ("q", 8)}
+_TEXTS = ("str", "bin", "json")
+_DTYPES = {"i64": "i8", "f64": "f8", "bool": "?", "ts": "M8[ms]"}
+_ALIGN = 64
+
+# The layout is little-endian; a plugin on another machine goes without frames.
+USABLE = sys.byteorder == "little"
+
+Buffer = Union[bytes, bytearray, memoryview]
+
+
+class FrameError(ValueError):
+    """What is wrong with a frame. Its sequence number, if that could be read, is needed for the answer."""
+
+    def __init__(self, text: str, seq: Optional[int] = None):
+        super().__init__(text)
+        self.seq = seq
+
+
+class Column:
+    """One column of a frame. Its buffers are views: nothing is copied until somebody asks for a list."""
+
+    def __init__(self, kind: str, n: int, data: Any, null: Any = None, off: Any = None, name: str = ""):
+        self.kind, self.n, self.data, self.null, self.off, self.name = kind, n, data, null, off, name
+
+    def to_list(self, text_bytes: bool = False, datetimes: bool = False) -> List[Any]:
+        """Plain Python values. `text_bytes`: bytes as base64 text. `datetimes`: times as such, else RFC 3339 text."""
+        kind = self.kind
+        if kind in _TEXTS:
+            values = self._texts()
+            if kind == "bin" and text_bytes:
+                values = [to_base64(value) for value in values]
+        else:
+            values = self.data.cast(_FORMATS[kind][0]).tolist()
+        if kind == "ts":
+            make = time_of if datetimes else time_text
+            # Out of range times are nulls, as they are in the engine's JSON.
+            values = [make(value) if -62135596800000 <= value < 253402300800000 else None for value in values]
+        if self.null is not None:
+            values = with_nulls(values, self.null)
+        return values
+
+    def _texts(self) -> List[Any]:
+        offsets = self.off.cast("i").tolist()
+        data = self.data
+        pairs = zip(offsets, offsets[1:])
+        if self.kind == "bin":
+            whole = bytes(data)
+            return [whole[start:end] for start, end in pairs]
+        try:
+            text = str(data, "utf-8")
+            if len(text) == len(data):
+                values = [text[start:end] for start, end in pairs]
+            else:
+                values = [str(data[start:end], "utf-8") for start, end in pairs]
+            return values if self.kind == "str" else self._documents(values)
+        except UnicodeDecodeError as error:
+            raise FrameError("column %s: text is no UTF-8: %s" % (self.name or self.kind, error))
+
+    def _documents(self, texts: List[str]) -> List[Any]:
+        if self.null is not None:
+            texts = [text or "null" for text in texts]
+        try:
+            values = json.loads("[" + ",".join(texts) + "]")
+            if len(values) == len(texts):
+                return values
+        except ValueError:
+            pass
+        try:
+            return [json.loads(text) for text in texts]
+        except ValueError as error:
+            raise FrameError("column %s: a value is no JSON: %s" % (self.name or self.kind, error))
+
+    def to_numpy(self, numpy: Any) -> Any:
+        """An array over the column's memory, read-only. With nulls: a copy with NaN, or of objects with None."""
+        if self.kind in _TEXTS:
+            array = numpy.empty(self.n, dtype=object)
+            array[:] = self.to_list()
+            return array
+        array = numpy.frombuffer(self.data, dtype=_DTYPES[self.kind])
+        if self.null is None:
+            array.flags.writeable = False
+            return array
+        bits = numpy.unpackbits(numpy.frombuffer(self.null, dtype="u1"), count=self.n, bitorder="little")
+        missing = bits == 0
+        if self.kind in ("f64", "i64"):
+            array = array.astype("f8")
+            array[missing] = numpy.nan
+        elif self.kind == "ts":
+            array = array.copy()
+            array[missing] = numpy.datetime64("NaT")
+        else:
+            array = array.astype(object)
+            array[missing] = None
+        return array
+
+
+class Const:
+    """A literal argument: the same value for every row."""
+
+    kind = "const"
+    null = None
+
+    def __init__(self, value: Any, n: int, name: str = ""):
+        self.value, self.n, self.name = value, n, name
+
+    def to_list(self, text_bytes: bool = False, datetimes: bool = False) -> List[Any]:
+        """The value, n times."""
+        return [self.value] * self.n
+
+    def to_numpy(self, numpy: Any) -> Any:
+        """An array of n values that takes the memory of one."""
+        value = numpy.nan if self.value is None else self.value
+        if isinstance(value, (list, dict)):
+            array = numpy.empty(self.n, dtype=object)
+            array[:] = [value] * self.n
+            return array
+        return numpy.broadcast_to(numpy.asarray(value), (self.n,))
+
+
+class Values:
+    """A column of a JSON batch: a list already."""
+
+    kind = "list"
+    null = None
+
+    def __init__(self, values: List[Any], name: str = ""):
+        self.values, self.n, self.name = values, len(values), name
+
+    def to_list(self, text_bytes: bool = False, datetimes: bool = False) -> List[Any]:
+        """The list itself."""
+        return self.values
+
+    def to_numpy(self, numpy: Any) -> Any:
+        """An array of the narrowest type that holds the values; nulls are NaN among numbers."""
+        kinds = set(map(type, self.values))
+        if kinds <= {int, float, type(None)} and kinds != {type(None)}:
+            if type(None) in kinds or float in kinds:
+                return numpy.array([numpy.nan if v is None else v for v in self.values], dtype="f8")
+            return numpy.array(self.values)
+        if kinds == {bool}:
+            return numpy.array(self.values)
+        array = numpy.empty(self.n, dtype=object)
+        array[:] = self.values
+        return array
+
+
+class Frame:
+    """A decoded frame: `n` results are wanted; `offsets` has one more than groups and is None for rows."""
+
+    __slots__ = ("op", "flags", "seq", "header", "n", "cols", "offsets", "body")
+
+    def __init__(self, op: int, flags: int, seq: int, header: Dict[str, Any], body: Any):
+        self.op, self.flags, self.seq, self.header, self.body = op, flags, seq, header, body
+        self.n = 0
+        self.cols: List[Any] = []
+        self.offsets: Optional[List[int]] = None
+
+
+def decode(message: Buffer, region: Optional[memoryview] = None) -> Frame:
+    """Takes a frame apart and checks it. Columns of a frame with flag 4 are read by module arrow instead."""
+    view = memoryview(message)
+    if len(view) < HEAD.size:
+        raise FrameError("a frame has at least %d bytes, not %d" % (HEAD.size, len(view)))
+    magic, version, op, flags, length, seq = HEAD.unpack_from(view)
+    try:
+        if magic != MAGIC or version != VERSION:
+            raise FrameError("frame of version %d; this SDK reads version %d" % (version, VERSION))
+        if length > len(view) - HEAD.size:
+            raise FrameError("the header would have %d bytes, the frame has %d" % (length, len(view)))
+        end = HEAD.size + length
+        try:
+            header = json.loads(bytes(view[HEAD.size : end]).rstrip(b"\0"))
+        except (ValueError, RecursionError) as error:
+            raise FrameError("the header is no JSON: %s" % error)
+        if not isinstance(header, dict):
+            raise FrameError("the header is no object")
+        frame = Frame(op, flags, seq, header, view[min(-(-end // _ALIGN) * _ALIGN, len(view)) :])
+        frame.n = _count(header.get("n"), "n")
+        if flags & ARROW:
+            return frame
+        if flags & IN_REGION and region is None:
+            raise FrameError("the frame's buffers are in shared memory, but none was agreed upon")
+        memory = region if flags & IN_REGION else view
+        if op & ~ANSWER == GROUPS and not op & ANSWER:
+            frame.offsets = _group_offsets(header, memory, frame.n)
+        _read_columns(frame, memory)
+        return frame
+    except FrameError as error:
+        error.seq = seq
+        raise
+
+
+def _count(value: Any, what: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_ROWS:
+        raise FrameError("%s must be a whole number from 0 to %d, not %s" % (what, MAX_ROWS, _shown(value)))
+    return value
+
+
+def _shown(value: Any) -> str:
+    text = to_json(value) if isinstance(value, (dict, list, str, int, float, type(None))) else str(value)
+    return text if len(text) <= 40 else text[:40] + "…"
+
+
+def _buffer(spec: Any, memory: memoryview, what: str) -> memoryview:
+    whole = isinstance(spec, list) and len(spec) == 2 and all(type(part) is int for part in spec)
+    if not whole or spec[0] < 0 or spec[1] < 0 or spec[0] + spec[1] > len(memory):
+        raise FrameError("%s %s does not lie within %d bytes" % (what, _shown(spec), len(memory)))
+    return memory[spec[0] : spec[0] + spec[1]]
+
+
+def _offsets(buffer: memoryview, n: int, limit: int, what: str) -> List[int]:
+    if len(buffer) < 4 * (n + 1):
+        raise FrameError("%s has %d bytes, %d offsets need %d" % (what, len(buffer), n + 1, 4 * (n + 1)))
+    offsets = buffer[: 4 * (n + 1)].cast("i").tolist()
+    if offsets[0] < 0 or offsets[-1] > limit or offsets != sorted(offsets):
+        raise FrameError("%s must ascend from 0 or more to at most %d" % (what, limit))
+    return offsets
+
+
+def _group_offsets(header: Dict[str, Any], memory: memoryview, n: int) -> List[int]:
+    if "groups" not in header:
+        raise FrameError("a frame of groups needs the key groups")
+    return _offsets(_buffer(header["groups"], memory, "groups"), n, MAX_ROWS, "groups")
+
+
+def _read_columns(frame: Frame, memory: memoryview) -> None:
+    specs = frame.header.get("cols", [])
+    if not isinstance(specs, list) or not all(isinstance(spec, dict) for spec in specs):
+        raise FrameError("cols must be a list of objects")
+    n_values = frame.n if frame.offsets is None else frame.offsets[-1]
+    for index, spec in enumerate(specs):
+        frame.cols.append(_column(spec, memory, n_values, "column %d" % index))
+
+
+def _column(spec: Dict[str, Any], memory: memoryview, n_values: int, what: str) -> Any:
+    kind, name = spec.get("t"), spec.get("name", "")
+    if kind == "const":
+        return Const(spec.get("v"), n_values, name)
+    n = _count(spec.get("len", n_values), what + ": len")
+    if n < n_values:
+        raise FrameError("%s has %d values, %d are needed" % (what, n, n_values))
+    n = n_values
+    null = spec.get("null")
+    if null is not None:
+        null = _buffer(null, memory, what + ": null")
+        if 8 * len(null) < n:
+            raise FrameError("%s: %d bytes of null bits are too few for %d values" % (what, len(null), n))
+    data = _buffer(spec.get("data"), memory, what + ": data")
+    if kind in _TEXTS:
+        off = _buffer(spec.get("off"), memory, what + ": off")
+        _offsets(off, n, len(data), what + ": off")
+        return Column(kind, n, data, null, off[: 4 * (n + 1)], name)
+    if not isinstance(kind, str) or kind not in _FORMATS:
+        raise FrameError("%s has the unknown type %s" % (what, _shown(kind)))
+    width = _FORMATS[kind][1]
+    if len(data) < n * width:
+        raise FrameError("%s: %d bytes are too few for %d values of type %s" % (what, len(data), n, kind))
+    return Column(kind, n, data[: n * width], null, None, name)
+
+
+class Packed:
+    """A column ready to be put into a frame."""
+
+    __slots__ = ("kind", "data", "null", "off", "name")
+
+    def __init__(self, kind: str, data: Buffer, null: Buffer = b"", off: Buffer = b"", name: str = ""):
+        self.kind, self.data, self.null, self.off, self.name = kind, data, null, off, name
+
+
+_KIND_OF = {float: "f64", int: "i64", bool: "bool", str: "str", bytes: "bin", datetime.datetime: "ts"}
+_PACK = {"f64": "d", "i64": "q"}
+
+
+def pack(values: List[Any], errors: List[List[Any]], declared: Optional[str] = None, name: str = "") -> Packed:
+    """Packs values under the type they share, else as JSON. A value that fits nowhere becomes null and an error."""
+    if declared in _PACK:
+        try:
+            return Packed(declared, struct.pack("%d%s" % (len(values), _PACK[declared]), *values), name=name)
+        except (struct.error, TypeError, OverflowError):
+            pass
+    kinds = set(map(type, values))
+    null: Buffer = b""
+    if type(None) in kinds:
+        kinds.discard(type(None))
+        null = pack_validity(values)
+    if len(kinds) <= 1:
+        kind = _KIND_OF.get(kinds.pop()) if kinds else "f64"
+    else:
+        kind = "f64" if kinds == {int, float} and _fit_floats(values) else None
+    if kind is not None:
+        try:
+            return _pack_as(kind, values, null, name)
+        except (struct.error, OverflowError, UnicodeEncodeError):
+            pass
+    return _pack_documents(values, errors, name)
+
+
+def _fit_floats(values: List[Any]) -> bool:
+    return all(type(value) is not int or -EXACT <= value <= EXACT for value in values)
+
+
+def _pack_as(kind: str, values: List[Any], null: Buffer, name: str) -> Packed:
+    if kind in ("str", "bin"):
+        return _pack_texts(kind, values, null, name)
+    if null:
+        values = [0 if value is None else value for value in values]
+    if kind == "bool":
+        return Packed(kind, bytes(values), null, name=name)
+    if kind == "ts":
+        values = [value if value == 0 and type(value) is int else millis_of(value) for value in values]
+    code = "d" if kind == "f64" else "q"
+    return Packed(kind, struct.pack("%d%s" % (len(values), code), *values), null, name=name)
+
+
+def _pack_texts(kind: str, values: List[Any], null: Buffer, name: str) -> Packed:
+    if null:
+        empty = "" if kind == "str" else b""
+        values = [empty if value is None else value for value in values]
+    if kind == "str":
+        data = "".join(values).encode()
+        if len(data) != sum(map(len, values)):
+            values = [value.encode() for value in values]
+    else:
+        data = b"".join(values)
+    offsets = [0]
+    total = 0
+    add = offsets.append
+    for length in map(len, values):
+        total += length
+        add(total)
+    # A column beyond 2 GiB does not fit 32 bits: struct.error, which the caller knows.
+    return Packed(kind, data, null, struct.pack("%di" % len(offsets), *offsets), name)
+
+
+def _pack_documents(values: List[Any], errors: List[List[Any]], name: str) -> Packed:
+    texts: List[Optional[str]] = []
+    for position, value in enumerate(values):
+        try:
+            if isinstance(value, (bytes, bytearray)):
+                raise TypeError("bytes among other types have no place in an answer")
+            texts.append(None if value is None else to_json(value))
+        except Exception as error:
+            texts.append(None)
+            errors.append([position, "%s: %s" % (type(error).__name__, error)])
+    null = pack_validity(texts) if None in texts else b""
+    return _pack_texts("json", [text or "" for text in texts], null, name)
+
+
+def pack_array(array: Any, numpy: Any, errors: List[List[Any]], name: str = "") -> Packed:
+    """Packs an array by its type; no copy where the type is one of ours."""
+    array = numpy.ascontiguousarray(array) if not isinstance(array, numpy.ma.MaskedArray) else array
+    kind = array.dtype.kind
+    if isinstance(array, numpy.ma.MaskedArray) or kind not in "fiubM" or (kind == "u" and array.dtype.itemsize == 8):
+        return pack(array.tolist(), errors, name=name)
+    if kind == "M":
+        missing = numpy.isnat(array)
+        millis = array.astype("M8[ms]").astype("i8")
+        null = numpy.packbits(~missing, bitorder="little").tobytes() if missing.any() else b""
+        return Packed("ts", millis.tobytes(), null, name=name)
+    ours = {"f": ("f64", "f8"), "i": ("i64", "i8"), "u": ("i64", "i8"), "b": ("bool", "?")}
+    kind, dtype = ours[kind]
+    return Packed(kind, array.astype(dtype, copy=False).tobytes(), name=name)
+
+
+def encode(
+    op: int,
+    seq: int,
+    n: int,
+    cols: Sequence[Union[Packed, Const]],
+    further: str = "",
+    flags: int = 0,
+    region: Optional[Tuple[memoryview, int]] = None,
+    groups: Optional[Sequence[int]] = None,
+) -> List[Buffer]:
+    """A frame in parts, to be sent one after the other. `further` is JSON text of more keys, ending in a comma.
+
+    `region` is the place in shared memory that the buffers may use, and where that begins in the whole; a frame that
+    does not fit travels whole.
+    """
+    if groups is not None:
+        cols = [*cols, Packed("groups", struct.pack("%di" % len(groups), *groups))]
+    n_bytes = sum(_size(col) for col in cols)
+    if region is not None and n_bytes <= len(region[0]):
+        start, place = region[1], region[0]
+        specs, buffers = _lay_out(cols, start)
+        for offset, buffer in buffers:
+            place[offset - start : offset - start + len(buffer)] = buffer
+        return [_head(op, seq, flags | IN_REGION, _header(further, n, specs))]
+    # How long the header is depends on the offsets in it, and these on its length: numbers of 12 digits at most.
+    guess = 16 + len(_header(further, n, "").encode()) + sum(map(_header_size, cols))
+    start = -(-guess // _ALIGN) * _ALIGN
+    specs, buffers = _lay_out(cols, start)
+    parts: List[Buffer] = [_head(op, seq, flags, _header(further, n, specs), start - HEAD.size)]
+    at = start
+    for offset, buffer in buffers:
+        if offset > at:
+            parts.append(bytes(offset - at))
+        parts.append(buffer)
+        at = offset + len(buffer)
+    return parts
+
+
+def _header(further: str, n: int, specs: str) -> str:
+    specs, mark, groups = specs.partition(_GROUPS)
+    if mark:
+        return '{%s"n":%d,"groups":%s,"cols":[%s]}' % (further, n, groups, specs.rstrip(","))
+    return '{%s"n":%d,"cols":[%s]}' % (further, n, specs)
+
+
+# Stands before the place of the groups' offsets among the columns' descriptions; no JSON text holds it.
+_GROUPS = "\0"
+
+
+def _size(col: Union[Packed, Const]) -> int:
+    return 0 if isinstance(col, Const) else len(col.data) + len(col.null) + len(col.off) + 3 * _ALIGN
+
+
+def _header_size(col: Union[Packed, Const]) -> int:
+    return 40 + len(to_json(col.value).encode()) if isinstance(col, Const) else 160 + 6 * len(col.name)
+
+
+def _lay_out(cols: Sequence[Union[Packed, Const]], at: int) -> Tuple[str, List[Tuple[int, Buffer]]]:
+    specs, buffers = [], []
+    for col in cols:
+        if isinstance(col, Const):
+            specs.append('{"t":"const","v":%s}' % to_json(col.value))
+            continue
+        places = []
+        for buffer, is_there in ((col.null, col.null), (col.off, col.off), (col.data, True)):
+            if not is_there:
+                places.append("null")
+                continue
+            places.append("[%d,%d]" % (at, len(buffer)))
+            buffers.append((at, buffer))
+            at += -(-len(buffer) // _ALIGN) * _ALIGN
+        if col.kind == "groups":
+            specs.append(_GROUPS + places[2])
+            continue
+        name = '"name":%s,' % to_json(col.name) if col.name else ""
+        specs.append('{%s"t":"%s","null":%s,"off":%s,"data":%s}' % (name, col.kind, *places))
+    return ",".join(specs), buffers
+
+
+def _head(op: int, seq: int, flags: int, text: str, length: int = 0) -> bytes:
+    header = text.encode().ljust(length)
+    return HEAD.pack(MAGIC, VERSION, op, flags, len(header), seq) + header

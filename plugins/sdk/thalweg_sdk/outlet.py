@@ -1,0 +1,196 @@
+"""A source's way to the engine: rows one by one, or together where the engine understands that.
+
+A row that comes after a quiet moment leaves at once; while rows come quickly they leave together, after 256 rows or
+one millisecond. Where the engine grants credit, emitting waits for it.
+"""
+
+import json
+import threading
+import time
+from typing import Any, Callable, Dict, List, Optional
+
+from . import frames, sp
+from .context import Context
+from .values import numpy_if_there, plain, to_json
+
+_MOST = 256
+_LINGER = 0.001
+
+
+class Outlet:
+    """Sends what one source emits."""
+
+    def __init__(self, push: sp.Push, caps: List[str], save: Callable[[], Any], credit: int = 0):
+        self._push, self._caps, self._save_own = push, caps, save
+        self.context: Optional[Context] = None
+        # Guards the rows that wait and the order of messages.
+        self._lock = threading.Condition()
+        self._rows: List[str] = []
+        self._metas: List[str] = []
+        self._last = 0.0
+        self._flusher: Optional[threading.Thread] = None
+        self._failure: Optional[BaseException] = None
+        self._closed = False
+        # Of its own, so that credit can be granted while a message is on its way.
+        self._room = threading.Condition()
+        self._credit = credit if "credit" in caps else None
+        # What the source remembered when it emitted last.
+        self._state: Dict[str, Any] = {}
+
+    def send(self, what: str, *args: Any) -> None:
+        """What Context calls."""
+        if what == "emit":
+            self._emit(*args)
+        elif what == "columns":
+            self._emit_columns(*args)
+        elif what == "error":
+            self._in_order(to_json({"error": args[0]}).encode())
+        else:
+            raise RuntimeError("a source has nothing to acknowledge")
+
+    def grant(self, rows: int) -> None:
+        """The engine has room for so many rows more."""
+        with self._room:
+            if self._credit is not None:
+                self._credit += rows
+                self._room.notify_all()
+
+    def save(self, epoch: Any) -> None:
+        """Sends what the source remembers, right behind the rows that it has emitted so far."""
+        with self._lock:
+            self._flush()
+            saved: Dict[str, Any] = {}
+            if self._state:
+                saved["state"] = self._state
+            own = self._save_own()
+            if own is not None:
+                saved["own"] = own
+            self._push.send(to_json({"epoch": epoch, "saved": saved or None}).encode())
+
+    def restored(self, state: Dict[str, Any]) -> None:
+        """What the source starts with."""
+        self._state = dict(state)
+
+    def end(self) -> None:
+        """The source has no more rows."""
+        if "batch" in self._caps:
+            self._in_order(b'{"eof":true}')
+
+    def close(self) -> None:
+        """Sends what waits and wakes whoever waits for credit."""
+        with self._room:
+            self._closed = True
+            self._room.notify_all()
+        try:
+            with self._lock:
+                self._flush()
+                self._lock.notify_all()
+        except OSError:
+            pass
+
+    def _emit(self, rows: List[dict], metas: Any) -> None:
+        each = metas if isinstance(metas, list) else [metas] * len(rows)
+        if len(each) != len(rows):
+            raise ValueError("%d rows but %d metas" % (len(rows), len(each)))
+        if "batch" not in self._caps:
+            for row, meta in zip(rows, each):
+                self._in_order(json.dumps({"message": row, "meta": meta}, default=plain).encode())
+            return
+        # What cannot be encoded is the caller's error, so it is done here.
+        texts, meta_texts = [to_json(row) for row in rows], [to_json(meta) for meta in each]
+        for start in range(0, len(texts), _MOST):
+            part = texts[start : start + _MOST]
+            self._take_credit(len(part))
+            with self._lock:
+                self._check()
+                self._rows.extend(part)
+                self._metas.extend(meta_texts[start : start + _MOST])
+                self._remember()
+                now = time.monotonic()
+                if len(self._rows) >= _MOST or now - self._last > _LINGER:
+                    self._flush()
+                else:
+                    self._flush_soon()
+
+    def _emit_columns(self, columns: Dict[str, Any], meta: Any) -> None:
+        lengths = {len(values) for values in columns.values()}
+        if len(lengths) > 1:
+            raise ValueError("columns of different lengths: %s" % sorted(lengths))
+        n = lengths.pop() if lengths else 0
+        if "cols" not in self._caps:
+            names = list(columns)
+            lists = [values.tolist() if hasattr(values, "tolist") else values for values in columns.values()]
+            self._emit([dict(zip(names, row)) for row in zip(*lists)], meta)
+            return
+        self._take_credit(n)
+        errors: List[List[Any]] = []
+        packed = []
+        for name, values in columns.items():
+            if hasattr(values, "dtype"):
+                packed.append(frames.pack_array(values, numpy_if_there(), errors, name))
+            else:
+                packed.append(frames.pack(list(values), errors, name=name))
+        if errors:
+            raise TypeError("row %d: %s" % tuple(errors[0]))
+        further = "" if meta is None else '"meta":%s,' % to_json(meta)
+        self._in_order(frames.encode(frames.SOURCE, 0, n, packed, further))
+
+    def _in_order(self, message: sp.Answer) -> None:
+        with self._lock:
+            self._check()
+            self._flush()
+            self._push.send(message)
+            self._remember()
+
+    def _remember(self) -> None:
+        if self.context is not None and self.context.state:
+            self._state = dict(self.context.state)
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise ConnectionError("the engine is gone: %s" % self._failure)
+
+    def _take_credit(self, rows: int) -> None:
+        if self._credit is None:
+            return
+        with self._room:
+            while self._credit <= 0:
+                if self._closed:
+                    raise ConnectionError("the source was closed while it waited for room")
+                self._room.wait()
+            self._credit -= rows
+
+    def _flush(self) -> None:
+        self._last = time.monotonic()
+        if not self._rows:
+            return
+        rows, metas = self._rows, self._metas
+        self._rows, self._metas = [], []
+        text = '{"messages":[%s]' % ",".join(rows)
+        if len(set(metas)) > 1:
+            text += ',"metas":[%s]' % ",".join(metas)
+        elif metas[0] != "null":
+            text += ',"meta":%s' % metas[0]
+        self._push.send((text + "}").encode())
+
+    def _flush_soon(self) -> None:
+        if self._flusher is None:
+            self._flusher = threading.Thread(target=self._flush_later, name="flush", daemon=True)
+            self._flusher.start()
+        self._lock.notify()
+
+    def _flush_later(self) -> None:
+        with self._lock:
+            while not self._closed:
+                if not self._rows:
+                    self._lock.wait()
+                    continue
+                left = self._last + _LINGER - time.monotonic()
+                if left > 0:
+                    self._lock.wait(left)
+                    continue
+                try:
+                    self._flush()
+                except OSError as error:
+                    self._failure = error
+                    return
