@@ -251,7 +251,7 @@ fn quiet(
         steps.for_each(|node| node.tally(&tally, Part::Action));
         Box::new(Share { node: spec.plan.root.clone(), info: Arc::clone(info), operators, outputs })
     });
-    attached.quiet(Quiet { tally, wants_faults: spec.options.send_error, share, member: None });
+    attached.quiet(Quiet { tally, wants_faults: spec.options.send_error, share, member: None, place: None });
 }
 
 /// R7.6: a snapshot of another plan is not used.

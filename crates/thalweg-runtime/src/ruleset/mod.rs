@@ -8,6 +8,7 @@
 
 pub(crate) mod conditions;
 mod conjunct;
+mod counted;
 pub(crate) mod cpu;
 mod filing;
 mod hash_index;
@@ -28,6 +29,7 @@ use crate::operator::Verdict;
 use crate::shard::inbox::Key;
 use crate::shard::stream::Reader;
 use conditions::{Conditions, Said};
+use counted::{Bound, Cohorts};
 use cpu::Common;
 use sharing::{Groups, Member, Share};
 use tally::{Shown, Tally};
@@ -50,6 +52,8 @@ pub(crate) struct RuleSet {
     /// Quiet readers without condition.
     open: Vec<u32>,
     groups: Groups,
+    /// Those whose results go nowhere and that ask for a bound.
+    cohorts: Cohorts,
     /// Readers to be called for the batch at hand, with the hit of their condition if they have one.
     calls: Vec<(u32, Option<u32>)>,
     shown: Arc<Shown>,
@@ -64,6 +68,8 @@ pub(crate) struct Quiet {
     /// How its messages may be made together with those of others; until it has joined them.
     pub share: Option<Box<Share>>,
     pub member: Option<Member>,
+    /// Its place among those that are only counted.
+    pub place: Option<counted::Place>,
 }
 
 impl Reader {
@@ -71,6 +77,21 @@ impl Reader {
     fn member(&self) -> Option<(&Member, &Tally)> {
         let quiet = self.quiet.as_ref()?;
         Some((quiet.member.as_ref()?, &quiet.tally))
+    }
+
+    /// Whether the stream counts what its first operator is shown.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.quiet.is_some() && (self.node.is_some() || self.place().is_some())
+    }
+
+    fn place(&self) -> Option<counted::Place> {
+        self.quiet.as_ref()?.place
+    }
+
+    /// The bound that is all that it asks for, when nothing but counting is left to do for it.
+    fn bound(&self) -> Option<Bound> {
+        let quiet = self.quiet.as_ref().filter(|quiet| !quiet.wants_faults)?;
+        Bound::of(self.condition.as_ref()?, quiet.share.as_ref()?)
     }
 
     fn wants_faults(&self) -> bool {
@@ -97,7 +118,9 @@ impl RuleSet {
 
     /// Takes a reader on and files its condition.
     pub(crate) fn join(&mut self, mut reader: Reader) {
-        reader.node = reader.condition.take().map(|condition| self.conditions.join(condition));
+        let bound = reader.bound();
+        let condition = reader.condition.take().filter(|_| bound.is_none());
+        reader.node = condition.map(|condition| self.conditions.join(condition));
         let at = self.free.pop().unwrap_or(self.readers.len() as u32);
         if at as usize == self.readers.len() {
             self.readers.push(None);
@@ -106,9 +129,16 @@ impl RuleSet {
             quiet.tally.join();
             reader.cpu.tally(&quiet.tally);
             quiet.member = quiet.share.take().map(|share| self.groups.join(*share, &reader.view));
+            if let Some((bound, member)) = bound.zip(quiet.member.as_ref()) {
+                let (place, part) = self.cohorts.join(bound, member.group);
+                quiet.tally.count_by(part);
+                quiet.place = Some(place);
+            }
         }
         reader.cpu.join(&self.common);
-        self.list_of(&reader).push(at);
+        if let Some(list) = self.list_of(&reader) {
+            list.push(at);
+        }
         if reader.wants_faults() {
             self.heeding.push(at);
         }
@@ -124,7 +154,9 @@ impl RuleSet {
         for at in self.by_rule.remove(&rule).unwrap_or_default() {
             let Some(reader) = self.readers[at as usize].take() else { continue };
             let drop_from = |list: &mut Vec<u32>| list.retain(|other| *other != at);
-            drop_from(self.list_of(&reader));
+            if let Some(list) = self.list_of(&reader) {
+                drop_from(list);
+            }
             reader.cpu.leave(&self.common);
             if reader.wants_faults() {
                 drop_from(&mut self.heeding);
@@ -132,6 +164,9 @@ impl RuleSet {
             if let Some((member, tally)) = reader.member() {
                 tally.leave();
                 self.groups.leave(member);
+                if let Some(place) = reader.place() {
+                    self.cohorts.leave(place);
+                }
             } else if let Some(quiet) = &reader.quiet {
                 quiet.tally.leave();
             }
@@ -146,8 +181,11 @@ impl RuleSet {
     }
 
     /// Where a reader is found.
-    fn list_of(&mut self, reader: &Reader) -> &mut Vec<u32> {
-        match (reader.node, &reader.quiet) {
+    fn list_of(&mut self, reader: &Reader) -> Option<&mut Vec<u32>> {
+        if reader.place().is_some() {
+            return None;
+        }
+        Some(match (reader.node, &reader.quiet) {
             (Some(node), Some(_)) => {
                 let n_conditions = self.quiet.len().max(node as usize + 1);
                 self.quiet.resize(n_conditions, Vec::new());
@@ -155,7 +193,7 @@ impl RuleSet {
             }
             (None, Some(_)) => &mut self.open,
             _ => &mut self.always,
-        }
+        })
     }
 
     /// Takes all readers out: the stream has ended.
@@ -184,13 +222,26 @@ impl RuleSet {
         let decoded = clock.monotonic_micros();
         self.calls.clear();
         self.conditions.judge(batch, rows, clock);
+        let shown = rows.len();
+        if shown > 0 {
+            self.measure((batch, rows));
+        }
         let judged = clock.monotonic_micros();
         self.common.add(judged.saturating_sub(began), self.by_rule.len());
-        let shown = rows.len();
         if shown > 0 {
             self.shown.add(shown, now, judged.saturating_sub(decoded));
             self.part((batch, rows));
             self.share(batch, now, clock);
+        }
+    }
+
+    /// Finds out which rules that are only counted rows pass. When a comparison may fail, all of them are called.
+    fn measure(&mut self, (batch, rows): (&Batch, &Selection)) {
+        let Self { readers, cohorts, groups, calls, .. } = self;
+        if !cohorts.measure((batch, rows), |cohort, stake| groups.add_cohort(cohort, &stake)) {
+            let place = |reader: &Option<Reader>| reader.as_ref().and_then(Reader::place);
+            let counted = readers.iter().enumerate().filter(|(_, reader)| place(reader).is_some());
+            calls.extend(counted.map(|(at, _)| (at as u32, None)));
         }
     }
 
@@ -201,7 +252,6 @@ impl RuleSet {
         let has_faults = !rows.faults.is_empty();
         let reader =
             |at: u32| readers[at as usize].as_ref().filter(|reader| !(has_faults && reader.wants_faults()));
-        calls.clear();
         for (place, hit) in conditions.hits().iter().enumerate().filter(|(_, hit)| !hit.verdict.is_void()) {
             let Live::Mask { bits, .. } = &hit.verdict.passed.live else { continue };
             for at in quiet.get(hit.condition as usize).into_iter().flatten() {
@@ -230,7 +280,7 @@ impl RuleSet {
 
     /// Has messages made and delivered; who cannot be served that way is called.
     fn share(&mut self, batch: &Batch, now: Timestamp, clock: &dyn Clock) {
-        let Self { readers, conditions, groups, calls, .. } = self;
+        let Self { readers, conditions, groups, cohorts, calls, .. } = self;
         let hits = conditions.hits();
         groups.run(batch, clock, &mut |done| {
             for (at, hit) in done.parts {
@@ -239,6 +289,15 @@ impl RuleSet {
                 if !member.is_some_and(|member| done.deliver(member, found, now)) {
                     calls.push((*at, *hit));
                 }
+            }
+            for cohort in done.cohorts {
+                if done.count(cohorts, *cohort, now) {
+                    continue;
+                }
+                let place = |reader: &Option<Reader>| reader.as_ref().and_then(Reader::place);
+                let is_met = |reader| place(reader).is_some_and(|place| cohorts.is_met(place, *cohort));
+                let met = readers.iter().enumerate().filter(|(_, reader)| is_met(reader));
+                calls.extend(met.map(|(at, _)| (at as u32, None)));
             }
         });
     }

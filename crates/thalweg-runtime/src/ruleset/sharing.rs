@@ -15,6 +15,7 @@ use thalweg_plan::Node;
 use thalweg_plan::logical::{Kind, OutputColumn};
 
 use super::conditions::Hit;
+use super::counted::{Cohorts, Stake};
 use super::mask;
 use super::tally::{Count, Tally};
 use super::view::View;
@@ -54,6 +55,11 @@ impl Share {
             })
     }
 
+    /// Whether nothing that the rule sends goes anywhere.
+    pub(super) fn swallows(&self) -> bool {
+        self.outputs.iter().all(|(_, delivery)| delivery.swallows())
+    }
+
     /// Equal for equal SELECT lists over the slots of the stream.
     fn key(&self, view: &View) -> String {
         let Kind::Project(columns) = &self.node.kind else { return String::new() };
@@ -76,7 +82,7 @@ impl Share {
 
 /// A rule's place in a group.
 pub(crate) struct Member {
-    group: u32,
+    pub(super) group: u32,
     outputs: Box<[Sending]>,
 }
 
@@ -111,6 +117,9 @@ struct Group {
     info: RuleInfo,
     shapes: Vec<(Shape, RowWriter)>,
     parts: Vec<Part>,
+    /// Members that are only counted, and how many of them have rows in the batch.
+    cohorts: Vec<u32>,
+    n_counted: usize,
     /// The rows that any member passes.
     rows: Vec<u64>,
     /// Those that the members have to see themselves.
@@ -160,14 +169,28 @@ impl Groups {
 
     /// A member has rows in the batch.
     pub(super) fn add(&mut self, member: &Member, part: Part, rows: &[u64]) {
-        let Some(group) = &mut self.list[member.group as usize] else { return };
-        if group.parts.is_empty() {
+        if let Some(group) = self.touch(member.group, rows) {
+            group.parts.push(part);
+        }
+    }
+
+    /// Members that are only counted have rows in the batch.
+    pub(super) fn add_cohort(&mut self, cohort: u32, stake: &Stake<'_>) {
+        if let Some(group) = self.touch(stake.group, stake.rows) {
+            group.cohorts.push(cohort);
+            group.n_counted += stake.n_rules;
+        }
+    }
+
+    fn touch(&mut self, number: u32, rows: &[u64]) -> Option<&mut Group> {
+        let group = self.list[number as usize].as_mut()?;
+        if group.parts.is_empty() && group.cohorts.is_empty() {
             group.rows.clear();
             group.rows.resize(rows.len(), 0);
-            self.touched.push(member.group);
+            self.touched.push(number);
         }
-        group.parts.push(part);
         mask::unite(&mut group.rows, rows);
+        Some(group)
     }
 
     /// Makes the messages of the batch and hands them out.
@@ -179,9 +202,12 @@ impl Groups {
             let micros = clock.monotonic_micros().saturating_sub(began);
             let frames = if made.is_ok() { &group.frames[..] } else { &[] };
             let (rows, refused) = (&group.rows[..], &group.refused[..]);
-            let (parts, nanos) = (&group.parts[..], micros * 1_000 / group.parts.len().max(1) as u64);
-            out(&mut Done { parts, rows, refused, frames, micros, nanos, room: &mut self.room });
+            let (parts, cohorts) = (&group.parts[..], &group.cohorts[..]);
+            let nanos = micros * 1_000 / (parts.len() + group.n_counted).max(1) as u64;
+            out(&mut Done { parts, cohorts, rows, refused, frames, micros, nanos, room: &mut self.room });
             group.parts.clear();
+            group.cohorts.clear();
+            group.n_counted = 0;
             group.frames.clear();
         }
     }
@@ -190,6 +216,7 @@ impl Groups {
 /// What became of a group's batch.
 pub(super) struct Done<'a> {
     pub parts: &'a [Part],
+    pub cohorts: &'a [u32],
     rows: &'a [u64],
     /// Rows that members have to see themselves.
     refused: &'a [u64],
@@ -202,6 +229,11 @@ pub(super) struct Done<'a> {
 }
 
 impl Done<'_> {
+    /// Counts what passed the members of a cohort; false when they have to see the batch themselves.
+    pub(super) fn count(&self, cohorts: &mut Cohorts, cohort: u32, now: Timestamp) -> bool {
+        !self.frames.is_empty() && cohorts.count(cohort, self.refused, (now, self.micros), self.nanos)
+    }
+
     /// Hands a member its messages; false when it has to see the batch itself.
     pub(super) fn deliver(
         &mut self,
@@ -240,6 +272,8 @@ impl Group {
             info: RuleInfo { send_error: false, ..RuleInfo::clone(&share.info) },
             shapes: Vec::new(),
             parts: Vec::new(),
+            cohorts: Vec::new(),
+            n_counted: 0,
             rows: Vec::new(),
             refused: Vec::new(),
             frames: Vec::new(),

@@ -3,11 +3,13 @@
 //! A stream counts once what all its rules are shown; each rule remembers where the stream stood when it joined
 //! (`contracts.md` 10). Everything is written by the stream's shard and read by anybody.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use thalweg_core::Timestamp;
 use thalweg_core::metrics::NodeMetrics;
+
+use super::counted::Part;
 
 /// What a stream has shown to the rules that it asks by its conditions.
 #[derive(Debug, Default)]
@@ -32,6 +34,8 @@ pub(crate) struct Tally {
     micros: AtomicU64,
     /// The rule's part of the time that this took.
     nanos: AtomicU64,
+    /// Its place among the rules that are only counted, from which all that comes while it reads the stream.
+    part: OnceLock<Box<Part>>,
 }
 
 const NEVER: u64 = u64::MAX;
@@ -65,6 +69,7 @@ impl Tally {
             passed_at: AtomicI64::new(0),
             micros: AtomicU64::new(0),
             nanos: AtomicU64::new(0),
+            part: OnceLock::new(),
         })
     }
 
@@ -73,10 +78,30 @@ impl Tally {
         self.joined.store(self.shown.rows.load(Relaxed), Relaxed);
     }
 
+    /// The rule is only counted.
+    pub(super) fn count_by(&self, part: Box<Part>) {
+        self.part.get_or_init(|| part);
+    }
+
     /// And no more.
     pub(super) fn leave(&self) {
-        self.left_at.store(self.shown.last.load(Relaxed), Relaxed);
-        self.left.store(self.shown.rows.load(Relaxed), Relaxed);
+        let leave = || {
+            self.left_at.store(self.shown.last.load(Relaxed), Relaxed);
+            self.left.store(self.shown.rows.load(Relaxed), Relaxed);
+        };
+        let Some(part) = self.part.get() else { return leave() };
+        part.look(|counted| {
+            if self.left.load(Relaxed) == NEVER {
+                let (count, nanos) = counted();
+                self.pass(count, nanos);
+                leave();
+            }
+        });
+    }
+
+    /// What its part says, as long as it reads the stream.
+    fn counted(&self) -> Option<(Count, u64)> {
+        self.part.get()?.look(|counted| (self.left.load(Relaxed) == NEVER).then(counted))
     }
 
     /// Rows passed, and went to the sinks without the rule being called.
@@ -90,7 +115,7 @@ impl Tally {
 
     /// The rule's part of the time spent for rows that passed without it being called.
     pub(super) fn nanos(&self) -> u64 {
-        self.nanos.load(Relaxed)
+        self.counted().map_or_else(|| self.nanos.load(Relaxed), |(_, nanos)| nanos)
     }
 
     /// What the rule was shown.
@@ -111,11 +136,12 @@ impl Tally {
 
     /// What passed without the rule being called.
     pub(crate) fn passed(&self) -> Count {
-        Count {
+        let noted = || Count {
             rows: self.passed.load(Relaxed),
             last: Timestamp(self.passed_at.load(Relaxed)),
             micros: self.micros.load(Relaxed),
-        }
+        };
+        self.counted().map_or_else(noted, |(count, _)| count)
     }
 }
 

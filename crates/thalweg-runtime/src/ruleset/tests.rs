@@ -125,12 +125,33 @@ fn run(
     size: usize,
     neighbours: Option<usize>,
 ) -> Vec<(Vec<String>, Vec<String>)> {
-    let shared = neighbours.is_some();
     let mut rig = Rig::new(registry(CONNECTORS), Timestamp(1_000)).batch_size(size);
+    run_on(&mut rig, wishes, rows, neighbours)
+}
+
+/// The same with sinks that swallow everything.
+fn run_swallowing(
+    wishes: &[Option<&Wish>],
+    rows: &[(usize, usize)],
+    size: usize,
+    neighbours: Option<usize>,
+) -> Vec<Vec<String>> {
+    let mut rig = Rig::new(registry(SWALLOWING), Timestamp(1_000)).batch_size(size).swallowing();
+    let run = run_on(&mut rig, wishes, rows, neighbours);
+    run.into_iter().map(|(_, status)| status).collect()
+}
+
+fn run_on(
+    rig: &mut Rig,
+    wishes: &[Option<&Wish>],
+    rows: &[(usize, usize)],
+    neighbours: Option<usize>,
+) -> Vec<(Vec<String>, Vec<String>)> {
+    let shared = neighbours.is_some();
     let mut others = Vec::new();
     for number in 0..neighbours.unwrap_or_default() {
         let condition = Some(greater(0, number as i64 - 3));
-        let other = Wish { condition, list: number % 4, sinks: number % 5, send_error: false };
+        let other = Wish { condition, list: number % 4, sinks: number % 2, send_error: false };
         others.push(rig.add(rule(format!("other{number}"), shared, &other)).unwrap());
     }
     let mut added = Vec::new();
@@ -146,7 +167,7 @@ fn run(
         rig.feed("demo", payload(row).as_bytes());
         rig.clock().advance_to(rig.now().plus(3));
     }
-    added.iter().map(|rule| (rig.texts(*rule), status(&mut rig, *rule))).collect()
+    added.iter().map(|rule| (rig.texts(*rule), status(rig, *rule))).collect()
 }
 
 proptest! {
@@ -165,6 +186,35 @@ proptest! {
             let alone = run(&only, &rows, size, None);
             prop_assert_eq!(&together.0, &alone[0].0, "outputs of {} {:?}", at, wishes[at]);
             prop_assert_eq!(&together.1, &alone[0].1, "status of {} {:?}", at, wishes[at]);
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn rules_that_only_count_have_the_status_of_the_rule_alone(
+        bounds in prop::collection::vec((0usize..4, -1i64..6, 0u32..2), 1..9),
+        (odd_list, error) in (0usize..4, any::<bool>()),
+        rows in prop::collection::vec((0usize..8, 0usize..7), 9..24),
+        size in 1usize..7,
+        neighbours in 0usize..12,
+    ) {
+        let wish = |(at, (op, bound, slot)): (usize, &(usize, i64, u32))| {
+            let op = [BinaryOp::Gt, BinaryOp::GtEq, BinaryOp::Lt, BinaryOp::LtEq][*op];
+            let literal = Expr::literal(thalweg_core::Value::Int(*bound));
+            let condition = Some(binary(op, column(*slot), literal));
+            // Most have the list of their neighbours.
+            let list = if at % 3 == 2 { odd_list } else { 0 };
+            Wish { condition, list, sinks: at % 2, send_error: error && at % 4 == 3 }
+        };
+        let wishes: Vec<Wish> = bounds.iter().enumerate().map(wish).collect();
+        let all: Vec<Option<&Wish>> = wishes.iter().map(Some).collect();
+        let together = run_swallowing(&all, &rows, size, Some(neighbours));
+        for (at, together) in together.iter().enumerate() {
+            let only: Vec<Option<&Wish>> =
+                all.iter().enumerate().map(|(other, wish)| wish.filter(|_| other == at)).collect();
+            let alone = run_swallowing(&only, &rows, size, None);
+            prop_assert_eq!(together, &alone[0], "status of {} {:?}", at, wishes[at]);
         }
     }
 }

@@ -223,8 +223,7 @@ impl Shard {
     fn pass_around(&mut self, stream: &mut StreamRun, hand: Hand<'_>, now: Timestamp) {
         let mut view: Option<(View, Batch)> = None;
         stream.set.call(!hand.rows.faults.is_empty(), |Call { reader, verdict }| {
-            let mut hand =
-                Hand { verdict, is_counted: reader.quiet.is_some() && reader.node.is_some(), ..hand };
+            let mut hand = Hand { verdict, is_counted: reader.is_counted(), ..hand };
             let is_void = hand.rows.faults.is_empty() && verdict.is_some_and(Verdict::is_void);
             if !is_void && !reader.view.is_whole(hand.batch) {
                 if view.as_ref().is_none_or(|(view, _)| !view.equals(&reader.view)) {
