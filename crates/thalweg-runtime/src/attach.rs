@@ -101,7 +101,8 @@ pub(crate) struct Attached {
 impl Attached {
     /// Lets the rule, which its shard has taken over by now, read the stream.
     pub(crate) fn join(self) -> (Arc<Inlet>, Option<Arc<SharedStream>>) {
-        self.inbox.send(Control::Join { stream: self.key, reader: self.reader, decode: self.decode });
+        let (stream, reader) = (self.key, Box::new(self.reader));
+        self.inbox.send(Control::Join { stream, reader, decode: self.decode });
         (self.inlet, self.shared)
     }
 

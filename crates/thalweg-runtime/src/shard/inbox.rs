@@ -36,7 +36,7 @@ pub(crate) enum Control {
     /// Takes a rule over and starts it.
     AddRule(Box<RuleRun>),
     /// A rule joins a stream, which from now on is decoded by `decode` when that is given.
-    Join { stream: Key, reader: Reader, decode: Option<Box<Decode>> },
+    Join { stream: Key, reader: Box<Reader>, decode: Option<Box<Decode>> },
     /// What waits on a stream goes to the rules that read it now, not to the next that joins.
     Drain { stream: Key },
     /// A rule leaves a stream.

@@ -112,7 +112,7 @@ impl Shard {
             }
             Control::AddRule(rule) => self.add_rule(*rule),
             Control::Join { stream, reader, decode } => {
-                self.join(stream, reader, decode.map(|decode| *decode))
+                self.join(stream, *reader, decode.map(|decode| *decode))
             }
             Control::Drain { stream } => self.read_open_stream(stream),
             Control::Leave { stream, rule } => {
