@@ -114,26 +114,32 @@ pub(crate) fn extra_props(extra: &str) -> Result<Props, EngineError> {
     })
 }
 
-/// P1.1 (5): these names always come from the WITH options, so that they have no effect in a section.
+/// The properties that always come from the WITH options, by the option (P1.1 (5)).
+pub(crate) const OF_OPTIONS: &[(&str, &str)] = &[
+    ("format", "FORMAT"),
+    ("key", "KEY"),
+    ("datasource", "DATASOURCE"),
+    ("schemaId", "SCHEMAID"),
+    ("delimiter", "DELIMITER"),
+    ("timestamp", "TIMESTAMP"),
+    ("timestampFormat", "TIMESTAMP_FORMAT"),
+    ("strictValidation", "STRICT_VALIDATION"),
+    ("retainSize", "RETAIN_SIZE"),
+];
+
+/// P1.1 (5): [`OF_OPTIONS`] are what the options say, so that they have no effect in a section.
 fn set_options(props: &mut Props, create: &CreateSource) {
-    let text =
-        |name: &str| option(create, name).filter(|value| !value.is_empty()).map_or(Json::Null, Json::from);
-    let format = option(create, "FORMAT").filter(|format| !format.is_empty()).unwrap_or("json");
-    props.set("format", format.to_lowercase());
-    for (name, option) in [
-        ("key", "KEY"),
-        ("datasource", "DATASOURCE"),
-        ("schemaId", "SCHEMAID"),
-        ("delimiter", "DELIMITER"),
-        ("timestamp", "TIMESTAMP"),
-        ("timestampFormat", "TIMESTAMP_FORMAT"),
-    ] {
-        props.set(name, text(option));
+    let written = |option_name| option(create, option_name).filter(|value| !value.is_empty());
+    for (name, option_name) in OF_OPTIONS {
+        let text = written(option_name);
+        let value = match *name {
+            "format" => Json::from(text.unwrap_or("json").to_lowercase()),
+            "strictValidation" => Json::from(text.is_some_and(|value| value.eq_ignore_ascii_case("true"))),
+            "retainSize" => text.and_then(|value| value.parse::<i64>().ok()).map_or(Json::Null, Json::from),
+            _ => text.map_or(Json::Null, Json::from),
+        };
+        props.set(name, value);
     }
-    let strict = option(create, "STRICT_VALIDATION").is_some_and(|value| value.eq_ignore_ascii_case("true"));
-    props.set("strictValidation", strict);
-    let retain = option(create, "RETAIN_SIZE").and_then(|value| value.parse::<i64>().ok());
-    props.set("retainSize", retain.map_or(Json::Null, Json::from));
 }
 
 /// A source's properties with its connection (P1.1, all steps). The options stay on top.

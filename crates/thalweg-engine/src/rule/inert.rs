@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use thalweg_core::Props;
 use thalweg_core::diagnostic::nearest;
 
-use crate::props::{extra_props, option};
+use crate::props::{OF_OPTIONS, extra_props, option};
 use crate::stream::StreamEntry;
 
 /// The names of options (`rest-api.md` 5.1), ours, and those of upstream's documentation that do nothing there.
@@ -127,19 +127,6 @@ pub(super) fn definition(entry: &StreamEntry) -> Vec<String> {
     let told = told.map(|(_, name, why)| format!("{kind} {}: option {name} has no effect: {why}", def.name));
     told.chain(extra(entry)).collect()
 }
-
-/// The properties that always come from the options, by the option (P1.1 (5)).
-const OF_OPTIONS: &[(&str, &str)] = &[
-    ("format", "FORMAT"),
-    ("key", "KEY"),
-    ("datasource", "DATASOURCE"),
-    ("schemaId", "SCHEMAID"),
-    ("delimiter", "DELIMITER"),
-    ("timestamp", "TIMESTAMP"),
-    ("timestampFormat", "TIMESTAMP_FORMAT"),
-    ("strictValidation", "STRICT_VALIDATION"),
-    ("retainSize", "RETAIN_SIZE"),
-];
 
 /// What has no effect in EXTRA.
 fn extra(entry: &StreamEntry) -> Vec<String> {
