@@ -1,7 +1,12 @@
-//! The store on disk: one `redb` file, every write an fsynced transaction.
+//! The store on disk: one `redb` file, every write durable before it returns.
+//!
+//! Writes that come while another one waits for the disk wait together: whoever goes next takes all of them into one
+//! transaction, so that many at once share an fsync.
 
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
 use redb::{Database, DatabaseError, ReadableDatabase, TableDefinition, WriteTransaction};
 
@@ -11,7 +16,24 @@ use super::{Change, Store, StoreError, Table};
 pub struct DiskStore {
     /// Nothing once it is closed. Held for reading while it is used, so that closing waits for what is under way.
     database: RwLock<Option<Database>>,
+    line: Mutex<Line>,
+    /// Told when a transaction is through.
+    moved: Condvar,
 }
+
+/// The writes that wait for the one that is under way.
+#[derive(Default)]
+struct Line {
+    /// The number of the next write.
+    next: u64,
+    is_busy: bool,
+    waiting: Vec<(u64, Vec<Change>)>,
+    /// What became of writes that others have taken along.
+    done: BTreeMap<u64, Result<(), StoreError>>,
+}
+
+/// What is read stays in memory up to here; definitions are read once, when the engine starts.
+const CACHE: usize = 1 << 20;
 
 impl DiskStore {
     /// Opens the file, or makes it. After a crash it is as the last finished write left it.
@@ -20,13 +42,15 @@ impl DiskStore {
     /// Another process has it open, it is no store, or the folder cannot be written.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let place = path.display();
-        let database = Database::create(path).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => {
-                StoreError(format!("{place} is in use by another thalweg; give this one its own --home"))
-            }
-            error => StoreError(format!("cannot open {place}: {error}")),
-        })?;
-        let store = Self { database: RwLock::new(Some(database)) };
+        let database =
+            Database::builder().set_cache_size(CACHE).create(path).map_err(|error| match error {
+                DatabaseError::DatabaseAlreadyOpen => {
+                    StoreError(format!("{place} is in use by another thalweg; give this one its own --home"))
+                }
+                error => StoreError(format!("cannot open {place}: {error}")),
+            })?;
+        let database = RwLock::new(Some(database));
+        let store = Self { database, line: Mutex::default(), moved: Condvar::new() };
         // A read of a table that was never written is an error in redb, so all are made here.
         store.in_transaction(|transaction| {
             Table::ALL
@@ -50,6 +74,43 @@ impl DiskStore {
             work(&transaction)?;
             transaction.commit().map_err(failed)
         })
+    }
+
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what waits, and `own` before it. The result of `own`.
+    fn go(&self, mut line: MutexGuard<'_, Line>, own: Option<&[Change]>) -> Result<(), StoreError> {
+        line.is_busy = true;
+        let waiting = std::mem::take(&mut line.waiting);
+        drop(line);
+        let all = || own.into_iter().chain(waiting.iter().map(|(_, changes)| &changes[..]));
+        let together = self.commit(all());
+        // Nobody fails for what another one asks.
+        let alone = |changes: &[Change]| match &together {
+            Err(_) if all().count() > 1 => self.commit(std::iter::once(changes)),
+            result => result.clone(),
+        };
+        let result = own.map_or(Ok(()), alone);
+        let done: Vec<_> = waiting.iter().map(|(number, changes)| (*number, alone(changes))).collect();
+        let mut line = self.line();
+        line.done.extend(done);
+        line.is_busy = false;
+        drop(line);
+        self.moved.notify_all();
+        result
+    }
+
+    /// All of these writes in one transaction.
+    fn commit<'c>(&self, writes: impl Iterator<Item = &'c [Change]>) -> Result<(), StoreError> {
+        // Others wait for the answer, so that there must be one.
+        let work = AssertUnwindSafe(|| {
+            self.in_transaction(|transaction| {
+                writes.flatten().try_for_each(|change| apply(transaction, change))
+            })
+        });
+        catch_unwind(work).unwrap_or_else(|_| Err(StoreError("internal error while writing".to_owned())))
     }
 
     /// What `pick` takes of the entries whose key starts with `prefix`.
@@ -79,6 +140,20 @@ fn definition(table: Table) -> TableDefinition<'static, &'static str, &'static [
     TableDefinition::new(table.name())
 }
 
+fn apply(transaction: &WriteTransaction, change: &Change) -> Result<(), StoreError> {
+    match change {
+        Change::Put(table, key, value) => {
+            let mut table = transaction.open_table(definition(*table)).map_err(failed)?;
+            table.insert(key.as_str(), value.as_slice()).map_err(failed)?;
+        }
+        Change::Delete(table, key) => {
+            let mut table = transaction.open_table(definition(*table)).map_err(failed)?;
+            table.remove(key.as_str()).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
 fn failed(error: impl std::fmt::Display) -> StoreError {
     StoreError(error.to_string())
 }
@@ -102,21 +177,23 @@ impl Store for DiskStore {
     }
 
     fn write(&self, changes: &[Change]) -> Result<(), StoreError> {
-        self.in_transaction(|transaction| {
-            for change in changes {
-                match change {
-                    Change::Put(table, key, value) => {
-                        let mut table = transaction.open_table(definition(*table)).map_err(failed)?;
-                        table.insert(key.as_str(), value.as_slice()).map_err(failed)?;
-                    }
-                    Change::Delete(table, key) => {
-                        let mut table = transaction.open_table(definition(*table)).map_err(failed)?;
-                        table.remove(key.as_str()).map_err(failed)?;
-                    }
-                }
+        let mut line = self.line();
+        if line.is_busy {
+            let number = line.next;
+            line.next += 1;
+            line.waiting.push((number, changes.to_vec()));
+            while line.is_busy && !line.done.contains_key(&number) {
+                line = self.moved.wait(line).unwrap_or_else(PoisonError::into_inner);
             }
-            Ok(())
-        })
+            if let Some(done) = line.done.remove(&number) {
+                return done;
+            }
+            // Nobody else: this one goes for all that wait, itself among them.
+            self.go(line, None)?;
+            let lost = || Err(StoreError("internal error: a write is lost".to_owned()));
+            return self.line().done.remove(&number).unwrap_or_else(lost);
+        }
+        self.go(line, Some(changes))
     }
 
     fn close(&self) {

@@ -63,9 +63,17 @@ impl Snapshots {
     /// # Errors
     /// Nothing was dropped.
     pub fn remove(&self, rule: &str) -> Result<(), StoreError> {
-        let keys = self.store.keys(Table::Checkpoint, &prefix(rule))?.into_iter();
-        let changes: Vec<Change> = keys.map(|key| Change::Delete(Table::Checkpoint, key)).collect();
+        let changes = self.removal(rule)?;
         if changes.is_empty() { Ok(()) } else { self.store.write(&changes) }
+    }
+
+    /// What drops all snapshots of a rule.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn removal(&self, rule: &str) -> Result<Vec<Change>, StoreError> {
+        let keys = self.store.keys(Table::Checkpoint, &prefix(rule))?.into_iter();
+        Ok(keys.map(|key| Change::Delete(Table::Checkpoint, key)).collect())
     }
 }
 

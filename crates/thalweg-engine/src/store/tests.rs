@@ -100,3 +100,26 @@ fn a_closed_store_can_be_opened_again_while_somebody_still_holds_it() {
     assert_eq!(store.write(&[put("a", "2")]), Err(refused.clone()));
     assert_eq!(store.get(Table::Rule, "a"), Err(refused));
 }
+
+#[test]
+fn many_writes_at_once_are_all_there_after_a_crash() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, copy) = (folder.path().join("thalweg.redb"), folder.path().join("copy.redb"));
+    let store = DiskStore::open(&path).expect("opened");
+    let key = |thread: usize, at: usize| format!("{thread}/{at}");
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let store = &store;
+            scope.spawn(move || {
+                for at in 0..20 {
+                    store.write(&[put(&key(thread, at), "1"), put("last", "x")]).expect("written");
+                    let own = store.get(Table::Rule, &key(thread, at));
+                    assert_eq!(own, Ok(Some(b"1".to_vec())), "what was answered is there");
+                }
+            });
+        }
+    });
+    std::fs::copy(&path, &copy).expect("copied");
+    let crashed = DiskStore::open(&copy).expect("opened again");
+    assert_eq!(crashed.keys(Table::Rule, "").expect("read").len(), 8 * 20 + 1);
+}
