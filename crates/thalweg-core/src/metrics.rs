@@ -1,15 +1,23 @@
 //! Counters of one node, written by one thread and read by anybody.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::connector::ConnectionStatus;
 use crate::time::Timestamp;
 
-/// The metrics of one node (R8.6), and ours: drops by cause, the time of the last row.
+/// The metrics of one node. They take room from the first time that anything is counted: most nodes of thousands of
+/// rules never count, because their stream does so for them.
 #[derive(Debug, Default)]
 pub struct NodeMetrics {
+    counters: OnceLock<Box<Counters>>,
+}
+
+/// What a node counts (R8.6), and ours: drops by cause, the time of the last row.
+#[derive(Debug, Default)]
+pub struct Counters {
     /// `records_in_total`.
     pub records_in: AtomicU64,
     /// `records_out_total`.
@@ -67,6 +75,22 @@ impl NodeMetrics {
         counter.store(counter.load(Relaxed).wrapping_add(count), Relaxed);
     }
 
+    /// The counters, if anything was ever counted.
+    pub fn counters(&self) -> Option<&Counters> {
+        self.counters.get().map(|counters| &**counters)
+    }
+}
+
+impl Deref for NodeMetrics {
+    type Target = Counters;
+
+    #[inline]
+    fn deref(&self) -> &Counters {
+        self.counters.get_or_init(Box::default)
+    }
+}
+
+impl Counters {
     /// Counts an error.
     pub fn exception(&self, message: &str, now: Timestamp) {
         self.exceptions.fetch_add(1, Relaxed);

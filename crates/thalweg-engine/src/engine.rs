@@ -81,6 +81,7 @@ impl Engine {
             zone: config.zone,
             ignore_case: config.ignore_case,
             instance: Arc::new(instance),
+            shapes: crate::rule::Shapes::default(),
         });
         let store = Arc::clone(&config.store);
         let rules = Rules::start(crate::rule::RulesConfig {

@@ -14,6 +14,7 @@ use thalweg_core::{Clock, Diagnostic, Projection, Value};
 use crate::compile::{CompiledRule, CompiledScan};
 use crate::ingest::Decode;
 use crate::ingest::port::Inlet;
+use crate::names::Names;
 use crate::queue::{Bounds, Queue};
 use crate::ruleset::cpu::Cpu;
 use crate::ruleset::tally::Shown;
@@ -28,6 +29,7 @@ pub(crate) struct Streams {
     clock: Arc<dyn Clock>,
     keys: AtomicU64,
     shared: Mutex<HashMap<Arc<str>, Arc<SharedStream>>>,
+    names: Names,
 }
 
 /// A stream that several rules read.
@@ -129,7 +131,17 @@ impl Attached {
 
 impl Streams {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, keys: AtomicU64::new(1), shared: Mutex::default() }
+        Self { clock, keys: AtomicU64::new(1), shared: Mutex::default(), names: Names::default() }
+    }
+
+    /// The names of nodes.
+    pub(crate) fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// The name of a node with this text.
+    pub(crate) fn name(&self, text: String) -> Arc<str> {
+        self.names.same(&Arc::from(text))
     }
 
     /// A name for a new stream or rule run.
@@ -310,7 +322,7 @@ fn own_view(scans: &[CompiledScan], input: usize) -> (Projection, View) {
 /// A rule on another shard asks its condition by itself.
 fn reader(scan: &CompiledScan, input: usize, view: View, home: &Home<'_>, place: Place) -> Reader {
     let condition = scan.condition.as_ref().filter(|_| matches!(place, Place::Here));
-    let condition = condition.map(|condition| view.condition(condition));
+    let condition = condition.map(|condition| Box::new(view.condition(condition)));
     let (rule, pauses, cpu) = (home.rule, home.pauses, Arc::clone(&home.cpu));
     Reader { rule, input, view, place, condition, node: None, quiet: None, cpu, pauses }
 }

@@ -32,9 +32,25 @@ pub(crate) struct ChainNode {
     operator: Box<dyn Operator>,
     name: Arc<str>,
     metrics: Arc<NodeMetrics>,
-    /// Where results go: one way for all ports, or one for each (the lanes of a Watermark).
-    next: Vec<Link>,
+    next: Next,
     timer: Option<Timestamp>,
+}
+
+/// Where the results of a node go.
+enum Next {
+    /// One way for all ports.
+    All(Link),
+    /// One way for each (the lanes of a Watermark).
+    Lanes(Box<[Link]>),
+}
+
+impl Next {
+    fn links(&self) -> &[Link] {
+        match self {
+            Self::All(link) => std::slice::from_ref(link),
+            Self::Lanes(links) => links,
+        }
+    }
 }
 
 /// Where rows go next.
@@ -124,8 +140,12 @@ impl Chain {
 
     fn connect(&mut self, from: &Source, to: Link) {
         match *from {
-            Source::Operator(at) => self.nodes[at].next = vec![to],
-            Source::Lane { at, lane } => self.nodes[at].next[lane] = to,
+            Source::Operator(at) => self.nodes[at].next = Next::All(to),
+            Source::Lane { at, lane } => {
+                if let Next::Lanes(links) = &mut self.nodes[at].next {
+                    links[lane] = to;
+                }
+            }
             Source::Inlet(inlet) => self.inlets[inlet] = to,
         }
     }
@@ -140,7 +160,7 @@ impl Chain {
             operator: build(node)?,
             name: Arc::clone(&node.name),
             metrics,
-            next: vec![Link::Out],
+            next: Next::All(Link::Out),
             timer: None,
         });
         Ok(at)
@@ -152,7 +172,7 @@ impl Chain {
         let sources = node.inputs.iter().map(|input| self.add(input, None, build));
         let sources = sources.collect::<Result<Vec<_>, _>>()?;
         let at = self.push(&node, build)?;
-        self.nodes[at].next = vec![Link::Out; sources.len()];
+        self.nodes[at].next = Next::Lanes(vec![Link::Out; sources.len()].into());
         for (input, source) in sources.iter().enumerate() {
             self.connect(source, Link::Node { at, input });
         }
@@ -206,6 +226,11 @@ impl Chain {
         }
     }
 
+    /// Gives every operator another name with the same text.
+    pub(crate) fn rename(&mut self, name: &mut dyn FnMut(&Arc<str>) -> Arc<str>) {
+        self.nodes.iter_mut().for_each(|node| node.name = name(&node.name));
+    }
+
     /// Name and metrics of every operator, in order.
     pub(crate) fn metrics(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<NodeMetrics>)> {
         self.nodes.iter().map(|node| (&node.name, &node.metrics))
@@ -257,7 +282,7 @@ impl Chain {
             let Some(at) = self.nodes.iter().position(|node| node.timer == Some(due)) else { return };
             let (node, rest) = Rest { nodes: &mut self.nodes, base: 0 }.split(at);
             node.timer = None;
-            let mut link = Outlet { rest, next: &node.next, drive, emitted: 0, spent: None };
+            let mut link = Outlet { rest, next: node.next.links(), drive, emitted: 0, spent: None };
             let mut cx = OpCx {
                 now: link.drive.now,
                 rule: link.drive.rule,
@@ -349,7 +374,7 @@ fn hand_on(rest: Rest<'_>, link: Link, port: usize, batch: &Batch, rows: &Select
     let (node, rest) = rest.split(at);
     let verdict = drive.verdict.take();
     let is_counted = std::mem::take(&mut drive.is_counted);
-    let mut outlet = Outlet { rest, next: &node.next, drive, emitted: 0, spent: None };
+    let mut outlet = Outlet { rest, next: node.next.links(), drive, emitted: 0, spent: None };
     let mut cx = OpCx {
         now: outlet.drive.now,
         rule: outlet.drive.rule,
@@ -376,7 +401,7 @@ fn pass_on(rest: Rest<'_>, link: Link, signal: Signal, drive: &mut Drive<'_>) {
         Link::Out => return drive.out.signal(signal),
     };
     let (node, rest) = rest.split(at);
-    let mut outlet = Outlet { rest, next: &node.next, drive, emitted: 0, spent: None };
+    let mut outlet = Outlet { rest, next: node.next.links(), drive, emitted: 0, spent: None };
     let mut cx = OpCx {
         now: outlet.drive.now,
         rule: outlet.drive.rule,

@@ -19,7 +19,7 @@ use crate::egress::delivery::Delivery;
 use crate::ending::Ending;
 use crate::ingest::port::Inlet;
 use crate::ingest::supervise::SourceFactory;
-use crate::metrics::{NodeView, Part};
+use crate::metrics::{Beside, NodeView, Part};
 use crate::operator::RuleInfo;
 use crate::rule::{Outcome, RuleSpec};
 use crate::ruleset::Quiet;
@@ -37,6 +37,7 @@ pub(crate) struct Launched {
     pub key: Key,
     pub home: Arc<Inbox>,
     pub nodes: Vec<NodeView>,
+    pub beside: Beside,
     pub ending: Arc<Ending>,
     pub cpu: Arc<Cpu>,
     /// New streams whose sources are to be started.
@@ -88,7 +89,7 @@ pub(crate) fn launch(
 ) -> Result<Launched, Diagnostic> {
     let key = streams.key();
     let restore = restore.filter(|snapshot| fits(snapshot, &rule));
-    let inputs = identities(&rule);
+    let inputs = identities(&rule, streams);
     let settled = coordinator.map(Coordinator::settled);
     let options = rule.spec.options.clone();
     let may_drop = may_drop(&rule);
@@ -106,15 +107,20 @@ pub(crate) fn launch(
     };
     let mut attached = attach(&rule, (&inputs, restore), streams, &place)?;
     let preprocessors: Vec<_> = rule.scans.iter().map(|_| Arc::default()).collect();
-    let mut nodes = source_views(&rule, &attached, &preprocessors);
+    let mut nodes = source_views(&rule, &attached, &preprocessors, streams);
+    rule.chain.rename(&mut |name| streams.names().same(name));
     let operators = rule.chain.metrics().filter(|(name, _)| !name.is_empty());
-    let mut of_rule: Vec<NodeView> = operators.map(NodeView::operator).collect();
+    let view = |(name, metrics): (&Arc<str>, &Arc<NodeMetrics>)| {
+        NodeView::new(streams.name(format!("op_{name}")), Arc::clone(metrics), false)
+    };
+    let mut of_rule: Vec<NodeView> = operators.map(view).collect();
     let n_results = rule.actions.iter().filter(|action| !action.is_late).count();
     rule.info.started = now;
     let info = Arc::new(rule.info);
-    let (egress, sinks) =
-        actions(std::mem::take(&mut rule.actions), (may_drop, settled), &info, &mut of_rule);
-    quiet((&rule.spec, &rule.scans, rule.operators), (&info, &egress), &mut attached, &mut of_rule);
+    let (egress, sinks) = actions((&mut rule.actions, &info), (may_drop, settled), streams, &mut of_rule);
+    let tally =
+        quiet((&rule.spec, &rule.scans, rule.operators), (&info, &egress), &mut attached, &mut of_rule);
+    let beside = Beside { tally, started: now };
     nodes.extend(of_rule);
     nodes.shrink_to_fit();
     let ending = Ending::new(Outcome::Running);
@@ -146,7 +152,7 @@ pub(crate) fn launch(
     home.send(Control::AddRule(Box::new(run)));
     let (sources, own, shared) = join(rule.scans, attached);
     let home = Arc::clone(home);
-    Ok(Launched { key, home, nodes, ending, cpu, sources, sinks, own, shared, inlets })
+    Ok(Launched { key, home, nodes, beside, ending, cpu, sources, sinks, own, shared, inlets })
 }
 
 /// What is made of the scans once they have joined: new sources, inlets of the rule's own, shared streams.
@@ -224,11 +230,11 @@ fn quiet(
     (info, egress): (&Arc<RuleInfo>, &[Egress]),
     attached: &mut [Attached],
     nodes: &mut [NodeView],
-) {
-    let ([scan], [attached]) = (scans, attached) else { return };
+) -> Option<Arc<Tally>> {
+    let ([scan], [attached]) = (scans, attached) else { return None };
     let is_plain = scan.event_time.is_none() && scan.scan.retain.is_none();
     if spec.options.qos > 0 || !is_plain || !attached.is_here() {
-        return;
+        return None;
     }
     let asks = attached.asks();
     let outputs = egress.iter().map(|egress| Some((egress.shape()?, Arc::clone(egress.delivery()))));
@@ -236,22 +242,30 @@ fn quiet(
     let may_share = Share::fits(&spec.plan.root, asks) && spec.actions.iter().all(|action| !action.is_late);
     let outputs = outputs.filter(|_| may_share);
     if !asks && outputs.is_none() {
-        return;
+        return None;
     }
     let tally = Tally::new(Arc::clone(&attached.shown));
     if asks {
-        nodes[0].tally(&tally, Part::Filter);
+        nodes[0].tally(Part::Filter);
     }
     let share = outputs.map(|outputs| {
         let behind = &mut nodes[usize::from(asks)..];
-        behind[0].tally(&tally, Part::Project);
+        behind[0].tally(Part::Project);
         let queues = outputs.iter().map(|(_, delivery)| delivery).filter(|delivery| !delivery.swallows());
         let queues: Vec<_> = queues.map(|delivery| delivery.metrics()).collect();
         let steps = behind[1..].iter_mut().filter(|node| !queues.iter().any(|queue| node.shows(queue)));
-        steps.for_each(|node| node.tally(&tally, Part::Action));
+        steps.for_each(|node| node.tally(Part::Action));
         Box::new(Share { node: spec.plan.root.clone(), info: Arc::clone(info), operators, outputs })
     });
-    attached.quiet(Quiet { tally, wants_faults: spec.options.send_error, share, member: None, place: None });
+    let quiet = Quiet {
+        tally: Arc::clone(&tally),
+        wants_faults: spec.options.send_error,
+        share,
+        member: None,
+        place: None,
+    };
+    attached.quiet(quiet);
+    Some(tally)
 }
 
 /// R7.6: a snapshot of another plan is not used.
@@ -263,12 +277,15 @@ pub(crate) fn fits(snapshot: &Snapshot, rule: &CompiledRule) -> bool {
 type Identity = (Arc<str>, u64);
 
 /// Those of all inputs.
-fn identities(rule: &CompiledRule) -> Vec<Identity> {
+fn identities(rule: &CompiledRule, streams: &Streams) -> Vec<Identity> {
     let mut names: Vec<Identity> = Vec::with_capacity(rule.scans.len());
     for (index, scan) in rule.scans.iter().enumerate() {
         let is_taken = names.iter().any(|(name, _)| *name == scan.node);
-        let name =
-            if is_taken { Arc::from(format!("{}#{index}", scan.node)) } else { Arc::clone(&scan.node) };
+        let name = if is_taken {
+            Arc::from(format!("{}#{index}", scan.node))
+        } else {
+            streams.names().same(&scan.node)
+        };
         let stream = &scan.scan.stream;
         names.push((name, checksum(format!("{} {}", stream.source_type, stream.datasource).as_bytes())));
     }
@@ -307,16 +324,20 @@ fn source_views(
     rule: &CompiledRule,
     attached: &[Attached],
     preprocessors: &[Arc<NodeMetrics>],
+    streams: &Streams,
 ) -> Vec<NodeView> {
     let mut nodes: Vec<NodeView> = Vec::new();
     for ((scan, attached), preprocessor) in rule.scans.iter().zip(attached).zip(preprocessors) {
-        let view =
-            |name: &Arc<str>, metrics| NodeView::new(Arc::clone(name), metrics, attached.shared.is_some());
+        let view = |name: &Arc<str>, metrics| {
+            NodeView::new(streams.names().same(name), metrics, attached.shared.is_some())
+        };
         nodes.push(view(&scan.node, Arc::clone(&attached.inlet.metrics)));
         for step in &scan.steps {
             nodes.push(match step.rsplit('_').next() {
                 Some("ratelimit") => view(step, Arc::clone(&attached.inlet.metrics)),
-                Some("preprocessor") => NodeView::new(Arc::clone(step), Arc::clone(preprocessor), false),
+                Some("preprocessor") => {
+                    NodeView::new(streams.names().same(step), Arc::clone(preprocessor), false)
+                }
                 _ => view(step, Arc::clone(&attached.decoder)),
             });
         }
@@ -325,28 +346,36 @@ fn source_views(
 }
 
 fn actions(
-    actions: Vec<CompiledAction>,
+    (actions, rule): (&mut Vec<CompiledAction>, &Arc<RuleInfo>),
     (may_drop, settled): (bool, Option<&Arc<Notify>>),
-    rule: &Arc<RuleInfo>,
+    streams: &Streams,
     nodes: &mut Vec<NodeView>,
 ) -> (Vec<Egress>, Vec<NewSink>) {
+    let actions = std::mem::take(actions);
     // Room for no more than there is: a rule among thousands costs a record.
     let (mut egress, mut sinks) = (Vec::with_capacity(actions.len()), Vec::with_capacity(actions.len()));
     for action in actions {
         let (batch, steps) = topology::action_steps(&action);
         let swallows = action.sink.as_ref().is_some_and(|sink| sink.swallows());
         let delivery = Delivery::new(&action.options, (may_drop, swallows), settled);
-        if swallows {
-            delivery.open_at_once(rule.started);
-        }
-        let sink_name = Arc::from(format!("sink_{}", action.node));
+        let sink_name = streams.name(format!("sink_{}", action.node));
         let output = (action.output, action.templates);
-        let made = Egress::new(action.node, action.options, output, Arc::clone(rule), Arc::clone(&delivery));
+        let made = Egress::new(
+            streams.names().same(&action.node),
+            action.options,
+            output,
+            Arc::clone(rule),
+            Arc::clone(&delivery),
+        );
         let metrics = batch.iter().flat_map(|_| made.metrics().take(1)).chain(made.metrics());
         for (name, metrics) in batch.iter().chain(&steps).zip(metrics) {
-            nodes.push(NodeView::new(Arc::clone(name), Arc::clone(metrics), false));
+            nodes.push(NodeView::new(streams.names().same(name), Arc::clone(metrics), false));
         }
-        nodes.push(NodeView::new(sink_name, Arc::clone(delivery.metrics()), false));
+        let metrics = Arc::clone(delivery.metrics());
+        nodes.push(match swallows {
+            true => NodeView::swallowing(sink_name, metrics),
+            false => NodeView::new(sink_name, metrics, false),
+        });
         egress.push(made);
         sinks.push(NewSink { delivery, sink: action.sink.filter(|_| !swallows) });
     }

@@ -14,6 +14,7 @@ mod ingest;
 mod launch;
 mod lookup;
 mod metrics;
+mod names;
 pub mod op;
 pub mod operator;
 pub mod queue;

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use thalweg_core::Timestamp;
-use thalweg_core::metrics::{NodeMetrics, Rare};
+use thalweg_core::connector::ConnectionStatus;
+use thalweg_core::metrics::{ConnectionMetrics, Counters, NodeMetrics, Rare};
 
 use crate::rule::NodeSnapshot;
 use crate::ruleset::tally::Tally;
@@ -16,8 +17,19 @@ pub(crate) struct NodeView {
     metrics: Arc<NodeMetrics>,
     /// What a shared node had counted when the rule joined.
     base: Option<Box<Base>>,
-    /// What the rule has counted without being called, and the node's part in it.
-    tally: Option<(Arc<Tally>, Part)>,
+    /// Its part in what the rule has counted without being called.
+    part: Option<Part>,
+    /// It is a sink that swallows everything, connected since the rule was started.
+    swallows: bool,
+}
+
+/// What the nodes of a rule have in common.
+#[derive(Default)]
+pub(crate) struct Beside {
+    /// What the rule has counted without being called.
+    pub tally: Option<Arc<Tally>>,
+    /// When it was started.
+    pub started: Timestamp,
 }
 
 /// What a node of a quiet rule has to do with the rule's tally.
@@ -43,22 +55,23 @@ struct Base {
 impl NodeView {
     /// A node with its prefixed name; a shared one counts from now on.
     pub(crate) fn new(name: Arc<str>, metrics: Arc<NodeMetrics>, is_shared: bool) -> Self {
-        let mut view = Self { name, metrics, base: None, tally: None };
+        let mut view = Self { name, metrics, base: None, part: None, swallows: false };
         view.base = is_shared.then(|| {
-            let NodeSnapshot { records_in, records_out, processed, exceptions, rare, .. } = view.snapshot();
+            let now = view.snapshot(&Beside::default());
+            let NodeSnapshot { records_in, records_out, processed, exceptions, rare, .. } = now;
             Box::new(Base { records_in, records_out, processed, exceptions, dropped: rare.dropped })
         });
         view
     }
 
-    /// An operator of the rule.
-    pub(crate) fn operator((name, metrics): (&Arc<str>, &Arc<NodeMetrics>)) -> Self {
-        Self::new(Arc::from(format!("op_{name}")), Arc::clone(metrics), false)
+    /// A sink that swallows everything.
+    pub(crate) fn swallowing(name: Arc<str>, metrics: Arc<NodeMetrics>) -> Self {
+        Self { swallows: true, ..Self::new(name, metrics, false) }
     }
 
     /// Rows may pass it without the rule being called.
-    pub(crate) fn tally(&mut self, tally: &Arc<Tally>, part: Part) {
-        self.tally = Some((Arc::clone(tally), part));
+    pub(crate) fn tally(&mut self, part: Part) {
+        self.part = Some(part);
     }
 
     /// Whether it shows these metrics.
@@ -67,26 +80,32 @@ impl NodeView {
     }
 
     /// Its metrics now.
-    pub(crate) fn snapshot(&self) -> NodeSnapshot {
-        let metrics = &self.metrics;
+    pub(crate) fn snapshot(&self, beside: &Beside) -> NodeSnapshot {
+        let counters = self.metrics.counters();
+        let count = |of: fn(&Counters) -> &AtomicU64| counters.map_or(0, |all| of(all).load(Relaxed));
+        let time = |of: fn(&Counters) -> &AtomicI64| counters.map_or(0, |all| of(all).load(Relaxed));
         let mut now = NodeSnapshot {
             name: Arc::clone(&self.name),
-            records_in: metrics.records_in.load(Relaxed),
-            records_out: metrics.records_out.load(Relaxed),
-            processed: metrics.processed.load(Relaxed),
-            latency_us: metrics.latency_us.load(Relaxed),
-            buffer: metrics.buffer.load(Relaxed),
-            buffer_capacity: metrics.buffer_capacity.load(Relaxed),
-            last_invocation: Timestamp(metrics.last_invocation.load(Relaxed)),
-            exceptions: metrics.exceptions.load(Relaxed),
-            last_row: Timestamp(metrics.last_row.load(Relaxed)),
-            rare: metrics.rare(),
+            records_in: count(|all| &all.records_in),
+            records_out: count(|all| &all.records_out),
+            processed: count(|all| &all.processed),
+            latency_us: count(|all| &all.latency_us),
+            buffer: count(|all| &all.buffer),
+            buffer_capacity: count(|all| &all.buffer_capacity),
+            last_invocation: Timestamp(time(|all| &all.last_invocation)),
+            exceptions: count(|all| &all.exceptions),
+            last_row: Timestamp(time(|all| &all.last_row)),
+            rare: counters.map(Counters::rare).unwrap_or_default(),
         };
         if let Some(base) = &self.base {
             since(&mut now, base);
         }
-        if let Some((tally, part)) = &self.tally {
-            add(&mut now, tally, *part);
+        if let (Some(tally), Some(part)) = (&beside.tally, self.part) {
+            add(&mut now, tally, part);
+        }
+        if self.swallows {
+            let (status, last_connected) = (ConnectionStatus::Connected, beside.started.0);
+            now.rare.connection = Some(ConnectionMetrics { status, last_connected, ..Default::default() });
         }
         now
     }

@@ -336,7 +336,8 @@ impl Rig {
     /// The metrics of the rule's nodes, in topology order.
     pub fn metrics(&mut self, rule: RigId) -> Vec<NodeSnapshot> {
         self.flush();
-        self.rules[rule.0].launched.nodes.iter().map(crate::metrics::NodeView::snapshot).collect()
+        let launched = &self.rules[rule.0].launched;
+        launched.nodes.iter().map(|node| node.snapshot(&launched.beside)).collect()
     }
 
     /// The rule's graph.

@@ -170,7 +170,7 @@ pub struct NodeSnapshot {
 }
 
 /// The printable graph (R3.5), node names with prefix.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Topology {
     /// The sources.
     pub sources: Vec<Arc<str>>,

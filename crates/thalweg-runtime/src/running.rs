@@ -13,7 +13,7 @@ use crate::checkpoint::Subject;
 use crate::egress::delivery::Delivery;
 use crate::ending::Ending;
 use crate::ingest::port::Inlet;
-use crate::metrics::NodeView;
+use crate::metrics::{Beside, NodeView};
 use crate::rule::{CheckpointStatus, NodeSnapshot, Outcome};
 use crate::ruleset::cpu::Cpu;
 use crate::runtime::{RunError, Runtime};
@@ -31,12 +31,13 @@ pub(crate) struct Running {
     pub id: Arc<str>,
     pub key: Key,
     pub home: Arc<Inbox>,
-    pub nodes: Vec<NodeView>,
+    pub nodes: Box<[NodeView]>,
+    pub beside: Beside,
     pub ending: Arc<Ending>,
     pub cpu: Arc<Cpu>,
-    pub own: Vec<Arc<Inlet>>,
+    pub own: Box<[Arc<Inlet>]>,
     pub streams: Mutex<Vec<Arc<SharedStream>>>,
-    pub deliveries: Vec<Arc<Delivery>>,
+    pub deliveries: Box<[Arc<Delivery>]>,
     pub sources: Mutex<Vec<JoinHandle<()>>>,
     pub sinks: Mutex<Vec<JoinHandle<()>>>,
     /// Its checkpoints, if its options ask for any.
@@ -48,7 +49,7 @@ pub(crate) struct Running {
 impl RunningRule {
     /// The metrics of sources, operators and sinks, in topology order.
     pub fn metrics(&self) -> Vec<NodeSnapshot> {
-        self.shared.nodes.iter().map(NodeView::snapshot).collect()
+        self.shared.nodes.iter().map(|node| node.snapshot(&self.shared.beside)).collect()
     }
 
     /// The time that its threads have spent for this run of it, its part of common work included.

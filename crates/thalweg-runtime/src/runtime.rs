@@ -23,6 +23,7 @@ use crate::ingest::beginning::Beginnings;
 use crate::ingest::supervise::supervise;
 use crate::launch::{Ground, Launched, NewSink, NewSource, fits, launch};
 use crate::lookup::Waiter;
+use crate::metrics::Beside;
 use crate::op;
 use crate::operator::RuleInfo;
 use crate::rule::{CheckpointStatus, Outcome, RuleSpec};
@@ -197,7 +198,8 @@ impl Runtime {
     ) -> RunningRule {
         let (id, options) = (Arc::clone(&spec.id), &spec.options);
         let deliveries = launched.sinks.iter().map(|sink| Arc::clone(&sink.delivery)).collect();
-        let Launched { key, home, nodes, ending, cpu, sources, sinks, own, shared, inlets } = launched;
+        let Launched { key, home, nodes, beside, ending, cpu, sources, sinks, own, shared, inlets } =
+            launched;
         let interval = if options.checkpoint_interval > 0 { options.checkpoint_interval } else { 300_000 };
         let saving = (options.qos > 0).then(|| {
             let (id, home, status) = (Arc::clone(&id), Arc::clone(&home), Mutex::new(status));
@@ -221,10 +223,11 @@ impl Runtime {
             id,
             key,
             home,
-            nodes,
+            nodes: nodes.into(),
+            beside,
             ending,
             cpu,
-            own,
+            own: own.into(),
             streams: Mutex::new(shared),
             deliveries,
             sources: Mutex::new(source_tasks),
@@ -344,12 +347,13 @@ impl Runtime {
             id,
             key: self.streams.key(),
             home: Arc::clone(&self.shards[0]),
-            nodes: Vec::new(),
+            nodes: Box::default(),
+            beside: Beside::default(),
             ending,
             cpu: Arc::default(),
-            own: Vec::new(),
+            own: Box::default(),
             streams: Mutex::default(),
-            deliveries: Vec::new(),
+            deliveries: Box::default(),
             sources: Mutex::default(),
             sinks: Mutex::default(),
             saving: None,

@@ -3,14 +3,14 @@
 //! Launches, stops and the ends of runs are futures it polls beside its commands, so a rule costs no task of its own
 //! (`contracts.md` 10).
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use thalweg_core::time::BoxFuture;
-use thalweg_core::{Clock, Timestamp};
+use thalweg_core::{Clock, Props, Timestamp};
 use thalweg_runtime::Outcome;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
@@ -31,6 +31,8 @@ pub(super) struct Means {
     pub(super) snapshots: Snapshots,
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
+    /// The instance's `rule:` section.
+    pub(super) defaults: Arc<Props>,
     /// How often schedules and restarts are looked at (R4.9).
     pub(super) patrol: Duration,
 }
@@ -55,7 +57,7 @@ impl Control {
         let patrol = means.patrol;
         let actor = Actor {
             means: Arc::new(means),
-            rules: BTreeMap::new(),
+            rules: HashMap::new(),
             jobs: FuturesUnordered::new(),
             stopping: Vec::new(),
             writing: Arc::new(()),
@@ -125,7 +127,7 @@ struct Report {
 
 struct Actor {
     means: Arc<Means>,
-    rules: BTreeMap<Arc<str>, Slot>,
+    rules: HashMap<Arc<str>, Box<Slot>>,
     jobs: FuturesUnordered<BoxFuture<'static, Option<Report>>>,
     stopping: Vec<oneshot::Sender<()>>,
     /// Every job that writes holds a copy: what is not stored yet must not be lost by the end.
@@ -168,7 +170,7 @@ impl Actor {
                 let state = State::default();
                 let slot =
                     Slot { state, launch: 0, last_start: zero, last_stop: zero, removing: None, entry };
-                self.rules.insert(Arc::clone(&slot.entry.id), slot);
+                self.rules.insert(Arc::clone(&slot.entry.id), Box::new(slot));
             }
             Command::Signal(id, signal, done) => {
                 self.signal(&id, signal);
@@ -253,12 +255,10 @@ impl Actor {
     fn patrol(&mut self) {
         let now = self.means.clock.now();
         let due = |slot: &Slot| {
-            let options = &slot.entry.definition().options;
+            let record = slot.entry.record();
             match slot.state.phase {
-                Phase::StoppedByError if options.restart_attempts > 0 && self.stopping.is_empty() => {
-                    Some(Signal::Start)
-                }
-                Phase::Running if options.duration > 0 && now >= slot.last_start.plus(options.duration) => {
+                Phase::StoppedByError if record.restarts && self.stopping.is_empty() => Some(Signal::Start),
+                Phase::Running if record.duration > 0 && now >= slot.last_start.plus(record.duration) => {
                     Some(Signal::Stop(Arc::from("duration terminated")))
                 }
                 _ => None,
@@ -301,15 +301,15 @@ fn launch(entry: Arc<RuleEntry>, means: Arc<Means>, launch: u64) -> BoxFuture<'s
 }
 
 fn build_and_launch(entry: &RuleEntry, means: &Means) -> Result<Arc<dyn Run>, EngineError> {
-    let definition = entry.definition();
+    let record = entry.record();
     let ready = match entry.take_ready() {
         Some(ready) => ready,
         None => {
-            entry.offer(means.builder.build(&definition)?);
+            entry.offer(means.builder.build(&record.definition(&means.defaults)?)?);
             entry.take_ready().ok_or_else(|| EngineError::plain("internal error: the build is gone"))?
         }
     };
-    let restore = if definition.options.qos == 0 {
+    let restore = if record.qos == 0 {
         // R7.1; a checkpoint from an earlier time would be a wrong state once qos is raised again.
         if let Err(why) = means.snapshots.remove(&entry.id) {
             warn!(rule = %entry.id, %why, "old checkpoints cannot be removed");
@@ -354,10 +354,10 @@ fn forget_trigger(
     store: Arc<dyn Store>,
     writing: Arc<()>,
 ) -> BoxFuture<'static, Option<Report>> {
-    let definition = entry.definition().with_triggered(false);
-    let (id, temp) = (entry.id.to_string(), definition.temp);
-    let change = Change::Put(Table::Rule, id.clone(), definition.text.clone().into_bytes());
-    entry.set_definition(definition);
+    let record = entry.record().with_triggered(false);
+    let (id, temp) = (entry.id.to_string(), record.temp);
+    let change = Change::Put(Table::Rule, id.clone(), record.text.as_bytes().to_vec());
+    entry.set_record(record);
     Box::pin(async move {
         if !temp && let Err(why) = blocking(move || store.write(&[change]).map_err(EngineError::from)).await {
             error!(rule = %id, %why, "the end of the rule could not be stored");

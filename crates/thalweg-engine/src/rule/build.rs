@@ -15,6 +15,7 @@ use tracing::warn;
 
 use super::definition::{Action, RuleDefinition, located};
 use super::inert;
+use super::record::{Asks, Needs, Shape, Shapes};
 use super::run::{Ready, Runner};
 use crate::catalog::Catalog;
 use crate::connection::Connections;
@@ -44,33 +45,16 @@ pub struct Builder {
     pub ignore_case: bool,
     /// What functions may ask of the instance.
     pub instance: Arc<Instance>,
+    /// What rules have in common.
+    pub shapes: Shapes,
 }
 
 /// A rule that is ready, and what is known about it before it runs.
 pub struct Built {
     /// Launches it.
     pub ready: Box<dyn Ready>,
-    /// Its graph.
-    pub topology: Topology,
     /// What it needs.
     pub needs: Needs,
-}
-
-/// What a built rule reads and uses.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Needs {
-    /// Streams and tables.
-    pub sources: Vec<Arc<str>>,
-    /// Lookup tables among them.
-    pub lookups: Vec<Arc<str>>,
-    /// Connection ids, with the node that uses each (`r1_demo_0`).
-    pub connections: Vec<(Arc<str>, String)>,
-    /// Named output columns in SELECT order.
-    pub columns: Vec<Arc<str>>,
-    /// The shared streams among the sources, with what the rule asks first of their rows.
-    pub shared: Vec<(String, Vec<String>)>,
-    /// What is written and has no effect, and what may not be meant as it is written.
-    pub notes: Vec<String>,
 }
 
 impl Builder {
@@ -100,7 +84,7 @@ impl Builder {
         definition: &RuleDefinition,
     ) -> Result<(Plan, BTreeMap<Arc<str>, SourceSpec>), EngineError> {
         let mut sources = BTreeMap::new();
-        for name in definition.sources()? {
+        for name in definition.sources() {
             // The planner tells where a stream is named that does not exist.
             if let Some(entry) = self.catalog.get(&name) {
                 sources.insert(name, self.source(definition, &entry)?);
@@ -126,11 +110,14 @@ impl Builder {
             .iter()
             .map(|action| self.action(action, true).map_err(|why| why.prefixed("lateData: ")));
         let actions = results.chain(late).collect::<Result<Vec<_>, EngineError>>()?;
-        let mut needs = needs(definition, &plan, &sources, &actions);
-        needs.notes.extend(self.sink_notes(definition));
-        for note in &needs.notes {
+        let mut shape = shape(definition, &plan, &sources);
+        shape.notes.extend(self.sink_notes(definition));
+        for note in &shape.notes {
             warn!(rule = %definition.id, "{note}");
         }
+        let connections = connections(definition, &sources, &actions);
+        let asks = thalweg_plan::explain::shared_streams(&plan);
+        let asks = asks.iter().map(|(stream, parts)| Asks::new(stream, parts)).collect();
         let mut options = definition.options.for_run(&self.zone);
         options.instance = Arc::clone(&self.instance);
         let spec = RuleSpec { id: Arc::clone(&definition.id), plan, sources, actions, options };
@@ -138,7 +125,8 @@ impl Builder {
             .runner
             .compile(spec)
             .map_err(|why| EngineError::new(ErrorCode::Executor, why.to_string()))?;
-        Ok(Built { topology: ready.topology(), ready, needs })
+        shape.topology = ready.topology();
+        Ok(Built { needs: Needs { shape: self.shapes.same(shape), connections, asks }, ready })
     }
 
     fn action(&self, action: &Action, is_late: bool) -> Result<ActionSpec, EngineError> {
@@ -320,18 +308,30 @@ fn plan(
     options: &PlanOptions,
     world: &dyn Resolver,
 ) -> Result<Plan, EngineError> {
-    thalweg_plan::plan(definition.query()?.as_ref(), options, world).map_err(|mistakes| {
+    thalweg_plan::plan(&definition.query, options, world).map_err(|mistakes| {
         let code = mistakes.first().map_or(ErrorCode::Undefined, |first| first.code);
         EngineError::new(code, thalweg_sql::parse_error(&definition.sql, &mistakes))
     })
 }
 
-fn needs(
+/// All but the graph, which is known when the rule is compiled.
+fn shape(definition: &RuleDefinition, plan: &Plan, sources: &BTreeMap<Arc<str>, SourceSpec>) -> Shape {
+    let lookups = sources.iter().filter(|(_, source)| source.stream.is_lookup);
+    Shape {
+        topology: Topology::default(),
+        sources: sources.keys().cloned().collect(),
+        lookups: lookups.map(|(name, _)| Arc::clone(name)).collect(),
+        columns: output_columns(&plan.root),
+        notes: plan.warnings.iter().map(|warning| warning.render(&definition.sql)).collect(),
+    }
+}
+
+/// The connections in use, with the node that uses each.
+fn connections(
     definition: &RuleDefinition,
-    plan: &Plan,
     sources: &BTreeMap<Arc<str>, SourceSpec>,
     actions: &[ActionSpec],
-) -> Needs {
+) -> Box<[(Arc<str>, String)]> {
     let id = &definition.id;
     let from_sources = sources.values().filter_map(|source| {
         let (connection, _) = source.connection.as_ref()?;
@@ -341,16 +341,7 @@ fn needs(
         let (connection, _) = action.connection.as_ref()?;
         Some((Arc::clone(connection), format!("{id}_{}", action.node())))
     });
-    let lookups =
-        sources.iter().filter(|(_, source)| source.stream.is_lookup).map(|(name, _)| Arc::clone(name));
-    Needs {
-        sources: sources.keys().cloned().collect(),
-        lookups: lookups.collect(),
-        connections: from_sources.chain(from_actions).collect(),
-        columns: output_columns(&plan.root),
-        shared: thalweg_plan::explain::shared_streams(plan),
-        notes: plan.warnings.iter().map(|warning| warning.render(&definition.sql)).collect(),
-    }
+    from_sources.chain(from_actions).collect()
 }
 
 /// The named columns of the SELECT list; those of `*` are not known before rows arrive.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 use thalweg_core::{Diagnostic, Props};
 use thalweg_sql::ast::{FromSource, Query, Statement};
 
@@ -23,9 +23,8 @@ pub struct RuleDefinition {
     pub text: String,
     /// The SELECT as text.
     pub sql: String,
-    /// The SELECT as it was read. A rule that stands in the catalogue does without and reads its text again when it is
-    /// planned anew: [`RuleDefinition::query`].
-    query: Option<Arc<Query>>,
+    /// The SELECT as it was read.
+    pub query: Arc<Query>,
     /// The sinks.
     pub actions: Vec<Action>,
     /// The options.
@@ -106,7 +105,7 @@ impl RuleDefinition {
             name: field("name")?,
             version: field("version")?,
             text: text.to_owned(),
-            query: Some(Arc::new(query)),
+            query: Arc::new(query),
             actions: written,
             options,
             triggered: document.bool("triggered").map_err(mistyped)?.unwrap_or(true),
@@ -117,47 +116,11 @@ impl RuleDefinition {
         })
     }
 
-    /// The SELECT.
-    ///
-    /// # Errors
-    /// It was read before, so that there is none.
-    pub fn query(&self) -> Result<Arc<Query>, EngineError> {
-        match &self.query {
-            Some(query) => Ok(Arc::clone(query)),
-            None => read_sql(&self.sql, &|_, mistakes| mistakes).map(Arc::new),
-        }
-    }
-
-    /// The same without what can be read again from its text.
-    pub(super) fn lean(self) -> Self {
-        Self { query: None, ..self }
-    }
-
-    /// The same with another desired state; its text becomes compact, with sorted keys.
-    pub fn with_triggered(&self, triggered: bool) -> Self {
-        let text = edit(&self.text, "triggered", Json::Bool(triggered));
-        Self { triggered, text, ..self.clone() }
-    }
-
-    /// The same with other tags.
-    pub fn with_tags(&self, tags: Vec<String>) -> Self {
-        let text = edit(&self.text, "tags", Json::from(tags.clone()));
-        Self { tags: Some(tags), text, ..self.clone() }
-    }
-
-    /// The name to show.
-    pub fn display_name(&self) -> &str {
-        if self.name.is_empty() { &self.id } else { &self.name }
-    }
-
     /// The streams and tables that the SELECT reads, in the order written, each once.
-    ///
-    /// # Errors
-    /// As [`RuleDefinition::query`].
-    pub fn sources(&self) -> Result<Vec<Arc<str>>, EngineError> {
+    pub fn sources(&self) -> Vec<Arc<str>> {
         let mut names = Vec::new();
-        collect(self.query()?.as_ref(), &mut Vec::new(), &mut names);
-        Ok(names)
+        collect(&self.query, &mut Vec::new(), &mut names);
+        names
     }
 }
 
@@ -323,32 +286,6 @@ fn tags(document: &Props) -> Result<Option<Vec<String>>, Diagnostic> {
             .map(Some)
             .ok_or_else(wrong),
         Some(_) => Err(wrong()),
-    }
-}
-
-/// Sets one member of a document and prints it compactly with sorted keys.
-fn edit(text: &str, name: &str, value: Json) -> String {
-    // The text was read before, so it is an object.
-    let document: Map<String, Json> = serde_json::from_str(text).unwrap_or_default();
-    let mut kept: Map<String, Json> =
-        document.into_iter().filter(|(key, _)| !key.eq_ignore_ascii_case(name)).collect();
-    kept.insert(name.to_owned(), value);
-    let mut document = Json::Object(kept);
-    sort(&mut document);
-    document.to_string()
-}
-
-/// Sorts the keys of every object, whether or not `serde_json` was built to keep their order.
-fn sort(document: &mut Json) {
-    match document {
-        Json::Object(members) => {
-            let mut sorted: Vec<(String, Json)> = std::mem::take(members).into_iter().collect();
-            sorted.sort_by(|a, b| a.0.cmp(&b.0));
-            sorted.iter_mut().for_each(|(_, value)| sort(value));
-            members.extend(sorted);
-        }
-        Json::Array(items) => items.iter_mut().for_each(sort),
-        _ => {}
     }
 }
 

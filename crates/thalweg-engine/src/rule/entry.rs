@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use thalweg_core::Timestamp;
-use thalweg_runtime::{CheckpointStatus, NodeSnapshot, Topology};
+use thalweg_runtime::{CheckpointStatus, NodeSnapshot};
 use tokio::sync::Notify;
 
-use super::build::{Built, Needs};
-use super::definition::RuleDefinition;
+use super::build::Built;
+use super::record::{Needs, Record};
 use super::run::{Ready, Run};
 use super::state::{Phase, State};
 
@@ -31,9 +31,8 @@ pub struct View {
 pub struct RuleEntry {
     /// Its id.
     pub id: Arc<str>,
-    definition: ArcSwap<RuleDefinition>,
-    needs: ArcSwap<Needs>,
-    topology: ArcSwapOption<Topology>,
+    record: ArcSwap<Record>,
+    needs: ArcSwapOption<Needs>,
     view: Mutex<View>,
     /// One for all rules: told when any of them comes to rest.
     settling: Arc<Notify>,
@@ -61,7 +60,7 @@ impl Figures {
 
 impl RuleEntry {
     /// A rule that does not run. `settling` is told when it, or any other rule, comes to rest.
-    pub fn new(definition: RuleDefinition, settling: Arc<Notify>) -> Self {
+    pub fn new(record: Record, settling: Arc<Notify>) -> Self {
         let state = State::default();
         let zero = Timestamp::default();
         let view = View {
@@ -72,10 +71,9 @@ impl RuleEntry {
             last_stop: zero,
         };
         Self {
-            id: Arc::clone(&definition.id),
-            definition: ArcSwap::from_pointee(definition.lean()),
-            needs: ArcSwap::default(),
-            topology: ArcSwapOption::empty(),
+            id: Arc::clone(&record.id),
+            record: ArcSwap::from_pointee(record),
+            needs: ArcSwapOption::empty(),
             view: Mutex::new(view),
             settling,
             ready: Mutex::new(None),
@@ -84,19 +82,14 @@ impl RuleEntry {
         }
     }
 
-    /// Its definition.
-    pub fn definition(&self) -> Arc<RuleDefinition> {
-        self.definition.load_full()
+    /// What is kept of its definition.
+    pub fn record(&self) -> Arc<Record> {
+        self.record.load_full()
     }
 
-    /// What it reads and uses, as of its last build.
-    pub fn needs(&self) -> Arc<Needs> {
+    /// What it reads and uses, as of its last build; `None`: it was never built.
+    pub fn needs(&self) -> Option<Arc<Needs>> {
         self.needs.load_full()
-    }
-
-    /// Its graph, once it has been started.
-    pub fn topology(&self) -> Option<Arc<Topology>> {
-        self.topology.load_full()
     }
 
     /// Its state.
@@ -127,8 +120,8 @@ impl RuleEntry {
         }
     }
 
-    pub(super) fn set_definition(&self, definition: RuleDefinition) {
-        self.definition.store(Arc::new(definition.lean()));
+    pub(super) fn set_record(&self, record: Record) {
+        self.record.store(Arc::new(record));
     }
 
     pub(super) fn publish(&self, view: View) {
@@ -141,8 +134,7 @@ impl RuleEntry {
 
     /// Puts a build where the next launch finds it.
     pub(super) fn offer(&self, built: Built) {
-        self.needs.store(Arc::new(built.needs));
-        self.topology.store(Some(Arc::new(built.topology)));
+        self.needs.store(Some(Arc::new(built.needs)));
         *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(built.ready);
     }
 

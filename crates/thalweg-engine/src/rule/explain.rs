@@ -1,13 +1,16 @@
 //! EXPLAIN of a rule that exists, or of a statement that does not: the plan, and what it would share.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value as Json, json};
 use thalweg_plan::Plan;
 use thalweg_plan::explain::{self, Sharing, shared_streams};
 
+use super::record::{Asks, Needs};
 use crate::error::EngineError;
 
-/// Rules by id, with the shared streams that they read and what they ask first of their rows.
-pub(super) type Others = Vec<(String, Vec<(String, Vec<String>)>)>;
+/// Rules by id, with what they need.
+pub(super) type Others = Vec<(Arc<str>, Arc<Needs>)>;
 
 /// Upstream's lines, an empty line, and ours.
 pub(super) fn text(plan: &Plan, others: Others) -> String {
@@ -19,11 +22,9 @@ pub(super) fn text(plan: &Plan, others: Others) -> String {
 /// Which other rules read a stream, and which of them ask the same of it.
 fn sharing(stream: String, asked: Vec<String>, others: &Others) -> Sharing {
     let rules_with = |part: Option<&String>| -> Vec<String> {
-        let asks = |(name, parts): &(String, Vec<String>)| {
-            *name == stream && part.is_none_or(|part| parts.contains(part))
-        };
-        let rules = others.iter().filter(|(_, streams)| streams.iter().any(asks));
-        rules.map(|(id, _)| id.clone()).collect()
+        let asks = |asks: &Asks| *asks.stream == *stream && part.is_none_or(|part| asks.asks(part));
+        let rules = others.iter().filter(|(_, needs)| needs.asks.iter().any(asks));
+        rules.map(|(id, _)| id.to_string()).collect()
     };
     let rules = rules_with(None);
     let conditions = asked.iter().map(|part| (part.clone(), rules_with(Some(part)))).collect();
@@ -73,12 +74,14 @@ mod tests {
 
     #[test]
     fn rules_that_read_a_stream_and_ask_the_same_are_named() {
-        let asks =
-            |parts: &[&str]| vec![("s".to_owned(), parts.iter().map(|part| (*part).to_owned()).collect())];
+        let asks = |stream: &str, parts: &[&str]| {
+            let parts: Vec<String> = parts.iter().map(|part| (*part).to_owned()).collect();
+            Arc::new(Needs { asks: [Asks::new(stream, &parts)].into(), ..Needs::default() })
+        };
         let others = vec![
-            ("r1".to_owned(), asks(&["(a > 1)", "(b > 1)"])),
-            ("r2".to_owned(), asks(&[])),
-            ("r3".to_owned(), vec![("t".to_owned(), vec!["(a > 1)".to_owned()])]),
+            (Arc::from("r1"), asks("s", &["(a > 1)", "(b > 1)"])),
+            (Arc::from("r2"), asks("s", &[])),
+            (Arc::from("r3"), asks("t", &["(a > 1)"])),
         ];
         let found = sharing("s".to_owned(), vec!["(a > 1)".to_owned(), "(c > 1)".to_owned()], &others);
         assert_eq!(found.rules, ["r1", "r2"]);

@@ -16,6 +16,7 @@ use super::build::Builder;
 use super::definition::RuleDefinition;
 use super::entry::RuleEntry;
 use super::explain;
+use super::record::{Record, Shape};
 use super::state::{Phase, Signal};
 use super::status;
 use crate::document::Document;
@@ -36,7 +37,7 @@ pub struct Rules {
     snapshots: Snapshots,
     clock: Arc<dyn Clock>,
     /// The instance's `rule:` section.
-    defaults: Props,
+    defaults: Arc<Props>,
     gate: Arc<Gate>,
     control: Control,
     entries: DashMap<Arc<str>, Arc<RuleEntry>>,
@@ -63,12 +64,13 @@ impl Rules {
     /// Starts the control task, without rules.
     pub(crate) fn start(config: RulesConfig) -> Self {
         let RulesConfig { builder, store, clock, defaults, gate, patrol } = config;
-        let snapshots = Snapshots::new(Arc::clone(&store));
+        let (snapshots, defaults) = (Snapshots::new(Arc::clone(&store)), Arc::new(defaults));
         let control = Control::start(Means {
             builder: Arc::clone(&builder),
             snapshots: snapshots.clone(),
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
+            defaults: Arc::clone(&defaults),
             patrol,
         });
         Self {
@@ -100,7 +102,7 @@ impl Rules {
             match RuleDefinition::parse(&text, Some(&id), &self.defaults) {
                 Ok(definition) => {
                     let triggered = definition.triggered;
-                    let entry = self.insert(definition);
+                    let entry = self.insert(Record::from(&definition));
                     if triggered {
                         self.control.signal(&entry.id, Signal::Start).await;
                         starting.push(entry);
@@ -141,10 +143,11 @@ impl Rules {
     }
 
     async fn create_read(&self, definition: RuleDefinition) -> Result<Arc<str>, EngineError> {
-        let built = self.build(&definition).await.map_err(|why| of_text(why, "invalid rule json: "))?;
-        self.save(&definition).await?;
-        let triggered = definition.triggered;
-        let entry = self.insert(definition);
+        let record = Record::from(&definition);
+        let built = self.build(definition).await.map_err(|why| of_text(why, "invalid rule json: "))?;
+        self.save(&record).await?;
+        let triggered = record.triggered;
+        let entry = self.insert(record);
         if triggered {
             entry.offer(built);
             self.control.signal(&entry.id, Signal::Start).await;
@@ -162,16 +165,17 @@ impl Rules {
         let definition = read.map_err(|why| why.prefixed("Invalid rule json: "))?;
         let _turn = self.turn(id).await;
         let Some(entry) = self.find(id) else { return self.create_read(definition).await };
-        let old = entry.definition();
+        let old = entry.record();
         if !may_replace(&old.version, &definition.version) {
             let (was, is) = (&old.version, &definition.version);
             let text = format!("rule {id} already exists with version ({was}), new version ({is}) is lower");
             return Err(EngineError::plain(text));
         }
-        let built = self.build(&definition).await.map_err(|why| of_text(why, "Invalid rule json: "))?;
-        self.save(&definition).await?;
-        let triggered = definition.triggered;
-        entry.set_definition(definition);
+        let record = Record::from(&definition);
+        let built = self.build(definition).await.map_err(|why| of_text(why, "Invalid rule json: "))?;
+        self.save(&record).await?;
+        let triggered = record.triggered;
+        entry.set_record(record);
         self.control.signal(&entry.id, Signal::Stop(Arc::from("stopped by update"))).await;
         if triggered {
             entry.offer(built);
@@ -198,8 +202,9 @@ impl Rules {
         }
         let (store, snapshots, id) = (Arc::clone(&self.store), self.snapshots.clone(), id.to_owned());
         blocking(move || {
-            snapshots.remove(&id)?;
-            Ok(store.write(&[Change::Delete(Table::Rule, id)])?)
+            let mut changes = snapshots.removal(&id)?;
+            changes.push(Change::Delete(Table::Rule, id));
+            Ok(store.write(&changes)?)
         })
         .await
     }
@@ -211,10 +216,11 @@ impl Rules {
     pub async fn launch(&self, id: &str) -> Result<(), EngineError> {
         let _turn = self.turn(id).await;
         let entry = self.registered(id)?;
-        let definition = entry.definition().with_triggered(true);
-        let built = self.build(&definition).await.map_err(|why| of_text(why, ""))?;
-        self.save(&definition).await?;
-        entry.set_definition(definition);
+        let record = entry.record().with_triggered(true);
+        let definition = record.definition(&self.defaults)?;
+        let built = self.build(definition).await.map_err(|why| of_text(why, ""))?;
+        self.save(&record).await?;
+        entry.set_record(record);
         self.control.signal(&entry.id, Signal::Stop(Arc::from("canceled manually"))).await;
         entry.offer(built);
         self.control.signal(&entry.id, Signal::Start).await;
@@ -229,9 +235,9 @@ impl Rules {
     pub async fn halt(&self, id: &str) -> Result<(), EngineError> {
         let _turn = self.turn(id).await;
         let entry = self.registered(id)?;
-        let definition = entry.definition().with_triggered(false);
-        self.save(&definition).await?;
-        entry.set_definition(definition);
+        let record = entry.record().with_triggered(false);
+        self.save(&record).await?;
+        entry.set_record(record);
         self.control.signal(&entry.id, Signal::Stop(Arc::from("canceled manually"))).await;
         settle(&entry).await;
         Ok(())
@@ -269,10 +275,9 @@ impl Rules {
         if kind != 1 {
             return Err(EngineError::plain(format!("unknown stateType:{kind}")));
         }
-        let needs = entry.needs();
-        if !needs.sources.iter().any(|name| name.as_ref() == stream)
-            || needs.lookups.iter().any(|name| name.as_ref() == stream)
-        {
+        let needs = entry.needs().unwrap_or_default();
+        let holds = |names: &[Arc<str>]| names.iter().any(|name| name.as_ref() == stream);
+        if !holds(&needs.shape.sources) || holds(&needs.shape.lookups) {
             return Err(EngineError::plain(format!("stream {stream} not found in topo")));
         }
         let text = format!(
@@ -292,7 +297,7 @@ impl Rules {
     /// What is wrong with it.
     pub async fn validate(&self, text: String) -> Result<Vec<Arc<str>>, EngineError> {
         let definition = self.read(text, None).await.map_err(|why| why.prefixed("invalid rule json: "))?;
-        let sources = definition.sources()?;
+        let sources = definition.sources();
         match sources.iter().find(|name| self.builder.catalog.get(name).is_none_or(|entry| entry.def.temp)) {
             Some(missing) => Err(EngineError::plain(format!("{missing} is not found"))),
             None => Ok(sources),
@@ -303,12 +308,12 @@ impl Rules {
     pub fn list(&self) -> Document {
         let mut rules: BTreeMap<String, Document> = BTreeMap::new();
         for entry in self.all() {
-            let definition = entry.definition();
-            let tags = definition.tags.clone().map_or(Json::Null, Json::from);
+            let record = entry.record();
+            let tags = record.tags.clone().map_or(Json::Null, |tags| Json::from(tags.into_vec()));
             let status = entry.view().phase.text();
             rules.insert(
                 entry.id.to_string(),
-                list_line(&entry.id, definition.display_name(), status, tags, &definition.version),
+                list_line(&entry.id, record.display_name(), status, tags, &record.version),
             );
         }
         for id in self.broken.lock().unwrap_or_else(PoisonError::into_inner).iter() {
@@ -323,7 +328,7 @@ impl Rules {
     /// # Errors
     /// There is none, or it is temporary.
     pub fn describe(&self, id: &str) -> Result<String, EngineError> {
-        self.stored(id).map(|entry| entry.definition().text.clone())
+        self.stored(id).map(|entry| entry.record().text.to_string())
     }
 
     /// The status of a rule.
@@ -332,7 +337,8 @@ impl Rules {
     /// There is none.
     pub fn status(&self, id: &str) -> Result<Document, EngineError> {
         let entry = self.known(id)?;
-        Ok(status::status(&entry.view(), &entry.figures(), &entry.needs().notes, self.clock.now()))
+        let needs = entry.needs().unwrap_or_default();
+        Ok(status::status(&entry.view(), &entry.figures(), &needs.shape.notes, self.clock.now()))
     }
 
     /// The short status of all rules.
@@ -355,7 +361,8 @@ impl Rules {
     /// There is none, or it was never started since boot.
     pub fn topology(&self, id: &str) -> Result<Document, EngineError> {
         let never = || never_started(id, "topo");
-        let topology = self.known(id)?.topology().ok_or_else(never)?;
+        let needs = self.known(id)?.needs().ok_or_else(never)?;
+        let topology = &needs.shape.topology;
         let names = |names: &[Arc<str>]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
         let edges = topology.edges.iter().map(|(from, to)| (from.to_string(), names(to).into())).collect();
         Ok(Document::object()
@@ -373,7 +380,8 @@ impl Rules {
             return Err(never_started(id, "schema"));
         }
         let mut schema = Document::object();
-        for (index, name) in entry.needs().columns.iter().enumerate() {
+        let needs = entry.needs().unwrap_or_default();
+        for (index, name) in needs.shape.columns.iter().enumerate() {
             schema.push(name.as_ref(), Document::object().with("hasIndex", true).with("index", index));
         }
         Ok(schema)
@@ -384,7 +392,7 @@ impl Rules {
     /// # Errors
     /// There is none, or it cannot be planned now.
     pub async fn explain(&self, id: &str) -> Result<String, EngineError> {
-        let definition = self.stored(id)?.definition();
+        let definition = self.stored(id)?.record().definition(&self.defaults)?;
         self.explained(definition).await
     }
 
@@ -394,13 +402,13 @@ impl Rules {
     /// It cannot be read or planned.
     pub async fn explain_text(&self, text: &str) -> Result<String, EngineError> {
         let definition = self.read(explain::document(text)?, None).await?;
-        self.explained(Arc::new(definition)).await
+        self.explained(definition).await
     }
 
-    async fn explained(&self, definition: Arc<RuleDefinition>) -> Result<String, EngineError> {
+    async fn explained(&self, definition: RuleDefinition) -> Result<String, EngineError> {
         let others: Vec<_> = self.live().into_iter().filter(|entry| entry.id != definition.id).collect();
         let others =
-            others.iter().map(|entry| (entry.id.to_string(), entry.needs().shared.clone())).collect();
+            others.iter().filter_map(|entry| Some((Arc::clone(&entry.id), entry.needs()?))).collect();
         let builder = Arc::clone(&self.builder);
         blocking(move || builder.plan(&definition).map(|(plan, _)| explain::text(&plan, others))).await
     }
@@ -412,34 +420,36 @@ impl Rules {
     pub async fn tag(&self, id: &str, change: impl FnOnce(&mut Vec<String>)) -> Result<(), EngineError> {
         let _turn = self.turn(id).await;
         let entry = self.stored(id)?;
-        let mut tags = entry.definition().tags.clone().unwrap_or_default();
+        let record = entry.record();
+        let mut tags = record.tags.clone().unwrap_or_default().into_vec();
         change(&mut tags);
-        let definition = entry.definition().with_tags(tags);
-        self.save(&definition).await?;
-        entry.set_definition(definition);
+        let record = record.with_tags(tags);
+        self.save(&record).await?;
+        entry.set_record(record);
         Ok(())
     }
 
     /// The ids of the stored rules that have all of these tags.
     pub fn tagged(&self, tags: &[String]) -> Vec<String> {
         let has_all = |entry: &Arc<RuleEntry>| {
-            let definition = entry.definition();
-            let own = definition.tags.as_deref().unwrap_or_default();
-            !definition.temp && tags.iter().all(|tag| own.contains(tag))
+            let record = entry.record();
+            let own = record.tags.as_deref().unwrap_or_default();
+            !record.temp && tags.iter().all(|tag| own.contains(tag))
         };
         self.all().iter().filter(|entry| has_all(entry)).map(|entry| entry.id.to_string()).collect()
     }
 
     /// Whether a live rule reads this stream or table; the second says whether one does so as a lookup.
     pub fn uses_stream(&self, name: &str) -> (bool, bool) {
-        let live: Vec<_> = self.live().iter().map(|entry| entry.needs()).collect();
+        let live: Vec<_> = self.live().iter().filter_map(|entry| entry.needs()).collect();
         let holds = |names: &[Arc<str>]| names.iter().any(|other| other.as_ref() == name);
-        (live.iter().any(|needs| holds(&needs.sources)), live.iter().any(|needs| holds(&needs.lookups)))
+        let reads = |names: fn(&Shape) -> &[Arc<str>]| live.iter().any(|needs| holds(names(&needs.shape)));
+        (reads(|shape| &shape.sources), reads(|shape| &shape.lookups))
     }
 
     /// The nodes of live rules that use a connection.
     pub fn uses_connection(&self, id: &str) -> Vec<String> {
-        let needs = self.live().into_iter().map(|entry| entry.needs());
+        let needs = self.live().into_iter().filter_map(|entry| entry.needs());
         let nodes = needs.flat_map(|needs| needs.connections.clone());
         nodes.filter(|(connection, _)| connection.as_ref() == id).map(|(_, node)| node).collect()
     }
@@ -463,7 +473,7 @@ impl Rules {
     }
 
     fn stored(&self, id: &str) -> Result<Arc<RuleEntry>, EngineError> {
-        let found = self.find(id).filter(|entry| !entry.definition().temp);
+        let found = self.find(id).filter(|entry| !entry.record().temp);
         found.ok_or_else(|| EngineError::not_found(format!("Rule {id} is not found.")))
     }
 
@@ -472,8 +482,8 @@ impl Rules {
         self.find(id).ok_or_else(|| EngineError::not_found(text()))
     }
 
-    fn insert(&self, definition: RuleDefinition) -> Arc<RuleEntry> {
-        let entry = Arc::new(RuleEntry::new(definition, Arc::clone(&self.settling)));
+    fn insert(&self, record: Record) -> Arc<RuleEntry> {
+        let entry = Arc::new(RuleEntry::new(record, Arc::clone(&self.settling)));
         self.broken.lock().unwrap_or_else(PoisonError::into_inner).remove(entry.id.as_ref());
         self.entries.insert(Arc::clone(&entry.id), Arc::clone(&entry));
         self.control.add(Arc::clone(&entry));
@@ -481,7 +491,7 @@ impl Rules {
     }
 
     async fn read(&self, text: String, path_id: Option<String>) -> Result<RuleDefinition, EngineError> {
-        let (builder, defaults) = (Arc::clone(&self.builder), self.defaults.clone());
+        let (builder, defaults) = (Arc::clone(&self.builder), Arc::clone(&self.defaults));
         let definition = blocking(move || builder.read(&text, path_id.as_deref(), &defaults)).await?;
         let options = &definition.options;
         if !options.cron.is_empty() || options.has_ranges {
@@ -491,17 +501,16 @@ impl Rules {
         Ok(definition)
     }
 
-    async fn build(&self, definition: &RuleDefinition) -> Result<super::build::Built, EngineError> {
-        let (builder, definition) = (Arc::clone(&self.builder), definition.clone());
+    async fn build(&self, definition: RuleDefinition) -> Result<super::build::Built, EngineError> {
+        let builder = Arc::clone(&self.builder);
         blocking(move || builder.build(&definition)).await
     }
 
-    async fn save(&self, definition: &RuleDefinition) -> Result<(), EngineError> {
-        if definition.temp {
+    async fn save(&self, record: &Record) -> Result<(), EngineError> {
+        if record.temp {
             return Ok(());
         }
-        let change =
-            Change::Put(Table::Rule, definition.id.to_string(), definition.text.clone().into_bytes());
+        let change = Change::Put(Table::Rule, record.id.to_string(), record.text.as_bytes().to_vec());
         let store = Arc::clone(&self.store);
         blocking(move || Ok(store.write(&[change])?)).await
     }

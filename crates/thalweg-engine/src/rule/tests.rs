@@ -70,9 +70,9 @@ fn r1_1_keys_match_in_any_case_and_unknown_ones_are_ignored() {
 fn start_and_stop_rewrite_the_document_with_sorted_keys() {
     let rule = parse(r#"{ "sql":"SELECT a FROM b", "id":"r", "Triggered":true, "actions":[{"log":{}}]}"#)
         .expect("right");
-    let stopped = rule.with_triggered(false);
+    let stopped = Record::from(&rule).with_triggered(false);
     assert_eq!(
-        stopped.text,
+        &*stopped.text,
         r#"{"actions":[{"log":{}}],"id":"r","sql":"SELECT a FROM b","triggered":false}"#
     );
     let document: Map<String, Json> =
@@ -85,6 +85,6 @@ fn the_sources_of_a_select_are_found_in_joins_and_sub_queries() {
     let rule = parse(
         r#"{"id":"r","sql":"SELECT x.a FROM (SELECT a FROM s1) AS x INNER JOIN s2 ON x.a = s2.a INNER JOIN s2 ON s2.b = 1 GROUP BY TUMBLINGWINDOW(ss, 1)","actions":[{"log":{}}]}"#,
     );
-    let names: Vec<Arc<str>> = rule.expect("right").sources().expect("right");
+    let names: Vec<Arc<str>> = rule.expect("right").sources();
     assert_eq!(names, [Arc::from("s1"), Arc::from("s2")]);
 }

@@ -39,8 +39,8 @@ impl Entry for SinkPayload {
 
 /// The queue of one sink.
 pub(crate) struct Delivery {
-    queue: Queue<Entries<Parcel>>,
-    ready: Arc<Notify>,
+    /// Not there for a sink that swallows everything.
+    line: Option<Box<Line>>,
     metrics: Arc<NodeMetrics>,
     /// Drop the oldest instead of pushing back.
     may_drop: bool,
@@ -56,6 +56,19 @@ pub(crate) struct Delivery {
     keeping: Option<Keeping>,
     /// The way round the queue, while it is empty.
     direct: OnceLock<Arc<dyn DirectSink>>,
+}
+
+/// Where messages wait, and who is told of them.
+struct Line {
+    queue: Queue<Entries<Parcel>>,
+    ready: Arc<Notify>,
+}
+
+impl Line {
+    fn new(bounds: Bounds) -> Box<Self> {
+        let ready = Arc::new(Notify::new());
+        Box::new(Self { queue: Queue::new(bounds, Arc::clone(&ready) as Arc<dyn Wake>), ready })
+    }
 }
 
 /// What has not left yet, for checkpoints.
@@ -86,14 +99,14 @@ impl Delivery {
         (may_drop, swallows): (bool, bool),
         settled: Option<&Arc<Notify>>,
     ) -> Arc<Self> {
-        let ready = Arc::new(Notify::new());
         let metrics = Arc::new(NodeMetrics::default());
-        let bounds = Bounds::messages(options.buffer_length);
-        metrics.buffer_capacity.store(bounds.messages as u64, Relaxed);
-        let queue = Queue::new(bounds, Arc::clone(&ready) as Arc<dyn Wake>);
+        let line = (!swallows).then(|| {
+            let bounds = Bounds::messages(options.buffer_length);
+            metrics.buffer_capacity.store(bounds.messages as u64, Relaxed);
+            Line::new(bounds)
+        });
         Arc::new(Self {
-            queue,
-            ready,
+            line,
             metrics,
             may_drop,
             swallows,
@@ -118,7 +131,8 @@ impl Delivery {
     pub(crate) fn write_direct(&self, bytes: &[u8], ends: &[usize], now: Timestamp) -> usize {
         let Some(sink) = self.direct.get() else { return 0 };
         // The sink's task has nothing in its hands, so its counters are ours.
-        if self.settled.load(Acquire) != self.pushed.load(Relaxed) || self.queue.is_stopped() {
+        let is_stopped = self.line.as_ref().is_none_or(|line| line.queue.is_stopped());
+        if self.settled.load(Acquire) != self.pushed.load(Relaxed) || is_stopped {
             return 0;
         }
         let count = sink.write(bytes, ends) as u64;
@@ -145,11 +159,6 @@ impl Delivery {
     /// Whether messages go nowhere.
     pub(crate) fn swallows(&self) -> bool {
         self.swallows
-    }
-
-    /// The sink swallows everything: it is open from the beginning.
-    pub(crate) fn open_at_once(&self, now: Timestamp) {
-        self.metrics.connection(ConnectionStatus::Connected, now);
     }
 
     fn swallow(&self, count: u64, now: Timestamp) {
@@ -188,13 +197,14 @@ impl Delivery {
     }
 
     fn push_parcels(&self, parcels: impl Iterator<Item = Parcel>, now: Timestamp) {
+        let Some(Line { queue, .. }) = self.line.as_deref() else { return };
         let (bound, cause) = match (self.is_down.load(Relaxed), self.may_drop) {
             (true, _) => (self.cache_length, "cache_full"),
-            (false, true) => (self.queue.bounds().messages, "queue_full"),
+            (false, true) => (queue.bounds().messages, "queue_full"),
             (false, false) => (usize::MAX, ""),
         };
         let (mut pushed, mut dropped) = (0, 0);
-        self.queue.force(|bucket| {
+        queue.force(|bucket| {
             let mut kept = self.keeping.as_ref().map(Keeping::lock);
             for parcel in parcels {
                 if let (Some(kept), Parcel::One(payload)) = (&mut kept, &parcel) {
@@ -214,7 +224,7 @@ impl Delivery {
             }
         });
         self.pushed.fetch_add(pushed, Relaxed);
-        self.metrics.buffer.store(self.queue.waiting() as u64, Relaxed);
+        self.metrics.buffer.store(queue.waiting() as u64, Relaxed);
         if dropped > 0 {
             self.settled.fetch_add(dropped, Relaxed);
             self.metrics.dropped(cause, dropped);
@@ -224,12 +234,15 @@ impl Delivery {
 
     /// Whether the rule's streams have to pause; `producer` is woken when they need no longer.
     pub(crate) fn pushes_back(&self, producer: &Arc<dyn Wake>) -> bool {
-        !self.may_drop && !self.is_down.load(Relaxed) && self.queue.is_full_for(producer)
+        let is_full = || self.line.as_ref().is_some_and(|line| line.queue.is_full_for(producer));
+        !self.may_drop && !self.is_down.load(Relaxed) && is_full()
     }
 
     /// No more messages will come; the task ends when all are out.
     pub(crate) fn close(&self) {
-        self.queue.close();
+        if let Some(line) = &self.line {
+            line.queue.close();
+        }
     }
 
     /// The rule has ended and nobody writes any more: what has not left is lost, and counted.
@@ -262,7 +275,8 @@ impl Delivery {
 
     /// Takes everything, as a sink that is never slow would.
     pub(crate) fn drain(&self, now: Timestamp) -> Vec<SinkPayload> {
-        let Taken::Bucket(entries) = self.queue.take() else { return Vec::new() };
+        let taken = self.line.as_ref().map(|line| line.queue.take());
+        let Some(Taken::Bucket(entries)) = taken else { return Vec::new() };
         let list = unpack(entries);
         self.taken(list.len() as u64, now);
         self.settle(list.len() as u64, list.len() as u64, now);
@@ -271,7 +285,9 @@ impl Delivery {
 
     fn taken(&self, count: u64, now: Timestamp) {
         NodeMetrics::add(&self.metrics.records_in, count);
-        self.metrics.buffer.store(self.queue.waiting() as u64, Relaxed);
+        if let Some(line) = &self.line {
+            self.metrics.buffer.store(line.queue.waiting() as u64, Relaxed);
+        }
         self.metrics.last_invocation.store(now.0, Relaxed);
     }
 
@@ -302,12 +318,13 @@ impl Delivery {
         clock: Arc<dyn Clock>,
         poller: Option<Arc<dyn Poller>>,
     ) -> Result<(), IoError> {
+        let Some(line) = &self.line else { return Ok(()) };
         let port = Arc::new(Port { metrics: Arc::clone(&self.metrics), clock: Arc::clone(&clock), poller });
         let mut pause = Backoff::new(self.resend_interval);
         while let Err(error) = sink.open(Arc::clone(&port) as Arc<dyn SinkPort>).await {
             self.metrics.exception(&error.message, clock.now());
             if error.retry == Retry::Permanent {
-                self.queue.stop();
+                line.queue.stop();
                 return Err(error);
             }
             self.is_down.store(self.retry, Relaxed);
@@ -315,13 +332,13 @@ impl Delivery {
         }
         self.is_down.store(false, Relaxed);
         loop {
-            match self.queue.take() {
+            match line.queue.take() {
                 Taken::Bucket(entries) => {
                     let list = unpack(entries);
                     self.taken(list.len() as u64, clock.now());
                     self.write_all(sink.as_mut(), &list, clock.as_ref()).await;
                 }
-                Taken::Empty => self.ready.notified().await,
+                Taken::Empty => line.ready.notified().await,
                 Taken::Closed => break,
             }
         }
@@ -352,7 +369,9 @@ impl Delivery {
             self.metrics.exception(&error.message, clock.now());
             if error.retry == Retry::Transient && self.retry {
                 self.is_down.store(true, Relaxed);
-                self.queue.release();
+                if let Some(line) = &self.line {
+                    line.queue.release();
+                }
                 if accepted > 0 {
                     pause = Backoff::new(self.resend_interval);
                 }

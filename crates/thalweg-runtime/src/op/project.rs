@@ -18,8 +18,8 @@ use crate::operator::{Emit, OpCx, Operator};
 /// Computes the output columns.
 pub(crate) struct Project {
     columns: Vec<OutputColumn>,
-    /// `alias: x expr: <sql>` of each column, as errors name it.
-    labels: Vec<String>,
+    /// What the columns look at, for the texts of errors.
+    input: Arc<Schema>,
     /// S6: in an aggregate query a scalar function that fails gives nothing.
     is_aggregate: bool,
     bad: Vec<(usize, String)>,
@@ -29,10 +29,9 @@ pub(crate) struct Project {
 impl Project {
     pub(crate) fn new(node: &Node, columns: &[OutputColumn]) -> Self {
         let input = &node.inputs[0];
-        let labels = columns.iter().map(|column| label(column, &input.schema)).collect();
         Self {
             columns: columns.to_vec(),
-            labels,
+            input: Arc::clone(&input.schema),
             is_aggregate: is_aggregate(input),
             bad: Vec::new(),
             room: Room::new(&node.schema),
@@ -73,7 +72,7 @@ impl Operator for Project {
         self.bad.clear();
         let mut eval = cx.eval(batch.window);
         self.room.begin(batch);
-        for (output, label) in self.columns.iter().zip(&self.labels) {
+        for output in &self.columns {
             compute(output, batch, rows, &mut eval, &mut self.room);
             let Some(column) = self.room.batch().columns.last_mut() else { continue };
             if !column.seen().contains(Tag::Error) {
@@ -82,7 +81,7 @@ impl Operator for Project {
             if self.is_aggregate {
                 without_failed_calls(output, batch, column);
             }
-            note_errors(column, label, rows, &mut self.bad);
+            note_errors(column, &label(output, &self.input), rows, &mut self.bad);
         }
         self.hand_on(rows, out, cx);
         self.room.clear();
@@ -205,6 +204,7 @@ fn is_named_after(name: &str, slot: Slot, input: &Schema) -> bool {
     own.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('('))
 }
 
+/// `alias: x expr: <sql>`, as errors name a column.
 fn label(column: &OutputColumn, input: &Schema) -> String {
     match column {
         OutputColumn::One { name, expr, .. } => {

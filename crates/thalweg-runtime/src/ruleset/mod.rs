@@ -120,7 +120,7 @@ impl RuleSet {
     pub(crate) fn join(&mut self, mut reader: Reader) {
         let bound = reader.bound();
         let condition = reader.condition.take().filter(|_| bound.is_none());
-        reader.node = condition.map(|condition| self.conditions.join(condition));
+        reader.node = condition.map(|condition| self.conditions.join(*condition));
         let at = self.free.pop().unwrap_or(self.readers.len() as u32);
         if at as usize == self.readers.len() {
             self.readers.push(None);

@@ -37,7 +37,7 @@ pub(crate) struct Shard {
     clock: Arc<dyn Clock>,
     inbox: Arc<Inbox>,
     streams: HashMap<Key, StreamRun>,
-    rules: HashMap<Key, RuleRun>,
+    rules: HashMap<Key, Box<RuleRun>>,
     timers: BTreeSet<(Timestamp, Key)>,
     /// Rules that are over and have not left their streams yet.
     gone: Vec<Key>,
@@ -110,7 +110,7 @@ impl Shard {
                 stream.waker.wake();
                 self.streams.insert(stream.key, *stream);
             }
-            Control::AddRule(rule) => self.add_rule(*rule),
+            Control::AddRule(rule) => self.add_rule(rule),
             Control::Join { stream, reader, decode } => {
                 self.join(stream, *reader, decode.map(|decode| *decode))
             }
@@ -137,7 +137,7 @@ impl Shard {
         }
     }
 
-    fn add_rule(&mut self, mut rule: RuleRun) {
+    fn add_rule(&mut self, mut rule: Box<RuleRun>) {
         let key = rule.key;
         let started = rule.start(self.clock.now(), self.clock.as_ref());
         self.rules.insert(key, rule);

@@ -38,7 +38,7 @@ pub(crate) struct Reader {
     pub view: View,
     pub place: Place,
     /// What it asks of the rows first, until that is filed.
-    pub condition: Option<Condition>,
+    pub condition: Option<Box<Condition>>,
     /// That, among the stream's conditions.
     pub node: Option<u32>,
     /// Set when it is called only for rows that pass its condition.
