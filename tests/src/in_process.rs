@@ -11,7 +11,7 @@ use thalweg_core::connector::{SinkPayload, Spawner};
 use thalweg_core::registry::{Registry, Shared};
 use thalweg_core::time::BoxFuture;
 use thalweg_core::{BinaryOp, Clock, Diagnostic, Fields, ManualClock, Props, Slot, Timestamp, Value};
-use thalweg_engine::rule::{Builder, Ready, Run, Runner};
+use thalweg_engine::rule::{Builder, Ready, Run, Runner, Shapes};
 use thalweg_engine::store::MemoryStore;
 use thalweg_engine::{Catalog, Connections, NoProfiles, Surroundings};
 use thalweg_expr::{Expr, FunctionRegistry, Instance};
@@ -205,6 +205,7 @@ fn build(case: &Case, axis: Axis, registry: &Arc<Registry>) -> Result<RuleSpec, 
         zone: case.instance.get("timezone").and_then(Json::as_str).unwrap_or("UTC").to_owned(),
         ignore_case: case.instance.get("ignoreCase") == Some(&Json::Bool(true)),
         instance: Arc::new(Instance { props: instance_props(case), ..Instance::default() }),
+        shapes: Shapes::default(),
     };
     let definition = builder.read(&document(case), None, &Props::new()).map_err(|why| why.to_string())?;
     builder.build(&definition).map_err(|why| why.to_string())?;
