@@ -16,6 +16,7 @@ mod plain;
 mod plant;
 mod process;
 mod rates;
+mod relay;
 mod rig;
 mod rules;
 mod sheet;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use thalweg_core::connector::{
     BuildCx, ConnectionStatus, Due, Offer, Payload, RawMessage, SinkPort, SourcePort, Spawner, WhenFull,
 };
-use thalweg_core::polled::{Next, Polled, Poller, Readiness};
+use thalweg_core::polled::{Next, Polled, Poller, Readiness, Wakers};
 use thalweg_core::props::Props;
 use thalweg_core::time::{BoxFuture, SystemClock};
 use thalweg_core::value::{Fields, Value};
@@ -276,7 +276,8 @@ impl Poller for TokioPoller {
 
 async fn poll(mut polled: Box<dyn Polled>) {
     let rung = Arc::new(Rung(Notify::new()));
-    polled.begin(Arc::clone(&rung).into());
+    let wakers = Wakers { turn: Arc::clone(&rung).into(), flush: Arc::clone(&rung).into() };
+    polled.begin(wakers);
     #[allow(
         deprecated,
         reason = "its successor is unsafe for types of which it cannot know that they keep their socket"
@@ -284,6 +285,7 @@ async fn poll(mut polled: Box<dyn Polled>) {
     let socket = AsyncFd::new(polled.socket().try_clone_to_owned().unwrap()).unwrap();
     let mut ready = Readiness { readable: true, writable: true, ended: false };
     loop {
+        polled.flush();
         match polled.turn(std::mem::take(&mut ready)).next {
             Next::End => return,
             Next::Again => tokio::task::yield_now().await,

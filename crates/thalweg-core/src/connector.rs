@@ -289,7 +289,7 @@ pub trait Sink: Send {
     /// Permanent errors stop the rule (R5.12).
     async fn open(&mut self, port: Arc<dyn SinkPort>) -> Result<(), IoError>;
 
-    /// The way round the queue, for a sink that has one for payloads without properties of their own.
+    /// The way round the queue, for a sink that is open and has one for payloads without properties of their own.
     fn direct(&self) -> Option<Arc<dyn DirectSink>> {
         None
     }

@@ -19,12 +19,30 @@ pub trait Polled: Send {
     /// Its socket, the same for its whole life.
     fn socket(&self) -> BorrowedFd<'_>;
 
-    /// Called once, before the first turn. `waker` asks for a turn when the socket has nothing to tell: something is to
-    /// be written, or a receiver has room again.
-    fn begin(&mut self, waker: Waker);
+    /// Called once on the thread, before the first turn.
+    fn begin(&mut self, wakers: Wakers);
 
     /// Does what can be done now: at most one read, and never waits.
     fn turn(&mut self, ready: Readiness) -> Turned;
+
+    /// Writes what has come together while the thread ran its rules, before it waits or saves anything.
+    fn flush(&mut self) {}
+}
+
+/// How a [`Polled`] is asked for when its socket has nothing to tell.
+#[derive(Debug, Clone)]
+pub struct Wakers {
+    /// For a turn: something is to be written, or a receiver has room again.
+    pub turn: Waker,
+    /// For [`Polled::flush`], by the thread itself.
+    pub flush: Waker,
+}
+
+impl Wakers {
+    /// Those that wake nobody.
+    pub fn noop() -> Self {
+        Self { turn: Waker::noop().clone(), flush: Waker::noop().clone() }
+    }
 }
 
 /// What a socket has become since the last turn.
@@ -92,5 +110,8 @@ impl<'a> Arrivals<'a> {
 pub trait DirectSink: Send + Sync {
     /// Takes payloads that stand back to back in `bytes`, each up to its entry in `ends`, and tells how many, from the
     /// front, are out. The others are for [`crate::connector::Sink::write`], which also tells what is wrong.
-    fn write(&self, bytes: &[u8], ends: &[usize]) -> usize;
+    ///
+    /// Out is what the system has taken; unless `at_once`, also what leaves together with what others write in the same
+    /// turn of the thread ([`Polled::flush`]).
+    fn write(&self, bytes: &[u8], ends: &[usize], at_once: bool) -> usize;
 }

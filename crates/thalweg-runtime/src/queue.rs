@@ -116,17 +116,20 @@ impl<B: Bucket> Queue<B> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// For putting something in, and whether nothing is there; `None` when nobody takes any more.
+    fn lock_open(&self) -> Option<(MutexGuard<'_, State<B>>, bool)> {
+        if self.stopped.load(Relaxed) {
+            return None;
+        }
+        let state = self.lock();
+        let was_empty = state.bucket.is_empty();
+        (!state.is_closed).then_some((state, was_empty))
+    }
+
     /// Puts a message of `bytes` bytes in. The second result is the number of older messages dropped for it.
     pub fn offer(&self, bytes: usize, when_full: WhenFull, put: impl FnOnce(&mut B)) -> (Offer, usize) {
-        if self.stopped.load(Relaxed) {
-            return (Offer::Stopped, 0);
-        }
-        let mut state = self.lock();
-        if state.is_closed {
-            return (Offer::Stopped, 0);
-        }
+        let Some((mut state, was_empty)) = self.lock_open() else { return (Offer::Stopped, 0) };
         let mut dropped = 0;
-        let was_empty = state.bucket.is_empty();
         while self.lacks_room(&state.bucket, bytes) {
             if when_full == WhenFull::Refuse {
                 return (Offer::Full, dropped);
@@ -148,15 +151,8 @@ impl<B: Bucket> Queue<B> {
         when_full: WhenFull,
         put: impl FnOnce(&mut B),
     ) -> (Offer, usize) {
-        if self.stopped.load(Relaxed) {
-            return (Offer::Stopped, 0);
-        }
-        let mut state = self.lock();
-        if state.is_closed {
-            return (Offer::Stopped, 0);
-        }
+        let Some((mut state, was_empty)) = self.lock_open() else { return (Offer::Stopped, 0) };
         let mut dropped = 0;
-        let was_empty = state.bucket.is_empty();
         if when_full == WhenFull::Refuse && self.lacks_room(&state.bucket, bytes) {
             return (Offer::Full, 0);
         }
@@ -176,14 +172,7 @@ impl<B: Bucket> Queue<B> {
     /// Puts something in whatever the bound says: signals, and results of a batch that was begun while there was
     /// room. False when nobody takes any more.
     pub fn force(&self, put: impl FnOnce(&mut B)) -> bool {
-        if self.stopped.load(Relaxed) {
-            return false;
-        }
-        let state = self.lock();
-        if state.is_closed {
-            return false;
-        }
-        let was_empty = state.bucket.is_empty();
+        let Some((state, was_empty)) = self.lock_open() else { return false };
         self.put(state, was_empty, put);
         true
     }

@@ -326,9 +326,6 @@ impl Runtime {
         home: &Arc<Inbox>,
     ) -> Option<JoinHandle<()>> {
         let sink = new.sink?;
-        if let Some(direct) = sink.direct() {
-            new.delivery.direct(direct);
-        }
         let (clock, home) = (Arc::clone(&self.config.clock), Arc::clone(home));
         let near = self.shards.iter().find(|shard| Arc::ptr_eq(shard, &home));
         let poller = Arc::clone(near.unwrap_or(&self.shards[0])) as Arc<dyn Poller>;

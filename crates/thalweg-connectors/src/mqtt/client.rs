@@ -14,6 +14,7 @@ use thalweg_core::error::IoError;
 use thalweg_core::polled::Poller;
 use thalweg_core::registry::Gate;
 
+use super::company::{Company, Seat};
 use super::options::{KEEP_ALIVE, OPERATION_LIMIT, Options};
 use super::shared::{Phase, Shared};
 use super::wire::{self, Event, Wire};
@@ -48,7 +49,7 @@ pub(super) fn client_for(owner: &str, cx: &BuildCx) -> Built<Held> {
         },
         None => {
             let client = Client::new(Options::read(owner, cx)?, cx);
-            Ok(Held { shared: Arc::clone(&client.shared), keeps: Keeps::Own(client) })
+            Ok(Held { shared: Arc::clone(&client.shared), keeps: Keeps::Own(Arc::new(client)) })
         }
     }
 }
@@ -60,15 +61,27 @@ pub(super) struct Held {
 }
 
 enum Keeps {
-    Own(Client),
+    Own(Arc<Client>),
+    Common(Seat),
     Named(#[allow(dead_code, reason = "held so that the connection lives")] Arc<dyn Connection>),
 }
 
 impl Held {
+    /// Goes over to a connection that others use too, unless the own one has begun or is not like theirs. For those who
+    /// only publish.
+    pub(super) fn join(&mut self, company: &Arc<Company>, poller: Option<&Arc<dyn Poller>>) {
+        let (Keeps::Own(client), Some(poller)) = (&self.keeps, poller) else { return };
+        if self.shared.options.is_common() && *self.shared.phase.borrow() == Phase::New {
+            let seat = company.join(client, poller);
+            (self.shared, self.keeps) = (Arc::clone(&seat.client.shared), Keeps::Common(seat));
+        }
+    }
+
     /// Starts an own client, whose socket may wait on the thread of `poller`; a named one runs already.
     pub(super) fn start(&self, poller: Option<Arc<dyn Poller>>) {
-        if let Keeps::Own(client) = &self.keeps {
-            client.start(poller);
+        match &self.keeps {
+            Keeps::Own(client) | Keeps::Common(Seat { client, .. }) => client.start(poller),
+            Keeps::Named(_) => {}
         }
     }
 
@@ -77,17 +90,19 @@ impl Held {
         matches!(self.keeps, Keeps::Own(_))
     }
 
-    /// Disconnects an own client; a named one stays.
+    /// Disconnects an own client, and a common one with its last user; a named one stays.
     pub(super) async fn close(&self) {
-        if let Keeps::Own(client) = &self.keeps {
-            client.close().await;
+        match &self.keeps {
+            Keeps::Own(client) => client.close().await,
+            Keeps::Common(seat) if seat.leave() => seat.client.close().await,
+            Keeps::Common(_) | Keeps::Named(_) => {}
         }
     }
 }
 
 /// The handle of a connection. Dropping it ends the task.
 pub(super) struct Client {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     spawner: Arc<dyn Spawner>,
     /// Taken by the task.
     wire: Mutex<Option<Wire>>,

@@ -2,10 +2,11 @@
 //!
 //! `lean` speaks 3.1.1 over plain TCP on the thread of a shard, `rumqttc` everything else; `wire` makes them look alike.
 //! `client` keeps one connection alive for ever, `intake` hands out what arrives, `routes` says to whom, `shared` is what
-//! everybody at a connection shares, `outbox` knows what became of publications, `source` and `sink` are the two roles. A client belongs
+//! everybody at a connection shares, `company` lets sinks have one together, `outbox` knows what became of publications, `source` and `sink` are the two roles. A client belongs
 //! to one node, or, as a named connection, to many: then a topic is subscribed once and fanned out (N6.4).
 
 mod client;
+mod company;
 mod intake;
 mod lean;
 pub mod listen;

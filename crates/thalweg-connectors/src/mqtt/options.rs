@@ -56,6 +56,8 @@ pub(super) struct Options {
     host: String,
     port: u16,
     client_id: String,
+    /// Whether nobody cares about the client identifier.
+    is_anonymous: bool,
     login: Option<(String, String)>,
     session_expiry: u32,
     /// Whether nothing but QoS 1 is published.
@@ -98,6 +100,7 @@ impl Options {
             ("", None) => random_id(),
             (id, _) => id.to_owned(),
         };
+        let is_anonymous = own.is_none() && text(props, "clientid")?.is_empty();
         let username = text(props, "username")?;
         let login =
             (!username.is_empty()).then_some((username.to_owned(), text(props, "password")?.to_owned()));
@@ -113,6 +116,7 @@ impl Options {
             host,
             port,
             client_id,
+            is_anonymous,
             login,
             session_expiry,
             is_qos_1,
@@ -134,6 +138,11 @@ impl Options {
     /// The client identifier, and whether the broker shall forget it.
     pub(super) fn identity(&self) -> (&str, bool) {
         (&self.client_id, self.session == Session::None)
+    }
+
+    /// Whether a connection that only publishes at QoS 0 may be shared with others of its kind.
+    pub(super) fn is_common(&self) -> bool {
+        self.is_anonymous && self.is_plain() && !self.is_qos_1
     }
 
     /// User name and password.

@@ -13,6 +13,7 @@ use thalweg_core::props::Props;
 use thalweg_core::spec::{Roles, check};
 
 use super::client::{Held, client_for};
+use super::company::Company;
 use super::lean::DirectTopic;
 use super::options::Version;
 use super::wire::{Publication, Remote};
@@ -37,9 +38,17 @@ pub(super) fn build(cx: &BuildCx) -> Built<Box<dyn Sink>> {
     if !properties.is_empty() && client.shared.options.version != Version::V5 {
         tracing::warn!(rule = %cx.rule, "mqtt sink: user properties need protocolVersion 5, they are ignored");
     }
-    let id = client.shared.new_id();
+    let company = cx.shared.get::<Company>();
     let retained = flag(&cx.props, "retained")?;
-    Ok(Box::new(MqttSink { topic: topic.to_owned(), qos: qos as u8, retained, properties, client, id }))
+    Ok(Box::new(MqttSink {
+        topic: topic.to_owned(),
+        qos: qos as u8,
+        retained,
+        properties,
+        client,
+        company,
+        id: 0,
+    }))
 }
 
 fn user_properties(props: &Props) -> Vec<(String, String)> {
@@ -56,6 +65,8 @@ struct MqttSink {
     retained: bool,
     properties: Vec<(String, String)>,
     client: Held,
+    company: Arc<Company>,
+    /// At the connection; set when it is opened.
     id: u64,
 }
 
@@ -90,6 +101,10 @@ impl MqttSink {
 impl Sink for MqttSink {
     async fn open(&mut self, port: Arc<dyn SinkPort>) -> Result<(), IoError> {
         let poller = port.poller();
+        if self.id == 0 {
+            self.client.join(&self.company, poller.as_ref());
+            self.id = self.client.shared.new_id();
+        }
         self.client.shared.watch(self.id, port);
         self.client.start(poller);
         self.client.shared.first_attempt().await;

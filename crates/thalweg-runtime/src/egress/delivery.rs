@@ -121,11 +121,6 @@ impl Delivery {
         })
     }
 
-    /// Lets messages go round the queue.
-    pub(crate) fn direct(&self, sink: Arc<dyn DirectSink>) {
-        self.direct.get_or_init(|| sink);
-    }
-
     /// Writes messages that stand back to back straight to the sink, unless others are still before them, and tells how
     /// many are out. The thread that pushes is the only one that may call this.
     pub(crate) fn write_direct(&self, bytes: &[u8], ends: &[usize], now: Timestamp) -> usize {
@@ -135,7 +130,7 @@ impl Delivery {
         if self.settled.load(Acquire) != self.pushed.load(Relaxed) || is_stopped {
             return 0;
         }
-        let count = sink.write(bytes, ends) as u64;
+        let count = sink.write(bytes, ends, self.is_keeping()) as u64;
         if count > 0 {
             if let Some(keeping) = &self.keeping {
                 keeping.lock().last += count;
@@ -331,6 +326,9 @@ impl Delivery {
             pause.sleep().await;
         }
         self.is_down.store(false, Relaxed);
+        if let Some(direct) = sink.direct() {
+            self.direct.get_or_init(|| direct);
+        }
         loop {
             match line.queue.take() {
                 Taken::Bucket(entries) => {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thalweg_core::Value;
-use thalweg_core::polled::{Polled, Poller};
+use thalweg_core::polled::{Polled, Poller, Wakers};
 use tokio::sync::oneshot;
 
 use super::rule::RuleRun;
@@ -27,6 +27,8 @@ pub(crate) enum Ready {
     Rule(Key),
     /// A connection, by its place among the shard's.
     Socket(usize),
+    /// The same, when it has only something to write.
+    Output(usize),
 }
 
 /// Orders, carried out between two batches.
@@ -212,8 +214,9 @@ impl Inbox {
     }
 
     /// The same for a connection.
-    pub(crate) fn socket_waker(self: &Arc<Self>, place: usize) -> std::task::Waker {
-        Arc::new(Waker { inbox: Arc::clone(self), ready: Ready::Socket(place) }).into()
+    pub(crate) fn socket_wakers(self: &Arc<Self>, place: usize) -> Wakers {
+        let waker = |ready| Arc::new(Waker { inbox: Arc::clone(self), ready }).into();
+        Wakers { turn: waker(Ready::Socket(place)), flush: waker(Ready::Output(place)) }
     }
 
     /// A waker that reports `ready`.

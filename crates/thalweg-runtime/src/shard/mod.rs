@@ -84,6 +84,9 @@ impl Shard {
         let mail = self.inbox.take();
         self.take_mail(mail);
         self.fire();
+        // And what that wrote leaves before the shard waits.
+        let mail = self.inbox.take();
+        self.take_mail(mail);
         for rule in std::mem::take(&mut self.gone) {
             self.streams.values_mut().for_each(|stream| stream.set.leave(rule));
         }
@@ -91,6 +94,12 @@ impl Shard {
     }
 
     fn take_mail(&mut self, mail: Mail) {
+        // First, so that a checkpoint finds written what it counts as out.
+        for ready in &mail.ready {
+            if let Ready::Output(place) = *ready {
+                self.sockets.flush(place);
+            }
+        }
         for control in mail.controls {
             self.control(control);
         }
@@ -99,6 +108,7 @@ impl Shard {
                 Ready::Stream(key) => self.read_stream(key),
                 Ready::Rule(key) => self.read_rule(key),
                 Ready::Socket(place) => self.sockets.wake(place),
+                Ready::Output(_) => {}
             }
         }
         self.inbox.reuse(mail.ready);

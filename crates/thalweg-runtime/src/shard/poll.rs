@@ -153,7 +153,7 @@ impl Sockets {
         if let Err(error) = self.poll.watch(place, polled.socket()) {
             return tracing::error!(%error, "a connection cannot be waited for");
         }
-        polled.begin(inbox.socket_waker(place));
+        polled.begin(inbox.socket_wakers(place));
         self.list[place] = Some(polled);
         self.ready[place] = Readiness { readable: true, writable: true, ended: false };
         self.due.insert(place);
@@ -163,6 +163,13 @@ impl Sockets {
     pub(crate) fn wake(&mut self, place: usize) {
         if self.list.get(place).is_some_and(Option::is_some) {
             self.due.insert(place);
+        }
+    }
+
+    /// Has a connection write what has come together.
+    pub(crate) fn flush(&mut self, place: usize) {
+        if let Some(Some(polled)) = self.list.get_mut(place) {
+            polled.flush();
         }
     }
 

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::task::Waker;
 
-use thalweg_core::polled::{Next, Readiness, Turned};
+use thalweg_core::polled::{Next, Readiness, Turned, Wakers};
 
 use super::frame::{self, Frame, Wrong, kind};
 use super::input::{Got, Input};
@@ -57,9 +57,9 @@ impl Line {
         self.input.capacity()
     }
 
-    pub(in crate::mqtt) fn begin(&mut self, waker: Waker) {
-        self.waker = waker.clone();
-        self.outlet.begin(self.generation, waker);
+    pub(in crate::mqtt) fn begin(&mut self, wakers: Wakers) {
+        self.waker = wakers.turn.clone();
+        self.outlet.begin(self.generation, wakers);
     }
 
     /// One turn. `other` takes packets that are no publications.

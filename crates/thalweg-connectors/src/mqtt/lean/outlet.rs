@@ -8,8 +8,9 @@ use std::collections::{HashSet, VecDeque};
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::thread::{self, ThreadId};
 
+use thalweg_core::polled::Wakers;
 use tokio::sync::oneshot;
 
 use super::frame::{self, kind};
@@ -58,8 +59,12 @@ struct State {
     asked: HashSet<u16>,
     last_pkid: u16,
     outbox: Outbox,
-    /// Asks the reader's thread for a turn.
-    waker: Option<Waker>,
+    /// Asks the reader's thread for a turn, and to write what was collected.
+    wakers: Option<Wakers>,
+    /// That thread, which alone may collect.
+    home: Option<ThreadId>,
+    /// Whether the bytes in `buffer` were collected in its turn and the socket has not been tried.
+    is_collecting: bool,
     /// Whether the reader's thread will write anyway: in its turn, or because it was woken.
     will_flush: bool,
     end: Option<oneshot::Sender<End>>,
@@ -91,9 +96,9 @@ impl Outlet {
     pub(in crate::mqtt) fn open(&self, socket: Arc<TcpStream>, window: u16) -> (u64, oneshot::Receiver<End>) {
         let (sender, end) = oneshot::channel();
         let mut state = self.lock();
-        if let Some(waker) = state.waker.take() {
+        if let Some(wakers) = state.wakers.take() {
             // An older reader finds that it is over.
-            waker.wake();
+            wakers.turn.wake();
         }
         state.clear();
         state.generation += 1;
@@ -102,10 +107,10 @@ impl Outlet {
     }
 
     /// The reader's thread waits for the socket from now on.
-    pub(super) fn begin(&self, generation: u64, waker: Waker) {
+    pub(super) fn begin(&self, generation: u64, wakers: Wakers) {
         let mut state = self.lock();
         if state.generation == generation {
-            state.waker = Some(waker);
+            (state.wakers, state.home) = (Some(wakers), Some(thread::current().id()));
         }
     }
 
@@ -143,9 +148,9 @@ impl Outlet {
         let mut state = self.lock();
         state.outbox.lost(reason);
         state.clear();
-        if let Some(waker) = state.waker.take() {
+        if let Some(wakers) = state.wakers.take() {
             // Its reader finds that it is over.
-            waker.wake();
+            wakers.turn.wake();
         }
     }
 
@@ -171,10 +176,25 @@ impl Outlet {
 
     /// Writes payloads that stand back to back to one topic at QoS 0, unless something is before them; tells how many
     /// are out. Of the one that the socket took in part the rest follows.
-    pub(super) fn write_direct(&self, topic: &str, retain: bool, bytes: &[u8], ends: &[usize]) -> usize {
+    ///
+    /// Unless `at_once`, the reader's own thread only collects them: all that its rules send to the broker in one turn
+    /// leaves in one write. What the socket then does not take follows as soon as it does, and nothing joins it.
+    pub(super) fn write_direct(
+        &self,
+        (topic, retain): (&str, bool),
+        (bytes, ends): (&[u8], &[usize]),
+        at_once: bool,
+    ) -> usize {
         let mut state = self.lock();
         let state = &mut *state;
+        let collects = !at_once && state.home == Some(thread::current().id());
+        if state.is_collecting && !collects {
+            state.flush();
+        }
         let Some(socket) = state.socket.clone().filter(|_| state.is_clear()) else { return 0 };
+        if collects {
+            return state.collect((topic, retain), (bytes, ends));
+        }
         let (mut out, mut at) = (0, 0);
         while out < ends.len() {
             state.frames.clear();
@@ -210,6 +230,14 @@ impl Outlet {
         }
         state.settle_buffer();
         out
+    }
+
+    /// Writes what was collected in the turn.
+    pub(super) fn flush_collected(&self) {
+        let mut state = self.lock();
+        if state.is_collecting {
+            state.flush();
+        }
     }
 
     /// Appends a subscription; its packet id.
@@ -331,6 +359,7 @@ impl Outlet {
 impl State {
     fn clear(&mut self) {
         (self.socket, self.end, self.will_flush) = (None, None, false);
+        (self.home, self.is_collecting) = (None, false);
         (self.buffer, self.head, self.written) = (Vec::new(), 0, 0);
         self.marks.clear();
         self.waiting.clear();
@@ -343,14 +372,38 @@ impl State {
             // Nobody waits for it when the client was dropped.
             let _gone = sender.send(end);
         }
-        if let Some(waker) = &self.waker {
-            waker.wake_by_ref();
+        if let Some(wakers) = &self.wakers {
+            wakers.turn.wake_by_ref();
         }
     }
 
-    /// Whether nothing stands before the next byte.
+    /// Whether nothing stands before the next byte that the socket does not take.
     fn is_clear(&self) -> bool {
-        self.buffer.is_empty() && self.waiting.is_empty() && self.end.is_some()
+        (self.buffer.is_empty() || self.is_collecting) && self.waiting.is_empty() && self.end.is_some()
+    }
+
+    /// Appends payloads at QoS 0 that leave at the end of the turn, or as soon as they are many; how many.
+    fn collect(&mut self, (topic, retain): (&str, bool), (bytes, ends): (&[u8], &[usize])) -> usize {
+        let mut at = 0;
+        for (index, end) in ends.iter().enumerate() {
+            if self.buffer.len() >= CHUNK {
+                self.flush();
+                if !self.buffer.is_empty() {
+                    return index;
+                }
+            }
+            if !frame::fits(topic, end - at) {
+                return index;
+            }
+            if !std::mem::replace(&mut self.is_collecting, true)
+                && let Some(wakers) = &self.wakers
+            {
+                wakers.flush.wake_by_ref();
+            }
+            frame::put_publish(&mut self.buffer, topic, (0, retain, 0), &bytes[at..*end]);
+            at = *end;
+        }
+        ends.len()
     }
 
     fn end_of_buffer(&self) -> u64 {
@@ -395,9 +448,9 @@ impl State {
         if self.will_flush {
             return;
         }
-        match &self.waker {
-            Some(waker) => {
-                waker.wake_by_ref();
+        match &self.wakers {
+            Some(wakers) => {
+                wakers.turn.wake_by_ref();
                 self.will_flush = true;
             }
             None => self.flush(),
@@ -405,6 +458,7 @@ impl State {
     }
 
     fn flush(&mut self) {
+        self.is_collecting = false;
         let Some(socket) = self.socket.clone().filter(|_| self.head < self.buffer.len()) else { return };
         let (taken, failed) = write(&socket, &self.buffer[self.head..]);
         self.head += taken;

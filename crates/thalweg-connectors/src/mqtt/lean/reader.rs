@@ -3,9 +3,8 @@
 use std::net::TcpStream;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::task::Waker;
 
-use thalweg_core::polled::{Polled, Readiness, Turned};
+use thalweg_core::polled::{Polled, Readiness, Turned, Wakers};
 
 use super::frame::{self, Frame, MAX_PACKET, Wrong, kind};
 use super::input::{Input, READ};
@@ -40,8 +39,12 @@ impl Polled for Reader {
         self.line.socket()
     }
 
-    fn begin(&mut self, waker: Waker) {
-        self.line.begin(waker);
+    fn begin(&mut self, wakers: Wakers) {
+        self.line.begin(wakers);
+    }
+
+    fn flush(&mut self) {
+        self.outlet.flush_collected();
     }
 
     fn turn(&mut self, ready: Readiness) -> Turned {

@@ -4,9 +4,8 @@ use std::net::TcpStream;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::task::Waker;
 
-use thalweg_core::polled::{Next, Polled, Readiness, Turned};
+use thalweg_core::polled::{Next, Polled, Readiness, Turned, Wakers};
 
 use super::hub::{BUFFERED, Device};
 use crate::mqtt::lean::frame::{self, Frame, Wrong, kind};
@@ -79,8 +78,8 @@ impl Polled for Guest {
         self.line.socket()
     }
 
-    fn begin(&mut self, waker: Waker) {
-        self.line.begin(waker);
+    fn begin(&mut self, wakers: Wakers) {
+        self.line.begin(wakers);
     }
 
     fn turn(&mut self, ready: Readiness) -> Turned {

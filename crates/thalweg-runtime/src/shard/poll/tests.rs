@@ -3,14 +3,13 @@
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
-use std::task::Waker;
 
-use thalweg_core::polled::Turned;
+use thalweg_core::polled::{Turned, Wakers};
 use thalweg_core::{ManualClock, Timestamp};
 
 use super::*;
 use crate::shard::Shard;
-use crate::shard::inbox::Control;
+use crate::shard::inbox::{Control, Key};
 
 /// What happened, in order.
 type Log = Arc<Mutex<Vec<String>>>;
@@ -42,7 +41,7 @@ struct Scripted {
     name: &'static str,
     socket: UnixStream,
     turns: Vec<(usize, Next)>,
-    waker: Arc<Mutex<Option<Waker>>>,
+    waker: Arc<Mutex<Option<Wakers>>>,
     log: Log,
 }
 
@@ -52,7 +51,7 @@ impl Scripted {
         name: &'static str,
         turns: &[(usize, Next)],
         log: &Log,
-    ) -> (Box<Self>, Arc<Mutex<Option<Waker>>>) {
+    ) -> (Box<Self>, Arc<Mutex<Option<Wakers>>>) {
         let waker = Arc::default();
         let (socket, _) = UnixStream::pair().unwrap();
         let turns = turns.iter().rev().copied().collect();
@@ -65,14 +64,22 @@ impl Polled for Scripted {
         self.socket.as_fd()
     }
 
-    fn begin(&mut self, waker: Waker) {
-        *self.waker.lock().unwrap() = Some(waker);
+    fn begin(&mut self, wakers: Wakers) {
+        *self.waker.lock().unwrap() = Some(wakers);
     }
 
     fn turn(&mut self, ready: Readiness) -> Turned {
         self.log.lock().unwrap().push(format!("{} {}", self.name, ready.readable));
         let (messages, next) = self.turns.pop().expect("no turn more than scripted");
+        if messages > 0 {
+            // Its results.
+            self.waker.lock().unwrap().as_ref().unwrap().flush.wake_by_ref();
+        }
         Turned { messages, next }
+    }
+
+    fn flush(&mut self) {
+        self.log.lock().unwrap().push(format!("{} flushed", self.name));
     }
 }
 
@@ -145,11 +152,27 @@ fn a_connection_that_is_over_or_panics_is_dropped_alone_and_its_place_given_agai
         ["panics true", "panics ends", "ends true", "ends ends", "stays true"],
         "and the shard goes on"
     );
-    waker.lock().unwrap().as_ref().unwrap().wake_by_ref();
+    waker.lock().unwrap().as_ref().unwrap().turn.wake_by_ref();
     let (again, _) = Scripted::boxed("again", &[(0, Next::Wait)], &log);
     inbox.send(Control::Adopt(again));
     shard.turn();
     assert_eq!(taken(&log), ["again true", "stays false"], "woken without the socket's doing");
+}
+
+#[test]
+fn what_was_collected_in_a_turn_is_written_before_it_ends_and_before_any_order_that_comes_with_it() {
+    let (poll, log) = (ByHand::default(), Log::default());
+    let (mut shard, inbox, _) = shard(&poll);
+    let (one, waker) = Scripted::boxed("one", &[(1, Next::Wait)], &log);
+    inbox.send(Control::Adopt(one));
+    shard.turn();
+    assert_eq!(taken(&log), ["one true", "one flushed"]);
+    let seen = Arc::clone(&log);
+    let reply = Box::new(move |_| seen.lock().unwrap().push("checkpoint".to_owned()));
+    inbox.send(Control::Checkpoint { rule: Key(1), reply });
+    waker.lock().unwrap().as_ref().unwrap().flush.wake_by_ref();
+    shard.turn();
+    assert_eq!(taken(&log), ["one flushed", "checkpoint"]);
 }
 
 #[test]
