@@ -35,8 +35,10 @@ const FILES: [&[(&str, &str)]; 2] = [
         "thalweg_sdk/calls.py",
         "thalweg_sdk/channel.py",
         "thalweg_sdk/context.py",
+        "thalweg_sdk/discover.py",
         "thalweg_sdk/frames.py",
         "thalweg_sdk/hints.py",
+        "thalweg_sdk/host.py",
         "thalweg_sdk/log.py",
         "thalweg_sdk/outlet.py",
         "thalweg_sdk/plugin.py",
@@ -44,6 +46,7 @@ const FILES: [&[(&str, &str)]; 2] = [
         "thalweg_sdk/sp.py",
         "thalweg_sdk/stub.py",
         "thalweg_sdk/symbol.py",
+        "thalweg_sdk/testing.py",
         "thalweg_sdk/values.py",
     ],
 ];

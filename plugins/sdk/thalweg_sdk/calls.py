@@ -11,6 +11,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from .api import Accumulator, FunctionOf, needed_numpy
 from .context import Context
+from .frames import Column
 from .log import Seldom
 
 _TIME = datetime.datetime
@@ -89,22 +90,18 @@ class Caller:
         elif decorated is None and hasattr(self.function, "exec_groups"):
             self._own_groups(results, cols, offsets, ctx)
         elif decorated is None:
-            self._exec_groups(results, self._lists(cols), offsets, ctx)
+            self._exec_groups(results, self._groups(cols, offsets), len(offsets) - 1, ctx)
         elif decorated.incremental:
             self._whole_accumulators(results, self._lists(cols), offsets)
         elif decorated.vector == "groups":
             self._vector_groups(results, cols, offsets, ctx)
         else:
-            columns = self._arrays(cols) if decorated.vector else self._lists(cols)
+            groups = self._array_groups(cols, offsets) if decorated.vector else self._groups(cols, offsets)
             target, further = decorated.target, decorated.further(ctx)
             if further:
                 plain = target
                 target = lambda *args: plain(*args, **further)  # noqa: E731
-            if len(columns) == 1:
-                column = columns[0]
-                calls = map(target, [column[a:b] for a, b in zip(offsets, offsets[1:])])
-            else:
-                calls = map(target, *[[column[a:b] for a, b in zip(offsets, offsets[1:])] for column in columns])
+            calls = map(target, *groups) if groups else map(lambda _: target(), offsets[1:])
             self._drain(results, calls, len(offsets) - 1)
         results.micros = (time.perf_counter_ns() - start) // 1000
         return results
@@ -117,12 +114,27 @@ class Caller:
         lists = []
         for index, col in enumerate(cols):
             hint = decorated.signature.hint_of(index)
-            is_json = col.kind in ("list", "const")
+            is_json = col.kind in ("list", "const", "str", "json")
             values = col.to_list(datetimes=hint.wants(_TIME))
             if is_json and (hint.wants(_TIME) or hint.wants(bytes)):
                 values = [decorated.converted(index, value) for value in values]
             lists.append(values)
         return lists
+
+    def _groups(self, cols: Sequence[Any], offsets: List[int]) -> List[Iterator[List[Any]]]:
+        """For each column, the list of one group after the other."""
+        if any(not isinstance(col, Column) or col.kind == "str" for col in cols):
+            pairs = list(zip(offsets, offsets[1:]))
+            return [iter([column[start:end] for start, end in pairs]) for column in self._lists(cols)]
+        decorated = self.decorated
+        if decorated is None:
+            return [col.group_lists(offsets, text_bytes=True) for col in cols]
+        hint_of = decorated.signature.hint_of
+        return [col.group_lists(offsets, datetimes=hint_of(at).wants(_TIME)) for at, col in enumerate(cols)]
+
+    def _array_groups(self, cols: Sequence[Any], offsets: List[int]) -> List[Iterator[Any]]:
+        pairs = list(zip(offsets, offsets[1:]))
+        return [iter([column[start:end] for start, end in pairs]) for column in self._arrays(cols)]
 
     def _arrays(self, cols: Sequence[Any]) -> List[Any]:
         numpy = needed_numpy(self.name)
@@ -137,7 +149,8 @@ class Caller:
                 values.extend(calls)
                 if len(values) < n:
                     # The iterator was stopped by the function itself.
-                    raise RuntimeError("the function raised StopIteration")
+                    self._failed(results, len(values), StopIteration())
+                    values.append(None)
             except BaseException as error:
                 self._failed(results, len(values), error)
                 values.append(None)
@@ -182,19 +195,18 @@ class Caller:
                 self._failed(results, len(values), error)
                 append(None)
 
-    def _exec_groups(self, results: Results, lists: List[List[Any]], offsets: List[int], ctx: Context) -> None:
-        call, values, n = self.function.exec, results.values, len(offsets) - 1
+    def _exec_groups(self, results: Results, lists: List[Iterator[List[Any]]], n: int, ctx: Context) -> None:
+        call, values = self.function.exec, results.values
         append = values.append
-        groups = zip(offsets, offsets[1:])
-        one = lists[0] if len(lists) == 1 else None
+        groups = lists[0] if len(lists) == 1 else map(list, zip(*lists)) if lists else iter([[] for _ in range(n)])
         while len(values) < n:
             try:
-                if one is not None:
-                    for start, end in groups:
-                        append(call([one[start:end]], ctx))
+                if len(lists) == 1:
+                    for group in groups:
+                        append(call([group], ctx))
                 else:
-                    for start, end in groups:
-                        append(call([column[start:end] for column in lists], ctx))
+                    for group in groups:
+                        append(call(group, ctx))
             except BaseException as error:
                 self._failed(results, len(values), error)
                 append(None)

@@ -9,7 +9,7 @@ import socket
 import struct
 import threading
 import time
-from typing import Callable, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
 
 PUSH, PULL, REQ, REP = 80, 81, 48, 49
 _COUNTERPART = {PUSH: PULL, PULL: PUSH, REQ: REP, REP: REQ}
@@ -224,6 +224,18 @@ class Listener:
                 return Connection(sock, self._role)
             except OSError:
                 sock.close()
+
+    def read_one(self, take: Callable[[bytes], Any]) -> None:
+        """Hands over the messages of one peer until it hangs up or the listener is closed."""
+        try:
+            connection = self.accept()
+        except OSError:
+            return
+        try:
+            while True:
+                take(connection.recv())
+        except OSError:
+            connection.close()
 
     def close(self) -> None:
         """Wakes a thread that waits in accept, and removes the file."""

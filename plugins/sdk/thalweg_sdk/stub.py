@@ -276,12 +276,8 @@ class Rows:
         engine.command("start", {**self.control, "datasource": config["datasource"], **further})
 
     def _read(self) -> None:
-        try:
-            connection = self._listener.accept()
-            while True:
-                self._messages.put(connection.recv())
-        except OSError:
-            self._messages.put(None)
+        self._listener.read_one(self._messages.put)
+        self._messages.put(None)
 
     def message(self) -> Any:
         """The next message as it was sent: a document or a frame; None after the end of the connection."""
@@ -345,12 +341,8 @@ class Outbox:
         self._seq = 0
 
     def _read(self) -> None:
-        try:
-            connection = self._listener.accept()
-            while True:
-                self._acks.put(json.loads(connection.recv()))
-        except OSError:
-            self._acks.put(None)
+        self._listener.read_one(lambda message: self._acks.put(json.loads(message)))
+        self._acks.put(None)
 
     def send(self, payload: bytes) -> None:
         """One encoded message, as in the old protocol."""
