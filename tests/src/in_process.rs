@@ -34,19 +34,24 @@ pub struct Axis {
     pub is_restarted: bool,
     /// So many rules like it, with other thresholds, read the same streams.
     pub neighbours: usize,
+    /// Streams are split over so many connections, each with a shard of its own; 0: they are not.
+    pub split: u32,
 }
 
 /// Batch sizes 1, 3 and 1,024, shared streams, and checkpoint and restore.
 pub const AXES: &[Axis] = &[
-    Axis { batch: 1, is_shared: false, is_restarted: false, neighbours: 0 },
-    Axis { batch: 3, is_shared: false, is_restarted: false, neighbours: 0 },
-    Axis { batch: 1_024, is_shared: false, is_restarted: false, neighbours: 0 },
-    Axis { batch: 3, is_shared: true, is_restarted: false, neighbours: 0 },
-    Axis { batch: 1, is_shared: false, is_restarted: true, neighbours: 0 },
+    Axis { batch: 1, is_shared: false, is_restarted: false, neighbours: 0, split: 0 },
+    Axis { batch: 3, is_shared: false, is_restarted: false, neighbours: 0, split: 0 },
+    Axis { batch: 1_024, is_shared: false, is_restarted: false, neighbours: 0, split: 0 },
+    Axis { batch: 3, is_shared: true, is_restarted: false, neighbours: 0, split: 0 },
+    Axis { batch: 1, is_shared: false, is_restarted: true, neighbours: 0, split: 0 },
 ];
 
+/// Over two connections. Rules that nobody can run so are refused.
+pub const SPLIT: Axis = Axis { batch: 1, is_shared: false, is_restarted: false, neighbours: 0, split: 2 };
+
 /// Among fifty neighbours on the same shared streams.
-pub const CROWDED: Axis = Axis { batch: 3, is_shared: true, is_restarted: false, neighbours: 50 };
+pub const CROWDED: Axis = Axis { batch: 3, is_shared: true, is_restarted: false, neighbours: 50, split: 0 };
 
 /// What an engine did with a case.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,10 +93,39 @@ pub fn run(case: &Case, axis: Axis) -> Got {
     }
 }
 
+/// Of each node its name, what came in and went out, its exceptions and drops.
+pub type Counts = Vec<(String, u64, u64, u64, u64)>;
+
+/// Runs a case and tells what came out and what the status counts.
+///
+/// # Errors
+/// The text of the refusal.
+pub fn counted(case: &Case, axis: Axis) -> Result<(Vec<(i64, Json)>, Counts), String> {
+    let (mut rig, rule) = driven(case, axis)?;
+    let count = |node: &thalweg_runtime::NodeSnapshot| {
+        let dropped = node.rare.dropped.values().sum();
+        // The nodes of shared streams are named after the stream.
+        let name = node.name.replace("op_s_", "op_");
+        (name, node.records_in, node.records_out, node.exceptions, dropped)
+    };
+    let counts = rig.metrics(rule).iter().map(count).collect();
+    Ok((collect(&mut rig, rule), counts))
+}
+
 fn play(case: &Case, axis: Axis) -> Result<Vec<(i64, Json)>, String> {
+    let (mut rig, rule) = driven(case, axis)?;
+    Ok(collect(&mut rig, rule))
+}
+
+/// The rig behind the last event, and the rule of the case.
+fn driven(case: &Case, axis: Axis) -> Result<(Rig, RigId), String> {
     let registry = Arc::new(thalweg_connectors::registry());
-    let spec = build(case, axis, &registry)?;
+    let mut spec = build(case, axis, &registry)?;
     let mut rig = Rig::new(Arc::clone(&registry), Timestamp(case.start)).batch_size(axis.batch);
+    if axis.split > 0 {
+        split(&mut spec.plan.root, axis.split);
+        rig = rig.shards(axis.split as usize);
+    }
     let like_it = neighbours(&spec, axis.neighbours);
     let (before, behind) = like_it.split_at(like_it.len() / 2);
     before.iter().try_for_each(|spec| rig.add(spec.clone()).map(drop)).map_err(|why| why.to_string())?;
@@ -117,7 +151,15 @@ fn play(case: &Case, axis: Axis) -> Result<Vec<(i64, Json)>, String> {
     if let Some(end) = case.end {
         rig.advance_to(Timestamp(end));
     }
-    Ok(collect(&mut rig, rule))
+    Ok((rig, rule))
+}
+
+/// Has the streams of a plan come over so many connections.
+fn split(node: &mut Node, n: u32) {
+    if let Kind::Scan(scan) = &mut node.kind {
+        Arc::make_mut(&mut scan.stream).split = n;
+    }
+    node.inputs.iter_mut().for_each(|input| split(input, n));
 }
 
 /// Rules like this one. Where it filters, each asks besides whether the first column is above a threshold of its own,

@@ -78,6 +78,7 @@ fn publish(
         clock: Arc::clone(rig.clock()) as Arc<dyn Clock>,
         home: PathBuf::from("."),
         session: None,
+        part: None,
         spawner,
     };
     let sink = registry.sink("memory").and_then(|memory| memory.sink(&cx));

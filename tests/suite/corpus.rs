@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use thalweg_tests::case::{Case, Expect, recorded};
 use thalweg_tests::golden;
-use thalweg_tests::in_process::{AXES, Axis, CROWDED, Got, is_right, run};
+use thalweg_tests::in_process::{AXES, Axis, CROWDED, Got, SPLIT, is_right, run};
 
 fn here(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)
@@ -113,6 +113,31 @@ fn golden_cases_agree_among_fifty_neighbours_on_the_same_stream() {
     let wrong = differing(&cases, CROWDED);
     let report: Vec<&str> = wrong.values().map(String::as_str).collect();
     assert!(report.is_empty(), "{} differ:\n{}", report.len(), report.join("\n"));
+}
+
+/// `contracts.md` 8: on a stream that is split, over two shards, a rule gives what it gives on the whole stream, or is
+/// refused by the name of what cannot be had.
+#[test]
+fn recorded_and_golden_cases_agree_on_split_streams_or_are_refused() {
+    let mut cases = recorded(&here("conformance/cases")).expect("the corpus is there");
+    cases.extend(golden::cases(&here("golden")).expect("golden cases can be read"));
+    let known = std::fs::read_to_string(here(DIFFERS)).unwrap_or_default();
+    let is_known = |case: &Case| known.lines().any(|line| line.split_whitespace().next() == Some(&*case.id));
+    let (mut report, mut refused, mut right) = (Vec::new(), BTreeMap::<String, usize>::new(), [0, 0]);
+    for case in cases.iter().filter(|case| !matches!(case.expect, Expect::Refused(_)) && !is_known(case)) {
+        match run(case, SPLIT) {
+            got if is_right(case, &got) => {
+                right[usize::from(case.sql.to_lowercase().contains("window"))] += 1
+            }
+            Got::Refused(text) if text.contains("is split") => *refused.entry(text).or_default() += 1,
+            got => report.push(format!(
+                "{}\n     sql  {}\n     want {:?}\n     got  {got:?}",
+                case.id, case.sql, case.expect
+            )),
+        }
+    }
+    assert!(report.is_empty(), "{} differ:\n{}", report.len(), report.join("\n"));
+    assert!(right[0] > 500 && right[1] > 50, "{right:?} are run at all, refused {refused:#?}");
 }
 
 /// Golden mistakes hold all that a user reads: message, place and advice of each.

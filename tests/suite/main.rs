@@ -10,4 +10,5 @@ mod options;
 mod pipeline;
 mod reference;
 mod rest;
+mod split;
 mod tidy;

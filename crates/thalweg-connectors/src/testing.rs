@@ -318,6 +318,7 @@ pub(crate) fn cx(props: &str) -> BuildCx {
         clock: Arc::new(SystemClock::default()),
         home: PathBuf::from("."),
         session: None,
+        part: None,
         spawner: Arc::new(TokioSpawner(true)),
     }
 }

@@ -367,8 +367,21 @@ pub struct BuildCx {
     /// The name under which the other side shall keep what a source has not answered, also while the engine is down:
     /// for sources of rules with `qos` 1 or 2, and for shared streams.
     pub session: Option<Arc<str>>,
+    /// For a source of a stream that is split: which of its connections this is.
+    pub part: Option<Part>,
     /// Where the async part of a connector may spawn tasks.
     pub spawner: Arc<dyn Spawner>,
+}
+
+/// One of the connections over which a stream is split. Together they receive each message once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// From 0.
+    pub number: u32,
+    /// How many there are.
+    pub count: u32,
+    /// What all of them have in common and nobody else has: a name for the other side, without `/`, `+` and `#`.
+    pub group: Arc<str>,
 }
 
 /// Starts background tasks without naming the runtime behind it.

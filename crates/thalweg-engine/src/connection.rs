@@ -87,6 +87,7 @@ impl Connections {
             clock: Arc::clone(&self.around.clock),
             home: self.around.home.clone(),
             session: None,
+            part: None,
             spawner: Arc::clone(&self.around.spawner),
         };
         connector.connect(&cx).ok_or_else(unknown)?.map_err(EngineError::from)

@@ -35,6 +35,9 @@ const OPTIONS: [(&str, &str); 16] = [
     ("DELIMITER", "delimiter"),
 ];
 
+/// More connections no stream is split over.
+const MOST_PARTS: u32 = 64;
+
 /// A defined stream or table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StreamEntry {
@@ -82,6 +85,7 @@ impl StreamEntry {
         let mut def = StreamDef::clone(&self.def);
         def.whole_numbers = flag("useInt64ForWholeNumber")?;
         def.strict_json = flag("strictJson")?;
+        def.split = self.connections(props)?;
         def.has_decoder = shape.gives_bytes;
         def.steps = SourceSteps {
             ratelimit: interval.is_some_and(|interval| interval > 0),
@@ -89,6 +93,18 @@ impl StreamEntry {
             payload: is_set("payloadFormat")?,
         };
         Ok(def)
+    }
+
+    /// The property `split`: over how many connections the stream comes.
+    fn connections(&self, props: &Props) -> Result<u32, EngineError> {
+        let n = props.int("split")?.unwrap_or(1);
+        let fits = u32::try_from(n).ok().filter(|n| (1..=MOST_PARTS).contains(n));
+        fits.ok_or_else(|| {
+            let name = &self.def.name;
+            EngineError::plain(format!(
+                "stream {name}: property \"split\" must be 1 to {MOST_PARTS}, not {n}"
+            ))
+        })
     }
 
     /// `scan` or `lookup`; only for tables.
@@ -184,6 +200,7 @@ fn define(create: &CreateSource) -> Result<StreamDef, EngineError> {
             .collect(),
         whole_numbers: false,
         strict_json: false,
+        split: 0,
         has_decoder: true,
         steps: SourceSteps::default(),
     })

@@ -30,6 +30,9 @@ pub trait Accumulator: Send + fmt::Debug {
     /// Whether a state stays small however many rows it has taken.
     fn is_small(&self) -> bool;
 
+    /// Whether the result depends on the order of the rows, not just on which they are.
+    fn is_ordered(&self) -> bool;
+
     /// Pushes one cell for each of `groups`, an error cell where it fails. Leaves the state usable: sliding windows
     /// ask again. A group that was never updated gives the aggregate of nothing (count 0, others null; O-16).
     fn finish(&mut self, groups: &[GroupId], out: &mut Column, cx: &mut EvalCx<'_>);

@@ -13,6 +13,7 @@ pub mod logical;
 mod naming;
 mod optimize;
 mod rewrite;
+pub mod split;
 mod validate;
 
 use thalweg_core::{Diagnostic, ErrorCode};
@@ -58,5 +59,6 @@ pub fn plan(
         mistakes
     })?;
     let plan = optimize::optimize(plan, &options.disabled_passes);
+    split::cuts(&plan.root).map_err(|why| vec![why])?;
     Ok(fingerprint::stamp(naming::name(plan)))
 }

@@ -466,6 +466,8 @@ pub struct StreamDef {
     pub whole_numbers: bool,
     /// `strictJson` of the resolved source properties.
     pub strict_json: bool,
+    /// `split` of the resolved source properties: the connections over which it comes; 0 and 1 are one.
+    pub split: u32,
     /// Whether its source gives bytes that a decoder turns into rows (mqtt, httppush, file lines …), not rows
     /// (memory, simulator, httppull …; C2.1). Decides whether `2_decoder` counts in node names (R3.4).
     pub has_decoder: bool,
@@ -518,6 +520,7 @@ impl StreamDef {
             options: Vec::new(),
             whole_numbers: false,
             strict_json: false,
+            split: 0,
             has_decoder: false,
             steps: SourceSteps::default(),
         }

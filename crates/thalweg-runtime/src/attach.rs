@@ -65,6 +65,13 @@ pub(crate) struct Home<'a> {
     pub pauses: bool,
     /// The time that is spent for it.
     pub cpu: Arc<Cpu>,
+    /// Of a split stream it reads only this part.
+    pub part: Option<u32>,
+}
+
+/// Under which name a stream, or a part of one that is split, is known.
+pub(crate) fn known_as(stream: &Arc<str>, part: Option<u32>) -> Arc<str> {
+    part.map_or_else(|| Arc::clone(stream), |part| Arc::from(format!("{stream}#{part}")))
 }
 
 impl Home<'_> {
@@ -73,14 +80,18 @@ impl Home<'_> {
         if Arc::ptr_eq(self.inbox, inbox) {
             return Place::Here;
         }
-        let inlet = self.inlet.get_or_init(|| {
+        Place::There(Arc::clone(self.inlet()))
+    }
+
+    /// Where what other shards have for the rule is put.
+    pub(crate) fn inlet(&self) -> &Arc<RuleInlet> {
+        self.inlet.get_or_init(|| {
             let bounds = Bounds::messages(self.capacity);
             let metrics = Arc::clone(&self.first);
             metrics.buffer_capacity.store(bounds.messages as u64, Relaxed);
             let queue = Queue::new(bounds, self.inbox.waker(Ready::Rule(self.rule)));
             Arc::new(RuleInlet { queue, metrics, pushes_back: self.pauses })
-        });
-        Place::There(Arc::clone(inlet))
+        })
     }
 }
 
@@ -91,6 +102,8 @@ pub(crate) struct Attached {
     pub inlet: Arc<Inlet>,
     /// Metrics of the decoder's node.
     pub decoder: Arc<NodeMetrics>,
+    /// The number of the scan within the rule.
+    pub input: usize,
     /// Whether the stream was made for this rule, so that its source is to be started now.
     pub is_new: bool,
     pub shared: Option<Arc<SharedStream>>,
@@ -106,6 +119,23 @@ impl Attached {
         let (stream, reader) = (self.key, Box::new(self.reader));
         self.inbox.send(Control::Join { stream, reader, decode: self.decode });
         (self.inlet, self.shared)
+    }
+
+    /// Which rule, or part of one, reads it.
+    pub(crate) fn rule(&self) -> Key {
+        self.reader.rule
+    }
+
+    /// The rule does not come up.
+    pub(crate) fn leave(self, streams: &Streams) {
+        match self.shared {
+            Some(stream) => streams.leave(&stream, self.reader.rule),
+            None => {
+                // Stopping a stream twice, that two scans read, does no harm.
+                self.inlet.queue.stop();
+                self.inbox.send(Control::DropStream(self.key));
+            }
+        }
     }
 
     /// Whether the stream asks the rule's condition.
@@ -172,7 +202,8 @@ impl Streams {
             return self.create(scan, projection, resume, (view, input), (home, home.inbox));
         }
         let mut streams = self.lock();
-        if let Some(stream) = streams.get(&scan.scan.stream.name) {
+        let name = known_as(&scan.scan.stream.name, home.part);
+        if let Some(stream) = streams.get(&name) {
             let stream = Arc::clone(stream);
             drop(streams);
             return self.enter(stream, scan, input, home);
@@ -182,7 +213,7 @@ impl Streams {
         let mut attached =
             self.create(scan, projection.clone(), None, (view, input), (home, home.shared_at))?;
         let stream = Arc::new(SharedStream {
-            name: Arc::clone(&scan.scan.stream.name),
+            name,
             key: attached.key,
             inbox: Arc::clone(&attached.inbox),
             inlet: Arc::clone(&attached.inlet),
@@ -209,6 +240,7 @@ impl Streams {
             inbox: Arc::clone(&first.inbox),
             inlet: Arc::clone(&first.inlet),
             decoder: Arc::clone(&first.decoder),
+            input,
             is_new: false,
             shared: None,
             shown: Arc::clone(&first.shown),
@@ -251,7 +283,8 @@ impl Streams {
         inbox.send(Control::AddStream(Box::new(stream)));
         let reader = reader(scan, input, view, home, home.place(inbox));
         let inbox = Arc::clone(inbox);
-        Ok(Attached { key, inbox, inlet, decoder, is_new: true, shared: None, shown, reader, decode: None })
+        let (is_new, shared, decode) = (true, None, None);
+        Ok(Attached { key, inbox, inlet, decoder, input, is_new, shared, shown, reader, decode })
     }
 
     /// One more reader of a stream that runs: its slots are appended and the stream decodes them from now on.
@@ -284,6 +317,7 @@ impl Streams {
             inbox: Arc::clone(&stream.inbox),
             inlet: Arc::clone(&stream.inlet),
             decoder: Arc::clone(&stream.decoder),
+            input,
             is_new: false,
             shown: Arc::clone(&stream.shown),
             reader,
@@ -324,5 +358,7 @@ fn reader(scan: &CompiledScan, input: usize, view: View, home: &Home<'_>, place:
     let condition = scan.condition.as_ref().filter(|_| matches!(place, Place::Here));
     let condition = condition.map(|condition| Box::new(view.condition(condition)));
     let (rule, pauses, cpu) = (home.rule, home.pauses, Arc::clone(&home.cpu));
+    // A part of a rule reads nothing else.
+    let input = if home.part.is_some() { 0 } else { input };
     Reader { rule, input, view, place, condition, node: None, quiet: None, cpu, pauses }
 }

@@ -13,9 +13,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::{Batch, Clock, Diagnostic, Selection, Timestamp, Unit};
 use thalweg_expr::Expr;
+use thalweg_plan::split::Cut;
 use thalweg_plan::{Kind, Node};
 
-use crate::operator::{Emit, OpCx, Operator, RuleInfo, Signal, Verdict};
+use crate::operator::{Emit, OpCx, Operator, Partial, RuleInfo, Signal, Verdict};
 
 /// Builds the operator of a plan node; [`Kind::Scan`] never comes here.
 pub(crate) type Build<'a> = dyn Fn(&Node) -> Result<Box<dyn Operator>, Diagnostic> + 'a;
@@ -34,6 +35,8 @@ pub(crate) struct ChainNode {
     metrics: Arc<NodeMetrics>,
     next: Next,
     timer: Option<Timestamp>,
+    /// Not in a part of a split stream that ends before it.
+    is_used: bool,
 }
 
 /// Where the results of a node go.
@@ -62,6 +65,16 @@ enum Link {
     Ports { at: usize },
     /// To the sinks.
     Out,
+}
+
+impl Link {
+    /// The operator.
+    fn at(self) -> Option<usize> {
+        match self {
+            Self::Node { at, .. } | Self::Ports { at } => Some(at),
+            Self::Out => None,
+        }
+    }
 }
 
 /// Where an input of a node comes from.
@@ -162,6 +175,7 @@ impl Chain {
             metrics,
             next: Next::All(Link::Out),
             timer: None,
+            is_used: true,
         });
         Ok(at)
     }
@@ -220,9 +234,37 @@ impl Chain {
 
     /// The condition that the rows of a scan meet first, if they meet one.
     pub(crate) fn condition(&self, scan: usize) -> Option<&Expr> {
-        match self.inlets.get(scan)? {
-            Link::Node { at, .. } | Link::Ports { at } => self.nodes[*at].operator.condition(),
-            Link::Out => None,
+        self.nodes[self.inlets.get(scan)?.at()?].operator.condition()
+    }
+
+    /// Leaves of it what runs beside one connection of a split stream, with the scan as its only inlet.
+    pub(crate) fn head(&mut self, scan: usize, cut: Cut) {
+        self.nodes.iter_mut().for_each(|node| node.is_used = false);
+        let mut link = self.inlets[scan];
+        self.inlets = vec![if cut.steps == 0 { Link::Out } else { link }];
+        for step in 1..=cut.steps {
+            let Some(node) = link.at().map(|at| &mut self.nodes[at]) else { return };
+            node.is_used = true;
+            link = node.next.links()[0];
+            if step == cut.steps {
+                node.next = Next::All(Link::Out);
+                if cut.merges {
+                    node.operator.become_part();
+                }
+            }
+        }
+    }
+
+    /// Leaves of it what stands behind those: the scan's rows enter above them, or groups of windows do.
+    pub(crate) fn tail(&mut self, scan: usize, cut: Cut) {
+        let mut link = self.inlets[scan];
+        for _ in 0..cut.steps - usize::from(cut.merges) {
+            let Some(at) = link.at() else { break };
+            link = self.nodes[at].next.links()[0];
+        }
+        self.inlets[scan] = link;
+        if let Some(at) = link.at().filter(|_| cut.merges) {
+            self.nodes[at].operator.merge_parts(cut.parts as usize);
         }
     }
 
@@ -246,7 +288,7 @@ impl Chain {
 
     /// Tells every operator that the rule starts.
     pub(crate) fn start(&mut self, drive: &mut Drive<'_>) {
-        for node in &mut self.nodes {
+        for node in self.nodes.iter_mut().filter(|node| node.is_used) {
             let mut cx = OpCx {
                 now: drive.now,
                 rule: drive.rule,
@@ -263,6 +305,23 @@ impl Chain {
     pub(crate) fn batch(&mut self, scan: usize, batch: &Batch, rows: &Selection, drive: &mut Drive<'_>) {
         drive.lap.begin();
         hand_on(Rest { nodes: &mut self.nodes, base: 0 }, self.inlets[scan], 0, batch, rows, drive);
+    }
+
+    /// The groups of a window from one part of a split stream.
+    pub(crate) fn partial(&mut self, scan: usize, (part, partial): (usize, &Partial), drive: &mut Drive<'_>) {
+        let Some(at) = self.inlets[scan].at() else { return };
+        let (node, rest) = Rest { nodes: &mut self.nodes, base: 0 }.split(at);
+        let mut outlet = Outlet { rest, next: node.next.links(), drive, emitted: 0, spent: None };
+        let mut cx = OpCx {
+            now: outlet.drive.now,
+            rule: outlet.drive.rule,
+            metrics: &node.metrics,
+            node: &node.name,
+            behind: &[],
+        };
+        node.operator.on_partial(part, partial, &mut outlet, &mut cx);
+        let emitted = outlet.emitted;
+        count(node, 0, emitted, drive.now, 0);
     }
 
     /// A signal of a scan.
@@ -346,6 +405,10 @@ impl Emit for Outlet<'_, '_> {
 
     fn late(&mut self, batch: &Batch, rows: &Selection) {
         self.drive.out.late(batch, rows);
+    }
+
+    fn partial(&mut self, partial: Partial) {
+        self.drive.out.partial(partial);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use thalweg_core::connector::{BuildCx, Sink, SourceKind, Spawner};
+use thalweg_core::connector::{BuildCx, Part, Sink, SourceKind, Spawner};
 use thalweg_core::diagnostic::nearest;
 use thalweg_core::format::Format;
 use thalweg_core::metrics::NodeMetrics;
@@ -24,6 +24,7 @@ use crate::ingest::supervise::SourceFactory;
 use crate::lookup::{BlockingLookup, Waiter};
 use crate::op;
 use crate::operator::{Operator, RuleInfo};
+use crate::parts;
 use crate::rule::{ActionSpec, RuleSpec, SourceSpec, Topology};
 use crate::ruleset::conditions::Condition;
 use crate::topology;
@@ -70,6 +71,22 @@ pub(crate) struct CompiledScan {
     /// What its rows are asked first and other rules of a shared stream may ask too.
     pub condition: Option<Condition>,
     /// Absent in the rig, which feeds streams by hand.
+    pub source: Option<(SourceFactory, SourceKind)>,
+    /// One for each connection, when the stream is split over several.
+    pub parts: Vec<CompiledPart>,
+}
+
+impl CompiledScan {
+    /// Whether the stream comes over several connections.
+    pub(crate) fn is_split(&self) -> bool {
+        self.scan.stream.split > 1 && self.scan.retain.is_none()
+    }
+}
+
+/// What runs beside one connection of a split stream.
+pub(crate) struct CompiledPart {
+    pub chain: Chain,
+    /// Absent in the rig.
     pub source: Option<(SourceFactory, SourceKind)>,
 }
 
@@ -145,8 +162,16 @@ pub(crate) fn compile(
     let mut rule = assemble(spec, info, cx)?;
     for (index, scan) in rule.scans.iter_mut().enumerate() {
         let source = source_spec(&rule.spec, &scan.scan)?;
-        let session = session(&rule.spec, &scan.scan, (index, cx.instance));
-        scan.source = Some(build_source(&rule.info.id, source, session, cx)?);
+        let count = scan.parts.len() as u32;
+        for (part, number) in scan.parts.iter_mut().zip(0..) {
+            let group = parts::group(&rule.spec, &scan.scan, (index, cx.instance));
+            let part_of = Part { number, count, group };
+            part.source = Some(build_source(&rule.info.id, source, (None, Some(part_of)), cx)?);
+        }
+        if count == 0 {
+            let session = session(&rule.spec, &scan.scan, (index, cx.instance));
+            scan.source = Some(build_source(&rule.info.id, source, (session, None), cx)?);
+        }
     }
     for (action, spec) in rule.actions.iter_mut().zip(&rule.spec.actions) {
         action.sink = Some(build_sink(&rule.info.id, &action.node, spec, cx)?);
@@ -180,10 +205,11 @@ pub(crate) fn assemble(
     cx: &CompileCx<'_>,
 ) -> Result<CompiledRule, Diagnostic> {
     let registry = cx.registry;
-    let chain = Chain::new(&spec.plan.root, &|node| match &node.kind {
+    let mut chain = Chain::new(&spec.plan.root, &|node| match &node.kind {
         Kind::LookupJoin(lookup) => lookup_join(node, lookup, &spec, cx),
         _ => Ok((cx.operators)(node, &info)),
     })?;
+    let mut parts = parts::compile((&spec, &info), &mut chain, cx.operators)?;
     let mut compiled = Vec::new();
     for (node, index) in scans(&spec.plan.root).into_iter().zip(topology::scan_indices(&spec.plan.root)) {
         let Kind::Scan(scan) = &node.kind else { continue };
@@ -194,12 +220,16 @@ pub(crate) fn assemble(
         let event_time = scan.event_time.clone().filter(|_| spec.options.event_time);
         let event_time = event_time.map(|(slot, pattern)| EventTime { slot, pattern, zone: info.zone });
         let may_share = scan.stream.shared && event_time.is_none();
-        let condition = chain.condition(compiled.len()).filter(|expr| may_share && expr.is_pure());
+        let parts = std::mem::take(&mut parts[compiled.len()]);
+        // Beside a connection of a split stream the rule has it at its own first operator.
+        let (chain, at) = parts.first().map_or((&chain, compiled.len()), |part| (&part.chain, 0));
+        let condition = chain.condition(at).filter(|expr| may_share && expr.is_pure());
         let condition = condition.map(|expr| Condition { expr: expr.clone(), zone: info.zone });
         let node = Arc::from(format!("source_{}", node.name));
         let steps = topology::scan_steps(scan, index);
         let scan = scan.clone();
-        compiled.push(CompiledScan { scan, node, steps, format, event_time, condition, source: None });
+        let source = None;
+        compiled.push(CompiledScan { scan, node, steps, format, event_time, condition, source, parts });
     }
     let actions =
         spec.actions.iter().map(|action| action_of(action, registry, info.zone)).collect::<Result<_, _>>()?;
@@ -329,7 +359,7 @@ fn action_of(
 fn build_source(
     rule: &Arc<str>,
     source: &SourceSpec,
-    session: Option<Arc<str>>,
+    (session, part): (Option<Arc<str>>, Option<Part>),
     cx: &CompileCx<'_>,
 ) -> Result<(SourceFactory, SourceKind), Diagnostic> {
     let stream = &source.stream;
@@ -340,7 +370,7 @@ fn build_source(
     let thinning = SourceOptions::read(&source.props, stream)?.thinning;
     let props = source_props(source);
     let connection = source.connection.as_ref().map(|(_, connection)| Arc::clone(connection));
-    let cx = BuildCx { session, ..build_cx(rule, Arc::clone(&stream.name), props, connection, cx) };
+    let cx = BuildCx { session, part, ..build_cx(rule, Arc::clone(&stream.name), props, connection, cx) };
     let factory = SourceFactory { connector, cx, thinning };
     let kind = factory.build()?;
     Ok((factory, kind))
@@ -385,6 +415,7 @@ fn build_cx(
         clock: Arc::clone(cx.clock),
         home: cx.home.to_path_buf(),
         session: None,
+        part: None,
         spawner: Arc::clone(&cx.spawner),
     }
 }

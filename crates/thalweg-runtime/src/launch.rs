@@ -21,6 +21,7 @@ use crate::ingest::port::Inlet;
 use crate::ingest::supervise::SourceFactory;
 use crate::metrics::{Beside, NodeView, Part};
 use crate::operator::RuleInfo;
+use crate::parts::{self, NewPart, RunningPart};
 use crate::rule::{Outcome, RuleSpec};
 use crate::ruleset::Quiet;
 use crate::ruleset::cpu::Cpu;
@@ -28,6 +29,7 @@ use crate::ruleset::sharing::Share;
 use crate::ruleset::tally::Tally;
 use crate::shard::inbox::{Control, Inbox, Key};
 use crate::shard::rule::{Input, RuleRun, resume};
+use crate::shard::stream::RuleInlet;
 use crate::shard::twins::{Twins, first_of};
 use crate::snapshot::{Snapshot, checksum};
 use crate::topology;
@@ -45,9 +47,12 @@ pub(crate) struct Launched {
     pub sinks: Vec<NewSink>,
     /// Inlets that only this rule reads.
     pub own: Vec<Arc<Inlet>>,
-    pub shared: Vec<Arc<SharedStream>>,
-    /// The inlet of each input.
+    /// With the rule, or the part of one, that reads it.
+    pub shared: Vec<(Arc<SharedStream>, Key)>,
+    /// The inlet of each input, but for split streams.
     pub inlets: Vec<Arc<Inlet>>,
+    /// Those of the rule that run beside the connections of split streams.
+    pub parts: Box<[RunningPart]>,
 }
 
 /// Where and over what a rule is put together.
@@ -60,12 +65,16 @@ pub(crate) struct Ground<'a> {
     /// For rules with checkpoints.
     pub coordinator: Option<&'a Coordinator>,
     pub now: Timestamp,
+    /// Among which the parts of split streams are spread.
+    pub shards: &'a [Arc<Inbox>],
 }
 
 /// A source to be started.
 pub(crate) struct NewSource {
     pub stream: Key,
     pub name: Arc<str>,
+    /// Of a split stream.
+    pub part: Option<u32>,
     pub inbox: Arc<Inbox>,
     pub inlet: Arc<Inlet>,
     pub is_shared: bool,
@@ -85,8 +94,9 @@ pub(crate) struct NewSink {
 pub(crate) fn launch(
     mut rule: CompiledRule,
     restore: Option<&Snapshot>,
-    Ground { home, shared_at, streams, coordinator, now }: Ground<'_>,
+    ground: Ground<'_>,
 ) -> Result<Launched, Diagnostic> {
+    let Ground { home, shared_at, streams, coordinator, now, .. } = ground;
     let key = streams.key();
     let restore = restore.filter(|snapshot| fits(snapshot, &rule));
     let inputs = identities(&rule, streams);
@@ -104,16 +114,20 @@ pub(crate) fn launch(
         capacity: options.buffer_length,
         pauses: !may_drop,
         cpu: Arc::clone(&cpu),
+        part: None,
     };
     let mut attached = attach(&rule, (&inputs, restore), streams, &place)?;
-    let preprocessors: Vec<_> = rule.scans.iter().map(|_| Arc::default()).collect();
-    let mut nodes = source_views(&rule, &attached, &preprocessors, streams);
-    rule.chain.rename(&mut |name| streams.names().same(name));
-    let operators = rule.chain.metrics().filter(|(name, _)| !name.is_empty());
-    let view = |(name, metrics): (&Arc<str>, &Arc<NodeMetrics>)| {
-        NodeView::new(streams.name(format!("op_{name}")), Arc::clone(metrics), false)
+    let parts = match parts::attach(&mut rule.scans, &place, &ground) {
+        Ok(parts) => parts,
+        Err(why) => {
+            leave_all(streams, attached, Vec::new());
+            return Err(why);
+        }
     };
-    let mut of_rule: Vec<NodeView> = operators.map(view).collect();
+    let preprocessors: Vec<_> = rule.scans.iter().map(|_| Arc::default()).collect();
+    let mut nodes = source_views(&rule, (&attached, &parts), &preprocessors, streams);
+    rule.chain.rename(&mut |name| streams.names().same(name));
+    let mut of_rule = operator_views(&rule, &parts, streams);
     let n_results = rule.actions.iter().filter(|action| !action.is_late).count();
     rule.info.started = now;
     let info = Arc::new(rule.info);
@@ -126,6 +140,7 @@ pub(crate) fn launch(
     let ending = Ending::new(Outcome::Running);
     let own = attached.iter().filter(|scan| scan.shared.is_none() && scan.is_new);
     let own = own.map(|scan| (scan.key, Arc::clone(&scan.inlet)));
+    let into_rule = (!parts.is_empty()).then(|| Arc::clone(place.inlet()));
     let mut run = RuleRun {
         key,
         info,
@@ -140,43 +155,77 @@ pub(crate) fn launch(
         ending: Arc::clone(&ending),
         cpu: Arc::clone(&cpu),
         timer: None,
+        forward: None,
+        parts: parts.iter().map(NewPart::address).collect(),
     };
     let inlets: Vec<Arc<Inlet>> = attached.iter().map(|scan| Arc::clone(&scan.inlet)).collect();
     if let Err(error) = restore.map_or(Ok(()), |snapshot| run.restore(snapshot, now)) {
-        leave_all(streams, attached, key);
+        leave_all(streams, attached, parts);
         return Err(Diagnostic::plain(error.to_string()));
     }
+    let info = Arc::clone(&run.info);
     if let Some(coordinator) = coordinator {
         inlets.iter().for_each(|inlet| inlet.join(coordinator.urge(key)));
     }
     home.send(Control::AddRule(Box::new(run)));
-    let (sources, own, shared) = join(rule.scans, attached);
+    let (joined, parts) = join(rule.scans, attached, (parts, into_rule.as_ref()), &info);
+    let Joined { sources, own, shared } = joined;
     let home = Arc::clone(home);
-    Ok(Launched { key, home, nodes, beside, ending, cpu, sources, sinks, own, shared, inlets })
+    Ok(Launched { key, home, nodes, beside, ending, cpu, sources, sinks, own, shared, inlets, parts })
+}
+
+/// Sends the parts of the rule, which its shard has taken over by now, to their shards, and lets all read their streams.
+fn join(
+    mut scans: Vec<CompiledScan>,
+    attached: Vec<Attached>,
+    (parts, into_rule): (Vec<NewPart>, Option<&Arc<RuleInlet>>),
+    info: &Arc<RuleInfo>,
+) -> (Joined, Box<[RunningPart]>) {
+    let mut joined = Joined::default();
+    let mut running = Vec::with_capacity(parts.len());
+    for (part, inlet) in parts.into_iter().zip(into_rule.into_iter().cycle()) {
+        let number = part.number;
+        let (part, attached, source) = part.start(info, inlet);
+        let name = Arc::clone(&scans[attached.input].scan.stream.name);
+        joined.add((name, Some(number)), attached, source);
+        running.push(part);
+    }
+    for attached in attached {
+        let scan = &mut scans[attached.input];
+        joined.add((Arc::clone(&scan.scan.stream.name), None), attached, scan.source.take());
+    }
+    (joined, running.into())
 }
 
 /// What is made of the scans once they have joined: new sources, inlets of the rule's own, shared streams.
-type Joined = (Vec<NewSource>, Vec<Arc<Inlet>>, Vec<Arc<SharedStream>>);
+#[derive(Default)]
+struct Joined {
+    sources: Vec<NewSource>,
+    own: Vec<Arc<Inlet>>,
+    shared: Vec<(Arc<SharedStream>, Key)>,
+}
 
-/// Lets the rule, which its shard has taken over by now, read its streams.
-fn join(scans: Vec<CompiledScan>, attached: Vec<Attached>) -> Joined {
-    let (mut sources, mut own, mut shared) = (Vec::new(), Vec::new(), Vec::new());
-    for (scan, attached) in scans.into_iter().zip(attached) {
-        let (stream, inbox, is_new) = (attached.key, Arc::clone(&attached.inbox), attached.is_new);
+impl Joined {
+    /// Lets a rule or a part of it, which its shard has taken over by now, read a stream.
+    fn add(
+        &mut self,
+        (name, part): (Arc<str>, Option<u32>),
+        attached: Attached,
+        source: Option<(SourceFactory, SourceKind)>,
+    ) {
+        let (stream, rule) = (attached.key, attached.rule());
+        let (inbox, is_new) = (Arc::clone(&attached.inbox), attached.is_new);
         let (inlet, sharing) = attached.join();
         if is_new {
-            let (name, is_shared) = (Arc::clone(&scan.scan.stream.name), sharing.is_some());
-            let source =
-                NewSource { stream, name, inbox, inlet: Arc::clone(&inlet), is_shared, source: scan.source };
-            sources.push(source);
+            let (inlet, is_shared) = (Arc::clone(&inlet), sharing.is_some());
+            self.sources.push(NewSource { stream, name, part, inbox, inlet, is_shared, source });
         }
         match sharing {
-            Some(sharing) => shared.push(sharing),
-            None if is_new => own.push(inlet),
+            Some(sharing) => self.shared.push((sharing, rule)),
+            None if is_new => self.own.push(inlet),
             None => {}
         }
     }
-    (sources, own, shared)
 }
 
 /// Whether the rule drops rows when it cannot follow: when it reads a shared stream, and does not promise at least once,
@@ -195,23 +244,25 @@ fn attach(
     place: &Home<'_>,
 ) -> Result<Vec<Attached>, Diagnostic> {
     let mut attached: Vec<Attached> = Vec::new();
-    for (input, scan) in rule.scans.iter().enumerate() {
+    for (input, scan) in rule.scans.iter().enumerate().filter(|(_, scan)| !scan.is_split()) {
         let (name, source) = &inputs[input];
         let offset = restore.and_then(|snapshot| resume(snapshot, name, *source));
         let first = first_of(&rule.scans, input);
-        let found = match attached.get(first).filter(|_| !scan.scan.stream.shared) {
+        let brought = attached.iter().find(|attached| attached.input == first && first != input);
+        let found = match brought.filter(|_| !scan.scan.stream.shared) {
             Some(first) => Ok(streams.beside(first, &rule.scans, input, place)),
             None => streams.attach(&rule.scans, input, offset, place),
         };
         match found {
             Ok(scan) => attached.push(scan),
             Err(diagnostic) => {
-                leave_all(streams, attached, place.rule);
+                leave_all(streams, attached, Vec::new());
                 return Err(diagnostic);
             }
         }
     }
-    for (input, scan) in attached.iter_mut().enumerate() {
+    for scan in &mut attached {
+        let input = scan.input;
         if (0..rule.scans.len()).any(|other| other != input && is_twin(&rule.scans, input, other)) {
             scan.ask_nothing();
         }
@@ -292,17 +343,9 @@ fn identities(rule: &CompiledRule, streams: &Streams) -> Vec<Identity> {
     names
 }
 
-fn leave_all(streams: &Streams, attached: Vec<Attached>, rule: Key) {
-    for scan in attached {
-        match scan.shared {
-            Some(stream) => streams.leave(&stream, rule),
-            None => {
-                // Stopping a stream twice, that two scans read, does no harm.
-                scan.inlet.queue.stop();
-                scan.inbox.send(Control::DropStream(scan.key));
-            }
-        }
-    }
+fn leave_all(streams: &Streams, attached: Vec<Attached>, parts: Vec<NewPart>) {
+    attached.into_iter().for_each(|scan| scan.leave(streams));
+    parts.into_iter().for_each(|part| part.leave(streams));
 }
 
 fn input_of(((scan, preprocessor), (key, source)): ((&CompiledScan, Arc<NodeMetrics>), Identity)) -> Input {
@@ -313,36 +356,54 @@ fn input_of(((scan, preprocessor), (key, source)): ((&CompiledScan, Arc<NodeMetr
         preprocessor,
         is_table: scan.scan.retain.is_some(),
         has_ended: false,
+        parts_left: if scan.is_split() { scan.scan.stream.split as usize - 1 } else { 0 },
         offset: None,
         upto: 0,
         seen: HashSet::new(),
     }
 }
 
-/// Sources with their decoders and preprocessors. Shared ones count from now on for this rule (`contracts.md` 10).
+/// Sources with their decoders and preprocessors. Shared ones count from now on for this rule (`contracts.md` 10); those of
+/// a split stream are one.
 fn source_views(
     rule: &CompiledRule,
-    attached: &[Attached],
+    (attached, parts): (&[Attached], &[NewPart]),
     preprocessors: &[Arc<NodeMetrics>],
     streams: &Streams,
 ) -> Vec<NodeView> {
     let mut nodes: Vec<NodeView> = Vec::new();
-    for ((scan, attached), preprocessor) in rule.scans.iter().zip(attached).zip(preprocessors) {
-        let view = |name: &Arc<str>, metrics| {
-            NodeView::new(streams.names().same(name), metrics, attached.shared.is_some())
+    for (input, (scan, preprocessor)) in rule.scans.iter().zip(preprocessors).enumerate() {
+        let all = attached.iter().chain(parts.iter().map(|part| &part.attached));
+        let all: Vec<&Attached> = all.filter(|attached| attached.input == input).collect();
+        let Some((first, others)) = all.split_first() else { continue };
+        let is_shared = first.shared.is_some();
+        let view = |name: &Arc<str>, of: fn(&Attached) -> &Arc<NodeMetrics>| {
+            let view = NodeView::new(streams.names().same(name), Arc::clone(of(first)), is_shared);
+            view.with(others.iter().map(|other| Arc::clone(of(other))).collect(), is_shared)
         };
-        nodes.push(view(&scan.node, Arc::clone(&attached.inlet.metrics)));
+        nodes.push(view(&scan.node, |attached| &attached.inlet.metrics));
         for step in &scan.steps {
             nodes.push(match step.rsplit('_').next() {
-                Some("ratelimit") => view(step, Arc::clone(&attached.inlet.metrics)),
+                Some("ratelimit") => view(step, |attached| &attached.inlet.metrics),
                 Some("preprocessor") => {
                     NodeView::new(streams.names().same(step), Arc::clone(preprocessor), false)
                 }
-                _ => view(step, Arc::clone(&attached.decoder)),
+                _ => view(step, |attached| &attached.decoder),
             });
         }
     }
     nodes
+}
+
+/// The operators of the rule, each with its counterparts beside the connections of split streams.
+fn operator_views(rule: &CompiledRule, parts: &[NewPart], streams: &Streams) -> Vec<NodeView> {
+    let view = |(at, (name, metrics)): (usize, (&Arc<str>, &Arc<NodeMetrics>))| {
+        let same = parts.iter().filter_map(|part| part.chain().metrics().nth(at));
+        let others = same.map(|(_, metrics)| Arc::clone(metrics)).collect();
+        let name = (!name.is_empty()).then(|| streams.name(format!("op_{name}")));
+        name.map(|name| NodeView::new(name, Arc::clone(metrics), false).with(others, false))
+    };
+    rule.chain.metrics().enumerate().filter_map(view).collect()
 }
 
 fn actions(

@@ -17,6 +17,7 @@ mod metrics;
 mod names;
 pub mod op;
 pub mod operator;
+mod parts;
 pub mod queue;
 mod rig;
 pub mod rule;

@@ -43,8 +43,11 @@ pub(crate) enum Part {
     Action,
 }
 
-/// The counters of a shared node at one moment.
+/// The counters of a shared node at one moment, and further nodes that are the same one to the rule.
+#[derive(Default)]
 struct Base {
+    /// Its counterparts beside the connections of a split stream.
+    others: Vec<Arc<NodeMetrics>>,
     records_in: u64,
     records_out: u64,
     processed: u64,
@@ -56,17 +59,36 @@ impl NodeView {
     /// A node with its prefixed name; a shared one counts from now on.
     pub(crate) fn new(name: Arc<str>, metrics: Arc<NodeMetrics>, is_shared: bool) -> Self {
         let mut view = Self { name, metrics, base: None, part: None, swallows: false };
-        view.base = is_shared.then(|| {
-            let now = view.snapshot(&Beside::default());
-            let NodeSnapshot { records_in, records_out, processed, exceptions, rare, .. } = now;
-            Box::new(Base { records_in, records_out, processed, exceptions, dropped: rare.dropped })
-        });
+        if is_shared {
+            view.begin();
+        }
         view
     }
 
     /// A sink that swallows everything.
     pub(crate) fn swallowing(name: Arc<str>, metrics: Arc<NodeMetrics>) -> Self {
         Self { swallows: true, ..Self::new(name, metrics, false) }
+    }
+
+    /// From now on it counts from now on.
+    fn begin(&mut self) {
+        let now = self.snapshot(&Beside::default());
+        let NodeSnapshot { records_in, records_out, processed, exceptions, rare, .. } = now;
+        let base = self.base.get_or_insert_default();
+        (base.records_in, base.records_out, base.processed) = (records_in, records_out, processed);
+        (base.exceptions, base.dropped) = (exceptions, rare.dropped);
+    }
+
+    /// Further nodes that are this one to the rule, which count from now on when they are shared.
+    pub(crate) fn with(mut self, others: Vec<Arc<NodeMetrics>>, is_shared: bool) -> Self {
+        if others.is_empty() {
+            return self;
+        }
+        self.base = Some(Box::new(Base { others, ..Base::default() }));
+        if is_shared {
+            self.begin();
+        }
+        self
     }
 
     /// Rows may pass it without the rule being called.
@@ -81,23 +103,9 @@ impl NodeView {
 
     /// Its metrics now.
     pub(crate) fn snapshot(&self, beside: &Beside) -> NodeSnapshot {
-        let counters = self.metrics.counters();
-        let count = |of: fn(&Counters) -> &AtomicU64| counters.map_or(0, |all| of(all).load(Relaxed));
-        let time = |of: fn(&Counters) -> &AtomicI64| counters.map_or(0, |all| of(all).load(Relaxed));
-        let mut now = NodeSnapshot {
-            name: Arc::clone(&self.name),
-            records_in: count(|all| &all.records_in),
-            records_out: count(|all| &all.records_out),
-            processed: count(|all| &all.processed),
-            latency_us: count(|all| &all.latency_us),
-            buffer: count(|all| &all.buffer),
-            buffer_capacity: count(|all| &all.buffer_capacity),
-            last_invocation: Timestamp(time(|all| &all.last_invocation)),
-            exceptions: count(|all| &all.exceptions),
-            last_row: Timestamp(time(|all| &all.last_row)),
-            rare: counters.map(Counters::rare).unwrap_or_default(),
-        };
+        let mut now = of(&self.name, &self.metrics);
         if let Some(base) = &self.base {
+            base.others.iter().for_each(|other| sum(&mut now, of(&self.name, other)));
             since(&mut now, base);
         }
         if let (Some(tally), Some(part)) = (&beside.tally, self.part) {
@@ -108,6 +116,56 @@ impl NodeView {
             now.rare.connection = Some(ConnectionMetrics { status, last_connected, ..Default::default() });
         }
         now
+    }
+}
+
+/// The metrics of one node now.
+fn of(name: &Arc<str>, metrics: &NodeMetrics) -> NodeSnapshot {
+    let counters = metrics.counters();
+    let count = |of: fn(&Counters) -> &AtomicU64| counters.map_or(0, |all| of(all).load(Relaxed));
+    let time = |of: fn(&Counters) -> &AtomicI64| counters.map_or(0, |all| of(all).load(Relaxed));
+    NodeSnapshot {
+        name: Arc::clone(name),
+        records_in: count(|all| &all.records_in),
+        records_out: count(|all| &all.records_out),
+        processed: count(|all| &all.processed),
+        latency_us: count(|all| &all.latency_us),
+        buffer: count(|all| &all.buffer),
+        buffer_capacity: count(|all| &all.buffer_capacity),
+        last_invocation: Timestamp(time(|all| &all.last_invocation)),
+        exceptions: count(|all| &all.exceptions),
+        last_row: Timestamp(time(|all| &all.last_row)),
+        rare: counters.map(Counters::rare).unwrap_or_default(),
+    }
+}
+
+/// Two nodes that are one: what they count together, and of the rest the latest. A connection is as bad as the worst.
+fn sum(now: &mut NodeSnapshot, other: NodeSnapshot) {
+    now.records_in += other.records_in;
+    now.records_out += other.records_out;
+    now.processed += other.processed;
+    now.exceptions += other.exceptions;
+    now.buffer += other.buffer;
+    now.buffer_capacity += other.buffer_capacity;
+    if other.last_invocation > now.last_invocation {
+        (now.last_invocation, now.latency_us) = (other.last_invocation, other.latency_us);
+    }
+    now.last_row = now.last_row.max(other.last_row);
+    if other.rare.last_exception_time > now.rare.last_exception_time {
+        now.rare.last_exception_time = other.rare.last_exception_time;
+        now.rare.last_exception = other.rare.last_exception;
+    }
+    for (cause, count) in other.rare.dropped {
+        *now.rare.dropped.entry(cause).or_default() += count;
+    }
+    let badness = |connection: &Option<ConnectionMetrics>| match connection.as_ref().map(|it| &it.status) {
+        None => 0,
+        Some(ConnectionStatus::Connected) => 1,
+        Some(ConnectionStatus::Connecting) => 2,
+        Some(ConnectionStatus::Disconnected(_)) => 3,
+    };
+    if badness(&other.rare.connection) > badness(&now.rare.connection) {
+        now.rare.connection = other.rare.connection;
     }
 }
 

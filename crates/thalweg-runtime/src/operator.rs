@@ -23,6 +23,15 @@ pub enum Signal {
     End,
 }
 
+/// The groups of a window as one part of a split stream has them (`contracts.md` 8).
+#[derive(Debug, Clone)]
+pub struct Partial {
+    /// Which window.
+    pub window: WindowRange,
+    /// Its groups, as a snapshot would hold them.
+    pub groups: Vec<u8>,
+}
+
 /// Where an operator hands its results.
 pub trait Emit {
     /// Hands rows on. `port` is 0 except for a window with several inputs: there it is the input that the rows came
@@ -36,6 +45,11 @@ pub trait Emit {
     /// Hands late rows to the actions that take them (`lateData`), past everything that follows.
     fn late(&mut self, batch: &Batch, rows: &Selection) {
         let _ = (batch, rows);
+    }
+
+    /// Hands the groups of a window to where those of all parts of a split stream are merged.
+    fn partial(&mut self, partial: Partial) {
+        let _ = partial;
     }
 }
 
@@ -179,6 +193,20 @@ pub trait Operator: Send {
     /// Takes the metrics of the next node behind it that [`thalweg_plan::Node::folded_by`] says it works for.
     fn adopt(&mut self, metrics: &Arc<NodeMetrics>) {
         let _ = metrics;
+    }
+
+    /// From now on it sees one part of a split stream and hands on the groups of its windows instead of results
+    /// ([`Emit::partial`]). Only for what [`thalweg_plan::split`] says.
+    fn become_part(&mut self) {}
+
+    /// From now on it gets no rows, but what `n` parts hand on ([`Operator::on_partial`]).
+    fn merge_parts(&mut self, n: usize) {
+        let _ = n;
+    }
+
+    /// Takes the groups of a window from one part; each part gives those of every window in order.
+    fn on_partial(&mut self, part: usize, partial: &Partial, out: &mut dyn Emit, cx: &mut OpCx<'_>) {
+        let _ = (part, partial, out, cx);
     }
 
     /// The condition by which it judges rows, if that is all it does.

@@ -37,13 +37,16 @@ use crate::snapshot::Snapshot;
 /// A shard in the hands of a test.
 pub struct Rig {
     clock: Arc<ManualClock>,
+    /// Where rules live; parts of split streams are spread over all.
     inbox: Arc<Inbox>,
-    shard: Shard,
+    shards: Vec<(Arc<Inbox>, Shard)>,
     streams: Streams,
     registry: Arc<Registry>,
     rules: Vec<RigRule>,
     /// Inlets by stream: one for all rules of a shared stream, one for each rule of another.
-    inlets: HashMap<Arc<str>, Vec<Arc<Inlet>>>,
+    inlets: HashMap<Arc<str>, Vec<(Option<u32>, Arc<Inlet>)>>,
+    /// Messages fed so far, by which split streams are fed here and there.
+    fed: u64,
     batch_size: usize,
     /// Messages that wait for a full batch, all of one stream.
     waiting: usize,
@@ -109,16 +112,16 @@ impl Rig {
     /// properties and whether they take rows are asked, and unknown ones are taken for sinks of bytes.
     pub fn new(registry: Arc<Registry>, start: Timestamp) -> Self {
         let clock = ManualClock::at(start);
-        let inbox = Arc::new(Inbox::default());
-        let shard = Shard::new(Arc::clone(&clock) as Arc<dyn Clock>, Arc::clone(&inbox));
+        let (inbox, shard) = new_shard(&clock);
         Self {
             streams: Streams::new(Arc::clone(&clock) as Arc<dyn Clock>),
             clock,
-            inbox,
-            shard,
+            inbox: Arc::clone(&inbox),
+            shards: vec![(inbox, shard)],
             registry,
             rules: Vec::new(),
             inlets: HashMap::new(),
+            fed: 0,
             batch_size: 1,
             waiting: 0,
             last_stream: Arc::from(""),
@@ -131,6 +134,12 @@ impl Rig {
     /// Lets sinks that swallow everything do so, as in the engine, instead of collecting what they are sent.
     pub fn swallowing(mut self) -> Self {
         self.swallows = true;
+        self
+    }
+
+    /// Spreads the parts of split streams over so many shards, which are turned one after the other.
+    pub fn shards(mut self, n: usize) -> Self {
+        self.shards.resize_with(n.max(1), || new_shard(&self.clock));
         self
     }
 
@@ -201,17 +210,20 @@ impl Rig {
         if self.swallows {
             swallow(&mut rule, &cx)?;
         }
+        let inboxes: Vec<Arc<Inbox>> = self.shards.iter().map(|(inbox, _)| Arc::clone(inbox)).collect();
         let ground = Ground {
             home: &self.inbox,
             shared_at: &self.inbox,
             streams: &self.streams,
             coordinator: None,
             now: self.clock.now(),
+            shards: &inboxes,
         };
         let topology = rule.topology();
         let launched = launch(rule, restore.as_ref(), ground)?;
         for source in &launched.sources {
-            self.inlets.entry(Arc::clone(&source.name)).or_default().push(Arc::clone(&source.inlet));
+            let inlets = self.inlets.entry(Arc::clone(&source.name)).or_default();
+            inlets.push((source.part, Arc::clone(&source.inlet)));
         }
         self.turn();
         Ok((topology, launched))
@@ -239,7 +251,13 @@ impl Rig {
             self.last_stream = Arc::from(stream);
         }
         let time = self.clock.now();
-        for inlet in self.inlets.get(stream).into_iter().flatten() {
+        self.fed += 1;
+        let mixed = self.fed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
+        let inlets = self.inlets.get(stream).map_or(&[][..], |inlets| inlets);
+        let n_parts = inlets.iter().filter_map(|(part, _)| *part).max().map_or(1, |last| last + 1);
+        let is_meant =
+            |part: &Option<u32>| part.is_none_or(|part| u64::from(part) == mixed % u64::from(n_parts));
+        for (_, inlet) in inlets.iter().filter(|(part, _)| is_meant(part)) {
             let message = RawMessage { payload: payload(), time, meta: meta.cloned(), offset: None };
             inlet.offer(message, WhenFull::DropOldest);
         }
@@ -252,7 +270,7 @@ impl Rig {
     /// The input of a stream ends (R4.6).
     pub fn end(&mut self, stream: &str) {
         self.flush();
-        self.inlets.get(stream).into_iter().flatten().for_each(|inlet| inlet.queue.close());
+        self.inlets.get(stream).into_iter().flatten().for_each(|(_, inlet)| inlet.queue.close());
         self.turn();
     }
 
@@ -265,12 +283,16 @@ impl Rig {
     /// Moves the clock; every timer on the way fires at its own time.
     pub fn advance_to(&mut self, when: Timestamp) {
         self.flush();
-        while let Some(due) = self.shard.next_timer().filter(|due| *due <= when) {
+        while let Some(due) = self.next_timer().filter(|due| *due <= when) {
             self.clock.advance_to(due);
             self.turn();
         }
         self.clock.advance_to(when);
         self.turn();
+    }
+
+    fn next_timer(&self) -> Option<Timestamp> {
+        self.shards.iter().filter_map(|(_, shard)| shard.next_timer()).min()
     }
 
     /// Moves the clock by so many milliseconds.
@@ -295,7 +317,8 @@ impl Rig {
     pub fn restart(&mut self, rule: RigId) -> Result<(), Diagnostic> {
         let Some(snapshot) = self.snapshot(rule) else { return Ok(()) };
         // A kill sends nothing more.
-        self.shard.forget_collected(self.rules[rule.0].launched.key);
+        let key = self.rules[rule.0].launched.key;
+        self.shards.iter_mut().for_each(|(_, shard)| shard.forget_collected(key));
         self.stop(rule);
         let spec = self.rules[rule.0].spec.clone();
         let (topology, launched) = self.launch(&spec, Some(snapshot))?;
@@ -307,12 +330,15 @@ impl Rig {
     pub fn stop(&mut self, rule: RigId) {
         self.flush();
         let launched = &mut self.rules[rule.0].launched;
+        for part in &launched.parts {
+            part.home.send(Control::StopRule { rule: part.key, save: false, done: oneshot::channel().0 });
+        }
         let (done, _) = oneshot::channel();
         let shared = std::mem::take(&mut launched.shared);
-        shared.iter().for_each(|stream| self.streams.leave(stream, launched.key));
+        shared.iter().for_each(|(stream, reader)| self.streams.leave(stream, *reader));
         self.inbox.send(Control::StopRule { rule: launched.key, save: false, done });
         self.turn();
-        self.inlets.values_mut().for_each(|inlets| inlets.retain(|inlet| !inlet.queue.is_stopped()));
+        self.inlets.values_mut().for_each(|inlets| inlets.retain(|(_, inlet)| !inlet.queue.is_stopped()));
     }
 
     /// Takes what the rule has sent so far, in order for each action.
@@ -354,7 +380,9 @@ impl Rig {
     /// Turns the shard until there is nothing more to do, and collects what reached the sinks.
     fn turn(&mut self) {
         loop {
-            self.shard.turn();
+            for (_, shard) in &mut self.shards {
+                shard.turn();
+            }
             let now = self.clock.now();
             for rule in &mut self.rules {
                 for (action, sink) in rule.launched.sinks.iter().enumerate() {
@@ -362,11 +390,17 @@ impl Rig {
                     rule.output.extend(sent.map(|payload| Sent { action, at: now, payload }));
                 }
             }
-            if !self.inbox.has_mail() {
+            if !self.shards.iter().any(|(inbox, _)| inbox.has_mail()) {
                 return;
             }
         }
     }
+}
+
+fn new_shard(clock: &Arc<ManualClock>) -> (Arc<Inbox>, Shard) {
+    let inbox = Arc::new(Inbox::default());
+    let shard = Shard::new(Arc::clone(clock) as Arc<dyn Clock>, Arc::clone(&inbox));
+    (inbox, shard)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::egress::delivery::Delivery;
 use crate::ending::Ending;
 use crate::ingest::port::Inlet;
 use crate::metrics::{Beside, NodeView};
+use crate::parts::RunningPart;
 use crate::rule::{CheckpointStatus, NodeSnapshot, Outcome};
 use crate::ruleset::cpu::Cpu;
 use crate::runtime::{RunError, Runtime};
@@ -36,7 +37,8 @@ pub(crate) struct Running {
     pub ending: Arc<Ending>,
     pub cpu: Arc<Cpu>,
     pub own: Box<[Arc<Inlet>]>,
-    pub streams: Mutex<Vec<Arc<SharedStream>>>,
+    pub streams: Mutex<Vec<(Arc<SharedStream>, Key)>>,
+    pub parts: Box<[RunningPart]>,
     pub deliveries: Box<[Arc<Delivery>]>,
     pub sources: Mutex<Vec<JoinHandle<()>>>,
     pub sinks: Mutex<Vec<JoinHandle<()>>>,
@@ -54,7 +56,8 @@ impl RunningRule {
 
     /// The time that its threads have spent for this run of it, its part of common work included.
     pub fn cpu(&self) -> Duration {
-        Duration::from_nanos(self.shared.cpu.nanos())
+        let parts = self.shared.parts.iter().map(|part| part.cpu.nanos()).sum::<u64>();
+        Duration::from_nanos(self.shared.cpu.nanos() + parts)
     }
 
     /// Whether it still runs, and how it ended.
@@ -91,6 +94,7 @@ impl Drop for RunningRule {
     fn drop(&mut self) {
         if !self.shared.is_stopping.swap(true, SeqCst) {
             self.shared.close_intake();
+            drop(self.shared.stop_parts());
             let (done, _) = oneshot::channel();
             self.shared.home.send(Control::StopRule { rule: self.shared.key, save: false, done });
             if let Some(subject) = &self.shared.saving {
@@ -117,6 +121,10 @@ impl Running {
             self.own.iter().for_each(|inlet| inlet.abandon());
             join_all(&self.sources, deadline).await;
         }
+        // What has arrived at the parts goes through the rule before that is stopped.
+        for stopped in self.stop_parts() {
+            let _ = timeout_at(deadline, stopped).await;
+        }
         let (done, stopped) = oneshot::channel();
         self.home.send(Control::StopRule { rule: self.key, save: self.save_before_stop, done });
         let last = timeout_at(deadline, stopped).await.ok().and_then(Result::ok).flatten();
@@ -137,9 +145,19 @@ impl Running {
     /// Tells the sources to stop and leaves shared streams.
     fn close_intake(&self) {
         self.own.iter().for_each(|inlet| inlet.queue.stop());
-        for stream in std::mem::take(&mut *lock(&self.streams)) {
-            self.runtime.streams().leave(&stream, self.key);
+        for (stream, reader) in std::mem::take(&mut *lock(&self.streams)) {
+            self.runtime.streams().leave(&stream, reader);
         }
+    }
+
+    /// Stops what runs beside the connections of split streams; each tells when it has.
+    fn stop_parts(&self) -> Vec<oneshot::Receiver<Option<Box<Checkpoint>>>> {
+        let stop = |part: &RunningPart| {
+            let (done, stopped) = oneshot::channel();
+            part.home.send(Control::StopRule { rule: part.key, save: false, done });
+            stopped
+        };
+        self.parts.iter().map(stop).collect()
     }
 
     fn abort(&self) {

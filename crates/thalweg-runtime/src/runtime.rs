@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use crate::attach::Streams;
+use crate::attach::{Streams, known_as};
 use crate::checkpoint::{Coordinator, Subject};
 use crate::compile::{CompileCx, CompiledRule, compile};
 use crate::ending::Ending;
@@ -185,7 +185,8 @@ impl Runtime {
         let (home, shared_at) = self.place(&rule).map_err(|why| why.to_string())?;
         let coordinator = (rule.spec.options.qos > 0).then_some(&self.coordinator);
         let now = self.config.clock.now();
-        let ground = Ground { home: &home, shared_at: &shared_at, streams: &self.streams, coordinator, now };
+        let (streams, shards) = (&self.streams, &self.shards[..]);
+        let ground = Ground { home: &home, shared_at: &shared_at, streams, coordinator, now, shards };
         launch(rule, restore, ground).map_err(|why| why.to_string())
     }
 
@@ -198,7 +199,7 @@ impl Runtime {
     ) -> RunningRule {
         let (id, options) = (Arc::clone(&spec.id), &spec.options);
         let deliveries = launched.sinks.iter().map(|sink| Arc::clone(&sink.delivery)).collect();
-        let Launched { key, home, nodes, beside, ending, cpu, sources, sinks, own, shared, inlets } =
+        let Launched { key, home, nodes, beside, ending, cpu, sources, sinks, own, shared, inlets, parts } =
             launched;
         let interval = if options.checkpoint_interval > 0 { options.checkpoint_interval } else { 300_000 };
         let saving = (options.qos > 0).then(|| {
@@ -229,6 +230,7 @@ impl Runtime {
             cpu,
             own: own.into(),
             streams: Mutex::new(shared),
+            parts,
             deliveries,
             sources: Mutex::new(source_tasks),
             sinks: Mutex::new(sinks),
@@ -282,7 +284,9 @@ impl Runtime {
     /// its first shared stream runs, else the next in turn.
     fn place(&self, rule: &CompiledRule) -> Result<(Arc<Inbox>, Arc<Inbox>), RunError> {
         let mut shared = rule.scans.iter().filter(|scan| scan.scan.stream.shared);
-        let found = shared.find_map(|scan| self.streams.home_of(&scan.scan.stream.name));
+        let found = shared.find_map(|scan| {
+            self.streams.home_of(&known_as(&scan.scan.stream.name, scan.is_split().then_some(0)))
+        });
         let shard = found.unwrap_or_else(|| {
             let next = self.next_shard.fetch_add(1, SeqCst);
             Arc::clone(&self.shards[next % self.shards.len()])
@@ -350,6 +354,7 @@ impl Runtime {
             cpu: Arc::default(),
             own: Box::default(),
             streams: Mutex::default(),
+            parts: Box::default(),
             deliveries: Box::default(),
             sources: Mutex::default(),
             sinks: Mutex::default(),

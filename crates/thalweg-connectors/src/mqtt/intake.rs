@@ -23,6 +23,8 @@ pub(super) struct Intake {
     receipts: Mutex<Receipts>,
     /// Who the other side is, where ids of several are to be told apart.
     sender: u64,
+    /// Which part of a split stream its messages go to.
+    pub(super) lane: u32,
 }
 
 #[derive(Default)]
@@ -80,7 +82,12 @@ impl Ack {
 impl Intake {
     /// One that has received nothing yet.
     pub(super) fn new(clock: Arc<dyn Clock>, routes: Arc<Routes>, remote: Remote, sender: u64) -> Self {
-        Self { clock, routes, remote, receipts: Mutex::default(), sender }
+        Self { clock, routes, remote, receipts: Mutex::default(), sender, lane: 0 }
+    }
+
+    /// The same for one of many senders, over whom split streams are spread.
+    pub(super) fn in_lane(self, lane: u32) -> Self {
+        Self { lane, ..self }
     }
 
     fn lock(&self) -> MutexGuard<'_, Receipts> {
@@ -150,7 +157,7 @@ impl Intake {
 
     /// Hands a message to everybody who listens.
     pub(super) fn deliver(self: &Arc<Self>, message: &Message) {
-        let receivers = audience(&self.routes.now(), &message.topic);
+        let receivers = audience(&self.routes.now(), &message.topic, self.lane);
         let Some(receipt) = self.receipt(message, receivers.len()) else {
             return;
         };

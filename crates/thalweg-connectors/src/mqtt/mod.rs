@@ -36,6 +36,15 @@ pub(crate) const CONNECTOR: Connector = Connector {
     lookup: None,
 };
 
+/// Of mqtt and mqttlisten.
+const SPLIT: PropSpec = PropSpec::new(
+    "split",
+    PropKind::Int { min: 1, max: 64 },
+    Roles::SOURCE,
+    "Connections over which the stream comes, each served by a thread of its own.",
+)
+.default("1");
+
 const PROPS: &[PropSpec] = &[
     PropSpec::new(
         "server",
@@ -77,6 +86,7 @@ const PROPS: &[PropSpec] = &[
     )
     .default("60"),
     PropSpec::new("eofMessage", PropKind::Text, Roles::SOURCE, "Base64 of the payload that ends the stream."),
+    SPLIT,
     PropSpec::new("topic", PropKind::Text, Roles::SINK, "Where to publish; required, without wildcards.")
         .dynamic(),
     PropSpec::new(

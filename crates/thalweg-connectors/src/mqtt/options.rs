@@ -93,12 +93,16 @@ impl Options {
             (false, None) => Session::None,
         };
         let client_id = match (text(props, "clientid")?, own) {
+            ("", None) if cx.part.is_some() && session == Session::None => own_id(cx),
             ("", Some(own)) => own.to_string(),
             ("", None) if session == Session::Asked => {
                 return Err(refused(format!("{owner}: enableClientSession needs a clientid")));
             }
             ("", None) => random_id(),
-            (id, _) => id.to_owned(),
+            (id, _) => match &cx.part {
+                Some(part) => format!("{id}_{}", part.number + 1),
+                None => id.to_owned(),
+            },
         };
         let is_anonymous = own.is_none() && text(props, "clientid")?.is_empty();
         let username = text(props, "username")?;
@@ -249,6 +253,11 @@ fn split(owner: &str, server: &str) -> Result<(Scheme, String, u16), Diagnostic>
         None => (authority, default_port),
     };
     if host.is_empty() { Err(wrong("must name a host")) } else { Ok((scheme, host.to_owned(), port)) }
+}
+
+/// Of one of several connections: as long as a stream is split, the other side sees the same names.
+fn own_id(cx: &BuildCx) -> String {
+    cx.part.as_ref().map_or_else(random_id, |part| format!("{}_{}", part.group, part.number + 1))
 }
 
 fn random_id() -> String {

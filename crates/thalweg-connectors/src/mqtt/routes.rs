@@ -23,6 +23,8 @@ pub(super) struct Receiver {
     pub(super) inbox: Arc<Inbox>,
     /// A payload that ends the stream (S1 eofMessage).
     pub(super) end: Option<Bytes>,
+    /// Of a stream that is split over the devices: its number, and how many there are.
+    pub(super) part: Option<(u32, u32)>,
 }
 
 /// All of them. Replaced whole on each change, so that whoever delivers reads them without holding a lock.
@@ -66,11 +68,14 @@ impl Routes {
     }
 }
 
-/// Who gets a message of this topic, each once, with the QoS of the subscription.
-pub(super) fn audience(routes: &[Route], name: &str) -> Vec<(Receiver, u8)> {
+/// Who gets a message of this topic, each once, with the QoS of the subscription. Of the parts of a split stream it is
+/// the one for the sender's `lane`.
+pub(super) fn audience(routes: &[Route], name: &str, lane: u32) -> Vec<(Receiver, u8)> {
     let mut receivers: Vec<(Receiver, u8)> = Vec::new();
     for route in routes.iter().filter(|route| topic::matches(without_share(&route.filter), name)) {
-        for receiver in &route.receivers {
+        let is_meant =
+            |receiver: &&Receiver| receiver.part.is_none_or(|(number, count)| lane % count.max(1) == number);
+        for receiver in route.receivers.iter().filter(is_meant) {
             // Overlapping filters of one stream are one message.
             if !receivers.iter().any(|(have, _)| have.id == receiver.id) {
                 receivers.push((receiver.clone(), route.qos));

@@ -39,8 +39,46 @@ pub(super) fn build(cx: &BuildCx) -> Built<SourceKind> {
             Some(Bytes::from(decoded.map_err(wrong)?))
         }
     };
+    let filters = match &cx.part {
+        None => filters,
+        Some(_) if end.is_some() => {
+            return Err(refused(format!(
+                "{OWNER}: of a split stream one connection would get the \"eofMessage\" and the others not"
+            )));
+        }
+        Some(part) => in_group(&part.group, filters)?,
+    };
     let client = client_for(OWNER, cx)?;
     Ok(SourceKind::Push(Box::new(MqttSource { filters, qos, end, client })))
+}
+
+/// The filters as subscriptions of a group, of which each message goes to one member.
+fn in_group(group: &str, filters: Vec<String>) -> Built<Vec<String>> {
+    for (at, filter) in filters.iter().enumerate() {
+        if let Some(other) = filters[..at].iter().find(|other| overlap(other, filter)) {
+            return Err(refused(format!(
+                "{OWNER}: the topic filters {other} and {filter} of a split stream overlap, so that messages would come twice"
+            )));
+        }
+    }
+    let in_group = |filter: String| match filter.starts_with("$share/") {
+        true => filter,
+        false => format!("$share/{group}/{filter}"),
+    };
+    Ok(filters.into_iter().map(in_group).collect())
+}
+
+/// Whether there is a topic that both match.
+fn overlap(one: &str, other: &str) -> bool {
+    let (mut one, mut other) = (one.split('/'), other.split('/'));
+    loop {
+        match (one.next(), other.next()) {
+            (Some("#"), _) | (_, Some("#")) | (None, None) => return true,
+            (Some("+"), Some(_)) | (Some(_), Some("+")) => {}
+            (Some(level), Some(same)) if level == same => {}
+            _ => return false,
+        }
+    }
 }
 
 struct MqttSource {
@@ -57,7 +95,7 @@ impl Source for MqttSource {
         let shared = &self.client.shared;
         let id = shared.new_id();
         for filter in &self.filters {
-            let receiver = Receiver { id, inbox: Arc::clone(&inbox), end: self.end.clone() };
+            let receiver = Receiver { id, inbox: Arc::clone(&inbox), end: self.end.clone(), part: None };
             shared.listen(filter, self.qos, receiver);
         }
         self.client.start(port.poller());
@@ -74,5 +112,21 @@ impl Source for MqttSource {
         }
         self.client.close().await;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_connections_of_a_split_stream_subscribe_as_a_group_and_once_for_each_topic() {
+        let filters = |list: &[&str]| list.iter().map(|filter| (*filter).to_owned()).collect();
+        let grouped = in_group("g", filters(&["a/+", "b", "$share/own/c"])).ok();
+        assert_eq!(grouped, Some(filters(&["$share/g/a/+", "$share/g/b", "$share/own/c"])));
+        for pair in [["a/+", "a/b"], ["a/#", "a"], ["+/b", "a/+"], ["#", "x/y"], ["a", "a"]] {
+            let error = in_group("g", filters(&pair)).err().expect("they overlap");
+            assert!(error.message.contains("overlap"), "{pair:?} {}", error.message);
+        }
     }
 }

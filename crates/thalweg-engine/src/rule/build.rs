@@ -221,6 +221,11 @@ impl Builder {
         let Resolved { props, connection } =
             props::source(self.profiles.as_ref(), &self.connections, kind, &entry.create)?;
         self.check_source_props(entry, &props)?;
+        if connection.is_some() && props.int("split")?.unwrap_or(1) > 1 {
+            return Err(EngineError::plain(format!(
+                "stream {name}: property \"split\" asks for several connections, connectionSelector for a certain one; leave one of them out"
+            )));
+        }
         let shape = props::shape(&self.registry, kind, &props);
         Ok(SourceSpec { stream: Arc::new(entry.resolved(&props, shape)?), props, connection })
     }
@@ -230,10 +235,18 @@ impl Builder {
         let (name, kind) = (&entry.def.name, &entry.def.source_type);
         let connector = self.connector(entry).map(|(connector, _)| connector);
         self.registry.check_common(&format!("stream {name}"), Roles::SOURCE, props)?;
-        let pauses = |connector: &ConnectorRef| match connector {
-            ConnectorRef::Builtin(known) => known.props.iter().any(|spec| spec.name == "sendInterval"),
-            ConnectorRef::Plugin(_) => true,
+        let knows = |connector: &ConnectorRef, name: &str| match connector {
+            ConnectorRef::Builtin(known) => known.props.iter().any(|spec| spec.name == name),
+            ConnectorRef::Plugin(_) => name == "sendInterval",
         };
+        let pauses = |connector: &ConnectorRef| knows(connector, "sendInterval");
+        let splits = |connector: &ConnectorRef| knows(connector, "split");
+        if props.int("split")?.unwrap_or(1) > 1 && !connector.iter().any(splits) {
+            let text = format!(
+                "stream {name}: split is not supported by {kind}; only mqtt and mqttlisten can have several connections"
+            );
+            return Err(EngineError::new(ErrorCode::Executor, text));
+        }
         if props.millis("sendInterval")?.unwrap_or(0) > 0 && !connector.iter().any(pauses) {
             let text = format!(
                 "stream {name}: sendInterval is not supported by {kind}; only file pauses between rows"

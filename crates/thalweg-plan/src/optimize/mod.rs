@@ -3,7 +3,7 @@
 
 mod carry;
 mod checked_types;
-mod exprs;
+pub(crate) mod exprs;
 mod fold_constants;
 mod fold_windows;
 mod origins;

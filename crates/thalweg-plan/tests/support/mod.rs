@@ -85,6 +85,7 @@ fn define(create: &CreateSource) -> StreamDef {
         options: Vec::new(),
         whole_numbers: false,
         strict_json: false,
+        split: 0,
     }
 }
 

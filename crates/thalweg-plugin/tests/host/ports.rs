@@ -161,6 +161,7 @@ pub(crate) fn build_cx(
         clock: Arc::new(SystemClock::default()),
         home: bench.home.path().to_owned(),
         session: None,
+        part: None,
         spawner: Arc::new(NoTasks),
     }
 }

@@ -157,6 +157,32 @@ impl Groups {
         self.calls.merge(&later.calls, &self.groups, cx);
     }
 
+    /// Folds in what several have who have seen different rows of the same time. Groups come in the order of their first
+    /// rows, and at one time in the order of the parts.
+    pub(crate) fn merge_parts(&mut self, grouping: &Grouping, parts: &[&Self], cx: &OpCx<'_>) {
+        let mut maps: Vec<Vec<GroupId>> = parts.iter().map(|part| vec![0; part.times.len()]).collect();
+        let of_part = |(number, part): (usize, &&Self)| -> Vec<(Timestamp, usize, usize)> {
+            part.times.iter().enumerate().map(|(group, time)| (*time, number, group)).collect()
+        };
+        let mut order: Vec<_> = parts.iter().enumerate().flat_map(of_part).collect();
+        order.sort_unstable();
+        for (time, number, group) in order {
+            let part = parts[number];
+            let has_keys = !grouping.by.is_empty();
+            let own = if has_keys { self.keys.number_of(&part.keys, group as u32) } else { 0 };
+            if own as usize == self.times.len() {
+                for (column, from) in self.firsts.iter_mut().zip(&part.firsts) {
+                    Arc::make_mut(column).append_rows(from, std::iter::once(group));
+                }
+                self.times.push(time);
+            }
+            maps[number][group] = own;
+        }
+        for (part, map) in parts.iter().zip(&maps) {
+            self.calls.merge(&part.calls, map, cx);
+        }
+    }
+
     fn n_groups(&self, grouping: &Grouping) -> usize {
         if grouping.by.is_empty() { 1 } else { self.times.len() }
     }

@@ -77,7 +77,7 @@ fn metrics_count_as_upstream_does() {
 fn metadata_is_made_only_once_a_rule_of_the_stream_asks_for_it() {
     let mut rig = rig().batch_size(1_024);
     let first = rig.add(filter_spec("first", &demo(true))).unwrap();
-    let inlet = Arc::clone(&rig.inlets["demo"][0]);
+    let inlet = Arc::clone(&rig.inlets["demo"][0].1);
     assert!(inlet.takes_bare(), "nobody asks");
     let arrivals = Arrivals { bytes: b"{\"a\":3}", spans: &[(0, 7)], time: Timestamp(0) };
     assert_eq!(inlet.offer_all(&arrivals, WhenFull::DropOldest), Ok((Offer::Accepted, 1)));

@@ -1,6 +1,7 @@
 //! Rules on real threads.
 
 mod checkpoints;
+mod split;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;

@@ -20,9 +20,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use hashbrown::HashMap;
 use thalweg_core::format::RawBatch;
 use thalweg_core::{Batch, Clock, Timestamp};
+use tokio::sync::oneshot;
 
 use crate::ingest::Decode;
-use crate::operator::Verdict;
+use crate::operator::{Partial, Verdict};
 use crate::queue::Taken;
 use crate::rule::Outcome;
 use crate::ruleset::Call;
@@ -280,11 +281,22 @@ impl Shard {
                         Hand { batch: &batch, rows: &rows, verdict: None, is_counted: false, mark: &mark };
                     self.feed(key, parcel.input, hand);
                 }
+                Content::Partial { part, partial } => self.merge(key, (parcel.input, part), &partial),
                 Content::End => self.end_input(key, parcel.input),
                 Content::Failed(why) => self.close_rule(key, Outcome::Failed(why)),
             }
         }
         inlet.metrics.buffer.store(inlet.queue.waiting() as u64, Relaxed);
+    }
+
+    /// The groups of a window from a part of a split stream.
+    fn merge(&mut self, key: Key, from: (usize, usize), partial: &Partial) {
+        let (now, clock) = (self.clock.now(), Arc::clone(&self.clock));
+        let Some(rule) = self.rules.get_mut(&key) else { return };
+        let began = clock.monotonic_micros();
+        let merged = rule.merge(from, partial, now, clock.as_ref());
+        rule.cpu.add(clock.monotonic_micros().saturating_sub(began) * 1_000);
+        self.settle(key, merged);
     }
 
     fn end_stream(&mut self, stream: &mut StreamRun) {
@@ -376,6 +388,12 @@ impl Shard {
         }
         if let Some(inlet) = &rule.inlet {
             inlet.queue.stop();
+        }
+        if let Some(forward) = &rule.forward {
+            forward.end(&outcome, now);
+        }
+        for (part, inbox) in &rule.parts {
+            inbox.send(Control::StopRule { rule: *part, save: false, done: oneshot::channel().0 });
         }
         rule.ending.end(outcome);
     }

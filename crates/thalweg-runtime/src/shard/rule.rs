@@ -10,15 +10,16 @@ use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::state::{StateError, StateReader, StateWriter};
 use thalweg_core::{Batch, Clock, Fault, Selection, Timestamp, Value};
 
-use super::inbox::{Checkpoint, Key, Position};
-use super::stream::{Hand, RuleInlet};
+use super::inbox::{Checkpoint, Inbox, Key, Position};
+use super::stream::{Content, Hand, RuleInlet};
 use super::twins::{Twins, Waiting};
 use crate::chain::{Chain, Drive, Lap};
 use crate::egress::Egress;
 use crate::ending::Ending;
 use crate::ingest::event_time::EventTime;
 use crate::ingest::port::Inlet;
-use crate::operator::{Emit, RuleInfo, Signal, Verdict};
+use crate::operator::{Emit, Partial, RuleInfo, Signal, Verdict};
+use crate::parts::Forward;
 use crate::queue::Wake;
 use crate::ruleset::cpu::Cpu;
 use crate::snapshot::{Offset, Snapshot};
@@ -43,6 +44,10 @@ pub(crate) struct RuleRun {
     pub cpu: Arc<Cpu>,
     /// As the shard's set of timers knows it.
     pub timer: Option<Timestamp>,
+    /// It is one part of a rule on a split stream: what comes out of it goes there, and nowhere else.
+    pub forward: Option<Forward>,
+    /// The parts of a rule on a split stream, which end with it.
+    pub parts: Vec<(Key, Arc<Inbox>)>,
 }
 
 /// One scan of the rule.
@@ -57,6 +62,8 @@ pub(crate) struct Input {
     /// A scan table, whose end does not end the rule.
     pub is_table: bool,
     pub has_ended: bool,
+    /// Further parts of a split stream that have not ended.
+    pub parts_left: usize,
     /// Where the source stands behind the last batch taken.
     pub offset: Option<Value>,
     /// The number of the last message taken that waits for an answer.
@@ -105,7 +112,9 @@ impl RuleRun {
     /// Before the first row.
     pub(crate) fn start(&mut self, now: Timestamp, clock: &dyn Clock) -> Result<(), Panicked> {
         self.guarded(|rule| {
-            rule.drive(now, clock, |chain, drive| chain.start(drive));
+            // Windows of all parts begin alike, whenever each of them comes to its shard.
+            let since = if rule.forward.is_some() { rule.info.started } else { now };
+            rule.drive(since, clock, |chain, drive| chain.start(drive));
             rule.egress.iter_mut().for_each(|egress| egress.start(now));
         })
     }
@@ -192,8 +201,25 @@ impl RuleRun {
         })
     }
 
+    /// Takes the groups of a window from one part of a split stream.
+    pub(crate) fn merge(
+        &mut self,
+        (input, part): (usize, usize),
+        partial: &Partial,
+        now: Timestamp,
+        clock: &dyn Clock,
+    ) -> Result<(), Panicked> {
+        self.guarded(|rule| {
+            rule.drive(now, clock, |chain, drive| chain.partial(input, (part, partial), drive));
+        })
+    }
+
     /// An input has ended; true when the rule has nothing more to wait for (R4.6).
     pub(crate) fn end(&mut self, input: usize, now: Timestamp, clock: &dyn Clock) -> Result<bool, Panicked> {
+        if self.inputs[input].parts_left > 0 {
+            self.inputs[input].parts_left -= 1;
+            return Ok(false);
+        }
         if std::mem::replace(&mut self.inputs[input].has_ended, true) {
             return Ok(false);
         }
@@ -222,6 +248,7 @@ impl RuleRun {
     /// Whether the streams that feed it have to pause; `producer` is woken when they need no longer.
     pub(crate) fn pushes_back(&self, producer: &Arc<dyn Wake>) -> bool {
         self.egress.iter().any(|egress| egress.delivery().pushes_back(producer))
+            || self.forward.as_ref().is_some_and(|forward| forward.pushes_back(producer))
     }
 
     /// Sends what the actions have collected and tells the sinks that nothing follows.
@@ -302,7 +329,7 @@ impl RuleRun {
         call: impl FnOnce(&mut Chain, &mut Drive<'_>),
     ) {
         let (results, late) = self.egress.split_at_mut(self.n_results);
-        let mut out = Actions { results, late, now };
+        let mut out = Actions { results, late, forward: self.forward.as_ref(), now };
         call(
             &mut self.chain,
             &mut Drive { rule: &self.info, now, lap: Lap::new(clock), verdict, is_counted, out: &mut out },
@@ -325,12 +352,22 @@ fn action_key(egress: &Egress) -> String {
 struct Actions<'a> {
     results: &'a mut [Egress],
     late: &'a mut [Egress],
+    forward: Option<&'a Forward>,
     now: Timestamp,
 }
 
 impl Emit for Actions<'_> {
     fn batch(&mut self, _port: usize, batch: &Batch, rows: &Selection) {
         self.results.iter_mut().for_each(|egress| egress.write(batch, rows, self.now));
+        if let Some(forward) = self.forward {
+            forward.rows(batch, rows, self.now);
+        }
+    }
+
+    fn partial(&mut self, partial: Partial) {
+        if let Some(forward) = self.forward {
+            forward.send(Content::Partial { part: forward.part, partial }, self.now);
+        }
     }
 
     fn signal(&mut self, _signal: Signal) {}

@@ -10,7 +10,7 @@ use thalweg_core::{Batch, Selection, Timestamp};
 use super::inbox::Key;
 use crate::ingest::Decode;
 use crate::ingest::port::Inlet;
-use crate::operator::Verdict;
+use crate::operator::{Partial, Verdict};
 use crate::queue::{Bucket, Entries, Entry, Queue, Wake};
 use crate::ruleset::conditions::Condition;
 use crate::ruleset::cpu::Cpu;
@@ -89,6 +89,8 @@ pub(crate) struct Parcel {
 pub(crate) enum Content {
     /// Rows, with the source's position behind them.
     Rows { batch: Arc<Batch>, rows: Selection, mark: Mark },
+    /// The groups of a window, from one part of a split stream.
+    Partial { part: usize, partial: Partial },
     /// The input has ended.
     End,
     /// The input will never come.
@@ -99,13 +101,15 @@ impl Entry for Parcel {
     fn weight(&self) -> usize {
         match &self.content {
             Content::Rows { rows, .. } => rows.len() + rows.faults.len(),
-            Content::End | Content::Failed(_) => 0,
+            // Without weight it is never dropped.
+            Content::Partial { .. } | Content::End | Content::Failed(_) => 0,
         }
     }
 
     fn bytes(&self) -> usize {
         match &self.content {
             Content::Rows { batch, .. } => batch.columns.len() * batch.n_rows * 9,
+            Content::Partial { partial, .. } => partial.groups.len(),
             Content::End | Content::Failed(_) => 0,
         }
     }

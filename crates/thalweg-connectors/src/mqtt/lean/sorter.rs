@@ -160,7 +160,7 @@ impl Sorter {
         if self.is_strict && (name.is_empty() || has_wildcard(name) || name.contains('\0')) {
             return Err("a publication has no topic, or one with a wildcard");
         }
-        let list = audience(&self.routes, name);
+        let list = audience(&self.routes, name, self.intake.lane);
         let is_equal = |have: &&Arc<Audience>| {
             have.list.len() == list.len()
                 && have

@@ -1,7 +1,7 @@
 //! What streams and devices share: who listens, and what is known of each device.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thalweg_core::connector::ConnectionStatus;
@@ -23,7 +23,8 @@ pub(super) const BUFFERED: usize = 256 << 20;
 pub(super) struct Hub {
     routes: Arc<Routes>,
     ids: AtomicU64,
-    turn: AtomicUsize,
+    /// Lanes given out.
+    lanes: AtomicU32,
     devices: Mutex<Devices>,
     /// Bytes in the buffers of all devices.
     pub(super) buffered: Arc<AtomicUsize>,
@@ -86,13 +87,13 @@ impl Hub {
         }
     }
 
-    /// The thread of a stream that listens, in turn.
-    pub(super) fn poller(&self) -> Option<Arc<dyn Poller>> {
+    /// The thread of a stream that listens; devices of different lanes are spread over all of them, so that one of a split
+    /// stream is read on the thread of its part.
+    pub(super) fn poller(&self, lane: u32) -> Option<Arc<dyn Poller>> {
         let routes = self.routes.now();
         let receivers = routes.iter().flat_map(|route| &route.receivers);
         let pollers: Vec<_> = receivers.filter_map(|receiver| receiver.inbox.port().poller()).collect();
-        let turn = self.turn.fetch_add(1, Relaxed);
-        (!pollers.is_empty()).then(|| Arc::clone(&pollers[turn % pollers.len()]))
+        (!pollers.is_empty()).then(|| Arc::clone(&pollers[lane as usize % pollers.len()]))
     }
 
     /// Takes a device in, and whether it is known. An older connection of it ends when its new one opens.
@@ -108,7 +109,8 @@ impl Hub {
         let sender =
             name.bytes().fold(1, |hash: u64, byte| hash.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte));
         let remote = Remote::Lean(Arc::clone(&outlet));
-        let intake = Arc::new(Intake::new(Arc::clone(clock), Arc::clone(&self.routes), remote, sender));
+        let intake = Intake::new(Arc::clone(clock), Arc::clone(&self.routes), remote, sender);
+        let intake = Arc::new(intake.in_lane(self.lanes.fetch_add(1, Relaxed)));
         let device = Device { intake, outlet, generation: 0 };
         devices.by_name.insert(Arc::clone(name), device.clone());
         (device, false)

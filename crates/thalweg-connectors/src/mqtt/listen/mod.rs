@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use thalweg_core::connector::{BuildCx, Built, Connector, Source, SourceKind, SourcePort};
+use thalweg_core::connector::{BuildCx, Built, Connector, Part, Source, SourceKind, SourcePort};
 use thalweg_core::error::IoError;
-use thalweg_core::spec::{Roles, check};
+use thalweg_core::spec::{PropSpec, Roles, check};
 
 pub use super::lean::packets;
 use super::routes::Receiver;
@@ -31,7 +31,7 @@ pub use port::{DevicePort, DevicePortError, ReservedPort};
 pub(crate) const CONNECTOR: Connector = Connector {
     name: "mqttlisten",
     summary: "Takes MQTT messages of devices that connect straight to the engine (--mqtt-ingest).",
-    props: &[],
+    props: PROPS,
     takes_rows: false,
     connect: None,
     source: Some(build),
@@ -39,12 +39,13 @@ pub(crate) const CONNECTOR: Connector = Connector {
     lookup: None,
 };
 
+const PROPS: &[PropSpec] = &[super::SPLIT];
 const OWNER: &str = "mqttlisten source";
 /// How long a source that is told to stop waits for messages to become durable.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 fn build(cx: &BuildCx) -> Built<SourceKind> {
-    check(OWNER, &[], Roles::SOURCE, &cx.props)?;
+    check(OWNER, PROPS, Roles::SOURCE, &cx.props)?;
     let datasource = required(OWNER, &cx.props, "datasource")?;
     let filters: Vec<String> = datasource.split(',').map(|filter| filter.trim().to_owned()).collect();
     if let Some(wrong) = filters.iter().find(|filter| !is_filter(filter)) {
@@ -52,12 +53,13 @@ fn build(cx: &BuildCx) -> Built<SourceKind> {
             "{OWNER}: \"{wrong}\" is no topic filter, + must be a level of its own and # the last one"
         )));
     }
-    Ok(SourceKind::Push(Box::new(Listening { filters, hub: cx.shared.get() })))
+    Ok(SourceKind::Push(Box::new(Listening { filters, hub: cx.shared.get(), part: cx.part.clone() })))
 }
 
 struct Listening {
     filters: Vec<String>,
     hub: Arc<Hub>,
+    part: Option<Part>,
 }
 
 #[async_trait]
@@ -66,7 +68,8 @@ impl Source for Listening {
         let inbox = Arc::new(Inbox::new(Arc::clone(&port)));
         let id = self.hub.new_id();
         for filter in &self.filters {
-            self.hub.listen(filter, Receiver { id, inbox: Arc::clone(&inbox), end: None });
+            let part = self.part.as_ref().map(|part| (part.number, part.count));
+            self.hub.listen(filter, Receiver { id, inbox: Arc::clone(&inbox), end: None, part });
         }
         inbox.run().await;
         // A rule that saves its state before it stops answers everything that is in it.

@@ -161,7 +161,10 @@ impl Reception {
         let heard = Arc::new(Heard::default());
         let buffered = Arc::clone(&self.hub.buffered);
         let guest = Guest::new((socket, left), (&device, generation), Arc::clone(&heard), buffered);
-        self.hub.poller().unwrap_or_else(|| Arc::clone(&self.poller)).adopt(Box::new(guest));
+        self.hub
+            .poller(device.intake.lane)
+            .unwrap_or_else(|| Arc::clone(&self.poller))
+            .adopt(Box::new(guest));
         let silence = match hello.keep_alive {
             0 => Duration::from_secs(u64::from(u32::MAX)),
             seconds => Duration::from_millis(u64::from(seconds) * 1_500),

@@ -19,6 +19,9 @@ pub(crate) trait Fold: Default + Clone + fmt::Debug + Send + 'static {
     /// Whether it stays small however many rows it has taken.
     const IS_SMALL: bool = true;
 
+    /// Whether the result depends on the order of the rows.
+    const IS_ORDERED: bool = false;
+
     /// Takes one row's arguments in.
     fn add(&mut self, args: &[Cell<'_>], cx: &EvalCx<'_>);
 
@@ -145,6 +148,10 @@ impl<F: Fold> Accumulator for Groups<F> {
 
     fn is_small(&self) -> bool {
         F::IS_SMALL
+    }
+
+    fn is_ordered(&self) -> bool {
+        F::IS_ORDERED
     }
 
     fn finish(&mut self, groups: &[GroupId], out: &mut Column, cx: &mut EvalCx<'_>) {

@@ -20,6 +20,7 @@ pub(crate) struct Collect(Vec<Value>);
 
 impl Fold for Collect {
     const NAME: &'static str = "collect";
+    const IS_ORDERED: bool = true;
     const IS_SMALL: bool = false;
 
     fn add(&mut self, args: &[Cell<'_>], _cx: &EvalCx<'_>) {
@@ -68,6 +69,7 @@ pub(crate) struct LastValue {
 
 impl Fold for LastValue {
     const NAME: &'static str = "last_value";
+    const IS_ORDERED: bool = true;
 
     fn add(&mut self, args: &[Cell<'_>], _cx: &EvalCx<'_>) {
         if let (None, Some(Cell::Bool(flag))) = (self.ignore_null, args.get(1)) {
@@ -119,6 +121,7 @@ pub(crate) struct MergeAgg(Fields);
 
 impl Fold for MergeAgg {
     const NAME: &'static str = "merge_agg";
+    const IS_ORDERED: bool = true;
     const IS_SMALL: bool = false;
 
     fn add(&mut self, args: &[Cell<'_>], _cx: &EvalCx<'_>) {
@@ -177,6 +180,7 @@ impl Deduplicate {
 
 impl Fold for Deduplicate {
     const NAME: &'static str = "deduplicate";
+    const IS_ORDERED: bool = true;
     const IS_SMALL: bool = false;
 
     fn add(&mut self, args: &[Cell<'_>], _cx: &EvalCx<'_>) {

@@ -189,6 +189,7 @@ fn stream(name: &str) -> StreamDef {
         options: Vec::new(),
         whole_numbers: false,
         strict_json: false,
+        split: 0,
         has_decoder: true,
         steps: thalweg_plan::SourceSteps::default(),
     }

@@ -93,6 +93,7 @@ fn define(create: &CreateSource) -> StreamDef {
         options: Vec::new(),
         whole_numbers: text("EXTRA").contains("useInt64ForWholeNumber"),
         strict_json: false,
+        split: 0,
     }
 }
 

@@ -18,13 +18,14 @@ use thalweg_plan::{Kind, Node};
 use crate::op::faults;
 use crate::op::reorder::Reorder;
 use crate::op::signals::Merge;
-use crate::operator::{Emit, OpCx, Operator, Signal};
+use crate::operator::{Emit, OpCx, Operator, Partial, Signal};
 
 pub(crate) mod align;
 pub(crate) mod buffer;
 mod count;
 mod hopping;
 mod panes;
+mod parts;
 mod queue;
 mod session;
 mod sliding;
@@ -33,6 +34,7 @@ mod store;
 mod tumbling;
 
 use panes::{Folding, Grid};
+use parts::Parts;
 use store::Store;
 
 /// After a jump of time at most so many empty windows are emitted one by one; a clock that was set by years must not
@@ -176,6 +178,9 @@ pub(crate) struct Window {
     rows: Vec<u32>,
     /// Of the nodes whose work is done here, nearest first.
     behind: Vec<Arc<NodeMetrics>>,
+    folding: Option<Arc<Folding>>,
+    /// Over a split stream: the groups of all parts are put together here.
+    parts: Option<Box<Parts>>,
 }
 
 impl Window {
@@ -196,8 +201,9 @@ impl Window {
         let is_out_of_order = schemas.len() > 1 || node.inputs.iter().any(has_union);
         let reorder = (plan.event_time && is_out_of_order).then(|| Reorder::new(schemas.iter()));
         let merge = Merge::new(schemas.len());
-        let assigner = assigner(plan, &schemas, folding);
-        Self { assigner, held, outputs, merge, reorder, rows: Vec::new(), behind: Vec::new() }
+        let assigner = assigner(plan, &schemas, folding.clone());
+        let (rows, behind, parts) = (Vec::new(), Vec::new(), None);
+        Self { assigner, held, outputs, merge, reorder, rows, behind, folding, parts }
     }
 
     fn take(&mut self, part: Part<'_>, out: &mut dyn Emit, cx: &OpCx<'_>) {
@@ -351,7 +357,7 @@ impl Operator for Window {
     }
 
     fn next_timer(&self) -> Option<Timestamp> {
-        if self.held.event_time { None } else { self.assigner.due() }
+        if self.held.event_time || self.parts.is_some() { None } else { self.assigner.due() }
     }
 
     fn on_timer(&mut self, out: &mut dyn Emit, cx: &mut OpCx<'_>) {
@@ -361,8 +367,22 @@ impl Operator for Window {
     }
 
     fn start(&mut self, cx: &mut OpCx<'_>) {
-        if !self.held.event_time {
+        if !self.held.event_time && self.parts.is_none() {
             self.assigner.start(cx);
+        }
+    }
+
+    fn become_part(&mut self) {
+        self.held.stores.iter_mut().for_each(Store::become_part);
+    }
+
+    fn merge_parts(&mut self, n: usize) {
+        self.parts = self.folding.as_ref().map(|folding| Box::new(Parts::new(folding, n)));
+    }
+
+    fn on_partial(&mut self, part: usize, partial: &Partial, out: &mut dyn Emit, cx: &mut OpCx<'_>) {
+        if let Some(parts) = &mut self.parts {
+            parts.take(part, partial, out, &cx.with_behind(&self.behind));
         }
     }
 

@@ -19,7 +19,7 @@ use thalweg_plan::logical::{Fold, FoldStep};
 
 use crate::op::groups::{Grouping, Groups};
 use crate::op::{faults, reshape};
-use crate::operator::{Emit, OpCx, Verdict};
+use crate::operator::{Emit, OpCx, Partial, Verdict};
 
 /// What happens to rows on their way into groups.
 pub(super) struct Folding {
@@ -121,7 +121,8 @@ pub(super) struct Failure {
     pub(super) message: String,
 }
 
-struct Pane {
+/// A run of rows.
+pub(super) struct Pane {
     /// The position of its first row.
     first: u64,
     time: Timestamp,
@@ -134,7 +135,7 @@ struct Pane {
 }
 
 impl Pane {
-    fn new(folding: &Folding) -> Self {
+    pub(super) fn new(folding: &Folding) -> Self {
         Self {
             first: 0,
             time: Timestamp(0),
@@ -145,7 +146,7 @@ impl Pane {
         }
     }
 
-    fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.n_grouped = 0;
         self.failure = None;
         self.groups.reset();
@@ -180,7 +181,26 @@ impl Pane {
         self.groups.merge(&folding.grouping, &later.groups, cx);
     }
 
-    fn emit(&mut self, folding: &Folding, window: WindowRange, out: &mut dyn Emit, cx: &OpCx<'_>) {
+    /// Takes in what several parts of a split stream have of one window.
+    pub(super) fn merge_parts(&mut self, folding: &Folding, parts: &[Self], cx: &OpCx<'_>) {
+        for part in parts {
+            self.n_grouped += part.n_grouped;
+            if let Some(failure) = &part.failure {
+                self.fail(failure.clone());
+            }
+        }
+        let groups: Vec<&Groups> = parts.iter().map(|part| &part.groups).collect();
+        self.groups.merge_parts(&folding.grouping, &groups, cx);
+    }
+
+    /// Its groups, for [`Pane::merge_parts`] elsewhere.
+    fn partial(&self, window: WindowRange) -> Partial {
+        let mut writer = StateWriter::new();
+        self.save(&mut writer);
+        Partial { window, groups: writer.finish() }
+    }
+
+    pub(super) fn emit(&mut self, folding: &Folding, window: WindowRange, out: &mut dyn Emit, cx: &OpCx<'_>) {
         match &self.failure {
             Some(Failure { step, message }) => {
                 folding.count_lost(Some(*step), cx);
@@ -213,7 +233,7 @@ impl Pane {
         self.groups.save(out);
     }
 
-    fn load(folding: &Folding, from: &mut StateReader<'_>) -> Result<Self, StateError> {
+    pub(super) fn load(folding: &Folding, from: &mut StateReader<'_>) -> Result<Self, StateError> {
         let mut pane = Self::new(folding);
         pane.first = from.u64()?;
         pane.time = from.time()?;
@@ -267,6 +287,8 @@ pub(super) struct Panes {
     latest: Timestamp,
     /// The next row begins a pane whatever its time.
     is_cut: bool,
+    /// Of one part of a split stream: groups are handed on, not results.
+    is_part: bool,
 }
 
 impl Panes {
@@ -279,7 +301,13 @@ impl Panes {
             end: 0,
             latest: Timestamp(i64::MIN),
             is_cut: false,
+            is_part: false,
         }
+    }
+
+    /// From now on groups are handed on, not results.
+    pub(super) fn become_part(&mut self) {
+        self.is_part = true;
     }
 
     /// The position of the next row.
@@ -376,13 +404,17 @@ impl Panes {
         let first = self.panes.partition_point(|pane| pane.first < from);
         let end = self.panes.partition_point(|pane| pane.first < to).max(first);
         debug_assert!(self.begins(from) && self.begins(to), "a window ends within a pane");
-        let Self { folding, panes, spare, .. } = self;
+        let Self { folding, panes, spare, is_part, .. } = self;
+        let give = |pane: &mut Pane, out: &mut dyn Emit| match *is_part {
+            true => out.partial(pane.partial(window)),
+            false => pane.emit(folding, window, out, cx),
+        };
         if end - first == 1 {
-            return panes[first].emit(folding, window, out, cx);
+            return give(&mut panes[first], out);
         }
         let mut whole = spare.pop().unwrap_or_else(|| Pane::new(folding));
         panes.range(first..end).for_each(|pane| whole.merge(folding, pane, cx));
-        whole.emit(folding, window, out, cx);
+        give(&mut whole, out);
         whole.reset();
         spare.push(whole);
     }

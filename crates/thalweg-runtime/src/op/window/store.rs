@@ -59,6 +59,13 @@ impl Store {
         }
     }
 
+    /// It is that of one part of a split stream, and hands groups on.
+    pub(super) fn become_part(&mut self) {
+        if let Self::Groups(panes) = self {
+            panes.become_part();
+        }
+    }
+
     /// A window may end here.
     pub(super) fn cut(&mut self) {
         if let Self::Groups(panes) = self {
