@@ -43,12 +43,18 @@ class Rep:
         except OSError:
             pass
 
+    def give_up(self) -> None:
+        """Nobody will come."""
+        self._arrived.put(None)
+
     def wait(self) -> bytes:
         """Waits for the plugin and returns its first request."""
         try:
             self._connection = self._arrived.get(timeout=self._patience)
         except queue.Empty:
             raise PluginFailed("the plugin did not connect within %g s" % self._patience)
+        if self._connection is None:
+            raise PluginFailed("the plugin has ended before it connected")
         self._connection.limit(self._patience)
         try:
             self._words, greeting = self._connection.recv_request()
@@ -117,6 +123,8 @@ class Engine:
         assert self.process is not None and self.process.stdout is not None
         for line in self.process.stdout:
             self.output.append(line.rstrip("\n"))
+        # What comes in after this is of no interest: the process has closed its output, or ended.
+        self.control.give_up()
 
     def greet(self) -> None:
         """Waits for the handshake, and answers a plugin that advertises something with what the engine can do."""
