@@ -176,6 +176,21 @@ impl Column {
         self.cell(row).to_value()
     }
 
+    /// The unparsed JSON of a row and whatever stands behind it, and its own length.
+    #[inline]
+    pub fn json_ahead(&self, row: usize) -> Option<(&[u8], usize)> {
+        if self.tag(row) != Tag::Json {
+            return None;
+        }
+        let word = self.words[row];
+        let (start, len) = (((word & !OWN) >> 32) as usize, word as u32 as usize);
+        let bytes = match &self.heap.arena {
+            Some(arena) if word & OWN == 0 => &arena[start..],
+            _ => &self.heap.own[start..],
+        };
+        Some((bytes, len))
+    }
+
     /// The bytes of a span word of this column.
     #[inline]
     fn span(&self, word: u64) -> &[u8] {

@@ -1,7 +1,10 @@
 //! JSON text to values and back, in Go's printed form (R-4, F1.1 to F1.4).
 //!
-//! [`scan`] is the one walker over JSON text: decoders, path access and [`parse`] use it. [`write`](mod@write) prints.
+//! [`scan`] is the one walker over JSON text: decoders, path access and [`parse`] use it. [`write`](mod@write) prints, and [`Canonical`] prints what is not
+//! built.
 
+mod canon;
+mod form;
 mod number;
 pub mod scan;
 pub mod write;
@@ -13,6 +16,7 @@ use serde_json::Value as Json;
 use crate::error::FormatError;
 use crate::value::{Fields, Value};
 
+pub use canon::Canonical;
 pub use number::Number;
 pub use scan::{Scanner, Text, Token};
 pub use write::{write_cell, write_fields, write_float, write_text, write_value};

@@ -112,6 +112,44 @@ pub(super) fn is_short(bytes: &[u8], from: usize, to: usize) -> bool {
     starts_well && (others == 0 || is_decimal)
 }
 
+/// The place behind the number at `start`, if it is a common one and stands as it is printed: up to fifteen
+/// digits, or seven on each side of a dot, the last of which is no zero. With so few digits there are no shorter ones
+/// for the same float. `None` says nothing.
+#[inline(always)]
+pub(super) fn printed_end(bytes: &[u8], start: usize) -> Option<usize> {
+    let first = start + usize::from(*bytes.get(start)? == b'-');
+    let head = word(bytes, first)?;
+    let others = split(head).1;
+    let count = (others.trailing_zeros() / 8) as usize;
+    if count == 0 || (count > 1 && head as u8 == b'0') {
+        return None;
+    }
+    let at = first + count;
+    if count == 8 {
+        let (end, behind) = seven_digits_end(bytes, at)?;
+        return (behind != b'.').then_some(end);
+    }
+    match (head >> (8 * count)) as u8 {
+        b'.' => {
+            let (end, _) = seven_digits_end(bytes, at + 1)?;
+            let is_small =
+                count == 1 && head as u8 == b'0' && bytes[at + 1..end.min(at + 7)].iter().all(|b| *b == b'0');
+            (bytes[end - 1] != b'0' && bytes[end - 1] != b'.' && !is_small).then_some(end)
+        }
+        b'e' | b'E' => None,
+        _ => Some(at),
+    }
+}
+
+/// The place behind at most seven digits, and what stands there, unless it is an exponent.
+#[inline(always)]
+fn seven_digits_end(bytes: &[u8], at: usize) -> Option<(usize, u8)> {
+    let word = word(bytes, at)?;
+    let count = (split(word).1.trailing_zeros() / 8) as usize;
+    let behind = (word >> (8 * (count & 7))) as u8;
+    (count < 8 && !matches!(behind, b'e' | b'E')).then_some((at + count, behind))
+}
+
 /// Eight digits were read; at most seven more, and no fraction.
 #[inline]
 fn long(window: &[u8; WINDOW], (values, negative): (u64, usize)) -> Option<(f64, usize)> {

@@ -286,6 +286,18 @@ impl<'a> Scanner<'a> {
         Some(number)
     }
 
+    /// Passes over the number or text at the scanner's place if it stands there as it is printed (R-4), and is a common
+    /// one. `false` says nothing, and leaves the place.
+    #[inline(always)]
+    pub(super) fn skip_printed(&mut self) -> bool {
+        let end = match self.bytes.get(self.at) {
+            Some(b'"') => printed_text_end(self.bytes, self.at + 1),
+            _ => number::printed_end(self.bytes, self.at),
+        };
+        self.at = end.unwrap_or(self.at);
+        end.is_some()
+    }
+
     /// Passes over the number that ends at `to` if it is a common one. `false` says nothing, and leaves the place.
     #[inline(always)]
     pub fn skip_short_number(&mut self, to: usize) -> bool {
@@ -390,6 +402,28 @@ fn special(word: u64) -> u64 {
     let backslash = zero_in(word ^ (ONES * b'\\' as u64));
     let control = word.wrapping_sub(ONES * 0x20) & !word;
     (quote | backslash | control) & HIGH
+}
+
+/// The place behind the text from `at` on, if there is nothing in it but ASCII that is printed as it is.
+#[inline(always)]
+fn printed_text_end(bytes: &[u8], mut at: usize) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let zero_in = |word: u64| word.wrapping_sub(ONES) & !word;
+    loop {
+        let word = u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?);
+        // `"` and `&` differ in one bit, as do `<` and `>`.
+        let quote = zero_in((word | (ONES * 0x04)) ^ (ONES * b'&' as u64));
+        let angle = zero_in((word | (ONES * 0x02)) ^ (ONES * b'>' as u64));
+        let backslash = zero_in(word ^ (ONES * b'\\' as u64));
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        let hits = (quote | angle | backslash | control | word) & HIGH;
+        if hits != 0 {
+            let found = hits.trailing_zeros() & !7;
+            return ((word >> found) as u8 == b'"').then_some(at + found as usize / 8 + 1);
+        }
+        at += 8;
+    }
 }
 
 /// The first place from `at` on that holds a quote, a backslash or a control character; eight bytes at a time.

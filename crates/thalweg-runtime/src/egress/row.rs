@@ -5,16 +5,44 @@
 use std::sync::Arc;
 
 use chrono_tz::Tz;
-use thalweg_core::json::{write_cell, write_fields, write_text};
-use thalweg_core::{Batch, Cell, Fields, FormatError, Schema, Tag, Value};
+use thalweg_core::json::{Canonical, write_cell, write_fields, write_text};
+use thalweg_core::{Batch, Cell, Column, Fields, FormatError, Schema, Tag, Value};
 
 /// The columns of a result in the order in which they are printed, kept from batch to batch.
 #[derive(Debug, Default)]
 pub struct RowWriter {
     schema: Option<Arc<Schema>>,
-    /// `"name":` and the column, ordered by name.
-    columns: Vec<(Vec<u8>, usize)>,
-    spread: Option<usize>,
+    /// Ordered by name.
+    columns: Vec<Member>,
+    /// The column `*` and what prints it.
+    spread: Option<(usize, Raw)>,
+}
+
+#[derive(Debug)]
+struct Member {
+    /// `"name":`
+    key: Vec<u8>,
+    column: usize,
+    raw: Raw,
+}
+
+/// Prints the unparsed JSON of one column; made when there is some.
+#[derive(Debug, Default)]
+struct Raw(Option<Box<Canonical>>);
+
+impl Raw {
+    #[inline]
+    fn write(
+        &mut self,
+        out: &mut Vec<u8>,
+        (column, row): (&Column, usize),
+        zone: Tz,
+    ) -> Result<(), FormatError> {
+        match column.json_ahead(row) {
+            Some((ahead, len)) => self.0.get_or_insert_default().write(out, ahead, len),
+            None => write_cell(out, column.cell(row), zone),
+        }
+    }
 }
 
 impl RowWriter {
@@ -25,16 +53,16 @@ impl RowWriter {
         }
         let mut named: Vec<(&str, usize)> =
             batch.schema.fields.iter().enumerate().map(|(at, field)| (&*field.name, at)).collect();
-        self.spread = named.iter().find(|(name, _)| *name == "*").map(|(_, at)| *at);
+        self.spread = named.iter().find(|(name, _)| *name == "*").map(|(_, at)| (*at, Raw::default()));
         named.retain(|(name, _)| *name != "*");
         named.sort_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
-        let key = |(name, at): (&str, usize)| {
-            let mut text = Vec::with_capacity(name.len() + 3);
-            write_text(&mut text, name);
-            text.push(b':');
-            (text, at)
+        let member = |(name, column): (&str, usize)| {
+            let mut key = Vec::with_capacity(name.len() + 3);
+            write_text(&mut key, name);
+            key.push(b':');
+            Member { key, column, raw: Raw::default() }
         };
-        self.columns = named.into_iter().map(key).collect();
+        self.columns = named.into_iter().map(member).collect();
         self.schema = Some(Arc::clone(&batch.schema));
     }
 
@@ -50,13 +78,13 @@ impl RowWriter {
         zone: Tz,
     ) -> Result<bool, FormatError> {
         self.prepare(batch);
-        if let Some(spread) = self.spread {
-            return self.write_spread(out, batch, (row, spread), zone);
+        if self.spread.is_some() {
+            return self.write_spread(out, batch, row, zone);
         }
         out.push(b'{');
         let mut is_empty = true;
-        for (key, at) in &self.columns {
-            let column = &batch.columns[*at];
+        for Member { key, column, raw } in &mut self.columns {
+            let column = &*batch.columns[*column];
             if matches!(column.tag(row), Tag::Missing | Tag::Error) {
                 continue;
             }
@@ -65,33 +93,31 @@ impl RowWriter {
             }
             is_empty = false;
             out.extend_from_slice(key);
-            write_cell(out, column.cell(row), zone)?;
+            raw.write(out, (column, row), zone)?;
         }
         out.push(b'}');
         Ok(is_empty)
     }
 
     fn write_spread(
-        &self,
+        &mut self,
         out: &mut Vec<u8>,
         batch: &Batch,
-        (row, spread): (usize, usize),
+        row: usize,
         zone: Tz,
     ) -> Result<bool, FormatError> {
-        let cell = batch.columns[spread].cell(row);
-        let is_alone = self.columns.iter().all(|(_, at)| batch.columns[*at].tag(row) == Tag::Missing);
-        match cell {
-            Cell::Json(raw) if is_alone && raw.first() == Some(&b'{') => {
+        let is_alone = self.columns.iter().all(|own| batch.columns[own.column].tag(row) == Tag::Missing);
+        if let Some((spread, raw)) = self.spread.as_mut().filter(|_| is_alone) {
+            let column = &*batch.columns[*spread];
+            if column.json_ahead(row).is_some_and(|(ahead, _)| ahead.first() == Some(&b'{')) {
                 let before = out.len();
-                write_cell(out, cell, zone)?;
-                Ok(out.len() - before == 2)
-            }
-            _ => {
-                let fields = fields(batch, row);
-                write_fields(out, &fields, zone)?;
-                Ok(fields.is_empty())
+                raw.write(out, (column, row), zone)?;
+                return Ok(out.len() - before == 2);
             }
         }
+        let fields = fields(batch, row);
+        write_fields(out, &fields, zone)?;
+        Ok(fields.is_empty())
     }
 }
 
