@@ -20,6 +20,8 @@ mod relay;
 mod rig;
 mod rules;
 mod sheet;
+#[cfg(test)]
+mod tests;
 
 use crate::e2e::process::Started;
 pub(crate) use cpu::own_seconds;

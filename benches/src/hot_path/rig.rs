@@ -3,8 +3,10 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use thalweg_core::Timestamp;
+use thalweg_core::polled::DirectSink;
 use thalweg_plan::PlanOptions;
 use thalweg_runtime::Rig;
 
@@ -17,6 +19,31 @@ use crate::kernels::pipeline;
 const BATCH: usize = 1_024;
 const MILLIS: i64 = 1;
 
+/// Takes every message, as a socket with room does.
+#[derive(Debug, Default)]
+pub(crate) struct Taker {
+    /// Messages, and their bytes.
+    n_messages: AtomicU64,
+    n_bytes: AtomicU64,
+}
+
+#[cfg(test)]
+impl Taker {
+    /// So many it has taken.
+    pub(crate) fn n_messages(&self) -> u64 {
+        self.n_messages.load(Relaxed)
+    }
+}
+
+impl DirectSink for Taker {
+    fn write(&self, bytes: &[u8], spans: &[(u32, u32)], _at_once: bool) -> usize {
+        let sent: u64 = spans.iter().map(|(start, end)| u64::from(end - start)).sum();
+        self.n_bytes.fetch_add(sent.min(black_box(bytes).len() as u64), Relaxed);
+        self.n_messages.fetch_add(spans.len() as u64, Relaxed);
+        spans.len()
+    }
+}
+
 /// CPU seconds and allocations per message of these rules, which read the stream `demo`.
 pub(crate) fn per_message(
     rules: &[String],
@@ -24,8 +51,8 @@ pub(crate) fn per_message(
     is_shared: bool,
 ) -> Result<(f64, f64), String> {
     let rig = Rig::new(Arc::new(thalweg_connectors::registry()), Timestamp(0)).batch_size(BATCH);
-    // A rule set throws its results away, as its figure does.
-    let mut rig = if is_shared { rig.swallowing() } else { rig };
+    // A rule set throws its results away, as its figure does; others write them to a socket that takes all.
+    let mut rig = if is_shared { rig.swallowing() } else { rig.writing_to(Arc::<Taker>::default()) };
     let options = PlanOptions::default();
     for (at, sql) in rules.iter().enumerate() {
         let spec = pipeline::spec(format!("rule{at}"), sql, is_shared, &options);

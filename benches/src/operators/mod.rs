@@ -9,6 +9,8 @@ mod cases;
 mod edges;
 mod plain;
 mod subject;
+#[cfg(test)]
+mod tests;
 
 use crate::measure::{Variant, nanos_per_item};
 use crate::report::Report;

@@ -108,10 +108,11 @@ impl<'a> Arrivals<'a> {
 
 /// A sink that can be written to by the thread that made the payloads, without waiting.
 pub trait DirectSink: Send + Sync {
-    /// Takes payloads that stand back to back in `bytes`, each up to its entry in `ends`, and tells how many, from the
-    /// front, are out. The others are for [`crate::connector::Sink::write`], which also tells what is wrong.
+    /// Takes the payloads that stand in `bytes` from the first number of their entry in `spans` to the second, and tells
+    /// how many, from the front, are out. The others are for [`crate::connector::Sink::write`], which also tells what is
+    /// wrong.
     ///
     /// Out is what the system has taken; unless `at_once`, also what leaves together with what others write in the same
     /// turn of the thread ([`Polled::flush`]).
-    fn write(&self, bytes: &[u8], ends: &[usize], at_once: bool) -> usize;
+    fn write(&self, bytes: &[u8], spans: &[(u32, u32)], at_once: bool) -> usize;
 }

@@ -83,6 +83,15 @@ impl Expr {
                 let (left, right) = (left.eval(batch, &all, cx), right.eval(batch, &all, cx));
                 equal_text(*op, &left, &right, rows, passed)
             }
+            Self::Between { negated: false, parts } => {
+                // Numbers are never nothing, so both comparisons say it (O-9).
+                let [value, low, high] = &**parts;
+                let both = [(BinaryOp::GtEq, low, rows), (BinaryOp::LtEq, high, Among::Passed)];
+                both.into_iter().all(|(op, bound, rows)| {
+                    let sides = numbers(value, batch).zip(numbers(bound, batch));
+                    sides.map(|(value, bound)| compare_numbers(op, value, bound, rows, passed)).is_some()
+                })
+            }
             _ => false,
         }
     }
@@ -269,7 +278,8 @@ mod tests {
             for text in [
                 "f > 0", "0 >= f", "f = i", "i != 1", "f < i and i < 2", "s = '1'", "'1' != s", "s > '1'", "1 < 2",
                 "f > 0 and s = '1' and i > 0", "f > 0 and m", "m and f > 0", "f > 0 or m", "f > 0 and 4 / i > 1",
-                "f > s", "m", "i in (1, 2)",
+                "f > s", "m", "i in (1, 2)", "f between -1 and 1", "i between 0 and f", "i between 0.5 and 2",
+                "f not between 0 and 1", "s between 0 and 1", "f between m and 1", "f > 0 and i between 0 and 1",
             ] {
                 let expr = parse(text, &batch.schema);
                 expr.filter_into(&batch, &rows, &mut cx(), &mut again);

@@ -46,11 +46,23 @@ pub(crate) fn numbers<'a>(expr: &Expr, batch: &'a Batch) -> Option<Numbers<'a>> 
 }
 
 /// Computes arithmetic for the whole column. `None`: the operands are not numbers throughout, a zero divides, few rows
-/// are selected, or both sides of an operator are computed; what is in `out` then means nothing.
+/// are selected of something dear, or both sides of an operator are computed; what is in `out` then means nothing.
 pub(crate) fn compute(expr: &Expr, batch: &Batch, rows: &Selection, out: &mut Column) -> Option<()> {
     match expr {
-        Expr::Binary(op, ..) if is_arithmetic(*op) && is_dense(rows, batch.n_rows) => fill(expr, batch, out),
+        Expr::Binary(op, ..) if is_arithmetic(*op) && (is_cheap(expr) || is_dense(rows, batch.n_rows)) => {
+            fill(expr, batch, out)
+        }
         _ => None,
+    }
+}
+
+/// Whether computing rows that are not selected costs less than making a column for those that are.
+fn is_cheap(expr: &Expr) -> bool {
+    match expr {
+        Expr::Binary(op, left, right) => {
+            !matches!(op, BinaryOp::Divide | BinaryOp::Modulo) && is_cheap(left) && is_cheap(right)
+        }
+        _ => true,
     }
 }
 

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use thalweg_core::connector::{Payload, RawMessage, SinkPayload, SourcePort, Spawner, WhenFull};
+use thalweg_core::polled::DirectSink;
 use thalweg_core::registry::{Registry, Shared};
 use thalweg_core::time::BoxFuture;
 use thalweg_core::{Clock, Diagnostic, Fields, ManualClock, Timestamp, Value, json};
@@ -55,6 +56,8 @@ pub struct Rig {
     shared: Arc<Shared>,
     /// Sinks that swallow everything are such, as in the engine; their messages cannot be looked at.
     swallows: bool,
+    /// Takes what every sink is sent at QoS 0, as a socket does.
+    direct: Option<Arc<dyn DirectSink>>,
 }
 
 /// Names a rule of a rig.
@@ -128,6 +131,7 @@ impl Rig {
             operators: op::build,
             shared: Arc::default(),
             swallows: false,
+            direct: None,
         }
     }
 
@@ -140,6 +144,13 @@ impl Rig {
     /// Spreads the parts of split streams over so many shards, which are turned one after the other.
     pub fn shards(mut self, n: usize) -> Self {
         self.shards.resize_with(n.max(1), || new_shard(&self.clock));
+        self
+    }
+
+    /// Has messages without properties of their own written to `sink` by the shard, as to a socket, instead of collecting
+    /// them.
+    pub fn writing_to(mut self, sink: Arc<dyn DirectSink>) -> Self {
+        self.direct = Some(sink);
         self
     }
 
@@ -221,6 +232,9 @@ impl Rig {
         };
         let topology = rule.topology();
         let launched = launch(rule, restore.as_ref(), ground)?;
+        if let Some(direct) = &self.direct {
+            launched.sinks.iter().for_each(|sink| sink.delivery.direct(Arc::clone(direct)));
+        }
         for source in &launched.sources {
             let inlets = self.inlets.entry(Arc::clone(&source.name)).or_default();
             inlets.push((source.part, Arc::clone(&source.inlet)));

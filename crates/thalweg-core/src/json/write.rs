@@ -154,23 +154,37 @@ fn write_short_decimal(out: &mut Vec<u8>, value: f64) -> bool {
     true
 }
 
+/// Significant digits of a float at most, and the zeros that stand before or behind them in its shortest form.
+const DIGITS: usize = 32;
+
 /// Rewrites the shortest digits (zmij) into Go's form.
 fn write_shortest(out: &mut Vec<u8>, value: f64) {
     let mut buffer = zmij::Buffer::new();
-    let text = buffer.format_finite(value.abs());
+    let text = buffer.format_finite(value.abs()).as_bytes();
     if value.is_sign_negative() {
         out.push(b'-');
     }
-    let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let written: i32 = exponent.parse().unwrap_or(0);
-    let all: Vec<u8> = whole.bytes().chain(fraction.bytes()).collect();
+    // Digits without the dot, how many stand before it, and the exponent behind them.
+    let (mut all, mut count, mut whole, mut written) = ([0; DIGITS], 0, None, 0);
+    for (at, byte) in text.iter().enumerate() {
+        match byte {
+            b'.' => whole = Some(count),
+            b'e' => {
+                written = std::str::from_utf8(&text[at + 1..]).ok().and_then(|e| e.parse().ok()).unwrap_or(0);
+                break;
+            }
+            digit => {
+                all[count.min(DIGITS - 1)] = *digit;
+                count += 1;
+            }
+        }
+    }
+    let all = &all[..count.min(DIGITS)];
     let zeros = all.iter().take_while(|digit| **digit == b'0').count();
-    let digits: &[u8] = &all[zeros..];
-    let used = digits.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
-    let digits = &digits[..used];
+    let used = all.iter().rposition(|digit| *digit != b'0').map_or(zeros, |last| last + 1);
+    let digits = &all[zeros..used];
     // The number is 0.DIGITS times ten to `point`.
-    let point = whole.len() as i32 + written - zeros as i32;
+    let point = whole.unwrap_or(count) as i32 + written - zeros as i32;
     if digits.is_empty() {
         out.push(b'0');
     } else if (-5..=21).contains(&point) {

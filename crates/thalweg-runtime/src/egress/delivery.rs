@@ -20,7 +20,7 @@ use thalweg_core::polled::{DirectSink, Poller};
 use thalweg_core::{Clock, IoError, Retry, Timestamp};
 use tokio::sync::Notify;
 
-use super::frames::{Frames, Gathered, Parcel, Slice};
+use super::frames::{Frames, Parcel, Slice};
 use super::options::SinkOptions;
 use crate::queue::{Bounds, Bucket, Entries, Entry, Queue, Taken, Wake};
 
@@ -121,16 +121,21 @@ impl Delivery {
         })
     }
 
-    /// Writes messages that stand back to back straight to the sink, unless others are still before them, and tells how
-    /// many are out. The thread that pushes is the only one that may call this.
-    pub(crate) fn write_direct(&self, bytes: &[u8], ends: &[usize], now: Timestamp) -> usize {
+    /// Lets messages go round the queue.
+    pub(crate) fn direct(&self, sink: Arc<dyn DirectSink>) {
+        self.direct.get_or_init(|| sink);
+    }
+
+    /// Writes the messages that stand at `spans` (start and end) straight to the sink, unless others are still before
+    /// them, and tells how many are out. The thread that pushes is the only one that may call this.
+    pub(crate) fn write_direct(&self, bytes: &[u8], spans: &[(u32, u32)], now: Timestamp) -> usize {
         let Some(sink) = self.direct.get() else { return 0 };
         // The sink's task has nothing in its hands, so its counters are ours.
         let is_stopped = self.line.as_ref().is_none_or(|line| line.queue.is_stopped());
         if self.settled.load(Acquire) != self.pushed.load(Relaxed) || is_stopped {
             return 0;
         }
-        let count = sink.write(bytes, ends, self.is_keeping()) as u64;
+        let count = sink.write(bytes, spans, self.is_keeping()) as u64;
         if count > 0 {
             if let Some(keeping) = &self.keeping {
                 keeping.lock().last += count;
@@ -167,15 +172,17 @@ impl Delivery {
         &self,
         frames: &Arc<Frames>,
         (rows, count): (&[u64], usize),
-        room: &mut Gathered,
+        spans: &mut Vec<(u32, u32)>,
         now: Timestamp,
     ) {
         if self.swallows {
             return;
         }
         let mut written = 0;
-        if self.direct.get().is_some() && frames.gather(rows, room) {
-            written = self.write_direct(&room.bytes, &room.ends, now);
+        if self.direct.get().is_some()
+            && let Some(bytes) = frames.find(rows, spans)
+        {
+            written = self.write_direct(bytes, spans, now);
         }
         if written < count {
             let rest = Slice::new(frames, rows, count).behind(written);
@@ -327,7 +334,7 @@ impl Delivery {
         }
         self.is_down.store(false, Relaxed);
         if let Some(direct) = sink.direct() {
-            self.direct.get_or_init(|| direct);
+            self.direct(direct);
         }
         loop {
             match line.queue.take() {

@@ -1,6 +1,6 @@
 //! Messages that many rules send: encoded once for a batch, each rule's sink gets those of its own rows.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use chrono_tz::Tz;
@@ -19,40 +19,51 @@ pub(crate) enum Shape {
     Rows { is_list: bool, omit_empty: bool },
 }
 
-/// One message for each of some rows of a batch.
+/// One message for each of some rows of a batch. Used again for the next batch, unless a queue still holds them.
+#[derive(Default)]
 pub(crate) struct Frames {
-    content: Content,
+    /// Messages back to back, and the start and end of each row's.
+    bytes: Vec<u8>,
+    spans: Vec<(u32, u32)>,
+    /// The same bytes, once a queue has asked for one.
+    shared: OnceLock<Bytes>,
+    /// Each row's message, when messages are no bytes.
+    rows: Option<Vec<Option<Arc<Fields>>>>,
     is_list: bool,
     /// The length of a message, roughly.
     typical: usize,
 }
 
-enum Content {
-    /// The span of each row's message.
-    Bytes(Bytes, Vec<(u32, u32)>),
-    Rows(Vec<Option<Arc<Fields>>>),
-}
+/// Room that grew beyond this is given back.
+const KEPT: usize = 1 << 20;
 
 impl Frames {
     /// Makes the messages of these rows. Rows without a message go to `refuse`: what cannot be encoded, and what is
     /// left out because it is empty.
-    pub(crate) fn new(
+    pub(crate) fn make(
+        &mut self,
         shape: Shape,
         writer: &mut RowWriter,
         (batch, rows): (&Batch, &Selection),
         zone: Tz,
         refuse: &mut dyn FnMut(usize),
-    ) -> Self {
+    ) {
         match shape {
             Shape::Json { is_list, omit_empty } => {
-                let (mut out, mut spans) = (Vec::new(), vec![(0, 0); batch.n_rows]);
+                self.is_list = is_list;
+                self.spans.resize(batch.n_rows, (0, 0));
+                let out = &mut self.bytes;
                 for row in rows {
                     let start = out.len();
-                    out.extend_from_slice(if is_list { b"[" } else { b"" });
-                    match writer.write(&mut out, batch, row, zone) {
+                    if is_list {
+                        out.push(b'[');
+                    }
+                    match writer.write(out, batch, row, zone) {
                         Ok(is_empty) if !(is_empty && omit_empty) => {
-                            out.extend_from_slice(if is_list { b"]" } else { b"" });
-                            spans[row] = (start as u32, out.len() as u32);
+                            if is_list {
+                                out.push(b']');
+                            }
+                            self.spans[row] = (start as u32, out.len() as u32);
                         }
                         _ => {
                             out.truncate(start);
@@ -60,8 +71,7 @@ impl Frames {
                         }
                     }
                 }
-                let typical = out.len() / rows.len().max(1);
-                Self { content: Content::Bytes(Bytes::from(out), spans), is_list, typical }
+                self.typical = out.len() / rows.len().max(1);
             }
             Shape::Rows { is_list, omit_empty } => {
                 let mut list = vec![None; batch.n_rows];
@@ -73,49 +83,53 @@ impl Frames {
                         list[row] = Some(Arc::new(fields));
                     }
                 }
-                Self { content: Content::Rows(list), is_list, typical: 64 * batch.columns.len().max(1) }
+                (self.is_list, self.typical) = (is_list, 64 * batch.columns.len().max(1));
+                self.rows = Some(list);
             }
         }
     }
 
-    /// Copies the messages of some rows; false when they are no bytes.
-    pub(crate) fn gather(&self, rows: &[u64], into: &mut Gathered) -> bool {
-        into.bytes.clear();
-        into.ends.clear();
-        let Content::Bytes(bytes, spans) = &self.content else { return false };
+    /// Forgets the messages and keeps the room.
+    pub(crate) fn clear(&mut self) {
+        if self.bytes.capacity() + 8 * self.spans.capacity() > KEPT {
+            *self = Self::default();
+        }
+        self.bytes.clear();
+        self.spans.clear();
+        self.shared.take();
+        self.rows = None;
+    }
+
+    /// The bytes in which the messages of some rows stand, and where; `None` when they are no bytes.
+    pub(crate) fn find(&self, rows: &[u64], spans: &mut Vec<(u32, u32)>) -> Option<&[u8]> {
+        spans.clear();
+        if self.rows.is_some() {
+            return None;
+        }
         for (at, word) in rows.iter().enumerate() {
             let mut rest = *word;
             while rest != 0 {
-                let (start, end) = spans[at * 64 + rest.trailing_zeros() as usize];
-                into.bytes.extend_from_slice(&bytes[start as usize..end as usize]);
-                into.ends.push(into.bytes.len());
+                spans.push(self.spans[at * 64 + rest.trailing_zeros() as usize]);
                 rest &= rest - 1;
             }
         }
-        true
+        Some(&self.bytes)
     }
 
     fn payload(&self, row: usize) -> Option<SinkPayload> {
-        match &self.content {
-            Content::Bytes(bytes, spans) => {
-                let (start, end) = spans[row];
+        match &self.rows {
+            None => {
+                let (start, end) = self.spans[row];
+                let bytes = self.shared.get_or_init(|| Bytes::copy_from_slice(&self.bytes));
                 let payload = bytes.slice(start as usize..end as usize);
                 Some(SinkPayload::Bytes { payload, props: None })
             }
-            Content::Rows(list) => {
+            Some(list) => {
                 let rows = vec![Arc::clone(list[row].as_ref()?)];
                 Some(SinkPayload::Rows { rows, is_list: self.is_list, props: None })
             }
         }
     }
-}
-
-/// Messages back to back, with room that is used again.
-#[derive(Default)]
-pub(crate) struct Gathered {
-    pub bytes: Vec<u8>,
-    /// Where each ends.
-    pub ends: Vec<usize>,
 }
 
 /// What stands in the queue of a sink.

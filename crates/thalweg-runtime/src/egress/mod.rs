@@ -10,15 +10,15 @@ pub(crate) mod frames;
 pub(crate) mod options;
 pub(crate) mod outputs;
 pub(crate) mod row;
+mod send;
 mod shape;
 pub(crate) mod template;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use bytes::Bytes;
 use chrono_tz::Tz;
-use thalweg_core::connector::SinkPayload;
 use thalweg_core::format::{Encoder, Message};
 use thalweg_core::json::write_fields;
 use thalweg_core::metrics::NodeMetrics;
@@ -26,7 +26,7 @@ use thalweg_core::state::{StateError, StateReader, StateWriter};
 use thalweg_core::{Batch, Fields, FormatError, Props, Selection, Timestamp, Unit, Value};
 
 use crate::operator::RuleInfo;
-use batching::{Batching, Glue};
+use batching::Batching;
 use delivery::Delivery;
 use frames::Shape;
 use options::SinkOptions;
@@ -60,9 +60,10 @@ pub(crate) struct Egress {
     writer: RowWriter,
     /// Messages of the batch at hand, back to back.
     buffer: Vec<u8>,
+    /// Start and end of the first of them, of which there is nothing to know but their bytes.
+    plain: Vec<(u32, u32)>,
+    /// Those behind them.
     pending: Vec<Pending>,
-    /// Where messages end that may go straight to the sink.
-    ends: Vec<usize>,
     batching: Batching,
 }
 
@@ -76,8 +77,8 @@ enum Step {
 
 /// A message of the batch at hand.
 enum Pending {
-    /// Up to here in the buffer.
-    Bytes(usize, Option<Arc<Props>>),
+    /// Here in the buffer.
+    Bytes(Range<usize>, Option<Arc<Props>>),
     Rows {
         rows: Vec<Arc<Fields>>,
         is_list: bool,
@@ -111,8 +112,8 @@ impl Egress {
             delivery,
             writer: RowWriter::default(),
             buffer: Vec::new(),
+            plain: Vec::new(),
             pending: Vec::new(),
-            ends: Vec::new(),
             batching,
         }
     }
@@ -181,6 +182,7 @@ impl Egress {
     pub(crate) fn write(&mut self, batch: &Batch, rows: &Selection, now: Timestamp) {
         let mut faults = rows.faults.iter().peekable();
         match batch.unit {
+            Unit::Rows if rows.faults.is_empty() && self.is_direct() => self.rows(batch, rows, now),
             Unit::Rows => {
                 for row in rows {
                     while let Some(fault) = faults.next_if(|fault| fault.row as usize <= row) {
@@ -198,8 +200,41 @@ impl Egress {
         self.send(now);
     }
 
+    /// Rows as they are, each a message of its own: counted together.
+    fn rows(&mut self, batch: &Batch, rows: &Selection, now: Timestamp) {
+        let is_list = !self.options.send_single;
+        let omits = self.options.send_single && self.options.omit_if_empty;
+        let (mut taken, mut shown, mut lost) = (0, 0, 0);
+        for row in rows {
+            taken += 1;
+            let before = self.buffer.len();
+            if is_list {
+                self.buffer.push(b'[');
+            }
+            match self.writer.write(&mut self.buffer, batch, row, self.rule.zone) {
+                Ok(true) if omits => self.buffer.truncate(before),
+                Ok(_) => {
+                    if is_list {
+                        self.buffer.push(b']');
+                    }
+                    shown += 1;
+                    self.note(before, None);
+                }
+                Err(error) => {
+                    self.buffer.truncate(before);
+                    lost += 1;
+                    self.lose(Step::Encode, &error, now);
+                }
+            }
+        }
+        count_in(&self.transform, taken, now);
+        count_out(&self.transform, shown + lost, now);
+        count_in(&self.encode, shown + lost, now);
+        count_out(&self.encode, shown, now);
+    }
+
     fn single(&mut self, batch: &Batch, row: usize, now: Timestamp) {
-        count_in(&self.transform, now);
+        count_in(&self.transform, 1, now);
         if self.is_direct() {
             let is_list = !self.options.send_single;
             return self.direct(now, is_list, |writer, out, zone| writer.write(out, batch, row, zone));
@@ -212,7 +247,7 @@ impl Egress {
     }
 
     fn collection(&mut self, batch: &Batch, rows: &Selection, now: Timestamp) {
-        count_in(&self.transform, now);
+        count_in(&self.transform, 1, now);
         if self.options.omit_if_empty && rows.is_empty() {
             return;
         }
@@ -272,14 +307,14 @@ impl Egress {
                 if as_list {
                     self.buffer.push(b']');
                 }
-                count_out(&self.transform, now);
-                count_in(&self.encode, now);
-                self.finish_bytes(None, now);
+                count_out(&self.transform, 1, now);
+                count_in(&self.encode, 1, now);
+                self.finish_bytes(before, None, now);
             }
             Err(error) => {
                 self.buffer.truncate(before);
-                count_out(&self.transform, now);
-                count_in(&self.encode, now);
+                count_out(&self.transform, 1, now);
+                count_in(&self.encode, 1, now);
                 self.lose(Step::Encode, &error, now);
             }
         }
@@ -322,10 +357,11 @@ impl Egress {
             None => message,
             Some(text) if self.is_text() && self.options.is_plain() => {
                 // C3.6: the text is sent as it is.
-                count_out(&self.transform, now);
-                count_in(&self.encode, now);
+                count_out(&self.transform, 1, now);
+                count_in(&self.encode, 1, now);
+                let before = self.buffer.len();
                 self.buffer.extend_from_slice(text.as_bytes());
-                self.finish_bytes(props, now);
+                self.finish_bytes(before, props, now);
                 return Ok(());
             }
             Some(text) => template::parse(&text).map_err(lost)?,
@@ -335,7 +371,7 @@ impl Egress {
             return Err(lost(FormatError::new("invalid transform result type []interface {}")));
         }
         let shaped = shape::shape(&self.options, message).map_err(lost)?;
-        count_out(&self.transform, now);
+        count_out(&self.transform, 1, now);
         self.encode(shaped, props, now).map_err(|error| (Step::Encode, error))
     }
 
@@ -358,9 +394,10 @@ impl Egress {
             matches!(self.output, Output::Rows | Output::Json) || &*self.options.format == "urlencoded";
         if !is_row {
             // One column of delimited text, or bytes: the text itself.
-            count_in(&self.encode, now);
+            count_in(&self.encode, 1, now);
+            let before = self.buffer.len();
             self.buffer.extend_from_slice(text.as_bytes());
-            return self.finish_bytes(props, now);
+            return self.finish_bytes(before, props, now);
         }
         let message = Shaped { is_list: false, ..message };
         if let Err(error) = self.encode(message, props, now) {
@@ -378,10 +415,10 @@ impl Egress {
             self.pending.push(Pending::Rows { rows: message.rows, is_list: message.is_list, props });
             return Ok(());
         }
-        count_in(&self.encode, now);
+        count_in(&self.encode, 1, now);
         let before = self.buffer.len();
         match encode(&mut self.output, &message, &mut self.buffer, self.rule.zone) {
-            Ok(()) => self.finish_bytes(props, now),
+            Ok(()) => self.finish_bytes(before, props, now),
             Err(error) => {
                 self.buffer.truncate(before);
                 return Err(error);
@@ -395,93 +432,19 @@ impl Egress {
         self.options.is_batching() && &*self.options.format == "delimited"
     }
 
-    fn finish_bytes(&mut self, props: Option<Arc<Props>>, now: Timestamp) {
-        self.pending.push(Pending::Bytes(self.buffer.len(), props));
-        count_out(&self.encode, now);
+    fn finish_bytes(&mut self, start: usize, props: Option<Arc<Props>>, now: Timestamp) {
+        self.note(start, props);
+        count_out(&self.encode, 1, now);
     }
 
-    /// Hands the messages of the batch at hand to the sink, or to the batch that is being collected.
-    fn send(&mut self, now: Timestamp) {
-        let mut start = self.send_direct(now);
-        if self.pending.is_empty() {
-            return self.buffer.clear();
+    /// A message stands in the buffer from `start` on.
+    #[inline]
+    fn note(&mut self, start: usize, props: Option<Arc<Props>>) {
+        let end = self.buffer.len();
+        match (u32::try_from(start), u32::try_from(end), &props) {
+            (Ok(start), Ok(end), None) if self.pending.is_empty() => self.plain.push((start, end)),
+            _ => self.pending.push(Pending::Bytes(start..end, props)),
         }
-        let bytes = Bytes::copy_from_slice(&self.buffer);
-        self.buffer.clear();
-        let payloads = self.pending.drain(..).map(|pending| match pending {
-            Pending::Bytes(end, props) => {
-                let payload = bytes.slice(start..end);
-                start = end;
-                SinkPayload::Bytes { payload, props }
-            }
-            Pending::Rows { rows, is_list, props } => SinkPayload::Rows { rows, is_list, props },
-        });
-        if self.options.is_batching() {
-            self.batching.push(payloads);
-            while let Some(part) = self.batching.full() {
-                self.send_batch(part, now);
-            }
-        } else if self.options.compression.is_some() {
-            let payloads = payloads.collect();
-            self.send_packed(payloads, now);
-        } else {
-            self.delivery.push(payloads, now);
-        }
-    }
-
-    /// Writes what can be written without waiting; where the rest begins in the buffer.
-    fn send_direct(&mut self, now: Timestamp) -> usize {
-        if self.options.is_batching() || self.options.compression.is_some() {
-            return 0;
-        }
-        self.ends.clear();
-        self.ends.extend(self.pending.iter().map_while(|pending| match pending {
-            Pending::Bytes(end, None) => Some(*end),
-            _ => None,
-        }));
-        if self.ends.is_empty() {
-            return 0;
-        }
-        let out = self.delivery.write_direct(&self.buffer, &self.ends, now);
-        self.pending.drain(..out);
-        out.checked_sub(1).map_or(0, |last| self.ends[last])
-    }
-
-    fn send_batch(&mut self, part: Vec<SinkPayload>, now: Timestamp) {
-        let glue = match (&mut self.output, &*self.options.format) {
-            (Output::Rows, _) => Glue::Rows,
-            (_, "json") => Glue::Json,
-            (Output::Encoder(encoder), "delimited") => Glue::Lines(encoder.as_mut()),
-            _ => Glue::Plain,
-        };
-        let mut joined = Vec::new();
-        for message in batching::join(part, glue) {
-            match message {
-                Ok(message) => joined.push(message),
-                Err(error) => self.count_lost(Step::Encode, &error, now),
-            }
-        }
-        self.send_packed(joined, now);
-    }
-
-    /// Compresses, if the action wants that, and hands over.
-    fn send_packed(&mut self, mut payloads: Vec<SinkPayload>, now: Timestamp) {
-        if let Some(codec) = self.options.compression {
-            payloads.retain_mut(|message| {
-                let SinkPayload::Bytes { payload, .. } = message else { return true };
-                count_in(&self.compress, now);
-                match codec.compress(payload) {
-                    Ok(packed) => *payload = Bytes::from(packed),
-                    Err(error) => {
-                        self.count_lost(Step::Compress, &FormatError::new(error.to_string()), now);
-                        return false;
-                    }
-                }
-                count_out(&self.compress, now);
-                true
-            });
-        }
-        self.delivery.push(payloads.into_iter(), now);
     }
 
     /// Sends what was collected: the input has ended, or the rule stops.
@@ -543,13 +506,17 @@ fn encode(output: &mut Output, message: &Shaped, out: &mut Vec<u8>, zone: Tz) ->
     }
 }
 
-fn count_in(metrics: &NodeMetrics, now: Timestamp) {
-    NodeMetrics::add(&metrics.records_in, 1);
-    NodeMetrics::add(&metrics.processed, 1);
-    metrics.last_invocation.store(now.0, Relaxed);
+fn count_in(metrics: &NodeMetrics, count: u64, now: Timestamp) {
+    if count > 0 {
+        NodeMetrics::add(&metrics.records_in, count);
+        NodeMetrics::add(&metrics.processed, count);
+        metrics.last_invocation.store(now.0, Relaxed);
+    }
 }
 
-fn count_out(metrics: &NodeMetrics, now: Timestamp) {
-    NodeMetrics::add(&metrics.records_out, 1);
-    metrics.last_row.store(now.0, Relaxed);
+fn count_out(metrics: &NodeMetrics, count: u64, now: Timestamp) {
+    if count > 0 {
+        NodeMetrics::add(&metrics.records_out, count);
+        metrics.last_row.store(now.0, Relaxed);
+    }
 }

@@ -177,15 +177,15 @@ impl SourcePort for Inlet {
 
     fn offer_all(&self, arrivals: &Arrivals<'_>, when_full: WhenFull) -> Result<(Offer, usize), WantsMeta> {
         let size = (arrivals.spans.len(), arrivals.size());
-        let (spare, mut is_refused) = (self.spare().take(), false);
+        let mut is_refused = false;
         let put = |bucket: &mut RawBucket| {
             // Asked under the queue's lock: what came in before is through when the rule that asks joins the stream.
             is_refused = !self.takes_bare();
             if is_refused {
                 return;
             }
-            if let Some(spare) = spare {
-                bucket.refit(spare);
+            if bucket.is_empty() {
+                self.spare().take().into_iter().for_each(|spare| bucket.refit(spare));
             }
             bucket.push_all(arrivals);
         };

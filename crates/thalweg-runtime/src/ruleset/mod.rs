@@ -56,6 +56,8 @@ pub(crate) struct RuleSet {
     cohorts: Cohorts,
     /// Readers to be called for the batch at hand, with the hit of their condition if they have one.
     calls: Vec<(u32, Option<u32>)>,
+    /// Every row of the batch at hand.
+    all: Vec<u64>,
     shown: Arc<Shown>,
     common: Arc<Common>,
 }
@@ -248,7 +250,7 @@ impl RuleSet {
     /// Parts the readers that the batch concerns into those that have their messages made in a group and those that
     /// are called.
     fn part(&mut self, (batch, rows): (&Batch, &Selection)) {
-        let Self { readers, conditions, quiet, open, groups, calls, .. } = self;
+        let Self { readers, conditions, quiet, open, groups, calls, all, .. } = self;
         let has_faults = !rows.faults.is_empty();
         let reader =
             |at: u32| readers[at as usize].as_ref().filter(|reader| !(has_faults && reader.wants_faults()));
@@ -267,13 +269,12 @@ impl RuleSet {
             let asking = quiet.get(condition as usize).into_iter().flatten();
             calls.extend(asking.filter(|at| reader(**at).is_some()).map(|at| (*at, None)));
         }
-        let mut all = Vec::new();
         if !open.is_empty() {
-            mask::fill(&mut all, rows.iter(), batch.n_rows);
+            mask::fill(all, rows.iter(), batch.n_rows);
         }
         for at in open.iter() {
             if let Some((member, _)) = reader(*at).and_then(Reader::member) {
-                groups.add(member, (*at, None), &all);
+                groups.add(member, (*at, None), all);
             }
         }
     }

@@ -21,7 +21,7 @@ use super::tally::{Count, Tally};
 use super::view::View;
 use crate::compile::MakeOperator;
 use crate::egress::delivery::Delivery;
-use crate::egress::frames::{Frames, Gathered, Shape};
+use crate::egress::frames::{Frames, Shape};
 use crate::egress::row::RowWriter;
 use crate::operator::{Emit, OpCx, Operator, RuleInfo, Signal};
 
@@ -104,7 +104,10 @@ pub(crate) struct Groups {
     by_key: HashMap<Arc<str>, u32>,
     /// Groups with members in the batch at hand.
     touched: Vec<u32>,
-    room: Gathered,
+    /// Where the messages of one member stand.
+    spans: Vec<(u32, u32)>,
+    /// Messages of earlier batches, for their room.
+    spare: Vec<Arc<Frames>>,
 }
 
 /// Rules with one SELECT list.
@@ -126,7 +129,12 @@ struct Group {
     refused: Vec<u64>,
     frames: Vec<Arc<Frames>>,
     metrics: NodeMetrics,
+    /// Room for the selection of `rows`.
+    bits: Vec<u64>,
 }
+
+/// So many frames are kept for their room.
+const SPARE: usize = 4;
 
 impl Groups {
     /// Puts a rule into the group of its SELECT list.
@@ -195,20 +203,22 @@ impl Groups {
 
     /// Makes the messages of the batch and hands them out.
     pub(super) fn run(&mut self, batch: &Batch, clock: &dyn Clock, out: &mut dyn FnMut(&mut Done<'_>)) {
-        for number in std::mem::take(&mut self.touched) {
-            let Some(group) = &mut self.list[number as usize] else { continue };
+        let Self { list, touched, spans, spare, .. } = self;
+        for number in touched.drain(..) {
+            let Some(group) = &mut list[number as usize] else { continue };
             let began = clock.monotonic_micros();
-            let made = catch_unwind(AssertUnwindSafe(|| group.evaluate(batch, clock.now())));
+            let made = catch_unwind(AssertUnwindSafe(|| group.evaluate(batch, spare, clock.now())));
             let micros = clock.monotonic_micros().saturating_sub(began);
             let frames = if made.is_ok() { &group.frames[..] } else { &[] };
             let (rows, refused) = (&group.rows[..], &group.refused[..]);
             let (parts, cohorts) = (&group.parts[..], &group.cohorts[..]);
             let nanos = micros * 1_000 / (parts.len() + group.n_counted).max(1) as u64;
-            out(&mut Done { parts, cohorts, rows, refused, frames, micros, nanos, room: &mut self.room });
+            out(&mut Done { parts, cohorts, rows, refused, frames, micros, nanos, spans });
             group.parts.clear();
             group.cohorts.clear();
             group.n_counted = 0;
-            group.frames.clear();
+            spare.extend(group.frames.drain(..));
+            spare.truncate(SPARE);
         }
     }
 }
@@ -225,7 +235,7 @@ pub(super) struct Done<'a> {
     micros: u64,
     /// Each member's part of that.
     nanos: u64,
-    room: &'a mut Gathered,
+    spans: &'a mut Vec<(u32, u32)>,
 }
 
 impl Done<'_> {
@@ -254,7 +264,7 @@ impl Done<'_> {
         for sending in &member.outputs {
             let frames = &self.frames[sending.shape as usize];
             if let Some(delivery) = &sending.delivery {
-                delivery.push_slice(frames, (rows, count), self.room, now);
+                delivery.push_slice(frames, (rows, count), self.spans, now);
             }
         }
         tally.pass(Count { rows: count as u64, last: now, micros: self.micros }, self.nanos);
@@ -278,10 +288,11 @@ impl Group {
             refused: Vec::new(),
             frames: Vec::new(),
             metrics: NodeMetrics::default(),
+            bits: Vec::new(),
         }
     }
 
-    fn evaluate(&mut self, batch: &Batch, now: Timestamp) {
+    fn evaluate(&mut self, batch: &Batch, spare: &mut Vec<Arc<Frames>>, now: Timestamp) {
         let own;
         let batch = if self.view.is_whole(batch) {
             batch
@@ -291,11 +302,15 @@ impl Group {
         };
         // What does not come out again has failed.
         self.refused.clone_from(&self.rows);
-        let selected = Selection::mask(self.rows.clone(), batch.n_rows);
+        self.bits.clone_from(&self.rows);
+        let selected = Selection::mask(std::mem::take(&mut self.bits), batch.n_rows);
         let (shapes, frames, refused) = (&mut self.shapes, &mut self.frames, &mut self.refused);
-        let mut out = Encode { shapes, frames, refused, zone: self.info.zone };
+        let mut out = Encode { shapes, frames, refused, spare, zone: self.info.zone };
         let mut cx = OpCx { now, rule: &self.info, metrics: &self.metrics, node: "", behind: &[] };
         self.project.on_batch(0, batch, &selected, &mut out, &mut cx);
+        if let Live::Mask { bits, .. } = selected.live {
+            self.bits = bits;
+        }
     }
 }
 
@@ -304,16 +319,26 @@ struct Encode<'a> {
     shapes: &'a mut [(Shape, RowWriter)],
     frames: &'a mut Vec<Arc<Frames>>,
     refused: &'a mut [u64],
+    spare: &'a mut Vec<Arc<Frames>>,
     zone: chrono_tz::Tz,
 }
 
 impl Emit for Encode<'_> {
     fn batch(&mut self, _port: usize, batch: &Batch, rows: &Selection) {
-        let Self { shapes, frames, refused, zone } = self;
+        let Self { shapes, frames, refused, spare, zone } = self;
         rows.iter().for_each(|row| refused[row / 64] &= !(1 << (row % 64)));
         for (shape, writer) in shapes.iter_mut() {
             let mut refuse = |row: usize| refused[row / 64] |= 1 << (row % 64);
-            frames.push(Arc::new(Frames::new(*shape, writer, (batch, rows), *zone, &mut refuse)));
+            let mut made = spare.pop().unwrap_or_default();
+            // A queue may still hold the messages of an earlier batch.
+            if Arc::get_mut(&mut made).is_none() {
+                made = Arc::default();
+            }
+            if let Some(made) = Arc::get_mut(&mut made) {
+                made.clear();
+                made.make(*shape, writer, (batch, rows), *zone, &mut refuse);
+            }
+            frames.push(made);
         }
     }
 

@@ -10,6 +10,8 @@ pub(super) struct Ramp {
     depths: Vec<u32>,
     /// Room for the rows in the order of their depth.
     order: Vec<u64>,
+    /// The rows that meet the bound at hand.
+    meeting: Vec<u64>,
 }
 
 /// One bound.
@@ -99,13 +101,14 @@ impl Ramp {
         self.order.extend(depths.map(|(row, depth)| u64::from(*depth) << 32 | row as u64));
         self.order.sort_unstable();
         let mut rows = self.order.iter().rev().peekable();
-        let mut meeting = vec![0; words];
+        self.meeting.clear();
+        self.meeting.resize(words, 0);
         for (at, step) in self.steps.iter().enumerate().rev() {
             while let Some(row) = rows.next_if(|entry| **entry >> 32 > at as u64) {
                 let row = *row as u32 as usize;
-                meeting[row / 64] |= 1 << (row % 64);
+                self.meeting[row / 64] |= 1 << (row % 64);
             }
-            into[step.id as usize * words..][..words].copy_from_slice(&meeting);
+            into[step.id as usize * words..][..words].copy_from_slice(&self.meeting);
         }
     }
 }

@@ -20,7 +20,7 @@ impl DirectTopic {
 }
 
 impl DirectSink for DirectTopic {
-    fn write(&self, bytes: &[u8], ends: &[usize], at_once: bool) -> usize {
-        self.outlet.write_direct((&self.topic, self.retain), (bytes, ends), at_once)
+    fn write(&self, bytes: &[u8], spans: &[(u32, u32)], at_once: bool) -> usize {
+        self.outlet.write_direct((&self.topic, self.retain), (bytes, spans), at_once)
     }
 }

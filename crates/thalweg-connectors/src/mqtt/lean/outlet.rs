@@ -174,15 +174,15 @@ impl Outlet {
         true
     }
 
-    /// Writes payloads that stand back to back to one topic at QoS 0, unless something is before them; tells how many
-    /// are out. Of the one that the socket took in part the rest follows.
+    /// Writes the payloads that stand at `spans` (start and end) to one topic at QoS 0, unless something is before them;
+    /// tells how many are out. Of the one that the socket took in part the rest follows.
     ///
     /// Unless `at_once`, the reader's own thread only collects them: all that its rules send to the broker in one turn
     /// leaves in one write. What the socket then does not take follows as soon as it does, and nothing joins it.
     pub(super) fn write_direct(
         &self,
         (topic, retain): (&str, bool),
-        (bytes, ends): (&[u8], &[usize]),
+        (bytes, spans): (&[u8], &[(u32, u32)]),
         at_once: bool,
     ) -> usize {
         let mut state = self.lock();
@@ -193,18 +193,18 @@ impl Outlet {
         }
         let Some(socket) = state.socket.clone().filter(|_| state.is_clear()) else { return 0 };
         if collects {
-            return state.collect((topic, retain), (bytes, ends));
+            return state.collect((topic, retain), (bytes, spans));
         }
-        let (mut out, mut at) = (0, 0);
-        while out < ends.len() {
+        let mut out = 0;
+        while out < spans.len() {
             state.frames.clear();
-            for end in &ends[out..] {
-                if !frame::fits(topic, end - at) || state.buffer.len() >= CHUNK {
+            for (start, end) in &spans[out..] {
+                let payload = &bytes[*start as usize..*end as usize];
+                if !frame::fits(topic, payload.len()) || state.buffer.len() >= CHUNK {
                     break;
                 }
-                frame::put_publish(&mut state.buffer, topic, (0, retain, 0), &bytes[at..*end]);
+                frame::put_publish(&mut state.buffer, topic, (0, retain, 0), payload);
                 state.frames.push(state.buffer.len());
-                at = *end;
             }
             if state.frames.is_empty() {
                 return out;
@@ -383,16 +383,16 @@ impl State {
     }
 
     /// Appends payloads at QoS 0 that leave at the end of the turn, or as soon as they are many; how many.
-    fn collect(&mut self, (topic, retain): (&str, bool), (bytes, ends): (&[u8], &[usize])) -> usize {
-        let mut at = 0;
-        for (index, end) in ends.iter().enumerate() {
+    fn collect(&mut self, (topic, retain): (&str, bool), (bytes, spans): (&[u8], &[(u32, u32)])) -> usize {
+        for (index, (start, end)) in spans.iter().enumerate() {
+            let payload = &bytes[*start as usize..*end as usize];
             if self.buffer.len() >= CHUNK {
                 self.flush();
                 if !self.buffer.is_empty() {
                     return index;
                 }
             }
-            if !frame::fits(topic, end - at) {
+            if !frame::fits(topic, payload.len()) {
                 return index;
             }
             if !std::mem::replace(&mut self.is_collecting, true)
@@ -400,10 +400,9 @@ impl State {
             {
                 wakers.flush.wake_by_ref();
             }
-            frame::put_publish(&mut self.buffer, topic, (0, retain, 0), &bytes[at..*end]);
-            at = *end;
+            frame::put_publish(&mut self.buffer, topic, (0, retain, 0), payload);
         }
-        ends.len()
+        spans.len()
     }
 
     fn end_of_buffer(&self) -> u64 {

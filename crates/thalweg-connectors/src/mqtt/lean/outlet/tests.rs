@@ -50,14 +50,14 @@ fn texts(packets: &[Packet]) -> Vec<String> {
 #[test]
 fn of_a_direct_write_exactly_what_was_taken_arrives_whole_and_the_rest_is_told() {
     let (outlet, _, mut far, _end) = open(20);
-    let (mut bytes, mut ends) = (Vec::new(), Vec::new());
-    for number in 0..400_000 {
+    let (mut bytes, mut spans) = (Vec::new(), Vec::new());
+    for number in 0..400_000u32 {
         bytes.extend_from_slice(format!("{number:060}").as_bytes());
-        ends.push(bytes.len());
+        spans.push((number * 60, number * 60 + 60));
     }
-    let taken = outlet.write_direct(("topic", false), (&bytes, &ends), true);
-    assert!(taken > 0 && taken < ends.len(), "the socket takes a part: {taken}");
-    assert_eq!(outlet.write_direct(("topic", false), (&bytes, &ends), true), 0, "something is before it");
+    let taken = outlet.write_direct(("topic", false), (&bytes, &spans), true);
+    assert!(taken > 0 && taken < spans.len(), "the socket takes a part: {taken}");
+    assert_eq!(outlet.write_direct(("topic", false), (&bytes, &spans), true), 0, "something is before it");
     let flight = Arc::new(Flight::default());
     publish(&outlet, 0, "behind", &flight);
     assert_eq!(flight.landed().taken, 0, "not written yet");
@@ -65,7 +65,7 @@ fn of_a_direct_write_exactly_what_was_taken_arrives_whole_and_the_rest_is_told()
     assert_eq!((heard.len(), heard[taken].as_str()), (taken + 1, "behind"));
     assert!(heard[..taken].iter().enumerate().all(|(number, text)| *text == format!("{number:060}")));
     assert_eq!(flight.landed().taken, 1);
-    assert_eq!(outlet.write_direct(("topic", false), (b"ab", &[1, 2]), true), 2, "and it goes on");
+    assert_eq!(outlet.write_direct(("topic", false), (b"a-b", &[(0, 1), (2, 3)]), true), 2, "and it goes on");
     assert_eq!(texts(&hear(&outlet, &mut far, 2)), ["a", "b"]);
 }
 
@@ -113,7 +113,7 @@ fn answers_of_a_turn_leave_together_and_those_of_an_older_connection_not_at_all(
     outlet.lost(&Arc::from("gone"));
     assert_eq!(outlet.begin_turn(generation), None);
     outlet.acknowledge_all(generation, &[5]);
-    assert_eq!(outlet.write_direct(("t", false), (b"x", &[1]), true), 0);
+    assert_eq!(outlet.write_direct(("t", false), (b"x", &[(0, 1)]), true), 0);
     assert!(end.try_recv().is_err(), "nobody told an end");
     assert_eq!(far.read(&mut [0; 8]).unwrap(), 0, "the socket is closed");
 }
@@ -143,8 +143,8 @@ fn what_the_readers_thread_sends_in_a_turn_leaves_in_one_write_and_in_order() {
     let wakers = Wakers { flush: Arc::clone(&flushes).into(), ..Wakers::noop() };
     outlet.begin(generation, wakers);
     let n_flushes = || flushes.0.load(std::sync::atomic::Ordering::Relaxed);
-    assert_eq!(outlet.write_direct(("t", false), (b"ab", &[1, 2]), false), 2);
-    assert_eq!(outlet.write_direct(("u", false), (b"c", &[1]), false), 1);
+    assert_eq!(outlet.write_direct(("t", false), (b"ab", &[(0, 1), (1, 2)]), false), 2);
+    assert_eq!(outlet.write_direct(("u", false), (b"c", &[(0, 1)]), false), 1);
     far.set_nonblocking(true).unwrap();
     assert_eq!(far.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock, "not written yet");
     far.set_nonblocking(false).unwrap();
@@ -153,11 +153,11 @@ fn what_the_readers_thread_sends_in_a_turn_leaves_in_one_write_and_in_order() {
     assert_eq!(texts(&hear(&outlet, &mut far, 3)), ["a", "b", "c"]);
 
     // Who wants it out at once, or writes on another thread, finds before it what was collected.
-    outlet.write_direct(("t", false), (b"d", &[1]), false);
-    assert_eq!(outlet.write_direct(("t", false), (b"e", &[1]), true), 1);
-    outlet.write_direct(("t", false), (b"f", &[1]), false);
+    outlet.write_direct(("t", false), (b"d", &[(0, 1)]), false);
+    assert_eq!(outlet.write_direct(("t", false), (b"e", &[(0, 1)]), true), 1);
+    outlet.write_direct(("t", false), (b"f", &[(0, 1)]), false);
     std::thread::scope(|scope| {
-        let other = scope.spawn(|| outlet.write_direct(("t", false), (b"g", &[1]), false));
+        let other = scope.spawn(|| outlet.write_direct(("t", false), (b"g", &[(0, 1)]), false));
         assert_eq!(other.join().unwrap(), 1);
     });
     let mut bytes = [0; 64];
@@ -172,12 +172,12 @@ fn a_thread_that_collects_more_than_the_socket_takes_is_told_so() {
     outlet.begin(generation, Wakers::noop());
     let payload = vec![b'x'; 50_000];
     let mut taken = 0;
-    while outlet.write_direct(("t", false), (&payload, &[payload.len()]), false) == 1 {
+    while outlet.write_direct(("t", false), (&payload, &[(0, 50_000)]), false) == 1 {
         taken += 1;
         assert!(taken < 10_000, "it takes for ever");
     }
     outlet.flush_collected();
-    assert_eq!(outlet.write_direct(("t", false), (b"y", &[1]), false), 0, "something is before it");
+    assert_eq!(outlet.write_direct(("t", false), (b"y", &[(0, 1)]), false), 0, "something is before it");
     assert_eq!(hear(&outlet, &mut far, taken).len(), taken, "and nothing is lost");
-    assert_eq!(outlet.write_direct(("t", false), (b"z", &[1]), false), 1, "then it goes on");
+    assert_eq!(outlet.write_direct(("t", false), (b"z", &[(0, 1)]), false), 1, "then it goes on");
 }
