@@ -204,7 +204,7 @@ impl Shape {
                 skeleton.run(place, (instructions, marks), (reading, learned), into)
             }
         };
-        if is_read && self.templates.is_due() {
+        if is_read && self.templates.is_due(message) {
             self.renew(message, walker);
         }
         is_read

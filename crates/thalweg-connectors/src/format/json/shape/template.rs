@@ -67,7 +67,10 @@ impl Templates {
 
     /// Whether it is time to make a template of a message that none fits.
     #[inline]
-    pub(super) fn is_due(&mut self) -> bool {
+    pub(super) fn is_due(&mut self, message: &[u8]) -> bool {
+        if !(WINDOW..=MAX_BYTES).contains(&message.len()) {
+            return false;
+        }
         self.wait -= 1;
         if self.wait > 0 {
             return false;
