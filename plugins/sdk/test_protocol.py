@@ -355,6 +355,18 @@ class Wire(unittest.TestCase):
         with self.assertRaisesRegex(ConnectionError, "without id"):
             rep.recv_request()
 
+    def test_a_path_in_use_is_not_stolen_and_a_stale_one_is_taken(self):
+        path = "/tmp/%s.ipc" % fresh_name()
+        first = sp.Listener(path, sp.PULL)
+        with self.assertRaisesRegex(OSError, "another process listens on " + path):
+            sp.Listener(path, sp.PULL)
+        first.close()
+        stale = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        stale.bind(path)
+        stale.close()
+        sp.Listener(path, sp.PULL).close()
+        self.assertFalse(os.path.exists(path))
+
     def test_answers_to_requests_that_are_no_more_are_dropped(self):
         name = fresh_name()
         listener = sp.Listener("/tmp/%s.ipc" % name, sp.REP)

@@ -207,14 +207,15 @@ class Listener:
 
     def __init__(self, path: str, role: int):
         self._path, self._role = path, role
+        _remove_stale(path)
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            os.unlink(path)
-        except FileNotFoundError:
-            pass
-        self._sock.bind(path)
-        os.chmod(path, 0o600)
-        self._sock.listen()
+            self._sock.bind(path)
+            os.chmod(path, 0o600)
+            self._sock.listen()
+        except OSError:
+            self._sock.close()
+            raise
 
     def accept(self) -> Connection:
         """The next peer that plays the counterpart."""
@@ -248,6 +249,19 @@ class Listener:
             os.unlink(self._path)
         except OSError:
             pass
+
+
+def _remove_stale(path: str) -> None:
+    """Removes a socket that nobody listens on; one that is in use stays, and is an error."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except FileNotFoundError:
+            return
+        except OSError:
+            os.unlink(path)
+            return
+    raise OSError("address in use: another process listens on %s" % path)
 
 
 class Pull:

@@ -94,6 +94,12 @@ class Engine:
         self.output: List[str] = []
         self.plugin: Dict[str, Any] = {}
         self._open: List[Any] = []
+        self._n_symbols = 0
+
+    def next_number(self) -> int:
+        """Tells symbols of the same name apart."""
+        self._n_symbols += 1
+        return self._n_symbols
 
     def launch(self, *command: str, cwd: Optional[str] = None, env: Optional[Dict[str, str]] = None) -> None:
         """Starts the plugin's process and waits for its handshake. What it prints is in `output`."""
@@ -146,10 +152,12 @@ class Engine:
 
     def function(self, name: str) -> "Calls":
         """Starts a function."""
-        channel = Rep("/tmp/func_%s.ipc" % name, self.patience)
+        # Where the plugin can, out of the way of an engine that has the same function.
+        further = {"channel": "%s.%s" % (self.name, name)} if self.plugin else {}
+        channel = Rep("/tmp/func_%s.ipc" % further.get("channel", name), self.patience)
         self._open.append(channel)
         meta = {"ruleId": "", "opId": "", "instanceId": 0}
-        self.command("start", {"symbolName": name, "meta": meta, "pluginType": "func"})
+        self.command("start", {"symbolName": name, "meta": meta, "pluginType": "func", **further})
         return Calls(channel, self.caps)
 
     def source(self, name: str, config: Optional[dict] = None, **further: Any) -> "Rows":
@@ -271,8 +279,8 @@ class Rows:
 
     def __init__(self, engine: Engine, name: str, config: dict, further: dict):
         self._engine, self._name = engine, name
-        self.meta = {"ruleId": engine.name, "opId": "demo", "instanceId": 0}
-        self._listener = sp.Listener("/tmp/%s_demo_0.ipc" % engine.name, sp.PULL)
+        self.meta = {"ruleId": engine.name, "opId": "demo%d" % engine.next_number(), "instanceId": 0}
+        self._listener = sp.Listener("/tmp/{ruleId}_{opId}_{instanceId}.ipc".format(**self.meta), sp.PULL)
         self._messages: "queue.Queue[Any]" = queue.Queue()
         self._rows: List[Any] = []
         threading.Thread(target=self._read, daemon=True).start()
@@ -337,8 +345,8 @@ class Outbox:
 
     def __init__(self, engine: Engine, name: str, config: dict):
         self._engine = engine
-        meta = {"ruleId": engine.name, "opId": name + "_0", "instanceId": 0}
-        path = "/tmp/%s_%s_0_0" % (engine.name, name)
+        meta = {"ruleId": engine.name, "opId": "%s_%d" % (name, engine.next_number()), "instanceId": 0}
+        path = "/tmp/{ruleId}_{opId}_{instanceId}".format(**meta)
         self._listener = sp.Listener(path + "_ack.ipc", sp.PULL)
         self._acks: "queue.Queue[Any]" = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
