@@ -192,6 +192,8 @@ class Rows(unittest.TestCase):
         message = b"".join(frames.encode(1, 3, 1, [data, time], '"ctx":1,'))
         self.assertEqual(Local(kinds).raw(message)["result"], [["bytes", "datetime"]])
         self.assertEqual(Local(kinds).rows(["/w==", "1970-01-01T00:00:03.12Z"]), [["bytes", "datetime"]])
+        # What is no time or no base64 is the function's own business, and no other row's.
+        self.assertEqual(Local(kinds).rows(["ü", "soon"], ["/w==", "1970-01-01"]), [["str", "str"], ["bytes", "datetime"]])
         self.assertEqual(Local(plain).raw(message)["result"], [["bytes", "1970-01-01T00:00:03.12Z"]])
         self.assertEqual(Local(Old()).raw(message)["result"], [["/w==", "1970-01-01T00:00:03.12Z"]])
 

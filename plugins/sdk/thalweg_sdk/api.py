@@ -299,7 +299,7 @@ def make(maker: Any, name: str = "") -> Any:
     if isinstance(maker, Maker):
         return maker.make()
     if isinstance(maker, type):
-        if issubclass(maker, Accumulator) or not hasattr(maker, "exec") and hasattr(maker, "finish"):
+        if issubclass(maker, Accumulator):
             return aggregate(maker, name=name or None)
         return maker()
     if isinstance(maker, (Function, Source, Sink)) or not callable(maker):

@@ -1,7 +1,7 @@
 """Arrow IPC as the body of a frame (portable-plugins.md 12.5). Only where pyarrow can be imported."""
 
 import importlib.util
-from typing import Any, List, Optional
+from typing import Any, Iterator, List, Optional
 
 from .frames import FrameError
 
@@ -35,6 +35,11 @@ class ArrowColumn:
         if text_bytes and (pyarrow.types.is_binary(self.array.type) or pyarrow.types.is_large_binary(self.array.type)):
             return [to_base64(value) for value in values]
         return values
+
+    def group_lists(self, offsets: List[int], text_bytes: bool = False, datetimes: bool = False) -> Iterator[List[Any]]:
+        """The list of each group."""
+        values = self.to_list(text_bytes, datetimes)
+        return (values[start:end] for start, end in zip(offsets, offsets[1:]))
 
     def to_numpy(self, numpy: Any) -> Any:
         """An array; without a copy where Arrow can."""

@@ -11,7 +11,6 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from .api import Accumulator, FunctionOf, needed_numpy
 from .context import Context
-from .frames import Column
 from .log import Seldom
 
 _TIME = datetime.datetime
@@ -123,14 +122,18 @@ class Caller:
 
     def _groups(self, cols: Sequence[Any], offsets: List[int]) -> List[Iterator[List[Any]]]:
         """For each column, the list of one group after the other."""
-        if any(not isinstance(col, Column) or col.kind == "str" for col in cols):
-            pairs = list(zip(offsets, offsets[1:]))
-            return [iter([column[start:end] for start, end in pairs]) for column in self._lists(cols)]
         decorated = self.decorated
         if decorated is None:
             return [col.group_lists(offsets, text_bytes=True) for col in cols]
-        hint_of = decorated.signature.hint_of
-        return [col.group_lists(offsets, datetimes=hint_of(at).wants(_TIME)) for at, col in enumerate(cols)]
+        groups = []
+        for index, col in enumerate(cols):
+            hint = decorated.signature.hint_of(index)
+            lists = col.group_lists(offsets, datetimes=hint.wants(_TIME))
+            if hint.wants(_TIME) or hint.wants(bytes):
+                # Bytes and times may have come as text.
+                lists = iter([decorated.converted(index, values) for values in lists])
+            groups.append(lists)
+        return groups
 
     def _array_groups(self, cols: Sequence[Any], offsets: List[int]) -> List[Iterator[Any]]:
         pairs = list(zip(offsets, offsets[1:]))

@@ -72,6 +72,18 @@ class Connection:
 
     def recv_request(self) -> Tuple[bytes, Union[bytes, bytearray]]:
         """The next message of a REQ or REP connection: its id words and its body."""
+        if self._start == self._end:
+            # Usually a message comes alone and whole.
+            end = self._sock.recv_into(self._view)
+            view = self._view
+            if end >= 13 and view[0] == 1 and view[9] & 0x80:
+                length = int.from_bytes(view[1:9], "big")
+                if length == end - 9:
+                    self._start = self._end = 0
+                    return bytes(view[9:13]), bytes(view[13:end])
+            if not end:
+                raise ConnectionError("the other side has hung up")
+            self._start, self._end = 0, end
         length, words = self._next_length(), b""
         while True:
             if length < 4:

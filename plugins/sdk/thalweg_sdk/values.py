@@ -45,13 +45,18 @@ def time_text(millis: int) -> str:
 
 def to_time(value: Any) -> Any:
     """A time out of what JSON carries: RFC 3339 text or milliseconds; what is neither stays what it is."""
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, (int, float)):
-        return time_of(int(value))
-    if not isinstance(value, str):
-        return value
-    text = value[:-1] + "+00:00" if value.endswith("Z") else value
+    try:
+        if isinstance(value, str):
+            return _parsed_time(value)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return time_of(int(value))
+    except (ValueError, OverflowError):
+        pass
+    return value
+
+
+def _parsed_time(text: str) -> datetime.datetime:
+    text = text[:-1] + "+00:00" if text.endswith("Z") else text
     head, dot, tail = text.partition(".")
     if dot:
         # Python 3.9 wants 3 or 6 digits.
@@ -62,8 +67,11 @@ def to_time(value: Any) -> Any:
 
 
 def to_bytes(value: Any) -> Any:
-    """Bytes out of what JSON carries: base64 text; what is no text stays what it is."""
-    return base64.b64decode(value) if isinstance(value, str) else value
+    """Bytes out of what JSON carries: base64 text; what is none stays what it is."""
+    try:
+        return base64.b64decode(value, validate=True) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def to_base64(value: Any) -> Any:
