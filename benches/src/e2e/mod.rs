@@ -10,7 +10,7 @@ pub(crate) mod http;
 mod job;
 mod load;
 pub(crate) mod mqtt;
-mod payload;
+pub(crate) mod payload;
 pub(crate) mod process;
 mod system;
 mod tally;

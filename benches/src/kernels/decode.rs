@@ -10,6 +10,7 @@ use thalweg_core::{BatchBuilder, PathStep, Projection, Props, Slot, Timestamp, V
 use thalweg_expr::{Expr, Step};
 
 use super::filter::cx;
+use crate::e2e::payload;
 use crate::measure::{Variant, nanos_per_item};
 use crate::report::Report;
 
@@ -85,11 +86,34 @@ pub(crate) fn wide_of_any_width(row: usize) -> String {
     format!("{{{}}}", members.join(","))
 }
 
+/// A reading of one of so many kinds of devices: the same eight members in different orders, with optional ones.
+fn fleet(row: usize, shapes: usize) -> String {
+    let members = [
+        ("deviceId", format!("\"dev-{:04}\"", row % 1000)),
+        ("ts", format!("17095{row:08}")),
+        ("temperature", format!("{}.5", row * 7 % 120)),
+        ("pressure", format!("{}.25", row * 41 % 1500)),
+        ("status", "\"ok\"".to_owned()),
+        ("firmware", "\"2.4.1-rc5\"".to_owned()),
+        ("battery", (row * 17 % 101).to_string()),
+        ("note", "null".to_owned()),
+    ];
+    let device = row.wrapping_mul(2_654_435_761) >> 7;
+    String::from_utf8(payload::object(&members, device % shapes)).unwrap_or_default() + "}"
+}
+
 /// All payloads with each set of instructions that this processor has, and paths below a column.
 pub(crate) fn run(report: &Report) {
     for payload in PAYLOADS {
         let texts: Vec<String> = (0..BATCH).map(payload.text).collect();
         report.compare(payload.name, &measure(&texts, payload.wanted));
+    }
+    for shapes in [1, 4, 8, 32, 64] {
+        let texts: Vec<String> = (0..8 * BATCH).map(|row| fleet(row, shapes)).collect();
+        report.compare(
+            &format!("decode_fleet_{shapes}"),
+            &measure(&texts, &["deviceId", "ts", "status", "battery"]),
+        );
     }
     let texts: Vec<String> = (0..BATCH).map(nested).collect();
     report.compare("decode_paths", &paths(&batch(&texts)));

@@ -6,6 +6,7 @@ use crate::builder::BatchBuilder;
 use crate::column::Arena;
 use crate::diagnostic::Diagnostic;
 use crate::error::FormatError;
+use crate::metrics::ShapeMetrics;
 use crate::projection::Projection;
 use crate::props::Props;
 use crate::state::{StateError, StateReader, StateWriter};
@@ -82,6 +83,11 @@ pub trait Decoder: Send {
     /// Decodes every payload. `into` has been begun with the batch's arena. A payload that fails becomes one fault
     /// and none of its rows stay (T-4). Slots of [`crate::Want::Meta`] are filled here too.
     fn decode(&mut self, raw: &RawBatch, into: &mut BatchBuilder);
+
+    /// How it got on with learned shapes since the last call; `None` for formats that learn none.
+    fn shapes(&mut self) -> Option<ShapeMetrics> {
+        None
+    }
 }
 
 /// What an encoder gets: one row, or the rows of one message.

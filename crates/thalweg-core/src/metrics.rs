@@ -51,6 +51,21 @@ pub struct Rare {
     pub dropped: BTreeMap<&'static str, u64>,
     /// `None` for nodes without connection.
     pub connection: Option<ConnectionMetrics>,
+    /// `None` for nodes that learn no shapes.
+    pub shapes: Option<ShapeMetrics>,
+}
+
+/// How a decoder got on with learned shapes (hot-path.md 7.2).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ShapeMetrics {
+    /// Messages that a learned shape decoded.
+    pub by_shape: u64,
+    /// Messages that fitted none.
+    pub by_walker: u64,
+    /// Shapes that are kept now.
+    pub kept: u64,
+    /// Nothing is learned for a while, since too few messages fitted.
+    pub is_paused: bool,
 }
 
 /// The connection of a source or sink.
@@ -66,6 +81,21 @@ pub struct ConnectionMetrics {
     pub last_message: Arc<str>,
     /// `connection_last_try_time`, epoch ms.
     pub last_try: i64,
+}
+
+impl ShapeMetrics {
+    /// Whether there were messages at all.
+    pub fn has_counted(&self) -> bool {
+        self.by_shape + self.by_walker > 0
+    }
+
+    /// Those of a further decoder of the same stream.
+    pub fn add(&mut self, other: Self) {
+        self.by_shape += other.by_shape;
+        self.by_walker += other.by_walker;
+        self.kept += other.kept;
+        self.is_paused |= other.is_paused;
+    }
 }
 
 impl NodeMetrics {
@@ -103,6 +133,16 @@ impl Counters {
     /// Counts lost rows.
     pub fn dropped(&self, cause: &'static str, count: u64) {
         self.with_rare(|rare| *rare.dropped.entry(cause).or_default() += count);
+    }
+
+    /// Adds a decoder's messages, and notes its shapes.
+    pub fn shapes(&self, fresh: ShapeMetrics) {
+        self.with_rare(|rare| {
+            let shapes = rare.shapes.get_or_insert_default();
+            let (by_shape, by_walker) =
+                (shapes.by_shape + fresh.by_shape, shapes.by_walker + fresh.by_walker);
+            *shapes = ShapeMetrics { by_shape, by_walker, ..fresh };
+        });
     }
 
     /// Notes the connection's state.

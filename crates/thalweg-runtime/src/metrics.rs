@@ -53,6 +53,8 @@ struct Base {
     processed: u64,
     exceptions: u64,
     dropped: BTreeMap<&'static str, u64>,
+    /// Messages that shapes and the walker had decoded.
+    decoded: (u64, u64),
 }
 
 impl NodeView {
@@ -77,6 +79,7 @@ impl NodeView {
         let base = self.base.get_or_insert_default();
         (base.records_in, base.records_out, base.processed) = (records_in, records_out, processed);
         (base.exceptions, base.dropped) = (exceptions, rare.dropped);
+        base.decoded = rare.shapes.map_or((0, 0), |shapes| (shapes.by_shape, shapes.by_walker));
     }
 
     /// Further nodes that are this one to the rule, which count from now on when they are shared.
@@ -158,6 +161,9 @@ fn sum(now: &mut NodeSnapshot, other: NodeSnapshot) {
     for (cause, count) in other.rare.dropped {
         *now.rare.dropped.entry(cause).or_default() += count;
     }
+    if let Some(other) = other.rare.shapes {
+        now.rare.shapes.get_or_insert_default().add(other);
+    }
     let badness = |connection: &Option<ConnectionMetrics>| match connection.as_ref().map(|it| &it.status) {
         None => 0,
         Some(ConnectionStatus::Connected) => 1,
@@ -182,7 +188,11 @@ fn since(now: &mut NodeSnapshot, base: &Base) {
     if !fresh(&mut now.records_out, base.records_out) {
         now.last_row = Timestamp(0);
     }
-    let Rare { last_exception, last_exception_time, dropped, .. } = &mut now.rare;
+    let Rare { last_exception, last_exception_time, dropped, shapes, .. } = &mut now.rare;
+    if let Some(shapes) = shapes {
+        fresh(&mut shapes.by_shape, base.decoded.0);
+        fresh(&mut shapes.by_walker, base.decoded.1);
+    }
     if !fresh(&mut now.exceptions, base.exceptions) {
         (*last_exception, *last_exception_time) = (Arc::from(""), 0);
     }

@@ -97,6 +97,12 @@ fn our_keys(document: &mut Document, node: &NodeSnapshot) {
     for (cause, count) in &node.rare.dropped {
         put(format!("dropped_{cause}_total"), (*count).into());
     }
+    if let Some(shapes) = node.rare.shapes {
+        put("decoded_by_shape_total".to_owned(), shapes.by_shape.into());
+        put("decoded_by_walker_total".to_owned(), shapes.by_walker.into());
+        put("learned_shapes".to_owned(), shapes.kept.into());
+        put("learning_paused".to_owned(), u64::from(shapes.is_paused).into());
+    }
     put("last_row_time".to_owned(), node.last_row.0.into());
     put("queue_fill_pct".to_owned(), fill(node).into());
 }

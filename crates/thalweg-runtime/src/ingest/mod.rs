@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use chrono_tz::Tz;
 use thalweg_core::format::{Decoder, RawBatch};
-use thalweg_core::metrics::NodeMetrics;
+use thalweg_core::metrics::{NodeMetrics, ShapeMetrics};
 use thalweg_core::{Batch, BatchBuilder, Clock, FormatError, Projection, Selection};
 use thalweg_expr::codec::Codec;
 
@@ -76,6 +76,9 @@ impl Decode {
         for fault in &rows.faults {
             metrics.exception(&fault.message, now);
             metrics.dropped("decode", 1);
+        }
+        if let Some(shapes) = self.bytes.shapes().filter(ShapeMetrics::has_counted) {
+            metrics.shapes(shapes);
         }
         metrics.last_invocation.store(now.0, Relaxed);
         metrics.latency_us.store(self.clock.monotonic_micros().saturating_sub(began), Relaxed);

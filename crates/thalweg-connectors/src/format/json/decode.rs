@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use chrono_tz::Tz;
 use thalweg_core::format::{Decoder, RawBatch};
+use thalweg_core::metrics::ShapeMetrics;
 use thalweg_core::{BatchBuilder, Projection};
 
 use super::shape::{Instructions, Shapes};
@@ -36,6 +37,10 @@ impl JsonDecoder {
 }
 
 impl Decoder for JsonDecoder {
+    fn shapes(&mut self) -> Option<ShapeMetrics> {
+        Some(self.shapes.told())
+    }
+
     fn decode(&mut self, raw: &RawBatch, into: &mut BatchBuilder) {
         let Self { walker, shapes, ends_plainly } = self;
         for (index, (&(start, len), &time)) in raw.spans.iter().zip(&raw.times).enumerate() {
@@ -48,6 +53,7 @@ impl Decoder for JsonDecoder {
                 }
                 walker.end_row(raw, index, time, into)
             } else {
+                shapes.by_walker += 1;
                 let outcome = walker.payload(raw, index, into);
                 if outcome.is_ok() {
                     shapes.learn(&raw.arena[span.0..span.1], walker);

@@ -5,44 +5,59 @@
 //! key and bracket equal to the learned message's, so that a key moved, renamed, doubled or left out is always noticed
 //! (T-10). What a shape does not know how to read as the walker does, it leaves to the walker.
 //!
-//! Small messages, and those that somebody takes whole, are read from front to back (`program.rs`); of larger ones only
+//! Of several shapes the fixed texts at the front choose one (`select.rs`). A message as long as one before is first
+//! compared with that byte by byte (`template.rs`). Otherwise small messages, and those that somebody takes whole, are read from front to back (`program.rs`); of larger ones only
 //! the wanted scalars are looked into (`skeleton.rs`).
 
 mod learn;
 mod program;
+mod select;
 mod simd;
 mod skeleton;
 mod template;
 
+use std::cmp::Reverse;
+
 use thalweg_core::BatchBuilder;
 use thalweg_core::json::Scanner;
+use thalweg_core::metrics::ShapeMetrics;
 
 use super::typed;
 use super::walker::{Reading, Walker};
 use learn::{Fill, How, Learned, Take};
 use program::Program;
+use select::{Choices, Sample};
 pub(super) use simd::Instructions;
 use simd::Marks;
 use skeleton::Skeleton;
 use template::{Template, Templates};
 
 /// So many shapes are kept for a stream.
-const SHAPES: usize = 4;
+const SHAPES: usize = 32;
+/// While as many are kept, one message of so many that fit none is learned.
+const RARELY: u64 = 16;
 /// Hits are judged after so many messages.
 const WINDOW: u32 = 10_000;
 /// With fewer hits than this in a window, nothing more is learned for a while.
 const WORTH: u32 = WINDOW * 7 / 10;
-/// A shape with fewer hits in a window is forgotten: trying it costs more than it brings.
-const POOR: u32 = WINDOW / 50;
+/// A shape with fewer hits in a window is forgotten when learning pauses.
+const POOR: u32 = WINDOW / 200;
 /// After so many windows without learning it is tried again: devices get new firmware.
 const PAUSE: u32 = 100;
 
 /// Messages with more bytes and more scalars than this are matched by their skeleton.
 const SMALL: (usize, usize) = (128, 8);
 
-/// The shapes of one stream, the one with the most hits first.
+/// The shapes of one stream, in the order of their hits in the last window.
 pub(super) struct Shapes {
     shapes: Vec<Shape>,
+    /// Between several shapes.
+    choices: Choices,
+    /// Messages that shapes have decoded and that they have not, since that was told.
+    by_shape: u64,
+    pub(super) by_walker: u64,
+    /// Messages that fitted no shape.
+    misses: u64,
     /// Messages and hits of the current window.
     seen: u32,
     hits: u32,
@@ -60,6 +75,7 @@ pub(super) struct Shapes {
 struct Shape {
     reader: Reader,
     learned: Learned,
+    sample: Sample,
     templates: Templates,
     hits: u32,
 }
@@ -82,6 +98,10 @@ impl Shapes {
     pub(super) fn new(walker: &Walker) -> Self {
         Self {
             shapes: Vec::new(),
+            choices: Choices::default(),
+            by_shape: 0,
+            by_walker: 0,
+            misses: 0,
             seen: 0,
             hits: 0,
             pause: 0,
@@ -111,35 +131,39 @@ impl Shapes {
             self.judge();
         }
         let place = Place { arena, start, end };
-        for (at, shape) in self.shapes.iter_mut().enumerate() {
-            let scratch = (self.instructions, &mut self.starts, &mut self.marks);
-            let is_read = shape.read(place, walker, scratch, into);
-            if is_read {
-                if to_the_end {
-                    shape.learned.missing.iter().for_each(|slot| into.column(*slot).push_missing());
-                }
-                shape.hits += 1;
-                self.hits += 1;
-                if at > 0 {
-                    self.bring_forward(at);
-                }
-                return true;
-            }
+        let at = if self.shapes.len() > 1 { self.choices.of(place) } else { Some(0) };
+        let Some(shape) = at.and_then(|at| self.shapes.get_mut(at)) else { return false };
+        let scratch = (self.instructions, &mut self.starts, &mut self.marks);
+        if !shape.read(place, walker, scratch, into) {
             shape.learned.undo(into);
+            return false;
         }
-        false
+        self.hits += 1;
+        self.by_shape += 1;
+        shape.hits += 1;
+        if to_the_end {
+            shape.learned.missing.iter().for_each(|slot| into.column(*slot).push_missing());
+        }
+        true
     }
 
-    /// The shape with more hits goes first.
-    fn bring_forward(&mut self, at: usize) {
-        if self.shapes[at - 1].hits < self.shapes[at].hits {
-            self.shapes.swap(at - 1, at);
+    /// What became of the messages since the last call.
+    pub(super) fn told(&mut self) -> ShapeMetrics {
+        ShapeMetrics {
+            by_shape: std::mem::take(&mut self.by_shape),
+            by_walker: std::mem::take(&mut self.by_walker),
+            kept: self.shapes.len() as u64,
+            is_paused: self.pause > 0,
         }
     }
 
     /// Takes the shape of a message that the walker has read.
     pub(super) fn learn(&mut self, payload: &[u8], walker: &Walker) {
         if self.is_off || self.pause > 0 {
+            return;
+        }
+        self.misses += 1;
+        if self.shapes.len() == SHAPES && !self.misses.is_multiple_of(RARELY) {
             return;
         }
         let Some(mut learned) = learn::learn(payload, walker) else { return };
@@ -150,13 +174,29 @@ impl Shapes {
             Some(skeleton) => Reader::Skeleton(skeleton),
             None => Reader::Program(Program::new(&mut learned)),
         };
-        let templates = Templates::new(payload, &std::mem::take(&mut learned.scalars));
-        let shape = Shape { reader, learned, templates, hits: 0 };
-        if self.shapes.len() == SHAPES {
-            // The new ones go first, so that the good ones stay.
-            self.shapes.pop();
+        let scalars = std::mem::take(&mut learned.scalars);
+        let (sample, templates) = (Sample::new(payload, &scalars), Templates::new(payload, &scalars));
+        self.keep(Shape { reader, learned, sample, templates, hits: 0 });
+        self.choose();
+    }
+
+    /// Shapes have come, gone or changed places.
+    fn choose(&mut self) {
+        let samples: Vec<&Sample> = self.shapes.iter().map(|shape| &shape.sample).collect();
+        self.choices = Choices::new(&samples);
+    }
+
+    /// Puts a new shape in its place.
+    fn keep(&mut self, shape: Shape) {
+        if self.shapes.len() < SHAPES {
+            self.shapes.push(shape);
+            return;
         }
-        self.shapes.push(shape);
+        // Of those with the fewest hits the one behind: it had fewer in the last window.
+        let places = self.shapes.iter_mut().rev();
+        if let Some(worst) = places.min_by_key(|shape| shape.hits) {
+            *worst = shape;
+        }
     }
 
     /// The end of a window.
@@ -171,6 +211,8 @@ impl Shapes {
         if self.pause > 0 {
             self.shapes.retain(|shape| shape.hits >= POOR);
         }
+        self.shapes.sort_by_key(|shape| Reverse(shape.hits));
+        self.choose();
         self.shapes.iter_mut().for_each(|shape| shape.hits = 0);
         (self.seen, self.hits) = (1, 0);
     }

@@ -23,7 +23,7 @@ pub(super) struct Program {
 }
 
 /// A fixed text: its first bytes, its last bytes when it is longer than these, the rest when both do not cover it.
-struct Fixed {
+pub(super) struct Fixed {
     len: usize,
     head: Words,
     head_mask: Words,
@@ -32,7 +32,7 @@ struct Fixed {
 }
 
 impl Fixed {
-    fn new(text: &[u8]) -> Self {
+    pub(super) fn new(text: &[u8]) -> Self {
         let (mut head, mut head_mask) = ([0; WIDTH], [0; WIDTH]);
         let first = text.len().min(WIDTH);
         head[..first].copy_from_slice(&text[..first]);
@@ -47,9 +47,13 @@ impl Fixed {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
     /// Whether the text stands at `at`. The bytes behind the message may be looked at, and do not count.
     #[inline(always)]
-    fn stands(&self, arena: &[u8], at: usize, end: usize) -> bool {
+    pub(super) fn stands(&self, arena: &[u8], at: usize, end: usize) -> bool {
         if at + self.len > end {
             return false;
         }

@@ -14,6 +14,8 @@ pub(in crate::format::json) enum Instructions {
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Sse2,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     Portable,
 }
 
@@ -27,6 +29,8 @@ impl Instructions {
             Self::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Self::Sse2 => "sse2",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => "neon",
             Self::Portable => "portable",
         }
     }
@@ -50,6 +54,10 @@ impl Instructions {
                 found.push(Self::Avx2);
             }
             found.push(Self::Sse2);
+        }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("neon") {
+            found.push(Self::Neon);
         }
         found.push(Self::Portable);
         found
@@ -139,6 +147,9 @@ pub(super) fn scan(
         #[cfg(target_arch = "x86_64")]
         // SAFETY: every processor of this architecture has SSE2.
         Instructions::Sse2 => unsafe { x86::sse2(text, expected.anchors, marks) },
+        // SAFETY: as for the widest.
+        #[cfg(target_arch = "aarch64")]
+        Instructions::Neon => unsafe { arm::neon(text, expected.anchors, marks) },
         Instructions::Portable => portable::scan(text, expected.anchors, marks),
     };
     is_closed && marks.count == expected.count && marks.others == expected.others
@@ -382,4 +393,49 @@ mod x86 {
         }
         masks
     }
+}
+
+#[cfg(target_arch = "aarch64")]
+#[allow(unsafe_code)]
+mod arm {
+    use std::arch::aarch64::*;
+
+    use super::{Anchors, BLOCK, Marks, Masks, Text, escaped, parity, spread};
+
+    scanning!(
+        #[target_feature(enable = "neon")]
+        neon,
+        masks,
+        parity,
+        spread
+    );
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    fn masks(block: &[u8; BLOCK]) -> Masks {
+        // SAFETY: the four loads take the 64 bytes of the block.
+        let parts = unsafe { [0, 16, 32, 48].map(|from| vld1q_u8(block.as_ptr().add(from))) };
+        let cased = parts.map(|bytes| vorrq_u8(bytes, vdupq_n_u8(0x20)));
+        let equal =
+            |parts: [uint8x16_t; 4], byte: u8| together(parts.map(|bytes| vceqq_u8(bytes, vdupq_n_u8(byte))));
+        Masks {
+            quote: equal(parts, b'"'),
+            backslash: equal(parts, b'\\'),
+            colon: equal(parts, b':'),
+            other: equal(parts, b',') | equal(cased, b'{') | equal(cased, b'}'),
+        }
+    }
+
+    /// A bit for each byte that is all ones: neighbours are added until eight of them are one byte.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    fn together(parts: [uint8x16_t; 4]) -> u64 {
+        // SAFETY: the load takes the 16 bytes of the weights.
+        let weights = unsafe { vld1q_u8(WEIGHTS.as_ptr()) };
+        let [one, two, three, four] = parts.map(|bytes| vandq_u8(bytes, weights));
+        let pairs = vpaddq_u8(vpaddq_u8(one, two), vpaddq_u8(three, four));
+        vgetq_lane_u64::<0>(vreinterpretq_u64_u8(vpaddq_u8(pairs, pairs)))
+    }
+
+    const WEIGHTS: [u8; 16] = [1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128];
 }

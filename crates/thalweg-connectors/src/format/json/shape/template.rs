@@ -14,7 +14,7 @@ const WINDOW: usize = 64;
 /// So many messages are kept of one shape.
 const MOST: usize = 4;
 /// Bytes of messages that are kept of one shape, unless a single one is longer.
-const MOST_BYTES: usize = 1 << 15;
+const MOST_BYTES: usize = 1 << 14;
 /// Longer messages have no templates.
 const MAX_BYTES: usize = 1 << 16;
 /// A template is made of a message after so many that had none; each time after twice as many.
@@ -140,6 +140,9 @@ impl Template {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx2 => unsafe { x86::avx2(message, windows) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Instructions::Neon => unsafe { arm::neon(message, windows) },
             _ => portable::fits(message, windows),
         }
     }
@@ -240,5 +243,32 @@ mod x86 {
             _mm256_andnot_si256(_mm256_cmpeq_epi8(bytes, load(&window.barred)), is_within)
         };
         !_mm256_movemask_epi8(_mm256_and_si256(half(0), half(WINDOW / 2)))
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+#[allow(unsafe_code)]
+mod arm {
+    use std::arch::aarch64::*;
+
+    use super::{WINDOW, Window};
+
+    fitting!(
+        #[target_feature(enable = "neon")]
+        neon,
+        differs
+    );
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    fn differs(part: &[u8; WINDOW], window: &Window) -> u8 {
+        let quarter = |from: usize| {
+            // SAFETY: `from` is 0, 16, 32 or 48 of 64 bytes.
+            let load = |bytes: &[u8; WINDOW]| unsafe { vld1q_u8(bytes.as_ptr().add(from)) };
+            let bytes = load(part);
+            let above = vsubq_u8(bytes, load(&window.least));
+            vorrq_u8(vcgtq_u8(above, load(&window.more)), vceqq_u8(bytes, load(&window.barred)))
+        };
+        vmaxvq_u8(vorrq_u8(vorrq_u8(quarter(0), quarter(16)), vorrq_u8(quarter(32), quarter(48))))
     }
 }

@@ -259,17 +259,46 @@ fn a_blank_is_no_scalar_after_a_shape_was_learned() {
 }
 
 #[test]
-fn four_shapes_are_kept_and_the_ones_that_hit_stay() {
-    let texts: Vec<String> = (0..40)
-        .map(|row| match row % 8 {
-            0 | 4 => format!("{{\"a\":{row}}}"),
-            1 | 5 => format!("{{\"b\":1,\"a\":{row}}}"),
-            2 | 6 => format!("{{\"c\":1,\"a\":{row}}}"),
-            _ => format!("{{\"new{row}\":1,\"a\":{row}}}"),
-        })
-        .collect();
-    let texts: Vec<Vec<u8>> = texts.into_iter().map(String::into_bytes).collect();
-    assert_eq!(check(&projection([column("a")]), &texts), 27);
+fn as_many_shapes_are_kept_as_there_are_places_and_the_ones_that_hit_stay() {
+    let want = Arc::new(projection([column("a")]));
+    let mut decoder = JsonDecoder::new(&want, Tz::UTC);
+    let text = |shape: usize, row: usize| format!("{{\"k{shape}\":1,\"a\":{row}}}").into_bytes();
+    let fleet = |row: usize| (0..SHAPES).map(|shape| text(shape, row)).collect::<Vec<_>>();
+    decode(&mut decoder, &want, &[fleet(1), fleet(2), fleet(3)].concat());
+    let told = |by_shape: usize, by_walker: usize| ShapeMetrics {
+        by_shape: by_shape as u64,
+        by_walker: by_walker as u64,
+        kept: SHAPES as u64,
+        is_paused: false,
+    };
+    assert_eq!(decoder.shapes(), Some(told(2 * SHAPES, SHAPES)));
+    let strangers: Vec<_> = (0..2 * RARELY as usize).map(|row| text(SHAPES + row, row)).collect();
+    decode(&mut decoder, &want, &strangers);
+    decode(&mut decoder, &want, &fleet(4));
+    assert_eq!(decoder.shapes(), Some(told(SHAPES - 1, 2 * RARELY as usize + 1)), "one made room for two");
+}
+
+#[test]
+fn of_shapes_that_begin_alike_each_message_finds_its_own() {
+    let fleet = [
+        r#"{"a":1}"#,
+        r#"{"a": 1}"#,
+        r#"{"a":1 }"#,
+        r#"{"a":1,"b":2}"#,
+        r#"{"a":1,"b": 2}"#,
+        r#"{"a":1,"b":[2]}"#,
+        r#"{"a":1,"b":[2,3]}"#,
+        r#"{"a":1,"b":2,"c":3}"#,
+        r#"{"a":1,"b":{"c":3}}"#,
+        r#"{"b":"x, y","a":1}"#,
+        r#"{"b":"x, y","c":1}"#,
+        r#"{}"#,
+    ];
+    let texts = payloads(&[fleet, fleet, fleet].concat());
+    for want in projections() {
+        check(&want, &texts);
+    }
+    assert_eq!(check(&projection([column("a")]), &texts), 2 * fleet.len() as u32);
 }
 
 #[test]
