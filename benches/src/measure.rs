@@ -16,12 +16,32 @@ const SLICE_NANOS: f64 = 3e6;
 /// One way of doing the work; it returns something that depends on the result.
 pub(crate) struct Variant<'a> {
     pub(crate) name: &'static str,
-    pub(crate) work: Box<dyn FnMut() -> u64 + 'a>,
+    pub(crate) work: Box<dyn FnMut(Phase) -> u64 + 'a>,
+    /// So many calls follow each preparation; 0: nothing is prepared.
+    prepared: usize,
+}
+
+/// What a variant is to do.
+#[derive(Clone, Copy)]
+pub(crate) enum Phase {
+    /// Make ready what the next calls will be given; not measured.
+    Prepare,
+    /// The work of one call.
+    Work,
 }
 
 impl<'a> Variant<'a> {
-    pub(crate) fn new(name: &'static str, work: impl FnMut() -> u64 + 'a) -> Self {
-        Self { name, work: Box::new(work) }
+    pub(crate) fn new(name: &'static str, mut work: impl FnMut() -> u64 + 'a) -> Self {
+        Self { name, work: Box::new(move |_| work()), prepared: 0 }
+    }
+
+    /// One whose input is made outside of what is measured, for `prepared` calls at a time.
+    pub(crate) fn prepared(
+        name: &'static str,
+        prepared: usize,
+        work: impl FnMut(Phase) -> u64 + 'a,
+    ) -> Self {
+        Self { name, work: Box::new(work), prepared }
     }
 }
 
@@ -58,11 +78,22 @@ fn calls_per_round(variant: &mut Variant<'_>) -> usize {
 /// Nanoseconds of so many calls. What takes longer than a time slice is interrupted on a busy machine, so there the
 /// thread's CPU time counts.
 fn timed(variant: &mut Variant<'_>, calls: usize) -> f64 {
-    let (used, started) = (own_seconds(), Instant::now());
-    for _ in 0..calls {
-        black_box((variant.work)());
+    let (mut passed, mut used) = (0.0, 0.0);
+    let mut rest = calls;
+    while rest > 0 {
+        let now = if variant.prepared == 0 { rest } else { rest.min(variant.prepared) };
+        rest -= now;
+        if variant.prepared > 0 {
+            black_box((variant.work)(Phase::Prepare));
+        }
+        let (used_before, started) = (if now == calls { own_seconds() } else { 0.0 }, Instant::now());
+        for _ in 0..now {
+            black_box((variant.work)(Phase::Work));
+        }
+        passed += started.elapsed().as_nanos() as f64;
+        if now == calls {
+            used = (own_seconds() - used_before) * 1e9;
+        }
     }
-    let passed = started.elapsed().as_nanos() as f64;
-    let used = (own_seconds() - used) * 1e9;
     if passed > SLICE_NANOS && used > 0.0 { used } else { passed }
 }

@@ -1,19 +1,20 @@
 //! The yardstick: rows as shared maps, one at a time, expressions as a tree that is walked.
 //!
-//! Written as one would begin: nothing is copied that can be shared, a computed value is put into a small map beside
+//! Written as one would begin: rows are behind an `Arc`, because an operator, which a pool may run, must be able to go
+//! to another thread. Nothing is copied that can be shared, a computed value is put into a small map beside
 //! the row it belongs to, and a row that passes is passed on by pointer. It knows no nulls, no errors and no state to
 //! save, which favors it.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
 
 use super::cases::{Case, POOL};
 
 /// A row.
-pub(super) type Row = Rc<Map<String, Json>>;
+pub(super) type Row = Arc<Map<String, Json>>;
 
 /// A row, what was computed for it, and the row it was joined with.
 #[derive(Clone)]
@@ -24,7 +25,7 @@ pub(super) struct Wide {
 }
 
 /// An operator: a row and its time in, results out.
-pub(super) type Step = Box<dyn FnMut(&Row, i64, &mut dyn FnMut(Out))>;
+pub(super) type Step = Box<dyn FnMut(&Row, i64, &mut dyn FnMut(Out)) + Send>;
 
 /// What an operator hands on.
 pub(super) enum Out {
@@ -97,11 +98,20 @@ impl Feeder {
     pub(super) fn new(case: &Case, batch: usize) -> Result<Self, String> {
         let n_rows = if case.step == 0 { batch } else { case.pool.max(POOL).max(batch) / batch * batch };
         let row = |at: usize| -> Result<Row, String> {
-            serde_json::from_str(&(case.row)(at)).map(Rc::new).map_err(|why| why.to_string())
+            serde_json::from_str(&(case.row)(at)).map(Arc::new).map_err(|why| why.to_string())
         };
         let rows: Vec<Row> = (0..n_rows).map(row).collect::<Result<_, _>>()?;
         let late = rows.iter().map(|row| row.get("late").and_then(Json::as_i64).unwrap_or(0)).collect();
         Ok(Self { rows, step: (case.plain)(batch), late, batch, at: 0, now: 0, advance: case.step })
+    }
+
+    /// Looks at the rows of so many turns.
+    pub(super) fn prepare(&mut self, turns: usize) -> u64 {
+        if self.advance == 0 {
+            return 0;
+        }
+        let rows = self.rows.iter().cycle().skip(self.at).take((turns * self.batch).min(self.rows.len()));
+        rows.flat_map(|row| row.iter()).map(|(name, value)| name.len() as u64 + looked_at(value)).sum()
     }
 
     pub(super) fn turn(&mut self) -> u64 {
@@ -114,6 +124,10 @@ impl Feeder {
         self.at = (self.at + self.batch) % self.rows.len();
         count
     }
+}
+
+fn looked_at(value: &Json) -> u64 {
+    value.as_str().map_or(0, |text| text.bytes().map(u64::from).sum())
 }
 
 fn size(out: &Out) -> u64 {
@@ -129,7 +143,7 @@ fn size(out: &Out) -> u64 {
 pub(super) fn filter(condition: Expr) -> Step {
     Box::new(move |row, _, out| {
         if condition.is_true(row) {
-            out(Out::One(Rc::clone(row)));
+            out(Out::One(Arc::clone(row)));
         }
     })
 }
@@ -138,21 +152,21 @@ pub(super) fn filter(condition: Expr) -> Step {
 pub(super) fn project(columns: Vec<(&'static str, Expr)>) -> Step {
     Box::new(move |row, _, out| {
         let values = columns.iter().map(|(name, expr)| ((*name).to_owned(), expr.eval(row)));
-        out(Out::One(Rc::new(values.collect())));
+        out(Out::One(Arc::new(values.collect())));
     })
 }
 
 /// Puts a value beside a row.
-pub(super) fn beside(name: &'static str, mut value: impl FnMut(&Row) -> Json + 'static) -> Step {
+pub(super) fn beside(name: &'static str, mut value: impl FnMut(&Row) -> Json + Send + 'static) -> Step {
     Box::new(move |row, _, out| {
         let computed = Map::from_iter([(name.to_owned(), value(row))]);
-        out(Out::Wide(Wide { row: Rc::clone(row), computed, other: None }));
+        out(Out::Wide(Wide { row: Arc::clone(row), computed, other: None }));
     })
 }
 
 /// Hands rows on.
 pub(super) fn pass() -> Step {
-    Box::new(|row, _, out| out(Out::One(Rc::clone(row))))
+    Box::new(|row, _, out| out(Out::One(Arc::clone(row))))
 }
 
 /// Keeps rows by time until the watermark passes them.
@@ -164,7 +178,7 @@ pub(super) fn reorder(tolerance: i64) -> Step {
             return;
         }
         let at = waiting.partition_point(|(have, _)| *have <= time);
-        waiting.insert(at, (time, Rc::clone(row)));
+        waiting.insert(at, (time, Arc::clone(row)));
         mark = mark.max(time - tolerance);
         while waiting.front().is_some_and(|(time, _)| *time <= mark) {
             waiting.pop_front().into_iter().for_each(|(_, row)| out(Out::One(row)));
@@ -180,7 +194,7 @@ pub(super) fn tumbling(length: i64) -> Step {
             out(Out::Many(std::mem::take(&mut rows)));
             end += length;
         }
-        rows.push(Rc::clone(row));
+        rows.push(Arc::clone(row));
     })
 }
 
@@ -192,10 +206,10 @@ pub(super) fn hopping(length: i64, hop: i64) -> Step {
             while rows.front().is_some_and(|(time, _)| *time < end - length) {
                 rows.pop_front();
             }
-            out(Out::Many(rows.iter().map(|(_, row)| Rc::clone(row)).collect()));
+            out(Out::Many(rows.iter().map(|(_, row)| Arc::clone(row)).collect()));
             end += hop;
         }
-        rows.push_back((time, Rc::clone(row)));
+        rows.push_back((time, Arc::clone(row)));
     })
 }
 
@@ -203,12 +217,12 @@ pub(super) fn hopping(length: i64, hop: i64) -> Step {
 pub(super) fn sliding(length: i64, when: Expr) -> Step {
     let mut rows = VecDeque::<(i64, Row)>::new();
     Box::new(move |row, time, out| {
-        rows.push_back((time, Rc::clone(row)));
+        rows.push_back((time, Arc::clone(row)));
         if when.is_true(row) {
             while rows.front().is_some_and(|(before, _)| *before < time - length) {
                 rows.pop_front();
             }
-            out(Out::Many(rows.iter().map(|(_, row)| Rc::clone(row)).collect()));
+            out(Out::Many(rows.iter().map(|(_, row)| Arc::clone(row)).collect()));
         }
     })
 }
@@ -222,7 +236,7 @@ pub(super) fn session(longest: i64, timeout: i64) -> Step {
             end = time + longest;
         }
         last = time;
-        rows.push(Rc::clone(row));
+        rows.push(Arc::clone(row));
     })
 }
 
@@ -230,7 +244,7 @@ pub(super) fn session(longest: i64, timeout: i64) -> Step {
 pub(super) fn count(length: usize) -> Step {
     let mut rows = Vec::new();
     Box::new(move |row, _, out| {
-        rows.push(Rc::clone(row));
+        rows.push(Arc::clone(row));
         if rows.len() == length {
             out(Out::Many(std::mem::take(&mut rows)));
         }
@@ -245,7 +259,7 @@ pub(super) fn state(begin: Expr, emit: Expr) -> Step {
             rows = Some(Vec::new());
         }
         if let Some(open) = &mut rows {
-            open.push(Rc::clone(row));
+            open.push(Arc::clone(row));
             if emit.is_true(row) {
                 out(Out::Many(rows.take().unwrap_or_default()));
             }
@@ -265,7 +279,7 @@ pub(super) fn aggregate(key: &'static str, value: &'static str, length: i64) -> 
     Box::new(move |row, time, out| {
         while time >= end {
             let result = |(key, group): (String, Group)| {
-                Rc::new(Map::from_iter([
+                Arc::new(Map::from_iter([
                     ("key".to_owned(), Json::from(key)),
                     ("mean".to_owned(), Json::from(group.sum / group.count as f64)),
                     ("most".to_owned(), Json::from(group.max)),
@@ -291,10 +305,10 @@ pub(super) fn aggregate(key: &'static str, value: &'static str, length: i64) -> 
 }
 
 /// Handles `n` rows together when the last one has come.
-pub(super) fn collection(n: usize, handle: impl Fn(Vec<Row>) -> Out + 'static) -> Step {
+pub(super) fn collection(n: usize, handle: impl Fn(Vec<Row>) -> Out + Send + 'static) -> Step {
     let mut rows = Vec::with_capacity(n);
     Box::new(move |row, _, out| {
-        rows.push(Rc::clone(row));
+        rows.push(Arc::clone(row));
         if rows.len() == n {
             let full = std::mem::replace(&mut rows, Vec::with_capacity(n));
             out(handle(full));
@@ -303,7 +317,7 @@ pub(super) fn collection(n: usize, handle: impl Fn(Vec<Row>) -> Out + 'static) -
 }
 
 /// Rows of a collection for which a condition is true.
-pub(super) fn having(condition: Expr) -> impl Fn(Vec<Row>) -> Out {
+pub(super) fn having(condition: Expr) -> impl Fn(Vec<Row>) -> Out + Send {
     move |mut rows| {
         rows.retain(|row| condition.is_true(row));
         Out::Many(rows)
@@ -311,7 +325,7 @@ pub(super) fn having(condition: Expr) -> impl Fn(Vec<Row>) -> Out {
 }
 
 /// Rows of a collection above the mean of a column.
-pub(super) fn above_mean(column: &'static str) -> impl Fn(Vec<Row>) -> Out {
+pub(super) fn above_mean(column: &'static str) -> impl Fn(Vec<Row>) -> Out + Send {
     let number = move |row: &Row| row.get(column).and_then(Json::as_f64).unwrap_or(0.0);
     move |rows| {
         let mean = Json::from(rows.iter().map(number).sum::<f64>() / rows.len() as f64);
@@ -325,7 +339,7 @@ pub(super) fn above_mean(column: &'static str) -> impl Fn(Vec<Row>) -> Out {
 }
 
 /// A collection in the order of a number column and then a text column.
-pub(super) fn sort(number: &'static str, text: &'static str) -> impl Fn(Vec<Row>) -> Out {
+pub(super) fn sort(number: &'static str, text: &'static str) -> impl Fn(Vec<Row>) -> Out + Send {
     let of = move |row: &Row| row.get(number).and_then(Json::as_f64).unwrap_or(0.0);
     let name = move |row: &Row| row.get(text).and_then(Json::as_str).unwrap_or("").to_owned();
     move |mut rows| {
@@ -335,7 +349,7 @@ pub(super) fn sort(number: &'static str, text: &'static str) -> impl Fn(Vec<Row>
 }
 
 /// The first rows of a collection.
-pub(super) fn limit(n: usize) -> impl Fn(Vec<Row>) -> Out {
+pub(super) fn limit(n: usize) -> impl Fn(Vec<Row>) -> Out + Send {
     move |mut rows| {
         rows.truncate(n);
         Out::Many(rows)
@@ -343,7 +357,7 @@ pub(super) fn limit(n: usize) -> impl Fn(Vec<Row>) -> Out {
 }
 
 /// Numbers the rows of each partition.
-pub(super) fn row_number(partition: &'static str) -> impl Fn(Vec<Row>) -> Out {
+pub(super) fn row_number(partition: &'static str) -> impl Fn(Vec<Row>) -> Out + Send {
     move |rows| {
         let mut counts: HashMap<String, u64> = HashMap::new();
         let number = |row: Row| {
@@ -357,15 +371,15 @@ pub(super) fn row_number(partition: &'static str) -> impl Fn(Vec<Row>) -> Out {
 }
 
 /// Each row of a collection with the rows of a twin that have the same key.
-pub(super) fn join(key: &'static str) -> impl Fn(Vec<Row>) -> Out {
+pub(super) fn join(key: &'static str) -> impl Fn(Vec<Row>) -> Out + Send {
     let text = move |row: &Row| row.get(key).and_then(Json::as_str).unwrap_or("").to_owned();
     move |rows| {
         let mut right: HashMap<String, Vec<Row>> = HashMap::new();
-        rows.iter().for_each(|row| right.entry(text(row)).or_default().push(Rc::clone(row)));
+        rows.iter().for_each(|row| right.entry(text(row)).or_default().push(Arc::clone(row)));
         let mut pairs = Vec::new();
         for row in rows {
             for other in right.get(&text(&row)).into_iter().flatten() {
-                let (row, other) = (Rc::clone(&row), Some(Rc::clone(other)));
+                let (row, other) = (Arc::clone(&row), Some(Arc::clone(other)));
                 pairs.push(Wide { row, computed: Map::new(), other });
             }
         }
@@ -381,13 +395,13 @@ pub(super) fn lookup(key: &'static str) -> Step {
             ("device".to_owned(), Json::from(name.as_str())),
             ("room".to_owned(), Json::from(format!("room {}", device % 10))),
         ];
-        (name, Rc::new(Map::from_iter(fields)))
+        (name, Arc::new(Map::from_iter(fields)))
     };
     let table: HashMap<String, Row> = (0..100).map(row).collect();
     Box::new(move |row, _, out| {
         let found = row.get(key).and_then(Json::as_str).and_then(|key| table.get(key));
         if let Some(found) = found {
-            let wide = Wide { row: Rc::clone(row), computed: Map::new(), other: Some(Rc::clone(found)) };
+            let wide = Wide { row: Arc::clone(row), computed: Map::new(), other: Some(Arc::clone(found)) };
             out(Out::Wides(vec![wide]));
         }
     })
@@ -398,7 +412,7 @@ pub(super) fn unnest(column: &'static str) -> Step {
     Box::new(move |row, _, out| {
         for item in row.get(column).and_then(Json::as_array).into_iter().flatten() {
             let computed = item.as_object().cloned().unwrap_or_default();
-            out(Out::Wide(Wide { row: Rc::clone(row), computed, other: None }));
+            out(Out::Wide(Wide { row: Arc::clone(row), computed, other: None }));
         }
     })
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use thalweg_core::format::{Format, RawBatch};
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::{
-    Batch, BatchBuilder, Clock, Diagnostic, Fields, IoError, ManualClock, Props, Selection, Timestamp, Value,
+    Batch, BatchBuilder, Cell, Clock, Column, Diagnostic, Fields, IoError, ManualClock, Props, Selection, Timestamp, Value,
 };
 use thalweg_expr::{FunctionRef, FunctionRegistry};
 use thalweg_plan::logical::Scan;
@@ -110,11 +110,28 @@ impl Subject {
         Ok(Self { operator, surroundings, sets, offsets, step, at: 0, sink: Count::default() })
     }
 
+    /// Gives the batches of so many turns their times, and looks at all of them.
+    pub(super) fn prepare(&mut self, turns: usize) -> u64 {
+        if self.step == 0 {
+            return 0;
+        }
+        let (mut now, mut seen) = (self.surroundings.now, 0);
+        for turn in 0..turns.min(self.sets.len()) {
+            let at = (self.at + turn) % self.sets.len();
+            for (_, batch, _) in &mut self.sets[at] {
+                let offsets = &self.offsets[at];
+                batch.times.iter_mut().zip(offsets).for_each(|(time, offset)| *time = now.plus(*offset));
+                seen ^= batch.columns.iter().map(|column| looked_at(column)).fold(0, u64::wrapping_add);
+            }
+            now = now.plus(self.step);
+        }
+        seen
+    }
+
     /// Feeds the next batch; timers fire before it when they are due.
     pub(super) fn turn(&mut self) -> u64 {
         let at = self.at;
-        self.at = (at + 1) % self.sets.len();
-        let set = &mut self.sets[at];
+        self.at = if at + 1 == self.sets.len() { 0 } else { at + 1 };
         if self.step > 0 {
             let now = self.surroundings.now;
             while let Some(due) = self.operator.next_timer().filter(|due| *due <= now) {
@@ -122,16 +139,22 @@ impl Subject {
                 self.operator.on_timer(&mut self.sink, &mut self.surroundings.cx());
             }
             self.surroundings.now = now.plus(self.step);
-            for (_, batch, _) in set.iter_mut() {
-                let offsets = &self.offsets[at];
-                batch.times.iter_mut().zip(offsets).for_each(|(time, offset)| *time = now.plus(*offset));
-            }
         }
-        for (input, batch, rows) in set.iter() {
+        for (input, batch, rows) in &self.sets[at] {
             self.operator.on_batch(*input, batch, rows, &mut self.sink, &mut self.surroundings.cx());
         }
         self.sink.0
     }
+}
+
+/// Every word, tag and text of a column.
+fn looked_at(column: &Column) -> u64 {
+    let cell = |row| match column.cell(row) {
+        Cell::Str(text) => text.bytes().map(u64::from).sum(),
+        Cell::Json(raw) => raw.iter().copied().map(u64::from).sum(),
+        _ => column.words()[row],
+    };
+    (0..column.len()).map(cell).fold(0, u64::wrapping_add)
 }
 
 /// When the rows of a batch come, after its first.
