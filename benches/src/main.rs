@@ -28,7 +28,7 @@ fn main() -> ExitCode {
             kernels::run(&report, filter);
             Ok(())
         }
-        Some("operators") => operators::run(&report, filter),
+        Some("operators") => operators::run(&report, filter, &args),
         Some(other) => Err(format!("unknown bench {other}: kernels, operators, hot-path or e2e")),
     };
     match outcome {

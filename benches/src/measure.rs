@@ -36,11 +36,7 @@ impl<'a> Variant<'a> {
     }
 
     /// One whose input is made outside of what is measured, for `prepared` calls at a time.
-    pub(crate) fn prepared(
-        name: &'static str,
-        prepared: usize,
-        work: impl FnMut(Phase) -> u64 + 'a,
-    ) -> Self {
+    pub(crate) fn prepared(name: &'static str, prepared: usize, work: impl FnMut(Phase) -> u64 + 'a) -> Self {
         Self { name, work: Box::new(work), prepared }
     }
 }

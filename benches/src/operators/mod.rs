@@ -21,7 +21,7 @@ pub(crate) const SIZES: [usize; 4] = [1, 16, 256, 1_024];
 
 /// So many rows are made ready at a time, for both: they get their times and are looked at, so that they lie in the
 /// cache as what has just been decoded does. In an engine too rows do not come from far away.
-const PREPARED: usize = 128;
+const PREPARED: usize = 256;
 
 /// Nanoseconds per row of one way at one batch size, and of the yardstick.
 struct Figure<'a> {
@@ -31,18 +31,20 @@ struct Figure<'a> {
     plain: f64,
 }
 
-/// All operators, or those whose name holds the filter.
-pub(crate) fn run(report: &Report, filter: &str) -> Result<(), String> {
+/// All operators, or those whose name holds the filter; with `--batch=N` at that size alone.
+pub(crate) fn run(report: &Report, filter: &str, args: &[String]) -> Result<(), String> {
     report.operators_head();
+    let only = args.iter().find_map(|arg| arg.strip_prefix("--batch=")?.parse::<usize>().ok());
+    let sizes = || SIZES.into_iter().filter(move |size| only.is_none_or(|only| only == *size));
     let wanted = |name: &&str| name.contains(filter);
     for name in ["decode", "encode"].iter().filter(|name| wanted(name)) {
-        for batch in SIZES {
+        for batch in sizes() {
             let ways = if *name == "decode" { edges::decode(batch)? } else { edges::encode(batch)? };
             show(report, name, batch, ways);
         }
     }
     for case in CASES.iter().filter(|case| wanted(&case.name)) {
-        for batch in SIZES {
+        for batch in sizes() {
             show(report, case.name, batch, ways(case, batch)?);
         }
     }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use thalweg_core::format::{Format, RawBatch};
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::{
-    Batch, BatchBuilder, Cell, Clock, Column, Diagnostic, Fields, IoError, ManualClock, Props, Selection, Timestamp, Value,
+    Batch, BatchBuilder, Cell, Clock, Column, Diagnostic, Fields, IoError, ManualClock, Props, Selection,
+    Timestamp, Value,
 };
 use thalweg_expr::{FunctionRef, FunctionRegistry};
 use thalweg_plan::logical::Scan;
 use thalweg_plan::{Kind, Node, PlanOptions, Resolver, SourceKind, StreamDef};
-use thalweg_runtime::op::{self, LookupRows};
+use thalweg_runtime::op::{self, Ask, LookupRows};
 use thalweg_runtime::operator::{Emit, OpCx, Operator, RuleInfo, Signal};
 
 use super::cases::{Case, POOL};
@@ -273,6 +274,13 @@ impl Table {
         };
         Self((0..100).map(row).collect())
     }
+
+    fn find(&self, values: &[Value]) -> Option<&Arc<Fields>> {
+        match values {
+            [Value::Str(key)] => self.0.get(&**key),
+            _ => None,
+        }
+    }
 }
 
 impl LookupRows for Table {
@@ -282,7 +290,14 @@ impl LookupRows for Table {
         _keys: &[Arc<str>],
         values: &[Value],
     ) -> Result<Vec<Arc<Fields>>, IoError> {
-        let [Value::Str(key)] = values else { return Ok(Vec::new()) };
-        Ok(self.0.get(&**key).cloned().into_iter().collect())
+        Ok(self.find(values).cloned().into_iter().collect())
+    }
+
+    /// As a table in memory would.
+    fn tell(&mut self, ask: &Ask<'_>, take: &mut dyn FnMut(u32, Result<&[Arc<Fields>], &IoError>)) {
+        for number in ask.numbers {
+            let found = self.find(&ask.questions[*number as usize]);
+            take(*number, Ok(found.map_or(&[], std::slice::from_ref)));
+        }
     }
 }

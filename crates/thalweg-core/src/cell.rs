@@ -102,6 +102,11 @@ impl TagSet {
         Self(self.0 & !(1 << tag as u8))
     }
 
+    /// The set without any of these.
+    pub const fn without_all(self, other: TagSet) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// The set of both.
     pub const fn with(self, tag: Tag) -> Self {
         Self(self.0 | 1 << tag as u8)

@@ -12,7 +12,7 @@ use crate::function::{
     Arg, ArgKind, CallCx, Family, Frame, Function, FunctionKind, FunctionRef, Nulls, RemoteFunction, RowFn,
 };
 use crate::logic::Case;
-use crate::{arith, compare, kernel, like, logic, numbers, path};
+use crate::{arith, compare, kernel, like, logic, numbers, path, texts};
 
 impl Expr {
     /// The value of every selected row, aligned with the batch; cells of other rows mean nothing. A row that fails
@@ -201,6 +201,9 @@ fn lifted(
     (rows, n_rows): (&Selection, usize),
     cx: &mut EvalCx<'_>,
 ) -> ColumnRef<'static> {
+    if let Some(texts) = texts::over_texts(function.name, args, (rows, n_rows)) {
+        return texts;
+    }
     let constant = function.is_pure() && args.iter().all(ColumnRef::is_constant);
     let mut few = [const { Value::Null }; FEW];
     let mut many = Vec::new();
@@ -211,10 +214,15 @@ fn lifted(
             &mut many[..]
         }
     };
+    // What is the same for every row is made a value once.
+    for (value, arg) in values.iter_mut().zip(args).filter(|(_, arg)| arg.is_constant()) {
+        *value = arg.cell(0).to_value();
+    }
     kernel::per_row(constant, rows, n_rows, |row, out| {
         for (value, arg) in values.iter_mut().zip(args) {
             match arg.cell(row) {
                 Cell::Error(error) => return out.push_error(error.clone()),
+                _ if arg.is_constant() => {}
                 cell => *value = cell.to_value(),
             }
         }

@@ -1,9 +1,11 @@
 //! Conditions as row lists. Comparisons of uniform columns never become a column of booleans: the loop writes the
 //! numbers of the rows that pass. AND hands the survivors of its left side to its right one (hot-path.md 7.3).
 
+use std::cmp::Ordering;
+
 use thalweg_core::cast::invalid_operation;
 use thalweg_core::selection::Live;
-use thalweg_core::{Batch, BinaryOp, Cell, ColumnRef, RowError, Selection, Tag};
+use thalweg_core::{Batch, BinaryOp, Cell, ColumnRef, RowError, Selection, Tag, Value};
 
 use crate::compare::not_a_condition;
 use crate::expr::{EvalCx, Expr};
@@ -55,7 +57,39 @@ impl Expr {
         cx: &mut EvalCx<'_>,
         passed: &mut Vec<u32>,
     ) -> bool {
+        if let Live::All(1) = rows.live
+            && let Some(holds) = self.holds(batch)
+        {
+            passed.clear();
+            passed.extend(holds.then_some(0));
+            return true;
+        }
         self.narrow_among(batch, Among::These(rows), cx, passed)
+    }
+
+    /// What this condition says of the only row of a batch, where no column need be made to know it.
+    fn holds(&self, batch: &Batch) -> Option<bool> {
+        match self {
+            Self::Binary(BinaryOp::And, left, right) => {
+                let (left, right) = (left.holds(batch)?, right.holds(batch)?);
+                Some(left && right)
+            }
+            Self::Binary(op, left, right) if is_comparison(*op) => {
+                let order = match (number(left, batch)?, number(right, batch)?) {
+                    (Number::Int(left), Number::Int(right)) => Some(left.cmp(&right)),
+                    (left, right) => left.as_float().partial_cmp(&right.as_float()),
+                };
+                Some(match op {
+                    BinaryOp::Eq => order == Some(Ordering::Equal),
+                    BinaryOp::NotEq => order != Some(Ordering::Equal),
+                    BinaryOp::Lt => order == Some(Ordering::Less),
+                    BinaryOp::LtEq => order.is_some_and(Ordering::is_le),
+                    BinaryOp::Gt => order == Some(Ordering::Greater),
+                    _ => order.is_some_and(Ordering::is_ge),
+                })
+            }
+            _ => None,
+        }
     }
 
     fn narrow_among(
@@ -94,6 +128,40 @@ impl Expr {
             }
             _ => false,
         }
+    }
+}
+
+/// A number.
+#[derive(Clone, Copy)]
+enum Number {
+    Int(i64),
+    Float(f64),
+}
+
+impl Number {
+    fn as_float(self) -> f64 {
+        match self {
+            Self::Int(value) => value as f64,
+            Self::Float(value) => value,
+        }
+    }
+}
+
+/// The number that a column or literal has in the only row.
+#[inline]
+fn number(expr: &Expr, batch: &Batch) -> Option<Number> {
+    match expr {
+        Expr::Literal(literal) => match literal.value() {
+            Value::Int(value) => Some(Number::Int(*value)),
+            Value::Float(value) => Some(Number::Float(*value)),
+            _ => None,
+        },
+        Expr::Column(slot) => match batch.columns.get(slot.index())?.cell(0) {
+            Cell::Int(value) => Some(Number::Int(value)),
+            Cell::Float(value) => Some(Number::Float(value)),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -239,7 +307,7 @@ mod tests {
     use super::*;
     use crate::testing::{batch, cx, parse};
     use proptest::prelude::*;
-    use thalweg_core::{Column, Value};
+    use thalweg_core::Column;
 
     /// What `filter` must say, by way of the whole column of values.
     fn plain(expr: &Expr, batch: &Batch, rows: &Selection) -> Filtered {

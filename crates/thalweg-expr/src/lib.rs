@@ -24,6 +24,7 @@ mod patterns;
 pub mod registry;
 #[cfg(test)]
 mod testing;
+mod texts;
 pub mod walk;
 
 pub use aggregate::{Accumulator, GroupId};

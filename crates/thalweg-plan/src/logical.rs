@@ -367,6 +367,8 @@ pub struct Lookup {
     pub on: Option<Expr>,
     /// The table's columns.
     pub projection: Projection,
+    /// An event with one match may be handed on as a single row: nothing above tells it from a collection of one.
+    pub gives_rows: bool,
 }
 
 /// A call of `dedup_trigger`.

@@ -22,11 +22,14 @@ const CHUNK: usize = 16;
 impl Column {
     /// As [`Column::append_rows`] for adjacent rows, which are copied as blocks.
     pub fn append_range(&mut self, other: &Column, rows: Range<usize>) {
+        self.memo.0 = None;
+        if rows.len() == 1 {
+            return self.push_cell(other.cell(rows.start));
+        }
         let seen = other.seen_in(rows.clone());
         if !seen.within(PLAIN) {
             return self.append_seen(other, rows, seen);
         }
-        self.memo.0 = None;
         self.words.extend_from_slice(&other.words[rows.clone()]);
         self.tags.extend_from_slice(&other.tags[rows]);
         self.seen.extend(seen);
@@ -61,6 +64,13 @@ impl Column {
     /// cell.
     pub fn gather(&self, rows: &[u32]) -> Column {
         let mut out = Column::default();
+        self.gather_into(rows, &mut out);
+        out
+    }
+
+    /// The same in a column that is written again for each batch.
+    pub fn gather_into(&self, rows: &[u32], out: &mut Column) {
+        out.clear(None);
         let has_gaps = rows.contains(&NO_ROW);
         let is_small = self.heap.own.len() <= 64 * rows.len();
         if self.seen.within(PLAIN) || (self.seen.within(PLAIN.with_all(SPANS)) && is_small) {
@@ -79,7 +89,6 @@ impl Column {
         } else {
             out.append_rows(self, rows.iter().map(|row| *row as usize));
         }
-        out
     }
 
     /// The words and tags of these rows, where the heaps are alike.
@@ -147,7 +156,12 @@ impl Column {
     fn append_seen(&mut self, other: &Column, rows: impl Iterator<Item = usize> + Clone, seen: TagSet) {
         self.memo.0 = None;
         if seen.within(PLAIN.with_all(SPANS)) {
-            self.tags.extend(rows.clone().map(|row| other.tags[row]));
+            if let (true, Some(first)) = (seen.is_single(), rows.clone().next()) {
+                let n_rows = self.tags.len() + rows.clone().count();
+                self.tags.resize(n_rows, other.tags[first]);
+            } else {
+                self.tags.extend(rows.clone().map(|row| other.tags[row]));
+            }
             self.seen.extend(seen);
             if seen.within(PLAIN) {
                 self.words.extend(rows.map(|row| other.words[row]));

@@ -153,6 +153,14 @@ impl<'a> Scanner<'a> {
         self.fail("expected true, false or null")
     }
 
+    /// Passes over `word`, if that is what stands here.
+    #[inline(always)]
+    pub fn take(&mut self, word: &[u8]) -> bool {
+        let is_it = self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(word));
+        self.at += if is_it { word.len() } else { 0 };
+        is_it
+    }
+
     /// Inside an array: moves to the next item; false when the array was closed.
     ///
     /// # Errors

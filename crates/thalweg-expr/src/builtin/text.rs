@@ -12,6 +12,7 @@ use crate::eval::is_empty;
 use crate::expr::EvalCx;
 use crate::function::{Arg, ArgKind, Doc, Family, Function, FunctionKind, Nulls};
 use crate::patterns::Pattern;
+use crate::texts::{lower_of, upper_of};
 
 mod number_format;
 
@@ -46,9 +47,9 @@ functions! { Text
     "The number of characters, items or members.", &[("length(\"héllo\")", "5"), ("length([1,2,null])", "3"), ("length({\"a\":1})", "1"), ("length(12345)", "5"), ("length(decode(\"/w8=\", \"base64\"))", "2"), ("length(null)", "0")];
     "numbytes" (TEXT) Zero |args, cx| Ok(Value::Int(n_bytes(&args[0], cx) as i64)),
     "The number of UTF-8 bytes.", &[("numbytes(\"héllo\")", "6"), ("numbytes(12.5)", "4"), ("numbytes(decode(\"/w8=\", \"base64\"))", "2")];
-    "lower" (TEXT) Null |args, cx| Ok(Value::text(text(&args[0], cx).chars().map(lower).collect::<String>())),
+    "lower" (TEXT) Null |args, cx| Ok(Value::text(text(&args[0], cx).chars().map(lower_of).collect::<String>())),
     "The text in lower case.", &[("lower(\"ÄBc\")", "\"äbc\""), ("lower(true)", "\"true\"")];
-    "upper" (TEXT) Null |args, cx| Ok(Value::text(text(&args[0], cx).chars().map(upper).collect::<String>())),
+    "upper" (TEXT) Null |args, cx| Ok(Value::text(text(&args[0], cx).chars().map(upper_of).collect::<String>())),
     "The text in upper case.", &[("upper(\"straße\")", "\"STRAßE\"")];
     "lpad" (PAD) Null |args, cx| Ok(Value::text(format!("{}{}", spaces(&args[1])?, text(&args[0], cx)))),
     "n spaces and the text.", &[("lpad(\"ab\", 3)", "\"   ab\""), ("lpad(\"ab\", 2.5)", "ERR"), ("lpad(\"ab\", -1)", "ERR")];
@@ -90,19 +91,6 @@ fn n_bytes(value: &Value, cx: &EvalCx<'_>) -> usize {
         Value::Bytes(bytes) => bytes.len(),
         other => text(other, cx).len(),
     }
-}
-
-/// One character for one: `ß` stays.
-fn upper(char: char) -> char {
-    let mut mapped = char.to_uppercase();
-    match (mapped.next(), mapped.next()) {
-        (Some(one), None) => one,
-        _ => char,
-    }
-}
-
-fn lower(char: char) -> char {
-    char.to_lowercase().next().unwrap_or(char)
 }
 
 /// More spaces than this are a mistake.

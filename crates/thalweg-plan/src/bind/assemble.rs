@@ -399,6 +399,7 @@ impl Builder<'_, '_, '_> {
             keys,
             on: bound.on.map(|on| self.place(on, &both)),
             projection: source.projection.clone(),
+            gives_rows: false,
         };
         self.on_top(branch, Kind::LookupJoin(lookup), &source.slots)
     }

@@ -12,6 +12,7 @@ mod prune_paths;
 mod push_filter;
 mod share;
 mod sides;
+mod single_rows;
 
 use thalweg_core::Diagnostic;
 use thalweg_core::diagnostic::nearest;
@@ -50,6 +51,7 @@ pub(crate) fn optimize(plan: Plan, disabled: &[String]) -> Plan {
     let is_on = |pass: &&Pass| !pass.names.iter().any(|name| disabled.iter().any(|off| off == name));
     let plan = push_filter::place(checked_types::run(plan));
     let mut plan = PASSES.iter().filter(is_on).fold(plan, |plan, pass| (pass.run)(plan));
+    single_rows::mark(&mut plan.root);
     plan.warnings.extend(disabled.iter().filter_map(|name| unknown(name)));
     plan
 }

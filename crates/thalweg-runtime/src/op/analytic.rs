@@ -3,24 +3,26 @@
 use std::sync::Arc;
 
 use thalweg_core::state::{StateError, StateReader, StateWriter};
-use thalweg_core::{Batch, Cell, Column, Schema, Selection, Tag, Unit, Value};
-use thalweg_expr::{Analytic as Function, FunctionKind, FunctionRef};
+use thalweg_core::{Batch, Cell, Column, ColumnRef, Schema, Selection, Tag, Unit, Value};
+use thalweg_expr::{Analytic as Function, EvalCx, FunctionKind, FunctionRef, eval_all};
 use thalweg_plan::logical::AnalyticCall;
 
+use crate::op::faults;
 use crate::op::keys::{Keys, error_at};
-use crate::op::{faults, reshape};
+use crate::op::reshape::Room;
 use crate::operator::{Emit, OpCx, Operator};
 
 /// Appends one column a call.
 pub(crate) struct Analytic {
     calls: Vec<Call>,
     schema: Arc<Schema>,
+    room: Room,
     /// Rows of the current batch that failed in an earlier call, and why.
     bad: Vec<(usize, String)>,
 }
 
 struct Call {
-    plan: AnalyticCall,
+    plan: Arc<AnalyticCall>,
     /// typed partition keys; without PARTITION BY there is one, the empty key.
     keys: Keys,
     partitions: Vec<Box<dyn Function>>,
@@ -30,12 +32,33 @@ struct Call {
 impl Analytic {
     pub(crate) fn new(calls: &[AnalyticCall], schema: &Arc<Schema>) -> Self {
         let call = |plan: &AnalyticCall| Call {
-            plan: plan.clone(),
+            plan: Arc::new(plan.clone()),
             keys: Keys::default(),
             partitions: Vec::new(),
             args: Vec::new(),
         };
-        Self { calls: calls.iter().map(call).collect(), schema: Arc::clone(schema), bad: Vec::new() }
+        Self {
+            calls: calls.iter().map(call).collect(),
+            schema: Arc::clone(schema),
+            room: Room::new(schema),
+            bad: Vec::new(),
+        }
+    }
+}
+
+impl Analytic {
+    /// Hands the result on: all rows, or the good ones and the faults of the others.
+    fn hand_on(&mut self, good: Option<Selection>, rows: &Selection, out: &mut dyn Emit, cx: &OpCx<'_>) {
+        let wider = &*self.room.batch();
+        let Some(mut good) = good else { return out.batch(0, wider, rows) };
+        if wider.unit == Unit::Collection {
+            return faults::fail_all(&self.bad[0].1, (faults::time_of(wider), rows), &self.schema, out, cx);
+        }
+        self.bad.sort_by_key(|(row, _)| *row);
+        good.faults = faults::fail_rows(&self.bad, (wider, rows), cx);
+        if !good.is_void() {
+            out.batch(0, wider, &good);
+        }
     }
 }
 
@@ -49,29 +72,22 @@ impl Operator for Analytic {
         cx: &mut OpCx<'_>,
     ) {
         self.bad.clear();
-        let mut wider = reshape::append(batch, &self.schema, []);
-        let mut good = Selection { live: rows.live.clone(), faults: Vec::new() };
+        self.room.begin_wider(batch);
+        // Those that no call failed for, once one has failed.
+        let mut good: Option<Selection> = None;
         for call in &mut self.calls {
             let before = self.bad.len();
-            let column = call.compute(&wider, &good, &mut self.bad, cx);
-            wider.columns.push(Arc::new(column));
+            let rows = good.as_ref().unwrap_or(rows);
+            let bad = &mut self.bad;
+            self.room.push_with(|wider, column| call.compute(wider, rows, column, bad, cx));
             if self.bad.len() > before {
                 let bad = &self.bad[before..];
                 let lives = |row: &usize| !bad.iter().any(|(failed, _)| failed == row);
-                good = Selection::rows(good.iter().filter(lives).map(|row| row as u32).collect());
+                good = Some(Selection::rows(rows.iter().filter(lives).map(|row| row as u32).collect()));
             }
         }
-        if self.bad.is_empty() {
-            return out.batch(0, &wider, rows);
-        }
-        if batch.unit == Unit::Collection {
-            return faults::fail_all(&self.bad[0].1, (faults::time_of(batch), rows), &self.schema, out, cx);
-        }
-        self.bad.sort_by_key(|(row, _)| *row);
-        good.faults = faults::fail_rows(&self.bad, (batch, rows), cx);
-        if !good.is_void() {
-            out.batch(0, &wider, &good);
-        }
+        self.hand_on(good, rows, out, cx);
+        self.room.clear();
     }
 
     fn save(&self, out: &mut StateWriter) {
@@ -113,30 +129,48 @@ impl Call {
         &mut self,
         batch: &Batch,
         rows: &Selection,
+        out: &mut Column,
         bad: &mut Vec<(usize, String)>,
         cx: &OpCx<'_>,
-    ) -> Column {
-        let mut eval = cx.eval(batch.window);
-        let plan = self.plan.clone();
-        let args: Vec<_> = plan.args.iter().map(|arg| arg.eval(batch, rows, &mut eval)).collect();
-        let keys: Vec<_> = plan.partition_by.iter().map(|key| key.eval(batch, rows, &mut eval)).collect();
-        let when = plan.when.as_ref().map(|when| when.eval(batch, rows, &mut eval));
-        let mut out = Column::new();
+    ) {
+        out.clear(None);
+        let plan = Arc::clone(&self.plan);
         let is_plain = plan.partition_by.is_empty() && plan.when.is_none();
-        let has_errors = args.iter().any(|arg| arg.column().seen().contains(Tag::Error));
-        if is_plain && !has_errors && !rows.is_empty() {
-            if self.partitions.is_empty() {
-                self.keys.number(&keys, 0);
-                self.partitions.extend(self.fresh());
+        let mut eval = cx.eval(batch.window);
+        eval_all(&plan.args, batch, rows, &mut eval, |args, eval| {
+            if !is_plain || !self.all_at_once(args, rows, out) {
+                self.one_by_one(&plan, args, (batch, rows), (out, bad), eval, cx);
             }
-            if self.partitions.first_mut().is_some_and(|state| state.next_rows(&args, rows, &mut out)) {
-                (out.len()..batch.n_rows).for_each(|_| out.push_missing());
-                return out;
-            }
+        });
+        (out.len()..batch.n_rows).for_each(|_| out.push_missing());
+    }
+
+    /// The values of all rows, which are in one partition. False: the function takes them one by one.
+    fn all_at_once(&mut self, args: &[ColumnRef<'_>], rows: &Selection, out: &mut Column) -> bool {
+        if rows.is_empty() || args.iter().any(|arg| arg.column().seen().contains(Tag::Error)) {
+            return false;
         }
+        if self.partitions.is_empty() {
+            self.keys.number(&[], 0);
+            self.partitions.extend(self.fresh());
+        }
+        self.partitions.first_mut().is_some_and(|state| state.next_rows(args, rows, out))
+    }
+
+    fn one_by_one(
+        &mut self,
+        plan: &AnalyticCall,
+        args: &[ColumnRef<'_>],
+        (batch, rows): (&Batch, &Selection),
+        (out, bad): (&mut Column, &mut Vec<(usize, String)>),
+        eval: &mut EvalCx<'_>,
+        cx: &OpCx<'_>,
+    ) {
+        let keys: Vec<_> = plan.partition_by.iter().map(|key| key.eval(batch, rows, eval)).collect();
+        let when = plan.when.as_ref().map(|when| when.eval(batch, rows, eval));
         for row in rows {
             (out.len()..row).for_each(|_| out.push_missing());
-            if let Some(error) = error_at(&args, row).or_else(|| error_at(&keys, row)) {
+            if let Some(error) = error_at(args, row).or_else(|| error_at(&keys, row)) {
                 bad.push((row, error.to_string()));
                 out.push_missing();
                 continue;
@@ -149,7 +183,7 @@ impl Call {
             }
             self.args.clear();
             self.args.extend(args.iter().map(|arg| arg.cell(row).to_value()));
-            match self.partitions.get_mut(partition).map(|state| state.next(&self.args, valid, &mut eval)) {
+            match self.partitions.get_mut(partition).map(|state| state.next(&self.args, valid, eval)) {
                 Some(Ok(value)) => out.push_value(&value),
                 Some(Err(error)) => {
                     bad.push((row, error.to_string()));
@@ -158,8 +192,6 @@ impl Call {
                 None => out.push_missing(),
             }
         }
-        (out.len()..batch.n_rows).for_each(|_| out.push_missing());
-        out
     }
 }
 

@@ -1,7 +1,8 @@
 //! What a condition says about each row: WHERE, HAVING, FILTER, ON.
 
 use thalweg_core::cast;
-use thalweg_core::{Cell, ColumnRef, Live, Selection, Tag};
+use thalweg_core::{Batch, Cell, ColumnRef, Live, Selection, Tag};
+use thalweg_expr::{EvalCx, Expr};
 
 use crate::operator::Verdict;
 
@@ -23,9 +24,29 @@ pub(crate) struct Picked {
     pub(crate) count: usize,
     /// Failed rows and why, without the clause's prefix.
     pub(crate) bad: Vec<(usize, String)>,
+    passed: Vec<u32>,
 }
 
 impl Picked {
+    /// Asks a condition.
+    pub(crate) fn ask(
+        &mut self,
+        condition: &Expr,
+        (batch, rows): (&Batch, &Selection),
+        nulls: Nulls,
+        cx: &mut EvalCx<'_>,
+    ) {
+        if !condition.narrow(batch, rows, cx, &mut self.passed) {
+            return self.pick(&condition.eval(batch, rows, cx), rows, batch.n_rows, nulls);
+        }
+        self.bits.clear();
+        self.bits.resize(batch.n_rows.div_ceil(64), 0);
+        self.rows = batch.n_rows as u32;
+        self.bad.clear();
+        self.count = self.passed.len();
+        self.passed.iter().for_each(|row| self.bits[*row as usize / 64] |= 1 << (row % 64));
+    }
+
     /// Looks at the condition's column for the live rows of a batch of `n_rows`.
     pub(crate) fn pick(&mut self, column: &ColumnRef<'_>, rows: &Selection, n_rows: usize, nulls: Nulls) {
         self.bits.clear();

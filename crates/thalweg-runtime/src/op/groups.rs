@@ -7,13 +7,12 @@
 use std::sync::Arc;
 
 use thalweg_core::state::{StateError, StateReader, StateWriter};
-use thalweg_core::{Batch, Column, ColumnRef, Schema, Selection, Slot, Tag, Timestamp, WindowRange};
+use thalweg_core::{Batch, Column, ColumnRef, Schema, Selection, Slot, Tag, Timestamp, Unit, WindowRange};
 use thalweg_expr::{Expr, GroupId, eval_all};
 use thalweg_plan::logical::AggregateCall;
 
 use crate::op::calls::{Calls, Grouped};
 use crate::op::keys::{Keys, error_at};
-use crate::op::reshape;
 use crate::operator::{Emit, OpCx};
 
 /// What is grouped and what comes out.
@@ -39,25 +38,6 @@ impl Grouping {
             schema: Arc::clone(schema),
         }
     }
-
-    /// The groups as rows: the columns of their first rows (none where there was no row) and their results.
-    pub(crate) fn rows(
-        &self,
-        firsts: impl IntoIterator<Item = Arc<Column>>,
-        results: Vec<Column>,
-        times: Vec<Timestamp>,
-        window: Option<WindowRange>,
-    ) -> Batch {
-        // For columns that nobody reads, too.
-        let missing = Arc::new(Column::missing(times.len()));
-        let n_slots = self.schema.len() - results.len();
-        let mut columns: Vec<_> = (0..n_slots).map(|_| Arc::clone(&missing)).collect();
-        for (slot, first) in self.firsts.iter().zip(firsts) {
-            columns[slot.index()] = first;
-        }
-        columns.extend(results.into_iter().map(Arc::new));
-        reshape::collection(&self.schema, columns, times, window)
-    }
 }
 
 /// The groups so far.
@@ -72,6 +52,10 @@ pub(crate) struct Groups {
     groups: Vec<GroupId>,
     /// The rows of the current batch that are the first of their group.
     fresh: Vec<u32>,
+    /// The last result, for its room; what is no result of a call is missing.
+    result: Batch,
+    /// For columns that nobody reads.
+    missing: Arc<Column>,
 }
 
 impl Groups {
@@ -83,6 +67,8 @@ impl Groups {
             times: Vec::new(),
             groups: Vec::new(),
             fresh: Vec::new(),
+            result: Batch { columns: Vec::new(), ..Batch::empty(Arc::default(), Unit::Collection) },
+            missing: Arc::default(),
         }
     }
 
@@ -199,15 +185,37 @@ impl Groups {
         if n_groups == 0 {
             return;
         }
-        let results = self.calls.finish(n_groups, cx);
-        let mut times = self.times.clone();
-        let n_firsts = if times.is_empty() { 0 } else { self.firsts.len() };
-        if times.is_empty() {
-            times.push(window.map_or(cx.now, |window| window.trigger));
+        let Self { calls, firsts, times, result, missing, .. } = self;
+        if result.columns.is_empty() {
+            result.schema = Arc::clone(&grouping.schema);
+            result.columns.resize(grouping.schema.len(), Arc::clone(missing));
         }
-        let firsts = self.firsts[..n_firsts].iter().map(Arc::clone);
-        let result = grouping.rows(firsts, results, times, window);
-        out.batch(0, &result, &Selection::all(n_groups));
+        let n_slots = result.columns.len() - grouping.calls.len();
+        let (slots, results) = result.columns.split_at_mut(n_slots);
+        if missing.len() != n_groups {
+            *missing = Arc::new(Column::missing(n_groups));
+            slots.iter_mut().for_each(|slot| slot.clone_from(missing));
+        }
+        calls.finish_into(n_groups, results, cx);
+        result.times.clear();
+        if times.is_empty() {
+            result.times.push(window.map_or(cx.now, |window| window.trigger));
+        } else {
+            result.times.extend_from_slice(times);
+            Self::swap(grouping, firsts, result);
+        }
+        (result.n_rows, result.window) = (n_groups, window);
+        out.batch(0, result, &Selection::all(n_groups));
+        if !times.is_empty() {
+            Self::swap(grouping, firsts, result);
+        }
+    }
+
+    /// Puts the columns of the first rows into the result, or takes them back.
+    fn swap(grouping: &Grouping, firsts: &mut [Arc<Column>], result: &mut Batch) {
+        for (first, slot) in firsts.iter_mut().zip(&grouping.firsts) {
+            std::mem::swap(first, &mut result.columns[slot.index()]);
+        }
     }
 
     /// Forgets all groups, keeping room.

@@ -78,7 +78,7 @@ impl Join {
     }
 
     /// The rows of a side: a stream's from the collections, or a table's.
-    fn side(&self, side: usize) -> (Batch, Selection) {
+    fn side(&mut self, side: usize) -> (Batch, Selection) {
         match side.checked_sub(self.streams) {
             None => self.collections[side].clone().unwrap_or_else(|| {
                 (Batch::empty(Arc::clone(&self.schemas[0]), Unit::Collection), Selection::all(0))
@@ -98,8 +98,9 @@ impl Join {
         joined.batch.unit = Unit::Collection;
         joined.batch.window = window;
         let mut failed = Failed::new();
-        for (step, schema) in self.steps.iter().zip(&self.schemas[1..]) {
-            joined = pairs::join(&joined, &self.side(step.side), step, schema, &mut failed, cx);
+        for at in 0..self.steps.len() {
+            let side = self.side(self.steps[at].side);
+            joined = pairs::join(&joined, &side, &self.steps[at], &self.schemas[at + 1], &mut failed, cx);
         }
         let n_events = if events { rows.len() as u32 } else { 1 };
         self.emit(&joined, n_events, &failed, out, cx);
@@ -178,9 +179,9 @@ impl Table {
         self.rows.drop_before(self.rows.end().saturating_sub(self.retain));
     }
 
-    fn content(&self) -> (Batch, Selection) {
-        let batch = self.rows.batch().clone();
+    fn content(&mut self) -> (Batch, Selection) {
         let first = self.rows.row(self.rows.first()) as u32;
+        let batch = self.rows.lend().clone();
         let rows = if first == 0 {
             Selection::all(batch.n_rows)
         } else {

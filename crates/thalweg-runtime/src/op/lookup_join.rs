@@ -1,19 +1,22 @@
 //! Lookup joins: rows of a table elsewhere, found by key (J-12 to J-16).
 //!
 //! A batch asks once for each distinct key among its rows. The answers become columns, which the matches of all rows
-//! are gathered from. The question blocks, so rules with a lookup join run where blocking is allowed. Extra conditions
+//! are gathered from; keys and columns stay, so that an answer which is still the same rows is not taken apart again. The question blocks, so rules with a lookup join run where blocking is allowed. Extra conditions
 //! of ON decide what matches, so a LEFT join keeps its rows (J-14).
 
 use std::sync::Arc;
 
 use thalweg_core::{
-    Batch, Column, ColumnRef, Fields, IoError, Schema, Selection, Tag, Timestamp, Unit, Value, Want,
+    Batch, Column, ColumnRef, Fields, IoError, Schema, Selection, Tag, TagSet, Timestamp, Unit, Value, Want,
 };
+use thalweg_expr::{Expr, eval_all};
 use thalweg_plan::logical::Lookup;
 use thalweg_plan::{JoinKind, Node};
 
 use crate::op::condition::{Nulls, Picked};
-use crate::op::keys::{Keys, error_at};
+use crate::op::keys::error_at;
+use crate::op::known::{Known, NOTHING};
+use crate::op::reshape::Room;
 use crate::op::{faults, reshape};
 use crate::operator::{Emit, OpCx, Operator};
 
@@ -39,6 +42,29 @@ pub trait LookupRows: Send {
     ) -> Vec<Result<Vec<Arc<Fields>>, IoError>> {
         questions.iter().map(|values| self.rows(fields, keys, values)).collect()
     }
+
+    /// Tells `take` the answer to each question that is asked, with its number. Whoever has the rows lends them.
+    fn tell(&mut self, ask: &Ask<'_>, take: &mut dyn FnMut(u32, Result<&[Arc<Fields>], &IoError>)) {
+        let question = |number: &u32| ask.questions[*number as usize].clone();
+        let questions: Vec<Vec<Value>> = ask.numbers.iter().map(question).collect();
+        let answers = self.answers(ask.fields, ask.keys, &questions);
+        for (number, answer) in ask.numbers.iter().zip(&answers) {
+            take(*number, answer.as_deref());
+        }
+    }
+}
+
+/// What a lookup table is asked at a time.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    /// As in [`LookupRows::rows`].
+    pub fields: &'a [Arc<str>],
+    /// The names of the key columns.
+    pub keys: &'a [Arc<str>],
+    /// The values of keys, of which only some are asked for.
+    pub questions: &'a [Vec<Value>],
+    /// Which of them.
+    pub numbers: &'a [u32],
 }
 
 /// Asks for each batch.
@@ -48,22 +74,15 @@ pub(crate) struct LookupJoin {
     /// Of the table's columns wanted; empty: all.
     fields: Vec<Arc<str>>,
     names: Vec<Arc<str>>,
+    /// What must equal the columns of these names.
+    keys: Vec<Expr>,
     schema: Arc<Schema>,
-    /// The distinct keys of the batch at hand, and what the table has for each.
-    keys: Keys,
-    answers: Vec<Answer>,
+    known: Known,
     matches: Matches,
     /// The message of one event, with room that is used again.
     message: Batch,
-}
-
-/// Rows of the answer columns.
-#[derive(Debug, Default)]
-struct Answer {
-    first: u32,
-    count: u32,
-    /// Why the table could not be asked.
-    error: Option<String>,
+    /// Single rows.
+    room: Room,
 }
 
 /// Input rows beside rows of the answer columns, in the order of the input.
@@ -85,8 +104,11 @@ struct Event {
     failed: Option<String>,
 }
 
-/// The row of the answer columns whose cells are missing.
-const NOTHING: u32 = 0;
+/// Whether no key fails or is nothing.
+fn are_all_there(keys: &[ColumnRef<'_>]) -> bool {
+    const NOT: TagSet = TagSet::of(Tag::Error).with(Tag::Missing).with(Tag::Null);
+    keys.iter().all(|key| key.column().seen().without_all(NOT) == key.column().seen())
+}
 
 impl LookupJoin {
     pub(crate) fn new(node: &Node, plan: &Lookup, table: Box<dyn LookupRows>) -> Self {
@@ -108,58 +130,80 @@ impl LookupJoin {
             fields,
             names,
             message: Batch::empty(Arc::clone(&schema), Unit::Collection),
+            room: Room::new(&schema),
             schema,
-            keys: Keys::default(),
-            answers: Vec::new(),
+            keys: plan.keys.iter().map(|(_, key)| key.clone()).collect(),
+            known: Known::default(),
             matches: Matches::default(),
         }
     }
 
     /// Numbers the keys of the rows, so that each is asked for once. No lookup and no match where one is null (J-12).
-    fn number(&mut self, keys: &[ColumnRef<'_>], rows: &Selection) -> Vec<Vec<Value>> {
-        let mut questions = Vec::new();
-        self.keys.clear();
+    fn number(&mut self, keys: &[ColumnRef<'_>], rows: &Selection) {
         self.matches.events.clear();
-        let may = |tag| keys.iter().any(|key| key.column().seen().contains(tag));
-        let (may_fail, may_be_nothing) = (may(Tag::Error), may(Tag::Missing) || may(Tag::Null));
         for row in rows {
-            let error = if may_fail { error_at(keys, row) } else { None };
-            let failed = error.map(|error| format!("run Join error: {error}"));
+            let failed = error_at(keys, row).map(|error| format!("run Join error: {error}"));
             let mut event = Event { row: row as u32, end: 0, key: None, failed };
-            let is_nothing = may_be_nothing && keys.iter().any(|key| key.cell(row).is_nothing());
+            let is_nothing = keys.iter().any(|key| key.cell(row).is_nothing());
             if event.failed.is_none() && !is_nothing {
-                let key = self.keys.number(keys, row);
-                if key as usize == questions.len() {
-                    questions.push(keys.iter().map(|key| key.cell(row).to_value()).collect());
-                }
-                event.key = Some(key);
+                event.key = Some(self.known.number(keys, row));
             }
             self.matches.events.push(event);
         }
-        questions
     }
 
-    /// Asks, and makes columns of all answers: their first row is [`NOTHING`].
-    fn ask(&mut self, questions: &[Vec<Value>]) -> Vec<Column> {
-        let mut columns = vec![Column::missing(1); self.plan.projection.slots.len()];
-        self.answers.clear();
-        if questions.is_empty() {
-            return columns;
+    fn ask(&mut self) {
+        let Self { table, fields, names, known, plan, .. } = self;
+        known.ask(&mut **table, (fields, names), &plan.projection);
+    }
+
+    /// Rows that find one row each, or none, as single rows: nothing above tells those from collections of one. False:
+    /// what the table says is not of this kind, but it has been asked.
+    fn at_once(
+        &mut self,
+        keys: &[ColumnRef<'_>],
+        (batch, rows): (&Batch, &Selection),
+        out: &mut dyn Emit,
+    ) -> bool {
+        self.known.number_all(keys, rows);
+        self.ask();
+        let Self { known, matches: Matches { inputs, rows: found, .. }, room, plan, .. } = self;
+        let answers = &known.answers;
+        if known.asked.iter().any(|key| !answers[*key as usize].is_single(known.turn)) {
+            return false;
         }
-        let mut first = NOTHING + 1;
-        for answer in self.table.answers(&self.fields, &self.names, questions) {
-            let (rows, error) = match answer {
-                Ok(rows) => (rows, None),
-                Err(error) => (Vec::new(), Some(error.to_string())),
-            };
-            for (wanted, column) in self.plan.projection.slots.iter().zip(&mut columns) {
-                rows.iter().for_each(|row| push_wanted(&wanted.want, row, column));
+        inputs.clear();
+        found.clear();
+        for (row, key) in rows.iter().zip(&known.numbers) {
+            let answer = &answers[*key as usize];
+            if answer.count > 0 || plan.kind == JoinKind::Left {
+                inputs.push(row as u32);
+                found.push(if answer.count > 0 { answer.first } else { NOTHING });
             }
-            let count = rows.len() as u32;
-            self.answers.push(Answer { first, count, error });
-            first += count;
         }
-        columns
+        if inputs.is_empty() {
+            return true;
+        }
+        room.begin(batch);
+        for column in &batch.columns {
+            if inputs.len() == batch.n_rows {
+                room.push(Arc::clone(column));
+            } else {
+                room.push_with(|_, own| column.gather_into(inputs, own));
+            }
+        }
+        for column in &known.columns {
+            room.push_with(|_, own| column.gather_into(found, own));
+        }
+        let joined = room.batch();
+        if inputs.len() != batch.n_rows {
+            joined.n_rows = inputs.len();
+            joined.times.clear();
+            joined.times.extend(inputs.iter().map(|row| batch.times[*row as usize]));
+        }
+        out.batch(0, joined, &Selection::all(joined.n_rows));
+        room.clear();
+        true
     }
 
     /// Puts the rows and their answers side by side.
@@ -168,7 +212,7 @@ impl LookupJoin {
         inputs.clear();
         rows.clear();
         for event in events {
-            if let Some(answer) = event.key.and_then(|key| self.answers.get(key as usize)) {
+            if let Some(answer) = event.key.and_then(|key| self.known.answer(key)) {
                 rows.extend(answer.first..answer.first + answer.count);
                 inputs.resize(rows.len(), event.row);
             }
@@ -177,9 +221,9 @@ impl LookupJoin {
     }
 
     /// Keeps the matches that the rest of ON accepts; one that fails is the failure of its event.
-    fn judge(&mut self, batch: &Batch, answers: &[Column], cx: &OpCx<'_>) {
+    fn judge(&mut self, batch: &Batch, cx: &OpCx<'_>) {
         let Some(on) = self.plan.on.as_ref().filter(|_| !self.matches.inputs.is_empty()) else { return };
-        let joined = self.joined(batch, answers);
+        let joined = self.joined(batch);
         let all = Selection::all(joined.n_rows);
         let column = on.eval(&joined, &all, &mut cx.eval(batch.window));
         let mut picked = Picked::default();
@@ -226,21 +270,21 @@ impl LookupJoin {
     }
 
     /// All matches as one collection.
-    fn joined(&self, batch: &Batch, answers: &[Column]) -> Batch {
+    fn joined(&self, batch: &Batch) -> Batch {
         let Matches { inputs, rows, .. } = &self.matches;
         let left = batch.columns.iter().map(|column| Arc::new(reshape::gather(column, inputs)));
-        let right = answers.iter().map(|column| Arc::new(reshape::gather(column, rows)));
+        let right = self.known.columns.iter().map(|column| Arc::new(reshape::gather(column, rows)));
         let times: Vec<Timestamp> = inputs.iter().map(|row| batch.times[*row as usize]).collect();
         reshape::collection(&self.schema, left.chain(right).collect(), times, batch.window)
     }
 
     /// The matches of one event as a message of their own.
-    fn emit_event(&mut self, batch: &Batch, answers: &[Column], from: usize, to: usize, out: &mut dyn Emit) {
+    fn emit_event(&mut self, batch: &Batch, from: usize, to: usize, out: &mut dyn Emit) {
         if from == to {
             return;
         }
         let (inputs, rows) = (&self.matches.inputs[from..to], &self.matches.rows[from..to]);
-        let message = &mut self.message;
+        let (message, answers) = (&mut self.message, &self.known.columns);
         message.columns.resize_with(batch.columns.len() + answers.len(), Arc::default);
         let (left, right) = message.columns.split_at_mut(batch.columns.len());
         left.iter_mut().zip(&batch.columns).for_each(|(column, all)| refill(column, all, inputs));
@@ -262,26 +306,6 @@ fn refill(column: &mut Arc<Column>, all: &Column, rows: &[u32]) {
     }
 }
 
-/// Adds what is wanted of one table row.
-fn push_wanted(want: &Want, fields: &Arc<Fields>, column: &mut Column) {
-    match want {
-        Want::Column { path, .. } => match member(fields, path) {
-            Some(value) => column.push_value(value),
-            None => column.push_missing(),
-        },
-        Want::Everything => column.push_value(&Value::Map(Arc::clone(fields))),
-        _ => column.push_missing(),
-    }
-}
-
-fn member<'a>(fields: &'a Fields, path: &[Arc<str>]) -> Option<&'a Value> {
-    let (first, rest) = path.split_first()?;
-    rest.iter().try_fold(fields.get(first)?, |value, name| match value {
-        Value::Map(fields) => fields.get(name),
-        _ => None,
-    })
-}
-
 impl Operator for LookupJoin {
     /// Each event gives a collection of its matches; a collection gives one of all its rows' matches.
     fn on_batch(
@@ -297,19 +321,30 @@ impl Operator for LookupJoin {
         }
         faults::send(rows.faults.clone(), 0, &self.schema, out);
         let mut eval = cx.eval(batch.window);
-        let keys: Vec<_> = self.plan.keys.iter().map(|(_, key)| key.clone()).collect();
-        let keys: Vec<_> = keys.iter().map(|key| key.eval(batch, rows, &mut eval)).collect();
-        let questions = self.number(&keys, rows);
-        let answers = self.ask(&questions);
+        self.known.begin(self.plan.projection.slots.len());
+        let exprs = std::mem::take(&mut self.keys);
+        let is_done = eval_all(&exprs, batch, rows, &mut eval, |keys, _| {
+            let is_plain = self.plan.gives_rows && self.plan.on.is_none() && batch.unit == Unit::Rows;
+            if is_plain && are_all_there(keys) && self.at_once(keys, (batch, rows), out) {
+                return true;
+            }
+            self.number(keys, rows);
+            false
+        });
+        self.keys = exprs;
+        if is_done {
+            return;
+        }
+        self.ask();
         self.pair();
-        self.judge(batch, &answers, cx);
+        self.judge(batch, cx);
         self.keep_unmatched();
         let nothing = Selection::all(0);
         let mut at = 0;
         for index in 0..self.matches.events.len() {
             let event = &self.matches.events[index];
             let (from, to) = (std::mem::replace(&mut at, event.end), event.end);
-            let answer = event.key.and_then(|key| self.answers.get(key as usize));
+            let answer = event.key.and_then(|key| self.known.answer(key));
             if let Some(error) = answer.and_then(|answer| answer.error.as_ref()) {
                 let message = format!("run Join error: lookup {}: {error}", self.plan.alias);
                 cx.metrics.exception(&message, cx.now);
@@ -321,11 +356,11 @@ impl Operator for LookupJoin {
                     return;
                 }
             } else if batch.unit == Unit::Rows {
-                self.emit_event(batch, &answers, from, to, out);
+                self.emit_event(batch, from, to, out);
             }
         }
         if batch.unit == Unit::Collection && !self.matches.inputs.is_empty() {
-            let joined = self.joined(batch, &answers);
+            let joined = self.joined(batch);
             out.batch(0, &joined, &Selection::all(joined.n_rows));
         }
     }

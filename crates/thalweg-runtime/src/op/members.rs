@@ -16,6 +16,9 @@ const COLUMNS: usize = 256;
 pub(crate) struct Members {
     /// The first is the set's own: elements that are no objects.
     names: Vec<Arc<str>>,
+    /// Each name as it stands before a value, with the comma that parts it from the member before; empty where a name
+    /// needs escapes.
+    keys: Vec<Box<[u8]>>,
     /// May be shorter than there are rows; then the rest is missing.
     columns: Vec<Column>,
     /// Members without a column: their row, name and value.
@@ -31,6 +34,7 @@ impl Members {
     pub(crate) fn new(set: &Arc<str>) -> Self {
         Self {
             names: vec![Arc::clone(set)],
+            keys: vec![Box::default()],
             columns: vec![Column::new()],
             more: Vec::new(),
             n_rows: 0,
@@ -63,6 +67,7 @@ impl Members {
     pub(crate) fn clear(&mut self) {
         if self.is_stale || !self.more.is_empty() {
             self.names.truncate(1);
+            self.keys.truncate(1);
             self.columns.truncate(1);
         }
         self.columns.iter_mut().for_each(|column| column.clear(None));
@@ -145,7 +150,8 @@ impl Members {
 
     /// Duplicate names: the last wins (T-10).
     fn read_object(&mut self, scanner: &mut Scanner<'_>) -> Result<(), FormatError> {
-        let (mut first, mut next) = (true, 1);
+        let mut next = self.read_expected(scanner)?;
+        let mut first = next == 1;
         while let Some(key) = scanner.next_key(first)? {
             first = false;
             if self.is_next(&key, scanner.bytes(), next) {
@@ -165,6 +171,22 @@ impl Members {
         Ok(())
     }
 
+    /// Reads the members of an object as long as they are those of the object before, in that order and without blanks;
+    /// gives the column that is next.
+    fn read_expected(&mut self, scanner: &mut Scanner<'_>) -> Result<usize, FormatError> {
+        let mut next = 1;
+        for (key, column) in self.keys.iter().zip(&mut self.columns).skip(1) {
+            // The first has no comma.
+            let key = if next == 1 { key.get(1..).unwrap_or(&[]) } else { &key[..] };
+            if key.is_empty() || column.len() != self.n_rows || !scanner.take(key) {
+                break;
+            }
+            read_cell(scanner, column)?;
+            next += 1;
+        }
+        Ok(next)
+    }
+
     /// Whether a key is that of a column that waits for the row at hand: as in the object before.
     fn is_next(&self, key: &Text, bytes: &[u8], next: usize) -> bool {
         let is_it = self.names.get(next).is_some_and(|name| name.as_bytes() == key.raw(bytes));
@@ -179,6 +201,7 @@ impl Members {
             Some(at) => at,
             None if self.names.len() < COLUMNS => {
                 self.names.push(Arc::from(name));
+                self.keys.push(as_key(name));
                 self.columns.push(Column::new());
                 self.names.len() - 1
             }
@@ -205,12 +228,34 @@ impl Members {
     }
 }
 
+fn as_key(name: &str) -> Box<[u8]> {
+    let is_plain = name.bytes().all(|byte| byte >= b' ' && !matches!(byte, b'"' | b'\\'));
+    if is_plain { format!(",\"{name}\":").into_bytes().into_boxed_slice() } else { Box::default() }
+}
+
+#[inline]
 fn pad(column: &mut Column, n_rows: usize) {
     (column.len()..n_rows).for_each(|_| column.push_missing());
 }
 
 /// The value at the scanner's place as a cell; lists and objects are values, as those of parsed JSON are.
+#[inline]
 fn read_cell(scanner: &mut Scanner<'_>, column: &mut Column) -> Result<(), FormatError> {
+    if let Some(number) = scanner.quick_float() {
+        column.push_float(number);
+        return Ok(());
+    }
+    if let Some(text) = scanner.quick_text() {
+        match std::str::from_utf8(text.raw(scanner.bytes())) {
+            Ok(plain) => column.push_str(plain),
+            Err(_) => column.push_str(&text.decode(scanner.bytes())),
+        }
+        return Ok(());
+    }
+    read_other(scanner, column)
+}
+
+fn read_other(scanner: &mut Scanner<'_>, column: &mut Column) -> Result<(), FormatError> {
     if matches!(scanner.peek(), b'[' | b'{') {
         column.push_value(&read_value(scanner, Numbers::Float)?);
         return Ok(());

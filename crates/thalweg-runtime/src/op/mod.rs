@@ -19,6 +19,7 @@ mod having;
 mod hits;
 mod join;
 mod keys;
+mod known;
 mod limit;
 mod lookup_join;
 mod members;
@@ -42,7 +43,7 @@ mod union;
 mod watermark;
 mod window;
 
-pub use lookup_join::LookupRows;
+pub use lookup_join::{Ask, LookupRows};
 
 /// The operator of a lookup join, with the table to ask. It blocks.
 pub fn build_lookup(node: &Node, lookup: &Lookup, table: Box<dyn LookupRows>) -> Box<dyn Operator> {

@@ -16,6 +16,24 @@ struct Key<'a> {
     mixed: bool,
 }
 
+/// Whether there are no two rows to bring in order.
+///
+/// # Errors
+/// As [`sorted`].
+pub(crate) fn is_one(
+    keys: &[SortKey],
+    batch: &Batch,
+    rows: &Selection,
+    cx: &OpCx<'_>,
+) -> Result<bool, RowError> {
+    if rows.len() > 1 {
+        return Ok(false);
+    }
+    let mut eval = cx.eval(batch.window);
+    keys.iter().try_for_each(|key| check(&key.expr.eval(batch, rows, &mut eval), rows))?;
+    Ok(true)
+}
+
 /// The live rows in the order of the keys.
 ///
 /// # Errors

@@ -95,7 +95,7 @@ impl Reorder {
 
     /// Takes rows. They may have any times that are not before what was released.
     pub(crate) fn push(&mut self, input: usize, batch: &Batch, rows: &[u32]) {
-        let first = self.inputs[input].batch().n_rows as u32;
+        let first = self.inputs[input].n_rows() as u32;
         self.inputs[input].push_unordered(batch, rows);
         self.live[input] += rows.len();
         let waiting = (first..).zip(rows).map(|(row, from)| {
@@ -131,7 +131,7 @@ impl Reorder {
 
     /// Takes a row of the first input that waits for another time than its own.
     pub(crate) fn push_at(&mut self, batch: &Batch, row: usize, time: Timestamp) {
-        let at = self.inputs[0].batch().n_rows as u32;
+        let at = self.inputs[0].n_rows() as u32;
         self.inputs[0].push_unordered(batch, &[row as u32]);
         self.live[0] += 1;
         insert(&mut self.waiting, Waiting { time, input: 0, row: at });
@@ -175,7 +175,7 @@ impl Reorder {
 
     fn give_fault(&mut self, waiting: Waiting, give: &mut impl FnMut(usize, &Batch, &Selection)) {
         let input = waiting.input as usize;
-        let nothing = Batch::empty(Arc::clone(&self.inputs[input].batch().schema), Unit::Rows);
+        let nothing = Batch::empty(Arc::clone(self.inputs[input].schema()), Unit::Rows);
         let faults = self.faults.remove(&waiting.row).into_iter().collect();
         give(input, &nothing, &Selection { live: Live::All(0), faults });
     }
@@ -190,7 +190,7 @@ impl Reorder {
             return;
         }
         self.live[input] -= run.len();
-        let batch = self.inputs[input].batch();
+        let batch = self.inputs[input].lend();
         if run.is_sorted() {
             give(input, batch, &Selection::rows(std::mem::take(run)));
         } else {
@@ -203,7 +203,7 @@ impl Reorder {
     /// Removes released rows when they are most of what is kept.
     fn compact(&mut self, input: usize) {
         let buffer = &mut self.inputs[input];
-        if self.live[input] > 0 && buffer.batch().n_rows < 2 * self.live[input] + 1_024 {
+        if self.live[input] > 0 && buffer.n_rows() < 2 * self.live[input] + 1_024 {
             return;
         }
         let mine = |waiting: &&mut Waiting| waiting.input as usize == input && waiting.row & FAULT == 0;
@@ -250,7 +250,7 @@ impl Reorder {
             self.next_fault = (number & !FAULT).wrapping_add(1) & !FAULT;
         }
         let there = |waiting: &Waiting| match waiting.row & FAULT {
-            0 => (waiting.row as usize) < self.inputs[waiting.input as usize].batch().n_rows,
+            0 => (waiting.row as usize) < self.inputs[waiting.input as usize].n_rows(),
             _ => self.faults.contains_key(&waiting.row),
         };
         if self.waiting.iter().all(there) {

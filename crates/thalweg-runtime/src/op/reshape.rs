@@ -11,7 +11,7 @@ pub(crate) const NONE: u32 = NO_ROW;
 
 /// The column for other rows, empty: in its own room, unless a batch that was handed on still shares it.
 pub(crate) fn emptied(column: &mut Arc<Column>) -> &mut Column {
-    if Arc::get_mut(column).is_none() {
+    if Arc::strong_count(column) != 1 {
         *column = Arc::default();
     }
     let column = Arc::make_mut(column);
@@ -112,20 +112,8 @@ pub(crate) fn gather(column: &Column, rows: &[u32]) -> Column {
     column.gather(rows)
 }
 
-/// Adds rows of other columns, copying what they hold: as blocks when the rows follow each other. A column that a batch
-/// which was handed on still shares is copied first.
-pub(crate) fn append_rows(columns: &mut [Arc<Column>], from: &[Arc<Column>], rows: &[u32]) {
-    let range = range(rows);
-    for (column, from) in columns.iter_mut().zip(from) {
-        match &range {
-            Some(rows) => Arc::make_mut(column).append_range(from, rows.clone()),
-            None => Arc::make_mut(column).append_rows(from, rows.iter().map(|row| *row as usize)),
-        }
-    }
-}
-
 /// Rows that follow each other without a gap.
-fn range(rows: &[u32]) -> Option<Range<usize>> {
+pub(crate) fn range(rows: &[u32]) -> Option<Range<usize>> {
     let (first, last) = (*rows.first()? as usize, *rows.last()? as usize);
     let is_range = last.checked_sub(first)? + 1 == rows.len() && rows.is_sorted();
     is_range.then_some(first..last + 1)

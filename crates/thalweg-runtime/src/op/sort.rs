@@ -29,7 +29,12 @@ impl Operator for Sort {
         if batch.unit == Unit::Rows {
             return out.batch(0, batch, rows);
         }
-        match order::sorted(&self.keys, batch, rows, cx) {
+        let order = match order::is_one(&self.keys, batch, rows, cx) {
+            Ok(true) => return out.batch(0, batch, rows),
+            Ok(false) => order::sorted(&self.keys, batch, rows, cx),
+            Err(error) => Err(error),
+        };
+        match order {
             Ok(order) if order.is_sorted() => out.batch(0, batch, rows),
             Ok(order) => {
                 let mut all = Selection::all(order.len());

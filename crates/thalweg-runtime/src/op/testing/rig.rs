@@ -19,6 +19,8 @@ pub(crate) struct Rig {
     scans: Vec<(Scan, Node, Link)>,
     rule: RuleInfo,
     now: Timestamp,
+    /// Single rows are written as collections of one.
+    is_collection: bool,
     pub(crate) printed: Vec<String>,
     /// Operators of several lanes that are being placed, the innermost last.
     lanes: Vec<usize>,
@@ -74,6 +76,7 @@ impl Rig {
             scans: Vec::new(),
             rule,
             now: started,
+            is_collection: plan.is_collection,
             printed: Vec::new(),
             lanes: Vec::new(),
         };
@@ -207,6 +210,7 @@ impl Rig {
             let cells: Vec<_> = batch.columns.iter().map(|column| column.cell(row)).collect();
             let message = print_row(batch.schema.fields.iter().map(|field| Arc::clone(&field.name)), &cells);
             match batch.unit {
+                Unit::Rows if self.is_collection => self.printed.push(format!("[{message}]")),
                 Unit::Rows => self.printed.push(message),
                 Unit::Collection => messages.push(message),
             }

@@ -195,6 +195,26 @@ fn j12_rows_with_the_same_key_each_get_its_answer() {
     check_with(&options, "SELECT a, k.n AS n FROM s LEFT JOIN k ON s.id = k.id", rows, expected);
 }
 
+/// R-1: a row that finds one row may travel alone or as a collection of one; sorting would tell them apart.
+#[test]
+fn j12_rows_that_find_one_row_each_give_the_same_in_one_batch_as_collections_do() {
+    let options =
+        Options { lookup: "{\"id\":1,\"n\":\"one\"}\n{\"id\":2,\"n\":\"two\"}", ..Options::default() };
+    let rows = r#"
+        400 s {"id":2,"a":1}
+        401 s {"id":7,"a":2}
+        402 s {"id":1,"a":3}
+        403 s {"id":2,"a":4}
+        "#;
+    let matched = [r#"[{"a":1,"n":"two"}]"#, r#"[{"a":3,"n":"one"}]"#, r#"[{"a":4,"n":"two"}]"#];
+    for (kind, order) in [("INNER", ""), ("INNER", " ORDER BY a"), ("LEFT", ""), ("LEFT", " ORDER BY a")] {
+        let sql = format!("SELECT a, k.n AS n FROM s {kind} JOIN k ON s.id = k.id WHERE a > 0{order}");
+        let unmatched = if kind == "LEFT" { "[{\"a\":2}]\n" } else { "" };
+        let expected = format!("{}\n{unmatched}{}\n{}", matched[0], matched[1], matched[2]);
+        check_with(&options, &sql, rows, &expected);
+    }
+}
+
 #[test]
 fn j14_the_rest_of_on_decides_what_matches() {
     check_lookup(

@@ -2,7 +2,9 @@
 //!
 //! The buffer *is* a batch. A window hands on that batch with the range of its members as the selection, so closing a
 //! window copies nothing; rows are dropped at the front by moving a mark, and now and then the dead ones are removed.
+//! While rows come in, the buffer has its columns to itself; it puts them into the batch when that is lent.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use thalweg_core::state::{StateError, StateReader, StateWriter};
@@ -14,6 +16,10 @@ use crate::op::reshape;
 #[derive(Debug)]
 pub(crate) struct RowBuffer {
     batch: Batch,
+    /// The columns while the batch is not lent: to write into them needs no look at who else has them, which for one
+    /// row costs more than the row.
+    own: Vec<Column>,
+    is_lent: bool,
     /// Rows before it are dead.
     start: usize,
     /// Dead and removed rows so far: a row's position counts from the first row ever.
@@ -22,12 +28,31 @@ pub(crate) struct RowBuffer {
 
 impl RowBuffer {
     pub(crate) fn new(schema: &Arc<Schema>) -> Self {
-        Self { batch: Batch::empty(Arc::clone(schema), Unit::Collection), start: 0, removed: 0 }
+        Self::of(schema, Unit::Collection)
     }
 
     /// A buffer whose batch is handed on as single rows.
     pub(crate) fn of_rows(schema: &Arc<Schema>) -> Self {
-        Self { batch: Batch::empty(Arc::clone(schema), Unit::Rows), start: 0, removed: 0 }
+        Self::of(schema, Unit::Rows)
+    }
+
+    fn of(schema: &Arc<Schema>, unit: Unit) -> Self {
+        let own = (0..schema.len()).map(|_| Column::new()).collect();
+        Self { batch: Batch::empty(Arc::clone(schema), unit), own, is_lent: false, start: 0, removed: 0 }
+    }
+
+    /// The columns to write into. What somebody keeps who was lent them is copied, or left to him if all rows go.
+    fn columns_mut(&mut self, goes_all: bool) -> &mut [Column] {
+        if std::mem::take(&mut self.is_lent) {
+            for (lent, own) in self.batch.columns.iter_mut().zip(&mut self.own) {
+                match Arc::get_mut(lent) {
+                    Some(column) => std::mem::swap(column, own),
+                    None if goes_all => *lent = Arc::default(),
+                    None => *own = (*std::mem::take(lent)).clone(),
+                }
+            }
+        }
+        &mut self.own
     }
 
     /// The number of live rows.
@@ -51,8 +76,26 @@ impl RowBuffer {
     }
 
     /// The buffer as a batch; live rows start at [`RowBuffer::row`] of [`RowBuffer::first`].
-    pub(crate) fn batch(&self) -> &Batch {
+    pub(crate) fn lend(&mut self) -> &Batch {
+        if !std::mem::replace(&mut self.is_lent, true) {
+            for (lent, own) in self.batch.columns.iter_mut().zip(&mut self.own) {
+                match Arc::get_mut(lent) {
+                    Some(column) => std::mem::swap(column, own),
+                    None => *lent = Arc::new(std::mem::take(own)),
+                }
+            }
+        }
         &self.batch
+    }
+
+    /// The number of rows, live or dead.
+    pub(crate) fn n_rows(&self) -> usize {
+        self.batch.n_rows
+    }
+
+    /// The schema of the rows.
+    pub(crate) fn schema(&self) -> &Arc<Schema> {
+        &self.batch.schema
     }
 
     /// The row of the batch at a position.
@@ -65,37 +108,58 @@ impl RowBuffer {
         self.first() + self.times().partition_point(|have| *have < time) as u64
     }
 
-    /// Copies rows in, at least one, ascending. A row's time is at least `not_before` and that of the row before it, so that times ascend.
+    /// Copies rows in, at least one, ascending. A row's time is at least `not_before` and that of the row before it, so
+    /// that times ascend.
     pub(crate) fn push(&mut self, batch: &Batch, rows: &[u32], not_before: Timestamp) {
         let mut latest = self.times().last().map_or(not_before, |last| (*last).max(not_before));
-        reshape::append_rows(&mut self.batch.columns, &batch.columns, rows);
-        for row in rows {
-            latest = latest.max(batch.times[*row as usize]);
-            self.batch.times.push(latest);
+        let mut ascending = |time: &Timestamp| {
+            latest = latest.max(*time);
+            latest
+        };
+        match self.append(batch, rows) {
+            Some(rows) => self.batch.times.extend(batch.times[rows].iter().map(ascending)),
+            None => {
+                self.batch.times.extend(rows.iter().map(|row| ascending(&batch.times[*row as usize])));
+            }
         }
-        self.batch.n_rows += rows.len();
+        self.batch.n_rows = self.batch.times.len();
     }
 
     /// Copies rows in with their times as they are.
     pub(crate) fn push_unordered(&mut self, batch: &Batch, rows: &[u32]) {
-        reshape::append_rows(&mut self.batch.columns, &batch.columns, rows);
-        self.batch.times.extend(rows.iter().map(|row| batch.times[*row as usize]));
+        match self.append(batch, rows) {
+            Some(rows) => self.batch.times.extend_from_slice(&batch.times[rows]),
+            None => self.batch.times.extend(rows.iter().map(|row| batch.times[*row as usize])),
+        }
         self.batch.n_rows = self.batch.times.len();
+    }
+
+    /// Copies the columns of rows in; gives the rows as a range if they are one.
+    fn append(&mut self, batch: &Batch, rows: &[u32]) -> Option<Range<usize>> {
+        let range = reshape::range(rows);
+        for (column, from) in self.columns_mut(false).iter_mut().zip(&batch.columns) {
+            match &range {
+                Some(rows) => column.append_range(from, rows.clone()),
+                None => column.append_rows(from, rows.iter().map(|row| *row as usize)),
+            }
+        }
+        range
     }
 
     /// Keeps only these rows of the batch, in this order, and counts positions anew.
     pub(crate) fn keep(&mut self, rows: &[u32]) {
+        let columns = self.columns_mut(rows.is_empty());
         if rows.is_empty() {
-            self.batch.columns.iter_mut().for_each(|column| _ = reshape::emptied(column));
+            columns.iter_mut().for_each(|column| column.clear(None));
             self.batch.times.clear();
-            self.batch.n_rows = 0;
         } else {
-            let all = std::mem::take(&mut self.batch.columns);
-            self.batch.columns = all.iter().map(|_| Arc::default()).collect();
-            reshape::append_rows(&mut self.batch.columns, &all, rows);
+            for column in columns {
+                let all = std::mem::take(column);
+                column.append_rows(&all, rows.iter().map(|row| *row as usize));
+            }
             self.batch.times = rows.iter().map(|row| self.batch.times[*row as usize]).collect();
-            self.batch.n_rows = rows.len();
         }
+        self.batch.n_rows = rows.len();
         (self.start, self.removed) = (0, 0);
     }
 
@@ -105,26 +169,17 @@ impl RowBuffer {
             return;
         }
         self.start = (position - self.removed) as usize;
-        if self.start == self.batch.n_rows {
-            self.batch.columns.iter_mut().for_each(|column| _ = reshape::emptied(column));
+        let start = self.start;
+        if start == self.batch.n_rows {
+            self.columns_mut(true).iter_mut().for_each(|column| column.clear(None));
             self.batch.times.clear();
-        } else if self.start >= 64 && self.start * 2 > self.batch.n_rows {
-            let (start, end) = (self.start, self.batch.n_rows);
-            for column in &mut self.batch.columns {
-                match Arc::get_mut(column) {
-                    Some(column) => column.drop_front(start),
-                    None => {
-                        let mut rest = Column::new();
-                        rest.append_range(column, start..end);
-                        *column = Arc::new(rest);
-                    }
-                }
-            }
+        } else if start >= 64 && start * 2 > self.batch.n_rows {
+            self.columns_mut(false).iter_mut().for_each(|column| column.drop_front(start));
             self.batch.times.drain(..start);
         } else {
             return;
         }
-        self.removed += self.start as u64;
+        self.removed += start as u64;
         self.start = 0;
         self.batch.n_rows = self.batch.times.len();
     }
@@ -139,7 +194,7 @@ impl RowBuffer {
         } else {
             Live::Rows((from..to).collect())
         };
-        (&self.batch, Selection { live, faults: Vec::new() })
+        (self.lend(), Selection { live, faults: Vec::new() })
     }
 
     /// Writes the live rows and their positions.
@@ -147,9 +202,9 @@ impl RowBuffer {
         out.u64(self.first());
         out.u64(self.len() as u64);
         self.times().iter().for_each(|time| out.time(*time));
-        for column in &self.batch.columns {
+        for (lent, own) in self.batch.columns.iter().zip(&self.own) {
             let mut live = Column::new();
-            live.append_range(column, self.start..self.batch.n_rows);
+            live.append_range(if self.is_lent { lent } else { own }, self.start..self.batch.n_rows);
             out.column(&live);
         }
     }
@@ -160,12 +215,12 @@ impl RowBuffer {
         self.start = 0;
         let rows = from.read_len()?;
         self.batch.times = (0..rows).map(|_| from.time()).collect::<Result<_, _>>()?;
-        for column in &mut self.batch.columns {
+        for column in self.columns_mut(true) {
             let read = from.column()?;
             if read.len() != rows {
                 return Err(StateError(format!("a column has {} of {rows} rows", read.len())));
             }
-            *column = Arc::new(read);
+            *column = read;
         }
         self.batch.n_rows = rows;
         Ok(())

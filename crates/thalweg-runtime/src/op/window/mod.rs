@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::state::{StateError, StateReader, StateWriter};
-use thalweg_core::{Batch, Fault, Schema, Selection, Slot, Timestamp, WindowRange};
+use thalweg_core::{Batch, Fault, Live, Schema, Selection, Slot, Timestamp, WindowRange};
 use thalweg_expr::Expr;
 use thalweg_plan::logical::{Window as Plan, WindowKind};
 use thalweg_plan::{Kind, Node};
 
-use crate::op::faults;
 use crate::op::reorder::Reorder;
 use crate::op::signals::Merge;
+use crate::op::{faults, reshape};
 use crate::operator::{Emit, OpCx, Operator, Partial, Signal};
 
 pub(crate) mod align;
@@ -76,7 +76,34 @@ struct Incoming<'a> {
     rows: &'a [u32],
 }
 
+/// Rows looked at together.
+const BLOCK: usize = 64;
+
 impl Incoming<'_> {
+    /// How many of the first rows come before `end`, and the latest time among those. Rows that follow each other are
+    /// looked at in blocks: most end no window.
+    fn before(&self, end: Timestamp) -> (usize, Timestamp) {
+        let (mut n_before, mut latest) = (0, Timestamp(i64::MIN));
+        for rows in self.rows.chunks(BLOCK) {
+            if let Some(rows) = reshape::range(rows) {
+                let times = &self.batch.times[rows];
+                let last = times.iter().fold(latest, |latest, time| latest.max(*time));
+                if last < end {
+                    (n_before, latest) = (n_before + times.len(), last);
+                    continue;
+                }
+            }
+            for row in rows {
+                let time = self.batch.times[*row as usize];
+                if time >= end {
+                    return (n_before, latest);
+                }
+                (n_before, latest) = (n_before + 1, latest.max(time));
+            }
+        }
+        (n_before, latest)
+    }
+
     /// The rows as a selection.
     fn selection(&self) -> Selection {
         if self.rows.len() == self.batch.n_rows {
@@ -336,7 +363,11 @@ impl Operator for Window {
         cx: &mut OpCx<'_>,
     ) {
         self.rows.clear();
-        self.rows.extend(rows.iter().map(|row| row as u32));
+        match &rows.live {
+            Live::All(n_rows) => self.rows.extend(0..*n_rows),
+            Live::Rows(rows) => self.rows.extend_from_slice(rows),
+            Live::Mask { .. } => self.rows.extend(rows.iter().map(|row| row as u32)),
+        }
         let mut taken = 0;
         for fault in &rows.faults {
             let end = self.rows.partition_point(|row| *row < fault.row);

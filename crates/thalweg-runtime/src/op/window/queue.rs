@@ -193,7 +193,7 @@ impl Queue {
         room.rows.clear();
         room.rows.extend(live.keys().map(|first| buffer.row(*first) as u32));
         let rows = || room.rows.iter().map(|row| *row as usize);
-        let batch = folding.compute(buffer.batch(), &room.rows, cx);
+        let batch = folding.compute(buffer.lend(), &room.rows, cx);
         for slot in &folding.grouping.firsts {
             reshape::emptied(&mut result.columns[slot.index()]).append_rows(batch.column(*slot), rows());
         }
@@ -277,7 +277,7 @@ impl Queue {
         room.rows.clear();
         room.rows.extend(first..end);
         let rows = Selection::rows(std::mem::take(&mut room.rows));
-        let (batch, rows) = folding.prepare(buffer.batch(), rows, &mut fail, cx);
+        let (batch, rows) = folding.prepare(buffer.lend(), rows, &mut fail, cx);
         let cx = cx.of_behind(folding.n_steps());
         let rows = group(folding, keys, (&batch, rows), room, &mut fail, &cx);
         let groups = &mut room.groups;

@@ -94,6 +94,14 @@ impl Session {
         let pause = self.timeout.saturating_add(i64::from(held.event_time));
         let tick = self.tick.unwrap_or(Timestamp(i64::MAX));
         let mut last = self.last;
+        // What comes before the pause of the first is over can end nothing, whatever comes before it.
+        let bound = tick.min(last.plus(pause));
+        if last.max(held.latest) < bound
+            && let (n_before @ 1.., latest) = incoming.before(bound)
+        {
+            self.last = last.max(held.latest).max(latest);
+            return n_before;
+        }
         let ends = |row: &u32| {
             let time = held.time_of(incoming.batch, *row).max(last);
             let ends = time >= tick || time >= last.plus(pause);

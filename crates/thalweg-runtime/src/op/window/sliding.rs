@@ -54,8 +54,14 @@ impl Sliding {
     fn pick(&mut self, incoming: Incoming<'_>, cx: &OpCx<'_>) {
         let Some(condition) = self.conditions.get_mut(incoming.input) else { return };
         let rows = incoming.selection();
-        let column = condition.eval_rows(incoming.batch, &rows, &mut cx.eval(None));
-        self.picked.pick(&column, &rows, incoming.batch.n_rows, Nulls::False);
+        let mut eval = cx.eval(None);
+        match condition.plain() {
+            Some(condition) => self.picked.ask(condition, (incoming.batch, &rows), Nulls::False, &mut eval),
+            None => {
+                let column = condition.eval_rows(incoming.batch, &rows, &mut eval);
+                self.picked.pick(&column, &rows, incoming.batch.n_rows, Nulls::False);
+            }
+        }
         for (_, message) in &self.picked.bad {
             cx.metrics.exception(&format!("run window trigger error: {message}"), cx.now);
         }

@@ -145,8 +145,7 @@ impl State {
 }
 
 fn judge(condition: &Expr, incoming: Incoming<'_>, rows: &Selection, into: &mut Picked, cx: &OpCx<'_>) {
-    let column = condition.eval(incoming.batch, rows, &mut cx.eval(None));
-    into.pick(&column, rows, incoming.batch.n_rows, Nulls::False);
+    into.ask(condition, (incoming.batch, rows), Nulls::False, &mut cx.eval(None));
     for (_, message) in &into.bad {
         cx.metrics.exception(&format!("run state window error: {message}"), cx.now);
     }

@@ -54,8 +54,10 @@ impl Assigner for Tumbling {
         let mut rest = rows.rows;
         while let Some(row) = rest.first() {
             self.advance(held.time_of(rows.batch, *row), held, out, cx);
-            let is_later = |row: &u32| self.end.is_some_and(|end| rows.batch.times[*row as usize] >= end);
-            let in_window = rest.iter().position(is_later).unwrap_or(rest.len()).max(1);
+            let in_window = match self.end {
+                Some(end) => Incoming { rows: rest, ..rows }.before(end).0.max(1),
+                None => rest.len(),
+            };
             let (now, later) = rest.split_at(in_window);
             held.push(Incoming { rows: now, ..rows }, self.grid(), cx);
             rest = later;
