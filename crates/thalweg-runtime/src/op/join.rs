@@ -90,11 +90,16 @@ impl Join {
     /// Joins what is in `collections`; `events`: each row of FROM's side is an event of its own.
     fn run(&mut self, events: bool, out: &mut dyn Emit, cx: &OpCx<'_>) {
         let (batch, rows) = self.side(self.from);
-        let rows: Vec<u32> = rows.iter().map(|row| row as u32).collect();
-        let origin =
-            rows.iter().enumerate().map(|(event, _)| if events { event as u32 } else { 0 }).collect();
+        let n_rows = rows.len();
+        let origin = if events { (0..n_rows as u32).collect() } else { vec![0; n_rows] };
         let window = self.collections.iter().flatten().find_map(|(batch, _)| batch.window);
-        let mut joined = Joined { batch: reshape::gather_rows(&batch, &rows), origin };
+        let batch = if n_rows == batch.n_rows {
+            batch
+        } else {
+            let rows: Vec<u32> = rows.iter().map(|row| row as u32).collect();
+            reshape::gather_rows(&batch, &rows)
+        };
+        let mut joined = Joined { batch, origin };
         joined.batch.unit = Unit::Collection;
         joined.batch.window = window;
         let mut failed = Failed::new();
@@ -102,7 +107,7 @@ impl Join {
             let side = self.side(self.steps[at].side);
             joined = pairs::join(&joined, &side, &self.steps[at], &self.schemas[at + 1], &mut failed, cx);
         }
-        let n_events = if events { rows.len() as u32 } else { 1 };
+        let n_events = if events { n_rows as u32 } else { 1 };
         self.emit(&joined, n_events, &failed, out, cx);
     }
 

@@ -78,6 +78,9 @@ pub(crate) struct Reorder {
     faults: BTreeMap<u32, Fault>,
     next_fault: u32,
     room: Room,
+    /// Rows that are due, in order; one an input.
+    due: Vec<reshape::Room>,
+    run: Vec<u32>,
 }
 
 impl Reorder {
@@ -85,6 +88,8 @@ impl Reorder {
         let inputs: Vec<RowBuffer> = schemas.map(RowBuffer::of_rows).collect();
         Self {
             live: vec![0; inputs.len()],
+            due: inputs.iter().map(|buffer| reshape::Room::new(buffer.schema())).collect(),
+            run: Vec::new(),
             inputs,
             waiting: VecDeque::new(),
             faults: BTreeMap::new(),
@@ -153,7 +158,10 @@ impl Reorder {
     /// Hands on all rows up to and including `to`, in order, in runs of one input; each error alone, without rows.
     pub(crate) fn release(&mut self, to: Timestamp, mut give: impl FnMut(usize, &Batch, &Selection)) {
         let due = self.waiting.partition_point(|have| have.time <= to);
-        let mut run = Vec::with_capacity(due);
+        if due == 0 {
+            return;
+        }
+        let mut run = std::mem::take(&mut self.run);
         let mut input = 0;
         for at in 0..due {
             let waiting = self.waiting[at];
@@ -169,6 +177,7 @@ impl Reorder {
             run.push(waiting.row);
         }
         self.give_run(input as usize, &mut run, &mut give);
+        self.run = run;
         self.waiting.drain(..due);
         (0..self.inputs.len()).for_each(|input| self.compact(input));
     }
@@ -192,12 +201,17 @@ impl Reorder {
         self.live[input] -= run.len();
         let batch = self.inputs[input].lend();
         if run.is_sorted() {
-            give(input, batch, &Selection::rows(std::mem::take(run)));
+            let rows = Selection::rows(std::mem::take(run));
+            give(input, batch, &rows);
+            if let Live::Rows(rows) = rows.live {
+                *run = rows;
+            }
         } else {
-            let sorted = reshape::gather_rows(batch, run);
-            give(input, &sorted, &Selection::all(run.len()));
-            run.clear();
+            let due = &mut self.due[input];
+            give(input, due.gather(batch, run), &Selection::all(run.len()));
+            due.clear();
         }
+        run.clear();
     }
 
     /// Removes released rows when they are most of what is kept.

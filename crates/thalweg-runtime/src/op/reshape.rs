@@ -21,6 +21,7 @@ pub(crate) fn emptied(column: &mut Arc<Column>) -> &mut Column {
 
 /// A result that is written again for each batch: its lists, and those of its columns that nobody else holds any more.
 /// With one row, making these anew is most of what an operator costs.
+#[derive(Debug)]
 pub(crate) struct Room {
     batch: Batch,
     spare: Vec<Arc<Column>>,
@@ -52,6 +53,19 @@ impl Room {
     pub(crate) fn begin_wider(&mut self, from: &Batch) {
         self.begin(from);
         self.batch.columns.extend(from.columns.iter().map(Arc::clone));
+    }
+
+    /// These rows of a batch, in this order; [`Room::clear`] lets go of them.
+    pub(crate) fn gather(&mut self, from: &Batch, rows: &[u32]) -> &Batch {
+        self.clear();
+        for column in &from.columns {
+            self.push_with(|_, own| column.gather_into(rows, own));
+        }
+        let batch = &mut self.batch;
+        batch.times.clear();
+        batch.times.extend(rows.iter().map(|row| from.times[*row as usize]));
+        (batch.n_rows, batch.unit, batch.window) = (rows.len(), from.unit, from.window);
+        batch
     }
 
     /// Appends a column; `fill` makes it of the result so far, and of whatever there was in it before.
