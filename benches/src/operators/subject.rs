@@ -119,7 +119,8 @@ impl Subject {
         let (mut now, mut seen) = (self.surroundings.now, 0);
         for turn in 0..turns.min(self.sets.len()) {
             let at = (self.at + turn) % self.sets.len();
-            for (_, batch, _) in &mut self.sets[at] {
+            for (_, batch, rows) in &mut self.sets[at] {
+                seen ^= rows.len() as u64;
                 let offsets = &self.offsets[at];
                 batch.times.iter_mut().zip(offsets).for_each(|(time, offset)| *time = now.plus(*offset));
                 seen ^= batch.columns.iter().map(|column| looked_at(column)).fold(0, u64::wrapping_add);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use thalweg_core::{
-    Batch, BinaryOp, Cell, Column, ColumnRef, RowError, Selection, Slot, Tag, UnaryOp, Value,
+    Batch, BinaryOp, Cell, Column, ColumnRef, Live, RowError, Selection, Slot, Tag, UnaryOp, Value,
 };
 
 use crate::expr::{Context, EvalCx, Expr, Once};
@@ -74,7 +74,7 @@ impl Expr {
     /// The same in a column that is written again for each batch: with one row, making a column is what evaluating
     /// costs.
     pub fn eval_into(&self, batch: &Batch, rows: &Selection, cx: &mut EvalCx<'_>, out: &mut Column) {
-        if numbers::compute(self, batch, rows, out).is_some() {
+        if numbers::compute(self, batch, rows, out).is_some() || self.call_into(batch, rows, cx, out) {
             return;
         }
         match self.eval(batch, rows, cx) {
@@ -87,6 +87,21 @@ impl Expr {
             ColumnRef::Rows(Cow::Borrowed(column)) => *out = column.clone(),
             ColumnRef::Constant(constant) => out.copy_constant(&constant, batch.n_rows),
         }
+    }
+
+    /// The same for row functions of all rows.
+    fn call_into(&self, batch: &Batch, rows: &Selection, cx: &mut EvalCx<'_>, out: &mut Column) -> bool {
+        let Self::Call { function: FunctionRef::Builtin(function), args, .. } = self else { return false };
+        let (FunctionKind::Row(call), Live::All(_)) = (&function.kind, &rows.live) else { return false };
+        eval_all(args, batch, rows, cx, |args, cx| {
+            if function.is_pure() && args.iter().all(ColumnRef::is_constant) {
+                let one = lifted(function, *call, args, (rows, batch.n_rows), cx);
+                return out.copy_constant(one.column(), batch.n_rows);
+            }
+            out.clear(None);
+            call_rows(function, *call, args, rows, (cx, out));
+        });
+        true
     }
 
     /// The column that an operator appends which computes this expression for others. Of an [`Expr::Once`] there are
@@ -193,7 +208,7 @@ fn builtin(
 /// So many arguments of a row function need no list on the heap.
 const FEW: usize = 4;
 
-/// A row function over columns. The first failed argument is the row's error.
+/// A row function over columns.
 fn lifted(
     function: &Function,
     call: RowFn,
@@ -201,10 +216,26 @@ fn lifted(
     (rows, n_rows): (&Selection, usize),
     cx: &mut EvalCx<'_>,
 ) -> ColumnRef<'static> {
-    if let Some(texts) = texts::over_texts(function.name, args, (rows, n_rows)) {
-        return texts;
+    let mut column = Column::new();
+    if function.is_pure() && args.iter().all(ColumnRef::is_constant) {
+        call_rows(function, call, args, &Selection::all(1), (cx, &mut column));
+        return ColumnRef::Constant(Cow::Owned(column));
     }
-    let constant = function.is_pure() && args.iter().all(ColumnRef::is_constant);
+    call_rows(function, call, args, rows, (cx, &mut column));
+    ColumnRef::owned(column.spread(rows, n_rows))
+}
+
+/// Adds a cell for each selected row. The first failed argument is the row's error.
+fn call_rows(
+    function: &Function,
+    call: RowFn,
+    args: &[ColumnRef<'_>],
+    rows: &Selection,
+    (cx, out): (&mut EvalCx<'_>, &mut Column),
+) {
+    if texts::over_texts(function.name, args, rows, out) {
+        return;
+    }
     let mut few = [const { Value::Null }; FEW];
     let mut many = Vec::new();
     let values = match few.get_mut(..args.len()) {
@@ -218,13 +249,10 @@ fn lifted(
     for (value, arg) in values.iter_mut().zip(args).filter(|(_, arg)| arg.is_constant()) {
         *value = arg.cell(0).to_value();
     }
-    kernel::per_row(constant, rows, n_rows, |row, out| {
-        for (value, arg) in values.iter_mut().zip(args) {
-            match arg.cell(row) {
-                Cell::Error(error) => return out.push_error(error.clone()),
-                _ if arg.is_constant() => {}
-                cell => *value = cell.to_value(),
-            }
+    for row in rows {
+        if let Some(error) = take_args(args, row, values) {
+            out.push_error(error);
+            continue;
         }
         match call_row(function.nulls, call, values, cx) {
             Ok(value) => {
@@ -237,7 +265,19 @@ fn lifted(
             }
             Err(error) => out.push_error(named(function.name, &error)),
         }
-    })
+    }
+}
+
+/// The arguments of a row, but for constants, or the error of the first that failed.
+fn take_args(args: &[ColumnRef<'_>], row: usize, values: &mut [Value]) -> Option<RowError> {
+    for (value, arg) in values.iter_mut().zip(args) {
+        match arg.cell(row) {
+            Cell::Error(error) => return Some(error.clone()),
+            _ if arg.is_constant() => {}
+            cell => *value = cell.to_value(),
+        }
+    }
+    None
 }
 
 /// Why a null result is counted as an error (S7, S45), if it is.

@@ -3,33 +3,26 @@
 
 use thalweg_core::{Cell, Column, ColumnRef, Selection, Tag};
 
-use crate::kernel;
-
 /// So many arguments are looked at together.
 const MOST: usize = 8;
 
 /// Adds the result for some texts.
 type Write = fn(&[&str], &mut String);
 
-/// The result of a pure function of this name, if it is one of these and all arguments are text throughout.
-pub(crate) fn over_texts(
-    name: &str,
-    args: &[ColumnRef<'_>],
-    (rows, n_rows): (&Selection, usize),
-) -> Option<ColumnRef<'static>> {
+/// Adds the results of a pure function of this name, if it is one of these and all arguments are text throughout.
+pub(crate) fn over_texts(name: &str, args: &[ColumnRef<'_>], rows: &Selection, out: &mut Column) -> bool {
     let is_text = |arg: &ColumnRef<'_>| arg.column().seen().only(Tag::Str);
     if args.is_empty() || args.len() > MOST || !args.iter().all(is_text) {
-        return None;
+        return false;
     }
     let write: Write = match name {
         "concat" => concat,
         "upper" => upper,
         "lower" => lower,
-        _ => return None,
+        _ => return false,
     };
     let mut result = String::new();
-    let is_constant = args.iter().all(ColumnRef::is_constant);
-    Some(kernel::per_row(is_constant, rows, n_rows, |row, out: &mut Column| {
+    for row in rows {
         let mut texts = [""; MOST];
         for (text, arg) in texts.iter_mut().zip(args) {
             if let Cell::Str(found) = arg.cell(row) {
@@ -39,7 +32,8 @@ pub(crate) fn over_texts(
         result.clear();
         write(&texts[..args.len()], &mut result);
         out.push_str(&result);
-    }))
+    }
+    true
 }
 
 fn concat(texts: &[&str], out: &mut String) {

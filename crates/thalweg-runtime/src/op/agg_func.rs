@@ -7,6 +7,7 @@ use thalweg_expr::GroupId;
 use thalweg_plan::logical::AggregateCall;
 
 use crate::op::calls::{Calls, Grouped};
+use crate::op::reshape::Room;
 use crate::op::{aggregate, reshape};
 use crate::operator::{Emit, OpCx, Operator};
 
@@ -15,11 +16,20 @@ pub(crate) struct AggFunc {
     calls: Calls,
     schema: Arc<Schema>,
     groups: Vec<GroupId>,
+    /// One a call, with the one result of a collection.
+    results: Vec<Arc<Column>>,
+    room: Room,
 }
 
 impl AggFunc {
     pub(crate) fn new(calls: &[AggregateCall], schema: &Arc<Schema>) -> Self {
-        Self { calls: Calls::new(calls), schema: Arc::clone(schema), groups: Vec::new() }
+        Self {
+            calls: Calls::new(calls),
+            schema: Arc::clone(schema),
+            groups: Vec::new(),
+            results: calls.iter().map(|_| Arc::default()).collect(),
+            room: Room::new(schema),
+        }
     }
 }
 
@@ -32,20 +42,21 @@ impl Operator for AggFunc {
         out: &mut dyn Emit,
         cx: &mut OpCx<'_>,
     ) {
-        let columns = if batch.unit == Unit::Rows {
-            aggregate::alone(&mut self.calls, &mut self.groups, batch, rows, cx)
-        } else {
-            self.groups.clear();
-            self.groups.resize(rows.len(), 0);
-            let grouped = Grouped { batch, rows, groups: &self.groups, n_groups: 1 };
-            self.calls.compute(grouped, cx).iter().map(|column| repeat(column, batch.n_rows)).collect()
-        };
-        out.batch(0, &reshape::append(batch, &self.schema, columns), rows);
+        if batch.unit == Unit::Rows {
+            let columns = aggregate::alone(&mut self.calls, &mut self.groups, batch, rows, cx);
+            return out.batch(0, &reshape::append(batch, &self.schema, columns), rows);
+        }
+        let Self { calls, groups, results, room, .. } = self;
+        groups.clear();
+        groups.resize(rows.len(), 0);
+        calls.update(Grouped { batch, rows, groups, n_groups: 1 }, cx);
+        calls.finish_into(1, results, cx);
+        calls.reset();
+        room.begin_wider(batch);
+        for result in results {
+            room.push_with(|_, own| own.copy_constant(result, batch.n_rows));
+        }
+        out.batch(0, room.batch(), rows);
+        room.clear();
     }
-}
-
-fn repeat(column: &Column, n_rows: usize) -> Column {
-    let mut out = Column::new();
-    out.append_repeated(column, 0, n_rows);
-    out
 }

@@ -22,8 +22,36 @@ struct Waiting {
 /// The bit that tells errors from rows.
 const FAULT: u32 = 1 << 31;
 
-/// So many rows are put in place together.
-const MANY: usize = 16;
+/// So many rows are put in place by counting; fewer are merged with the last ones that wait.
+const MANY: usize = 64;
+
+/// Puts rows in place among those that wait, of which few are later than any of them.
+fn merge(sorted: &mut VecDeque<Waiting>, rows: &mut [Waiting]) {
+    if let [row] = rows {
+        return insert(sorted, *row);
+    }
+    let is_sorted = rows.is_sorted_by_key(|row| row.time);
+    if !is_sorted {
+        rows.sort_by_key(|row| row.time);
+    }
+    let Some(first) = rows.first() else { return };
+    let mut n_old = sorted.len();
+    let is_behind = sorted.back().is_none_or(|last| last.time <= first.time);
+    sorted.extend(rows.iter().copied());
+    if is_behind {
+        return;
+    }
+    let mut place = sorted.len();
+    for row in rows.iter().rev() {
+        while n_old > 0 && sorted[n_old - 1].time > row.time {
+            n_old -= 1;
+            place -= 1;
+            sorted[place] = sorted[n_old];
+        }
+        place -= 1;
+        sorted[place] = *row;
+    }
+}
 
 fn insert(sorted: &mut VecDeque<Waiting>, waiting: Waiting) {
     if sorted.back().is_none_or(|last| last.time <= waiting.time) {
@@ -108,7 +136,9 @@ impl Reorder {
             Waiting { time, input: input as u32, row }
         });
         if rows.len() < MANY {
-            return waiting.for_each(|waiting| insert(&mut self.waiting, waiting));
+            self.room.rows.clear();
+            self.room.rows.extend(waiting);
+            return merge(&mut self.waiting, &mut self.room.rows);
         }
         let mut latest = self.waiting.back().map_or(Timestamp(i64::MIN), |last| last.time);
         // Rows from here on may stand behind a later one.
@@ -290,11 +320,13 @@ mod tests {
             let close = |time: &i64| if is_close { *time.clamp(&-40, &40) } else { *time };
             let row = |(row, time): (usize, &i64)| Waiting { time: Timestamp(close(time)), input: 0, row: row as u32 };
             let mut rows: Vec<Waiting> = times.iter().enumerate().map(row).collect();
-            let mut one_by_one = VecDeque::new();
+            let (mut one_by_one, mut merged) = (VecDeque::new(), VecDeque::new());
             rows.iter().for_each(|row| insert(&mut one_by_one, *row));
+            rows.clone().chunks_mut(7).for_each(|rows| merge(&mut merged, rows));
             sort_by_time(&mut rows, &mut Room::default());
             let number = |row: &Waiting| row.row;
             prop_assert!(rows.iter().map(number).eq(one_by_one.iter().map(number)));
+            prop_assert!(merged.iter().map(number).eq(one_by_one.iter().map(number)));
         }
     }
 }

@@ -95,8 +95,11 @@ impl Room {
     /// Lets go of the result once it has been handed on, so that those below can use their columns again.
     pub(crate) fn clear(&mut self) {
         // The last comes first, so that a column finds its own room of the last batch, or one like it.
-        let is_own = |column: &Arc<Column>| Arc::strong_count(column) == 1 && column.is_own();
-        self.spare.extend(self.batch.columns.drain(..).rev().filter(is_own));
+        while let Some(column) = self.batch.columns.pop() {
+            if Arc::strong_count(&column) == 1 && column.is_own() {
+                self.spare.push(column);
+            }
+        }
         self.spare.truncate(self.batch.schema.len());
     }
 }
