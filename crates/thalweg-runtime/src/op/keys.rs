@@ -14,7 +14,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use thalweg_core::compare::push_key;
 use thalweg_core::state::{StateError, StateReader, StateWriter};
-use thalweg_core::{Cell, ColumnRef, RowError, Selection, cast};
+use thalweg_core::{Cell, ColumnRef, Live, RowError, Selection, cast};
 
 /// So many keys are kept without asking how many were in use.
 const FEW: usize = 4_096;
@@ -183,6 +183,12 @@ impl Keys {
         numbers: &mut Vec<u32>,
         fresh: &mut Vec<u32>,
     ) {
+        if let (Live::All(1), Some(row)) = (&rows.live, rows.iter().next()) {
+            let before = self.order.len();
+            let number = self.number(columns, row);
+            fresh.extend((number as usize == before).then_some(row as u32));
+            return numbers.push(number);
+        }
         let mut block = [(0, None); BLOCK];
         let mut rows = rows.iter();
         loop {
@@ -414,6 +420,11 @@ mod tests {
                 let (mut numbers, mut fresh) = (Vec::new(), Vec::new());
                 keys.number_all(&columns, &selection, &mut numbers, &mut fresh);
                 prop_assert_eq!(&numbers, &wanted);
+                if rows.start == 0 {
+                    let (mut first, mut known) = (Vec::new(), Vec::new());
+                    keys.number_all(&columns, &Selection::all(1), &mut first, &mut known);
+                    prop_assert_eq!((first, known), (vec![0], Vec::new()));
+                }
                 prop_assert_eq!((fresh.len(), keys.len()), (known.len(), known.len()));
 
                 let mut writer = StateWriter::new();
