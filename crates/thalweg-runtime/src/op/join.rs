@@ -11,6 +11,7 @@ use thalweg_core::{Batch, Schema, Selection, Timestamp, Unit};
 use thalweg_plan::logical::JoinStep;
 use thalweg_plan::{JoinKind, Kind, Node};
 
+use crate::op::keys::Keys;
 use crate::op::window::buffer::RowBuffer;
 use crate::op::{faults, pairs, reshape};
 use crate::operator::{Emit, OpCx, Operator, Signal};
@@ -27,6 +28,8 @@ pub(crate) struct Join {
     steps: Vec<JoinStep>,
     /// What is there after no step, one step …
     schemas: Vec<Arc<Schema>>,
+    /// Of the side that is being joined; kept for its room.
+    keys: Keys,
     barrier: Option<i64>,
 }
 
@@ -69,6 +72,7 @@ impl Join {
             from,
             steps: steps.to_vec(),
             schemas: (0..order.len()).map(schema).collect(),
+            keys: Keys::default(),
             barrier: None,
         }
     }
@@ -105,7 +109,8 @@ impl Join {
         let mut failed = Failed::new();
         for at in 0..self.steps.len() {
             let side = self.side(self.steps[at].side);
-            joined = pairs::join(&joined, &side, &self.steps[at], &self.schemas[at + 1], &mut failed, cx);
+            let (step, schema) = (&self.steps[at], &self.schemas[at + 1]);
+            joined = pairs::join(&joined, &side, step, schema, (&mut failed, &mut self.keys), cx);
         }
         let n_events = if events { n_rows as u32 } else { 1 };
         self.emit(&joined, n_events, &failed, out, cx);

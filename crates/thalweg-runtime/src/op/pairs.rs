@@ -27,13 +27,13 @@ pub(crate) fn join(
     (right, right_rows): &(Batch, Selection),
     step: &JoinStep,
     schema: &Arc<Schema>,
-    failed: &mut Failed,
+    (failed, keys): (&mut Failed, &mut Keys),
     cx: &OpCx<'_>,
 ) -> Joined {
     let rights: Vec<u32> = right_rows.iter().map(|row| row as u32).collect();
     let mut matching =
         Matching { left, right, step, schema, matched: Vec::new(), pending: Vec::new(), failed, cx };
-    match Index::build(left, right, right_rows, step, cx) {
+    match Index::build(left, (right, right_rows), step, keys, cx) {
         Some(mut index) if index.decides => {
             for row in 0..left.batch.n_rows {
                 let pairs = index.candidates(row).iter().map(|candidate| (row as u32, *candidate));
@@ -179,7 +179,7 @@ fn materialize(left: &Joined, right: &Batch, pairs: &[Pair], schema: &Arc<Schema
 
 /// Right rows by key.
 struct Index<'a> {
-    keys: Keys,
+    keys: &'a mut Keys,
     /// The right rows that have a key, key by key, and where those of each key end.
     rows: Vec<u32>,
     ends: Vec<u32>,
@@ -192,9 +192,9 @@ impl<'a> Index<'a> {
     /// `None` where the loop must do: no equalities, few pairs, or keys of kinds that ON would have to judge (J-3).
     fn build(
         left: &'a Joined,
-        right: &Batch,
-        right_rows: &Selection,
+        (right, right_rows): (&Batch, &Selection),
         step: &'a JoinStep,
+        keys: &'a mut Keys,
         cx: &OpCx<'_>,
     ) -> Option<Self> {
         if step.equi.is_empty() || left.batch.n_rows * right_rows.len() <= SMALL {
@@ -210,7 +210,8 @@ impl<'a> Index<'a> {
         }
         let decides = step.on.as_ref().is_some_and(|on| equalities(on) == Some(step.equi.len()))
             && !lefts.iter().chain(&rights).any(|keys| has_nan(keys.column()));
-        let mut index = Self { keys: Keys::default(), rows: Vec::new(), ends: Vec::new(), lefts, decides };
+        keys.clear();
+        let mut index = Self { keys, rows: Vec::new(), ends: Vec::new(), lefts, decides };
         let there = |row: &usize| rights.iter().all(|key| !key.cell(*row).is_nothing());
         let keyed = Selection::rows(right_rows.iter().filter(there).map(|row| row as u32).collect());
         let (mut numbers, mut fresh) = (Vec::with_capacity(keyed.len()), Vec::new());

@@ -128,8 +128,21 @@ impl Reorder {
 
     /// Takes rows. They may have any times that are not before what was released.
     pub(crate) fn push(&mut self, input: usize, batch: &Batch, rows: &[u32]) {
+        let first = self.take(input, batch, rows);
+        self.wait(input, batch, rows, first);
+    }
+
+    /// Copies rows in, which [`Reorder::wait`] must be told of before [`Reorder::tidy`]; gives the number of the first.
+    pub(crate) fn take(&mut self, input: usize, batch: &Batch, rows: &[u32]) -> u32 {
         let first = self.inputs[input].n_rows() as u32;
-        self.inputs[input].push_unordered(batch, rows);
+        if !rows.is_empty() {
+            self.inputs[input].push_unordered(batch, rows);
+        }
+        first
+    }
+
+    /// Puts rows that were taken in place among those that wait; `first` is the number of the first of them.
+    pub(crate) fn wait(&mut self, input: usize, batch: &Batch, rows: &[u32], first: u32) {
         self.live[input] += rows.len();
         let waiting = (first..).zip(rows).map(|(row, from)| {
             let time = batch.times[*from as usize];
@@ -186,7 +199,13 @@ impl Reorder {
     }
 
     /// Hands on all rows up to and including `to`, in order, in runs of one input; each error alone, without rows.
-    pub(crate) fn release(&mut self, to: Timestamp, mut give: impl FnMut(usize, &Batch, &Selection)) {
+    pub(crate) fn release(&mut self, to: Timestamp, give: impl FnMut(usize, &Batch, &Selection)) {
+        self.give_due(to, give);
+        self.tidy();
+    }
+
+    /// The same, but what was handed on keeps its room until [`Reorder::tidy`].
+    pub(crate) fn give_due(&mut self, to: Timestamp, mut give: impl FnMut(usize, &Batch, &Selection)) {
         let due = self.waiting.partition_point(|have| have.time <= to);
         if due == 0 {
             return;
@@ -209,6 +228,10 @@ impl Reorder {
         self.give_run(input as usize, &mut run, &mut give);
         self.run = run;
         self.waiting.drain(..due);
+    }
+
+    /// Removes what nobody waits for any more, when it is most of what is kept.
+    pub(crate) fn tidy(&mut self) {
         (0..self.inputs.len()).for_each(|input| self.compact(input));
     }
 

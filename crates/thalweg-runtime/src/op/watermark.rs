@@ -148,11 +148,13 @@ impl Operator for Watermark {
             self.pass(batch, &judged, out);
             self.reorder.push(input, batch, &waiting);
         } else {
-            self.reorder.push(input, batch, ready);
+            let first = self.reorder.take(input, batch, &self.kept);
+            self.reorder.wait(input, batch, ready, first);
             if let Some(mark) = judged.mark {
-                self.reorder.release(mark, |port, batch, rows| out.batch(port, batch, rows));
+                self.reorder.give_due(mark, |port, batch, rows| out.batch(port, batch, rows));
             }
-            self.reorder.push(input, batch, waiting);
+            self.reorder.wait(input, batch, waiting, first + ready.len() as u32);
+            self.reorder.tidy();
         }
         if let Some(mark) = judged.mark {
             out.signal(Signal::Watermark(mark));
