@@ -18,7 +18,8 @@
 //!
 //! Rows and collections. Without window and join every row is a collection of its own ([`thalweg_core::Unit::Rows`]):
 //! Aggregate and AggFunc then work on each row alone, Having is an error for each row (`invalid input`, Q-11),
-//! Limit occurs only with 0, Sort not at all, RowNumber not at all.
+//! Limit occurs only with 0, Sort not at all, RowNumber not at all. A LookupJoin gives collections, but may hand on an
+//! event with one match as a single row where nothing above tells the two apart ([`Lookup::gives_rows`]).
 //!
 //! Window inputs. The conditions of a window exist once for each of its inputs, as an event of that input sees them
 //! (columns of other streams are null). All are bound to the slots of all inputs, one after the other, and read only

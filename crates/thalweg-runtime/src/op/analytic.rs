@@ -139,7 +139,7 @@ impl Call {
         let mut eval = cx.eval(batch.window);
         eval_all(&plan.args, batch, rows, &mut eval, |args, eval| {
             if !is_plain || !self.all_at_once(args, rows, out) {
-                self.one_by_one(&plan, args, (batch, rows), (out, bad), eval, cx);
+                self.one_by_one(args, (batch, rows), (out, bad), eval, cx);
             }
         });
         (out.len()..batch.n_rows).for_each(|_| out.push_missing());
@@ -159,13 +159,13 @@ impl Call {
 
     fn one_by_one(
         &mut self,
-        plan: &AnalyticCall,
         args: &[ColumnRef<'_>],
         (batch, rows): (&Batch, &Selection),
         (out, bad): (&mut Column, &mut Vec<(usize, String)>),
         eval: &mut EvalCx<'_>,
         cx: &OpCx<'_>,
     ) {
+        let plan = Arc::clone(&self.plan);
         let keys: Vec<_> = plan.partition_by.iter().map(|key| key.eval(batch, rows, eval)).collect();
         let when = plan.when.as_ref().map(|when| when.eval(batch, rows, eval));
         for row in rows {
