@@ -416,6 +416,15 @@ class Mistakes(unittest.TestCase):
             self.assertEqual(answer.get("seq"), 9 if b'"seq":9' in request else None)
         self.assertEqual(local.rows([5]), [2])
 
+    def test_an_answer_beyond_the_engines_limit_is_an_error_and_not_sent(self):
+        local = Local(function(lambda n: "x" * n, name="f"))
+        local.ask("Hello", {"caps": [], "maxMessage": 1000})
+        self.assertEqual(local.rows([10]), ["x" * 10])
+        with self.assertRaisesRegex(PluginFailed, "bytes, the engine takes at most 1000"):
+            local.frame([[5000]], 1)
+        with self.assertRaisesRegex(PluginFailed, "bytes, the engine takes at most 1000"):
+            local.ask("Exec", [5000, json.dumps(META)])
+
     def test_malformed_frames_are_answered_with_their_number(self):
         local = Local(OldStyle())
         good = b"".join(frames.encode(1, 11, 1, [frames.pack([5], [])], '"ctx":1,'))

@@ -14,6 +14,7 @@ sys.path.insert(0, os.path.join(HERE, "ekuiper_compat"))
 
 from thalweg_sdk import sp
 from thalweg_sdk.frames import Frame
+from thalweg_sdk.outlet import Outlet
 from thalweg_sdk.stub import ALL, Engine, PluginFailed
 
 _numbers = iter(range(1 << 30))
@@ -302,6 +303,52 @@ class NewPlugin(unittest.TestCase):
         with Plugin(NEW_SCRIPT, ALL) as engine:
             engine.control.close()
             self.assertEqual(engine.process.wait(10), 1)
+
+
+class Emitting(unittest.TestCase):
+    """A source's outlet with somebody who only keeps what is sent."""
+
+    def outlet(self, caps, most=sp.MAX_MESSAGE):
+        sent = []
+
+        class Keeps:
+            def send(self, message):
+                sent.append(json.loads(message))
+
+        return Outlet(Keeps(), caps, lambda: None, 0, most), sent
+
+    def test_a_row_that_is_too_long_is_refused_and_long_rows_go_in_smaller_parties(self):
+        outlet, sent = self.outlet(["batch"], 1000)
+        with self.assertRaisesRegex(ValueError, "the row has 2008 bytes, the engine takes at most 1000"):
+            outlet.send("emit", [{"a": "x" * 2000}], None)
+        outlet.send("emit", [{"a": "x" * 200}] * 9, None)
+        outlet.close()
+        self.assertEqual(sum(len(message["messages"]) for message in sent), 9)
+        self.assertTrue(all(len(json.dumps(message)) <= 1000 for message in sent))
+
+    def test_what_json_cannot_hold_is_the_callers_error_and_nothing_is_sent(self):
+        for caps in (["batch"], []):
+            outlet, sent = self.outlet(caps)
+            with self.assertRaisesRegex(TypeError, "set is not JSON serializable"):
+                outlet.send("emit", [{"a": {1}}], None)
+            with self.assertRaisesRegex(ValueError, "1 rows but 2 metas"):
+                outlet.send("emit", [{}], [{}, {}])
+            outlet.close()
+            self.assertEqual(sent, [])
+
+    def test_the_first_row_after_a_quiet_moment_does_not_wait(self):
+        outlet, sent = self.outlet(["batch"])
+        outlet.send("emit", [{"a": 1}], None)
+        self.assertEqual(sent, [{"messages": [{"a": 1}]}])
+
+    def test_an_error_comes_behind_the_rows_before_it(self):
+        outlet, sent = self.outlet(["batch"])
+        outlet.send("emit", [{"a": 1}], None)
+        outlet.send("emit", [{"a": 2}], {"m": 1})
+        outlet.send("error", "broken")
+        outlet.end()
+        rows = [row for message in sent for row in message.get("messages", [])]
+        self.assertEqual((rows, sent[-2:]), ([{"a": 1}, {"a": 2}], [{"error": "broken"}, {"eof": True}]))
 
 
 class Wire(unittest.TestCase):

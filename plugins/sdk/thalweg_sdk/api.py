@@ -3,7 +3,6 @@
 import datetime
 import inspect
 import json
-import threading
 from typing import Any, Callable, Dict, List, Optional
 
 from .context import Context
@@ -104,10 +103,11 @@ class FunctionOf(Function):
         self.incremental = isinstance(target, type)
         if self.incremental and not (hasattr(target, "add") and hasattr(target, "finish")):
             raise TypeError("class %s needs methods add and finish to be an aggregate" % name)
-        takes = target.add if self.incremental else target
+        made: Any = target
+        takes = made.add if self.incremental else target
         self.signature = Signature(takes, is_aggregate and not self.incremental, _skipped(self.incremental, vector))
         if self.incremental:
-            self.signature.result = Signature(target.finish, skip=1).result
+            self.signature.result = Signature(made.finish, skip=1).result
         self.__doc__ = target.__doc__
         self.__name__ = name
         self.__module__ = target.__module__
@@ -203,7 +203,6 @@ class SourceOf(Source):
     def __init__(self, target: Callable):
         self._target = target
         self._wanted = set(inspect.signature(target).parameters)
-        self._closed = threading.Event()
 
     def configure(self, datasource: str, conf: dict):
         """Keeps the properties for the generator."""
@@ -211,12 +210,11 @@ class SourceOf(Source):
 
     def open(self, ctx: Context):
         """Emits what the generator yields: a row, (row, meta), or a list of rows."""
-        ctx.stopping = self._closed
         offered = {"ctx": ctx, "config": self._conf, "conf": self._conf, "datasource": self._datasource}
         rows = self._target(**{key: value for key, value in offered.items() if key in self._wanted})
         try:
             for row in rows:
-                if self._closed.is_set():
+                if ctx.stopping.is_set():
                     return
                 if isinstance(row, tuple):
                     ctx.emit(*row)
@@ -230,7 +228,7 @@ class SourceOf(Source):
 
     def close(self, ctx: Context):
         """The generator ends at its next row; one that waits should wait on ctx.stopping."""
-        self._closed.set()
+        ctx.stopping.set()
 
 
 class SinkOf(Sink):

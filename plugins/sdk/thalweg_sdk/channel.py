@@ -68,7 +68,7 @@ class FunctionChannel:
         self._numbered: Dict[int, Context] = {}
         self._region: Optional[Region] = None
         self._log = Context({}, symbol=name).log
-        self.caller.complain = self._log.error  # type: ignore[method-assign]
+        self.caller.complain = lambda text: self._log.error("%s", text)  # type: ignore[method-assign]
         signature = getattr(function, "signature", None)
         self._result_type = signature.result.column_type if isinstance(signature, Signature) else None
         self._commands: Dict[str, Callable[[Any], Dict[str, Any]]] = {
@@ -92,10 +92,19 @@ class FunctionChannel:
             self._region.close()
             self._region = None
 
-    def answer(self, request: sp.Buffer) -> sp.Answer:
+    def answer(self, request: sp.Message) -> sp.Answer:
         """The answer to one request, whatever that is."""
-        if request[:1] == b"C":
-            return self._answer_frame(request)
+        is_frame = request[:1] == b"C"
+        answer = self._answer_frame(request) if is_frame else self._answer_document(request)
+        n_bytes = len(answer) if isinstance(answer, bytes) else sum(map(len, answer))
+        most = self._surroundings.max_message
+        if n_bytes <= most:
+            return answer
+        seq = frames.HEAD.unpack_from(request)[5] if is_frame else None
+        text = "the answer has %d bytes, the engine takes at most %d" % (n_bytes, most)
+        return self._refusal({"arg": {} if seq is None else {"seq": seq}}, text)
+
+    def _answer_document(self, request: sp.Message) -> bytes:
         call: Any = None
         try:
             call = json.loads(request)
@@ -244,7 +253,7 @@ class FunctionChannel:
             document["metrics"] = context.metrics.take_changed()
         return document
 
-    def _answer_frame(self, request: sp.Buffer) -> sp.Answer:
+    def _answer_frame(self, request: sp.Message) -> sp.Answer:
         seq: Optional[int] = None
         try:
             frame = frames.decode(request, self._region.memory if self._region else None)

@@ -5,6 +5,7 @@ import threading
 from typing import Any, Callable, Dict, List, Optional
 
 from .log import Logger, Secret, logger_for
+from .sp import MAX_MESSAGE
 
 
 class Metrics:
@@ -47,12 +48,16 @@ class Surroundings:
     def __init__(self) -> None:
         self.config: Dict[str, Any] = {}
         self.secrets: Dict[str, str] = {}
+        # A longer message would end the connection.
+        self.max_message = MAX_MESSAGE
 
     def take_in(self, document: Dict[str, Any]) -> None:
-        """Reads the keys `config` and `secrets` of a greeting."""
+        """Reads the keys `config`, `secrets` and `maxMessage` of a greeting."""
         for key, target in (("config", self.config), ("secrets", self.secrets)):
             if isinstance(document.get(key), dict):
                 target.update(document[key])
+        if isinstance(document.get("maxMessage"), int) and document["maxMessage"] > 0:
+            self.max_message = document["maxMessage"]
 
 
 class Context:
@@ -73,6 +78,8 @@ class Context:
         self._config = config
         self._logger: Optional[Logger] = None
         self.metrics = Metrics()
+        # Set when a source is told to end; wait on it rather than sleep.
+        self.stopping = threading.Event()
         # What the symbol remembers for this rule; part of the rule's checkpoint. JSON values only, and set anew
         # (state["at"] = 7) rather than changed inside, so that what is saved is what was.
         self.state: Dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Column frames (portable-plugins.md 12.3): typed columns as they lie in the engine, decodable without a loop in Python.
+"""Column frames (portable-plugins.md 12.3): typed columns as they lie in the engine, decoded without a loop in Python.
 
 Everything is checked before it is touched: sizes, offsets and types of a frame that makes no sense are a FrameError,
 never an exception from somewhere inside.
@@ -15,7 +15,6 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 from .values import (
     EXACT,
     millis_of,
-    numpy_if_there,
     pack_validity,
     plain,
     time_of,
@@ -260,7 +259,7 @@ def decode(message: Buffer, region: Optional[memoryview] = None) -> Frame:
             return frame
         if flags & IN_REGION and region is None:
             raise FrameError("the frame's buffers are in shared memory, but none was agreed upon")
-        memory = region if flags & IN_REGION else view
+        memory = region if flags & IN_REGION and region is not None else view
         if op & ~ANSWER == GROUPS and not op & ANSWER:
             frame.offsets = _group_offsets(header, memory, frame.n)
         _read_columns(frame, memory)

@@ -170,10 +170,11 @@ class Signature:
             hint = self.hint_of(index)
             if not hint.admits(arg["Val"]):
                 parameter = self.parameters[index] if index < len(self.parameters) else self.rest
-                names = [parameter.name if at != index else hint.example("column") for at, parameter in enumerate(self.parameters)]
+                names = [known.name for known in self.parameters[: len(args)]]
+                names[index : index + 1] = [hint.example("column")]
                 text = "argument %d (%s) of %s must be %s, not %s; write for example %s(%s)"
-                call = ", ".join(names[: len(args)]) or hint.example("column")
-                return text % (index + 1, parameter.name if parameter else "", name, hint, _literal(arg["Val"]), name, call)
+                own = parameter.name if parameter else ""
+                return text % (index + 1, own, name, hint, _literal(arg["Val"]), name, ", ".join(names))
         return ""
 
     def _count(self) -> str:

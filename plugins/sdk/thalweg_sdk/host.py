@@ -22,7 +22,7 @@ def main(args: Optional[List[str]] = None) -> int:
     parser.add_argument("--control", help="the name of the control channel (default: <env>-host)")
     parser.add_argument("--describe", action="store_true", help="print the manifest and end")
     parser.add_argument("--load", action="store_true", help="with --describe: import everything")
-    parser.add_argument("--prefer", default="{}", help='who has a name that several want, as JSON: {"pyavg":"acme-math"}')
+    parser.add_argument("--prefer", default="{}", help="who has a name that several want, as JSON")
     parser.add_argument("engine", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args(args)
     prefer = _preferences(parser, options.prefer)

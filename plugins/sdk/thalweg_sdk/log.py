@@ -6,9 +6,9 @@ import sys
 import threading
 import time
 import traceback
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Set
 
-_secrets = set()
+_secrets: Set[str] = set()
 # The same complaint comes at most once a second from each place.
 _EVERY = 1.0
 

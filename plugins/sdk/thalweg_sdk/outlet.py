@@ -20,12 +20,17 @@ _LINGER = 0.001
 class Outlet:
     """Sends what one source emits."""
 
-    def __init__(self, push: sp.Push, caps: List[str], save: Callable[[], Any], credit: int = 0):
+    def __init__(
+        self, push: sp.Push, caps: List[str], save: Callable[[], Any], credit: int = 0, most: int = sp.MAX_MESSAGE
+    ):
         self._push, self._caps, self._save_own = push, caps, save
+        # How many bytes a message may have.
+        self._longest = most
         self.context: Optional[Context] = None
         # Guards the rows that wait and the order of messages.
         self._lock = threading.Condition()
         self._rows: List[str] = []
+        self._n_bytes = 0
         self._metas: List[str] = []
         self._last = 0.0
         self._flusher: Optional[threading.Thread] = None
@@ -94,17 +99,23 @@ class Outlet:
             raise ValueError("%d rows but %d metas" % (len(rows), len(each)))
         if "batch" not in self._caps:
             for row, meta in zip(rows, each):
-                self._in_order(json.dumps({"message": row, "meta": meta}, default=plain).encode())
+                self._in_order(self._fitting(json.dumps({"message": row, "meta": meta}, default=plain)).encode())
             return
         # What cannot be encoded is the caller's error, so it is done here.
-        texts, meta_texts = [to_json(row) for row in rows], [to_json(meta) for meta in each]
-        for start in range(0, len(texts), _MOST):
-            part = texts[start : start + _MOST]
+        texts, meta_texts = [self._fitting(to_json(row)) for row in rows], [to_json(meta) for meta in each]
+        # Rows that are long go in smaller parties.
+        longest = max(map(len, texts), default=0) + max(map(len, meta_texts), default=0)
+        most = max(1, min(_MOST, (self._longest >> 1) // (longest + 2)))
+        for start in range(0, len(texts), most):
+            part = texts[start : start + most]
             self._take_credit(len(part))
             with self._lock:
                 self._check()
+                if (self._n_bytes + len(part) * longest) * 2 > self._longest:
+                    self._flush()
+                self._n_bytes += len(part) * (longest + 2)
                 self._rows.extend(part)
-                self._metas.extend(meta_texts[start : start + _MOST])
+                self._metas.extend(meta_texts[start : start + most])
                 self._remember()
                 now = time.monotonic()
                 if len(self._rows) >= _MOST or now - self._last > _LINGER:
@@ -134,6 +145,11 @@ class Outlet:
             raise TypeError("row %d: %s" % tuple(errors[0]))
         further = "" if meta is None else '"meta":%s,' % to_json(meta)
         self._in_order(frames.encode(frames.SOURCE, 0, n, packed, further))
+
+    def _fitting(self, text: str) -> str:
+        if len(text) + 64 > self._longest:
+            raise ValueError("the row has %d bytes, the engine takes at most %d" % (len(text), self._longest))
+        return text
 
     def _in_order(self, message: sp.Answer) -> None:
         with self._lock:
@@ -165,7 +181,7 @@ class Outlet:
         if not self._rows:
             return
         rows, metas = self._rows, self._metas
-        self._rows, self._metas = [], []
+        self._rows, self._metas, self._n_bytes = [], [], 0
         text = '{"messages":[%s]' % ",".join(rows)
         if len(set(metas)) > 1:
             text += ',"metas":[%s]' % ",".join(metas)

@@ -88,7 +88,7 @@ class Control:
         document = {"plugin": self._config.name, "symbols": known}
         return greeting({**document, "caps": _control_caps()})
 
-    def answer(self, request: sp.Buffer) -> sp.Answer:
+    def answer(self, request: sp.Message) -> sp.Answer:
         """The answer to one command."""
         try:
             command = json.loads(request)

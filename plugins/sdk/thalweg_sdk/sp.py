@@ -1,4 +1,4 @@
-"""The plugin's roles in nng's wire protocol (SP) over Unix sockets: REQ, PUSH and PULL, and for tests their counterparts.
+"""The plugin's roles in nng's wire protocol (SP) over Unix sockets: REQ, PUSH and PULL, and for tests the others.
 
 Every connection begins with 8 bytes from both sides; every message has a type byte and its length in front. A message
 that is too long or of another type ends the connection, because what follows cannot be told from it.
@@ -25,6 +25,7 @@ _SMALL = 1 << 16
 MAX_MESSAGE = 256 << 20
 
 Buffer = Union[bytes, bytearray, memoryview]
+Message = Union[bytes, bytearray]
 Answer = Union[bytes, List[Buffer]]
 
 
@@ -68,9 +69,9 @@ class Connection:
 
     def recv(self) -> bytes:
         """The next message."""
-        return self._take(self._next_length())
+        return bytes(self._take(self._next_length()))
 
-    def recv_request(self) -> Tuple[bytes, Union[bytes, bytearray]]:
+    def recv_request(self) -> Tuple[bytes, Message]:
         """The next message of a REQ or REP connection: its id words and its body."""
         if self._start == self._end:
             # Usually a message comes alone and whole.
@@ -113,7 +114,7 @@ class Connection:
             raise ConnectionError("message of %d bytes; at most %d are taken" % (length, self._max))
         return length
 
-    def _take(self, length: int) -> Union[bytes, bytearray]:
+    def _take(self, length: int) -> Message:
         """So many bytes, in memory of their own that is aligned for any number."""
         start, end = self._start, self._end
         if end - start >= length:
@@ -170,7 +171,7 @@ class Req:
         # Set while no command is in hand.
         self._idle = threading.Event()
 
-    def serve(self, answer: Callable[[Buffer], Answer], greeting: bytes = b"handshake") -> None:
+    def serve(self, answer: Callable[[Message], Answer], greeting: bytes = b"handshake") -> None:
         """Answers commands until the engine goes away, which is a ConnectionError, or an answer is the Last."""
         connection, idle = self._connection, self._idle
         result: Answer = greeting

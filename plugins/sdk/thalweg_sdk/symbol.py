@@ -46,7 +46,7 @@ def channel_of(control: dict) -> str:
 class Symbol:
     """The life of one symbol. Whatever ends it, it is closed once."""
 
-    context: Optional[Context] = None
+    context: Any = None
 
     def __init__(self, running: Dict[str, "Symbol"], control: dict):
         self._running = running
@@ -131,7 +131,8 @@ class SourceSymbol(Symbol):
         self._source = source = make(maker)
         source.configure(control.get("datasource", ""), config)
         self._data = sp.Push(path)
-        self.outlet = Outlet(self._data, engine.caps, self._save, control.get("credit", 0))
+        most = engine.surroundings.max_message
+        self.outlet = Outlet(self._data, engine.caps, self._save, control.get("credit", 0), most)
         name = control["symbolName"]
         self.context = Context(control["meta"], self.outlet.send, name, config, engine.surroundings)
         self.outlet.context = self.context
@@ -158,6 +159,7 @@ class SourceSymbol(Symbol):
 
     def close(self) -> None:
         """Tells the source, from another thread."""
+        self.context.stopping.set()
         self._source.close(self.context)
 
     def hang_up(self) -> None:
@@ -240,8 +242,9 @@ class SinkSymbol(Symbol):
             ack["error"] = error_text(error)
             if isinstance(error, frames.FrameError) and error.seq is not None:
                 ack["seq"] = error.seq
-            if getattr(error, "failed", None) is not None:
-                ack["failed"] = list(error.failed)
+            failed = getattr(error, "failed", None)
+            if failed is not None:
+                ack["failed"] = list(failed)
         return ack
 
     def _collect_each(self, batch: List[Any], ack: Dict[str, Any]) -> None:

@@ -270,7 +270,8 @@ def main(args: Optional[List[str]] = None) -> int:
         else:
             _try_folder(options.folder, cases, report)
     except (PluginFailed, OSError, ValueError) as error:
-        report.check("plugin", lambda: _raise(error))
+        problem = error
+        report.check("plugin", lambda: _raise(problem))
     return report.close()
 
 

@@ -13,7 +13,7 @@ _DIGITS = bytes.maketrans(b"\0\1", b"01")
 
 
 def plain(value: Any) -> Any:
-    """What json asks for objects it does not know: numpy's numbers and arrays are as good as Python's, times are text."""
+    """What json asks for objects it does not know: numpy's are as good as Python's, times are text."""
     if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
         return value.tolist()
     if isinstance(value, datetime.datetime):
