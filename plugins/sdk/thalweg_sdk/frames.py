@@ -357,6 +357,14 @@ def pack(values: List[Any], errors: List[List[Any]], declared: Optional[str] = N
             return Packed(declared, struct.pack("%d%s" % (len(values), _PACK[declared]), *values), name=name)
         except (struct.error, TypeError, OverflowError):
             pass
+    if values:
+        # One type throughout is the usual case, and quicker to see than all the types there are.
+        first = _KIND_OF.get(type(values[0]))
+        if first is not None and list(map(type, values)).count(type(values[0])) == len(values):
+            try:
+                return _pack_as(first, values, b"", name)
+            except (struct.error, OverflowError, UnicodeEncodeError):
+                return _pack_documents(values, errors, name)
     kinds = set(map(type, values))
     if any(kind.__module__ == "numpy" for kind in kinds):
         if all(issubclass(kind, float) for kind in kinds):
