@@ -115,9 +115,17 @@ pub(crate) fn run(sheet: &mut Sheet, plant: &Plant) -> Result<(), String> {
             [("data_plane", one_condition as fn(usize, usize) -> String), ("data_plane_two", two)]
         {
             let rules: Vec<String> = (0..n).map(|at| rule(at, n)).collect();
-            let (seconds, _) = rig::per_message(&rules, &readings(), true)?;
-            sheet.extra(&format!("{figure}_{name}"), seconds * 1e6, "us/msg, no sockets");
+            for batch in [1, 16, 256, rig::BATCH] {
+                let (seconds, _) = rig::per_message_of(&rules, &readings(), (true, batch))?;
+                let figure = format!("{figure}_{name}_{batch}");
+                sheet.extra(&figure, seconds * 1e6, &format!("us/msg in batches of {batch}, no sockets"));
+            }
         }
+        let rules: Vec<String> = (0..n).map(|at| one_condition(at, n)).collect();
+        let (change, after) = rig::change_us(&rules, &readings())?;
+        let note =
+            format!("us to add and remove one among {n}; the next batch of 64 takes {after:.1} us more");
+        sheet.extra(&format!("rule_change_us_{n}"), change, &note);
     }
     Ok(())
 }

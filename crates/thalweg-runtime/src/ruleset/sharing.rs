@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::selection::Live;
 use thalweg_core::{Batch, Clock, Selection, Timestamp};
+use thalweg_expr::Expr;
 use thalweg_plan::Node;
 use thalweg_plan::logical::{Kind, OutputColumn};
 
@@ -37,19 +38,22 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    /// Whether the results of a plan depend on nothing but the stream's rows: a Project of pure columns right behind
-    /// the scan, or behind the filter whose condition the stream asks.
+    /// Whether the results of a plan depend on nothing but the stream's rows: a Project of pure columns, with what is
+    /// computed for several of them, right behind the scan, or behind the filter whose condition the stream asks.
     pub(crate) fn fits(root: &Node, asks: bool) -> bool {
         let Kind::Project(columns) = &root.kind else { return false };
-        let [input] = &root.inputs[..] else { return false };
+        let computed = computed(root);
+        let [input] = &computed.last().unwrap_or(&root).inputs[..] else { return false };
+        let is_shared = |expr: &Expr| expr.is_pure() && expr.is_quiet();
         let is_first = match (&input.kind, &input.inputs[..]) {
             (Kind::Scan(_), _) => !asks,
             (Kind::Filter(_), [below]) => asks && matches!(below.kind, Kind::Scan(_)),
             _ => false,
         };
         is_first
+            && computed.iter().all(|node| exprs(node).iter().all(is_shared))
             && columns.iter().all(|column| match column {
-                OutputColumn::One { expr, .. } => expr.is_pure() && expr.is_quiet(),
+                OutputColumn::One { expr, .. } => is_shared(expr),
                 OutputColumn::Spread { .. } => true,
                 OutputColumn::Keyed { .. } => false,
             })
@@ -64,13 +68,18 @@ impl Share {
     fn key(&self, view: &View) -> String {
         let Kind::Project(columns) = &self.node.kind else { return String::new() };
         let mut key = format!("{} {:?}", self.info.zone, self.node.schema);
+        let own = |expr: &Expr| expr.map_slots(&|slot| view.appended(slot)).key();
+        for node in computed(&self.node) {
+            exprs(node).iter().for_each(|expr| key += &format!("|={:?}", own(expr)));
+        }
         for column in columns {
             key += &match column {
                 OutputColumn::One { name, expr, empty } => {
-                    format!("|{name:?} {empty:?} {:?}", expr.map_slots(&|slot| view.slot(slot)).key())
+                    format!("|{name:?} {empty:?} {:?}", own(expr))
                 }
                 OutputColumn::Spread { slots, except } => {
-                    let slots: Vec<_> = slots.iter().map(|(name, slot)| (name, view.slot(*slot))).collect();
+                    let slots: Vec<_> =
+                        slots.iter().map(|(name, slot)| (name, view.appended(*slot))).collect();
                     format!("|*{slots:?} {except:?}")
                 }
                 OutputColumn::Keyed { .. } => "|keyed".to_owned(),
@@ -78,6 +87,22 @@ impl Share {
         }
         key
     }
+}
+
+/// The nodes between a Project and its filter or scan that compute what several columns share, highest first.
+fn computed(root: &Node) -> Vec<&Node> {
+    let (mut nodes, mut node) = (Vec::new(), root);
+    while let [input] = &node.inputs[..]
+        && matches!(input.kind, Kind::Compute(_))
+    {
+        nodes.push(input);
+        node = input;
+    }
+    nodes
+}
+
+fn exprs(node: &Node) -> &[Expr] {
+    if let Kind::Compute(exprs) = &node.kind { exprs } else { &[] }
 }
 
 /// A rule's place in a group.
@@ -114,7 +139,8 @@ pub(crate) struct Groups {
 struct Group {
     key: Arc<str>,
     n_members: usize,
-    project: Box<dyn Operator>,
+    /// What computes shared values, lowest first, and the Project.
+    operators: Vec<Box<dyn Operator>>,
     /// What the list looks at; the first member's own view, and that of every other is as good.
     view: View,
     info: RuleInfo,
@@ -274,10 +300,11 @@ impl Done<'_> {
 
 impl Group {
     fn new(key: Arc<str>, share: &Share, view: &View) -> Self {
+        let nodes = computed(&share.node).into_iter().rev().chain([&share.node]);
         Self {
             key,
             n_members: 0,
-            project: (share.operators)(&share.node, &share.info),
+            operators: nodes.map(|node| (share.operators)(node, &share.info)).collect(),
             view: view.clone(),
             info: RuleInfo { send_error: false, ..RuleInfo::clone(&share.info) },
             shapes: Vec::new(),
@@ -306,12 +333,41 @@ impl Group {
         let selected = Selection::mask(std::mem::take(&mut self.bits), batch.n_rows);
         let (shapes, frames, refused) = (&mut self.shapes, &mut self.frames, &mut self.refused);
         let mut out = Encode { shapes, frames, refused, spare, zone: self.info.zone };
-        let mut cx = OpCx { now, rule: &self.info, metrics: &self.metrics, node: "", behind: &[] };
-        self.project.on_batch(0, batch, &selected, &mut out, &mut cx);
+        let around = Around { now, rule: &self.info, metrics: &self.metrics };
+        Step { operators: &mut self.operators, around, out: &mut out }.batch(0, batch, &selected);
         if let Live::Mask { bits, .. } = selected.live {
             self.bits = bits;
         }
     }
+}
+
+/// What operators see beside their rows.
+#[derive(Clone, Copy)]
+struct Around<'a> {
+    now: Timestamp,
+    rule: &'a RuleInfo,
+    metrics: &'a NodeMetrics,
+}
+
+/// The operators that are still to come.
+struct Step<'a, 'b> {
+    operators: &'a mut [Box<dyn Operator>],
+    around: Around<'a>,
+    out: &'a mut Encode<'b>,
+}
+
+impl Emit for Step<'_, '_> {
+    fn batch(&mut self, port: usize, batch: &Batch, rows: &Selection) {
+        let Some((first, rest)) = self.operators.split_first_mut() else {
+            return self.out.batch(port, batch, rows);
+        };
+        let Around { now, rule, metrics } = self.around;
+        let mut cx = OpCx { now, rule, metrics, node: "", behind: &[] };
+        let mut out = Step { operators: rest, around: self.around, out: &mut *self.out };
+        first.on_batch(0, batch, rows, &mut out, &mut cx);
+    }
+
+    fn signal(&mut self, _signal: Signal) {}
 }
 
 /// Behind the SELECT list: each shape's messages.

@@ -2,15 +2,16 @@
 
 use proptest::prelude::*;
 use serde_json::json;
-use thalweg_core::BinaryOp;
 use thalweg_core::connector::{BuildCx, Built, Connector, Sink, SinkPayload, Written};
-use thalweg_expr::Expr;
+use thalweg_core::{BinaryOp, RowError, Value};
+use thalweg_expr::function::{Doc, Family, Nulls};
+use thalweg_expr::{EvalCx, Expr, Function, FunctionKind, FunctionRef};
 use thalweg_plan::logical::{Empty, OutputColumn};
 
 use super::conditions::tests::conjunction;
 use super::*;
 use crate::rig::{Rig, RigId};
-use crate::rule::{NodeSnapshot, RuleSpec};
+use crate::rule::{NodeSnapshot, Outcome, RuleSpec};
 use crate::testing::{binary, column, filter_project, greater, project, registry, scan, spec, stream};
 
 fn no_sink(_: &BuildCx) -> Built<Box<dyn Sink>> {
@@ -64,7 +65,7 @@ struct Wish {
 
 fn wish() -> impl Strategy<Value = Wish> {
     let condition = prop::option::weighted(0.8, conjunction());
-    (condition, 0usize..4, 0usize..5, any::<bool>()).prop_map(|(condition, list, sinks, send_error)| Wish {
+    (condition, 0usize..5, 0usize..5, any::<bool>()).prop_map(|(condition, list, sinks, send_error)| Wish {
         condition,
         list,
         sinks,
@@ -76,7 +77,9 @@ fn wish() -> impl Strategy<Value = Wish> {
 fn rule(id: String, shared: bool, wish: &Wish) -> RuleSpec {
     let demo = stream("demo", "mqtt", shared);
     let input = scan(&demo, &["a", "b", "*"]);
-    let columns = [&[("a", 0)][..], &[("b", 1), ("x", 0)], &[("*", 2)], &[("a", 0), ("sum", 1)]][wish.list];
+    let columns =
+        [&[("a", 0)][..], &[("b", 1), ("x", 0)], &[("*", 2)], &[("a", 0), ("sum", 1)], &[("s", 3), ("t", 4)]]
+            [wish.list];
     let mut plan = match &wish.condition {
         Some(condition) => filter_project(input, condition.clone(), columns),
         None => project(input, "3_project", columns),
@@ -87,6 +90,15 @@ fn rule(id: String, shared: bool, wish: &Wish) -> RuleSpec {
         // Fails where a or b is no number.
         let sum = binary(BinaryOp::Plus, column(0), column(1));
         columns[1] = OutputColumn::One { name: Arc::from("sum"), expr: sum, empty: Empty::Omit };
+    }
+    if wish.list == 4 {
+        // As `a + b AS s, (a + b) + a AS t`, of which the planner computes the sum once.
+        let sum = binary(BinaryOp::Plus, column(0), column(1));
+        let input = plan.root.inputs.remove(0);
+        let schema = Arc::new(thalweg_core::Schema::computed(["a", "b", "*", "s", "t"]));
+        let values = vec![sum, binary(BinaryOp::Plus, column(3), column(0))];
+        let (name, kind) = (Arc::from(""), thalweg_plan::Kind::Compute(values));
+        plan.root.inputs.push(thalweg_plan::Node { name, kind, inputs: vec![input], schema });
     }
     let sinks = match wish.sinks {
         0 => json!({"log": {}}),
@@ -151,7 +163,7 @@ fn run_on(
     let mut others = Vec::new();
     for number in 0..neighbours.unwrap_or_default() {
         let condition = Some(greater(0, number as i64 - 3));
-        let other = Wish { condition, list: number % 4, sinks: number % 2, send_error: false };
+        let other = Wish { condition, list: number % 5, sinks: number % 2, send_error: false };
         others.push(rig.add(rule(format!("other{number}"), shared, &other)).unwrap());
     }
     let mut added = Vec::new();
@@ -194,7 +206,7 @@ proptest! {
     #[test]
     fn rules_that_only_count_have_the_status_of_the_rule_alone(
         bounds in prop::collection::vec((0usize..4, -1i64..6, 0u32..2), 1..9),
-        (odd_list, error) in (0usize..4, any::<bool>()),
+        (odd_list, error) in (0usize..5, any::<bool>()),
         rows in prop::collection::vec((0usize..8, 0usize..7), 9..24),
         size in 1usize..7,
         neighbours in 0usize..12,
@@ -242,4 +254,50 @@ fn a_sink_that_swallows_everything_counts_what_it_swallows() {
     let counts = rig.metrics(added).into_iter().skip(2).map(|node| (node.records_in, node.records_out));
     assert_eq!(counts.collect::<Vec<_>>(), [(4, 3), (3, 2), (2, 2), (2, 2), (2, 2)]);
     assert_eq!(rig.drop_output(), 0);
+}
+
+/// Panics at 13.
+fn fragile(args: &[Value], _: &mut EvalCx<'_>) -> Result<Value, RowError> {
+    assert_ne!(args[0], Value::Float(13.0), "thirteen");
+    Ok(args[0].clone())
+}
+
+static FRAGILE: Function = Function {
+    name: "fragile",
+    aliases: &[],
+    args: &[],
+    kind: FunctionKind::Row(fragile),
+    nulls: Nulls::Own,
+    doc: Doc { family: Family::Other, summary: "", examples: &[] },
+};
+
+#[test]
+fn a_panic_in_a_shared_list_stops_only_the_rules_whose_rows_make_it() {
+    // contracts.md 9, with sinks and without.
+    for connectors in [CONNECTORS, SWALLOWING] {
+        let mut rig = Rig::new(registry(connectors), Timestamp(5)).batch_size(3);
+        if std::ptr::eq(connectors, SWALLOWING) {
+            rig = rig.swallowing();
+        }
+        let mut add = |at: usize, bound: i64| {
+            let wish = Wish { condition: Some(greater(0, bound)), list: 3, sinks: 0, send_error: false };
+            let mut spec = rule(format!("r{at}"), true, &wish);
+            if let thalweg_plan::Kind::Project(columns) = &mut spec.plan.root.kind {
+                let (function, args) = (FunctionRef::Builtin(&FRAGILE), vec![column(0)]);
+                let expr = Expr::Call { function, args, call_id: 0 };
+                columns[1] = OutputColumn::One { name: Arc::from("sum"), expr, empty: Empty::Omit };
+            }
+            rig.add(spec).unwrap()
+        };
+        let rules: Vec<RigId> =
+            [0, 5, 20].into_iter().enumerate().map(|(at, bound)| add(at, bound)).collect();
+        for a in [1, 13, 30, 2, 4, 40] {
+            rig.feed("demo", format!("{{\"a\":{a}}}").as_bytes());
+        }
+        let ends: Vec<bool> =
+            rules.iter().map(|rule| matches!(rig.outcome(*rule), Outcome::Failed(_))).collect();
+        assert_eq!(ends, [true, true, false]);
+        let project = &rig.metrics(rules[2])[3];
+        assert_eq!((&*project.name, project.records_in, project.records_out), ("op_4_project", 2, 2));
+    }
 }

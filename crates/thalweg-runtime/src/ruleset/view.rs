@@ -34,6 +34,15 @@ impl View {
         Slot(self.slots[own.index()] as u32)
     }
 
+    /// The same where values may have been appended to the rule's own slots: those keep their distance from the end.
+    pub(super) fn appended(&self, own: Slot) -> Slot {
+        const APPENDED: u32 = 1 << 31;
+        match own.index().checked_sub(self.slots.len()) {
+            Some(behind) => Slot(APPENDED + behind as u32),
+            None => self.slot(own),
+        }
+    }
+
     /// Whether a batch of the stream can be used as it is.
     pub(crate) fn is_whole(&self, batch: &Batch) -> bool {
         self.is_prefix && batch.columns.len() == self.slots.len()
