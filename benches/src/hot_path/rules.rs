@@ -49,6 +49,14 @@ fn two(at: usize, n: usize) -> String {
     )
 }
 
+/// Rules that calculate the same and compare it with constants of their own.
+fn computed(at: usize, n: usize) -> String {
+    let bound = threshold(at, n) * 1.8 + 32.0;
+    format!(
+        "SELECT temperature * 1.8 + 32 AS f, humidity FROM demo WHERE temperature * 1.8 + 32 > {bound:.5}"
+    )
+}
+
 /// A shared stream with so many rules whose results are thrown away; the KB of memory that each took.
 fn install(plant: &Plant, stream: &str, n: usize) -> Result<f64, String> {
     plant.stream(stream, 0, ", SHARED=\"true\"")?;
@@ -111,9 +119,11 @@ pub(crate) fn run(sheet: &mut Sheet, plant: &Plant) -> Result<(), String> {
         );
         sheet.figure(figure, micros, &note);
         sheet.extra(&format!("{figure}_plain"), plain, "us/msg");
-        for (name, rule) in
-            [("data_plane", one_condition as fn(usize, usize) -> String), ("data_plane_two", two)]
-        {
+        for (name, rule) in [
+            ("data_plane", one_condition as fn(usize, usize) -> String),
+            ("data_plane_two", two),
+            ("data_plane_computed", computed),
+        ] {
             let rules: Vec<String> = (0..n).map(|at| rule(at, n)).collect();
             for batch in [1, 16, 256, rig::BATCH] {
                 let (seconds, _) = rig::per_message_of(&rules, &readings(), (true, batch))?;

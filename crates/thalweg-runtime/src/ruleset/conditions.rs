@@ -111,7 +111,8 @@ impl Conditions {
         }
         let found = catch_unwind(AssertUnwindSafe(|| {
             self.sets.begin(self.filing.len(), batch.n_rows);
-            self.filing.search(batch, &mut self.sets);
+            // What is calculated for an index depends on no zone and counts nothing.
+            self.filing.search(batch, &mut self.sets, &mut surroundings(Tz::UTC, clock, &self.metrics));
         }));
         if found.is_err() {
             self.sets.reset();

@@ -1,12 +1,12 @@
-//! Conjuncts that an index can answer: a column against constants of one kind.
+//! Conjuncts that an index can answer: a column, or what is calculated from columns, against constants of one kind.
 //!
 //! On a *regular* cell, which is one of that kind or nothing at all, such a conjunct says true or false and can never
 //! fail (O-4, O-6); null and missing are false. Rows with other cells are asked the rule's own expression.
 
 use std::sync::Arc;
 
-use thalweg_core::{BinaryOp, Slot, Value};
-use thalweg_expr::Expr;
+use thalweg_core::{BinaryOp, Slot, Value as Constant};
+use thalweg_expr::{Expr, ExprKey};
 
 /// Integers up to here are floats as well, so that all numbers of a column have one order (O-6).
 const EXACT: i64 = 1 << 53;
@@ -14,8 +14,56 @@ const EXACT: i64 = 1 << 53;
 /// A conjunct in its normal form.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Term {
-    pub slot: Slot,
+    pub subject: Subject,
     pub test: Test,
+}
+
+/// What is compared.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Subject {
+    Column(Slot),
+    /// Arithmetic, compared with numbers only.
+    Value(Box<Value>),
+}
+
+/// What rules that calculate the same have in common: it is evaluated once a batch.
+#[derive(Debug, Clone)]
+pub(super) struct Value {
+    pub expr: Expr,
+    key: ExprKey,
+}
+
+impl PartialEq for Value {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+impl Subject {
+    /// Of an expression that is a column, or arithmetic with one: that neither calls anything nor depends on a zone.
+    fn of(expr: &Expr) -> Option<Self> {
+        if let Expr::Column(slot) = expr {
+            return Some(Self::Column(*slot));
+        }
+        let value = || Box::new(Value { expr: expr.clone(), key: expr.key() });
+        (is_arithmetic(expr) && !expr.is_constant()).then(|| Self::Value(value()))
+    }
+
+    /// The column that it is.
+    pub(super) fn slot(&self) -> Option<Slot> {
+        if let Self::Column(slot) = self { Some(*slot) } else { None }
+    }
+}
+
+fn is_arithmetic(expr: &Expr) -> bool {
+    use BinaryOp::{Divide, Minus, Modulo, Multiply, Plus};
+    match expr {
+        Expr::Column(_) | Expr::Literal(_) => true,
+        Expr::Binary(Plus | Minus | Multiply | Divide | Modulo, left, right) => {
+            is_arithmetic(left) && is_arithmetic(right)
+        }
+        _ => false,
+    }
 }
 
 /// What a cell is asked.
@@ -108,11 +156,12 @@ fn push_terms(conjunct: &Expr, into: &mut Vec<Term>) -> bool {
 }
 
 fn comparison(op: BinaryOp, left: &Expr, right: &Expr) -> Option<Term> {
-    let (op, slot, constant) = match (left, right) {
-        (Expr::Column(slot), Expr::Literal(constant)) => (op, *slot, constant.value()),
-        (Expr::Literal(constant), Expr::Column(slot)) => (mirrored(op)?, *slot, constant.value()),
+    let (op, value, constant) = match (left, right) {
+        (value, Expr::Literal(constant)) => (op, value, constant.value()),
+        (Expr::Literal(constant), value) => (mirrored(op)?, value, constant.value()),
         _ => return None,
     };
+    let subject = Subject::of(value)?;
     let test = match (number(constant), constant) {
         (Some(bound), _) => match op {
             BinaryOp::Gt | BinaryOp::GtEq => Test::Above { bound, is_strict: op == BinaryOp::Gt },
@@ -121,14 +170,14 @@ fn comparison(op: BinaryOp, left: &Expr, right: &Expr) -> Option<Term> {
             BinaryOp::NotEq => Test::OtherNumber(bound),
             _ => return None,
         },
-        (None, Value::Str(text)) => match op {
+        (None, Constant::Str(text)) if subject.slot().is_some() => match op {
             BinaryOp::Eq => Test::Text(Box::new([Arc::from(&**text)])),
             BinaryOp::NotEq => Test::OtherText(Arc::from(&**text)),
             _ => return None,
         },
         _ => return None,
     };
-    Some(Term { slot, test })
+    Some(Term { subject, test })
 }
 
 fn mirrored(op: BinaryOp) -> Option<BinaryOp> {
@@ -143,7 +192,7 @@ fn mirrored(op: BinaryOp) -> Option<BinaryOp> {
 }
 
 fn membership(value: &Expr, list: &[Expr]) -> Option<Term> {
-    let Expr::Column(slot) = value else { return None };
+    let subject = Subject::of(value)?;
     let constants = list.iter().map(Expr::as_literal).collect::<Option<Vec<_>>>()?;
     let numbers = constants.iter().map(|constant| number(constant)).collect::<Option<Vec<f64>>>();
     let test = match numbers {
@@ -153,8 +202,9 @@ fn membership(value: &Expr, list: &[Expr]) -> Option<Term> {
             Test::Number(numbers.into())
         }
         None => {
-            let text = |constant: &&Value| match constant {
-                Value::Str(text) => Some(Arc::from(&**text)),
+            subject.slot()?;
+            let text = |constant: &&Constant| match constant {
+                Constant::Str(text) => Some(Arc::from(&**text)),
                 _ => None,
             };
             let mut texts = constants.iter().map(text).collect::<Option<Vec<Arc<str>>>>()?;
@@ -163,21 +213,23 @@ fn membership(value: &Expr, list: &[Expr]) -> Option<Term> {
             Test::Text(texts.into())
         }
     };
-    Some(Term { slot: *slot, test })
+    Some(Term { subject, test })
 }
 
 /// A constant that can be put in order with the numbers of a column.
-fn number(constant: &Value) -> Option<f64> {
+fn number(constant: &Constant) -> Option<f64> {
     match constant {
-        Value::Int(value) => exact(*value),
-        Value::Float(value) => Some(*value).filter(|value| !value.is_nan()),
+        Constant::Int(value) => exact(*value),
+        Constant::Float(value) => Some(*value).filter(|value| !value.is_nan()),
         _ => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use thalweg_core::Value;
+
+    use super::{BinaryOp, Expr, leading_terms};
     use crate::testing::{and, binary, column, greater, literal};
 
     fn terms(expr: &Expr) -> (usize, bool) {
@@ -204,6 +256,20 @@ mod tests {
         };
         assert_eq!(terms(&list(vec![Value::Int(1), Value::Float(2.5)])), (1, true));
         assert_eq!(terms(&list(vec![Value::Int(1), Value::text("x")])), (0, false));
+    }
+
+    #[test]
+    fn what_is_calculated_is_compared_like_a_column() {
+        let sum = || binary(BinaryOp::Plus, column(0), literal(Value::Int(1)));
+        let above = |value: Expr, bound: Value| binary(BinaryOp::Gt, value, literal(bound));
+        assert_eq!(terms(&above(sum(), Value::Int(5))), (1, true));
+        assert_eq!(
+            leading_terms(&above(sum(), Value::Int(5))),
+            leading_terms(&above(sum(), Value::Float(5.0)))
+        );
+        assert_eq!(terms(&above(sum(), Value::text("x"))), (0, false), "the index has columns of texts only");
+        let constant = binary(BinaryOp::Plus, literal(Value::Int(1)), literal(Value::Int(1)));
+        assert_eq!(terms(&above(constant, Value::Int(5))), (0, false));
     }
 
     #[test]

@@ -1,25 +1,27 @@
-//! Rules whose results go nowhere and whose condition is one bound (`temperature > 30`, sink `nop`): nothing is left to do
-//! for them but to count.
+//! Rules whose results go nowhere and whose condition is one bound (`a > 30`, `a * 2 > 30`; sink `nop`): nothing is
+//! left to do for them but to count.
 //!
 //! A row meets a run of the sorted bounds, so one number per row says all: how many it meets. What a rule has counted
 //! is the sum over the depths beyond its bound, made when somebody asks; a batch costs the same for ten such rules as
 //! for ten thousand (hot-path.md 7.6).
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use thalweg_core::{Batch, Selection, Slot, Timestamp};
+use thalweg_core::{Batch, Selection, Timestamp};
+use thalweg_expr::EvalCx;
 
 use super::conditions::Condition;
-use super::conjunct::{self, Test};
+use super::conjunct::{self, Subject, Test};
 use super::lane::NumberLane;
 use super::mask;
 use super::sharing::Share;
 use super::tally::Count;
 
 /// What a row must exceed.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Bound {
-    slot: Slot,
+    subject: Subject,
     /// Whether the column's numbers and the bound are negated: `<`.
     is_upper: bool,
     exceeds: f64,
@@ -29,7 +31,8 @@ impl Bound {
     /// The bound that a rule asks for, when that is all and its results go nowhere.
     pub(super) fn of(condition: &Condition, share: &Share) -> Option<Self> {
         let (terms, is_all) = conjunct::leading_terms(&condition.expr);
-        let ([term], true) = (&terms[..], is_all && share.swallows()) else { return None };
+        let is_all = is_all && share.swallows() && terms.len() == 1;
+        let term = terms.into_iter().next().filter(|_| is_all)?;
         let (is_upper, bound, is_strict) = match term.test {
             Test::Above { bound, is_strict } => (false, bound, is_strict),
             Test::Below { bound, is_strict } => (true, -bound, is_strict),
@@ -37,7 +40,7 @@ impl Bound {
         };
         // `>= b` is `>` the number before b.
         let exceeds = if is_strict { bound } else { bound.next_down() };
-        bound.is_finite().then_some(Self { slot: term.slot, is_upper, exceeds })
+        bound.is_finite().then_some(Self { subject: term.subject, is_upper, exceeds })
     }
 }
 
@@ -224,10 +227,7 @@ pub(super) struct Stake<'a> {
 impl Cohorts {
     /// Takes a rule of a group in.
     pub(super) fn join(&mut self, bound: Bound, group: u32) -> (Place, Box<Part>) {
-        let lane = self.lanes.iter().position(|lane| lane.slot == bound.slot).unwrap_or_else(|| {
-            self.lanes.push(NumberLane::new(bound.slot));
-            self.lanes.len() - 1
-        });
+        let lane = NumberLane::place(&mut self.lanes, &bound.subject);
         self.lanes[lane].users += 1;
         let (lane, is_upper) = (lane as u32, bound.is_upper);
         let is_same =
@@ -259,17 +259,21 @@ impl Cohorts {
     }
 
     /// Looks at the next batch: the cohorts whose bounds rows exceed go to `met`. False when a cell is neither number
-    /// nor nothing, so that comparing it fails: then the rules have to see the batch themselves.
+    /// nor nothing, so that comparing it fails, or calculating it panics: then the rules have to see the batch themselves.
     pub(super) fn measure(
         &mut self,
         (batch, rows): (&Batch, &Selection),
+        cx: &mut EvalCx<'_>,
         mut met: impl FnMut(u32, Stake<'_>),
     ) -> bool {
-        for lane in self.lanes.iter_mut().filter(|lane| lane.users > 0) {
-            lane.read(batch);
-            if lane.odd.rows().is_some() {
-                return false;
-            }
+        let lanes = || {
+            self.lanes.iter_mut().filter(|lane| lane.users > 0).all(|lane| {
+                lane.read(batch, cx);
+                lane.odd.rows().is_none()
+            })
+        };
+        if !catch_unwind(AssertUnwindSafe(lanes)).unwrap_or(false) {
+            return false;
         }
         for (at, cohort) in self.list.iter_mut().enumerate() {
             let Some(cohort) = cohort else { continue };

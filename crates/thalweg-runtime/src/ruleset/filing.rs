@@ -5,7 +5,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use chrono_tz::Tz;
-use thalweg_core::{Batch, Cell, Selection, Slot};
+use thalweg_core::{Batch, Cell, Selection};
 use thalweg_expr::EvalCx;
 
 use super::conditions::Condition;
@@ -149,24 +149,17 @@ impl Filing {
     }
 
     fn lane(&mut self, term: &Term) -> u32 {
-        let slot = |lane: Slot| lane == term.slot;
-        let at = if term.test.is_number() {
-            let at = self.numbers.iter().position(|lane| slot(lane.slot));
-            let at = at.unwrap_or_else(|| {
-                self.numbers.push(NumberLane::new(term.slot));
-                self.numbers.len() - 1
-            });
+        let slot = term.subject.slot().filter(|_| !term.test.is_number());
+        let Some(slot) = slot else {
+            let at = NumberLane::place(&mut self.numbers, &term.subject);
             self.numbers[at].users += 1;
-            at
-        } else {
-            let at = self.texts.iter().position(|lane| slot(lane.slot));
-            let at = at.unwrap_or_else(|| {
-                self.texts.push(TextLane::new(term.slot));
-                self.texts.len() - 1
-            });
-            self.texts[at].users += 1;
-            at
+            return at as u32;
         };
+        let at = self.texts.iter().position(|lane| lane.slot == slot).unwrap_or_else(|| {
+            self.texts.push(TextLane::new(slot));
+            self.texts.len() - 1
+        });
+        self.texts[at].users += 1;
         at as u32
     }
 
@@ -355,11 +348,11 @@ impl Filing {
     }
 
     /// Finds the rows that meet all terms of a condition, for every condition with access.
-    pub(super) fn search(&mut self, batch: &Batch, into: &mut Masks) {
+    pub(super) fn search(&mut self, batch: &Batch, into: &mut Masks, cx: &mut EvalCx<'_>) {
         self.leads.iter_mut().for_each(|lead| lead.candidates = None);
         let mut met = 0;
         for lane in self.numbers.iter_mut().filter(|lane| lane.users > 0) {
-            lane.read(batch);
+            lane.read(batch, cx);
             met += lane.above.measure(&lane.values, 1.0) + lane.below.measure(&lane.values, -1.0);
         }
         self.texts.iter_mut().filter(|lane| lane.users > 0).for_each(|lane| lane.read(batch));
@@ -442,7 +435,7 @@ impl Filing {
         let Some(whole) = self.whole.get(number) else { return false };
         whole.terms.iter().all(|(lane, term)| match term.test.is_number() {
             true => term.test.number(self.numbers[*lane as usize].values[row]),
-            false => match batch.column(term.slot).cell(row) {
+            false => match batch.column(self.texts[*lane as usize].slot).cell(row) {
                 Cell::Str(text) => term.test.text(text),
                 _ => false,
             },

@@ -1,14 +1,17 @@
-//! The columns that indexed conditions look at, as they look at them: numbers in one order, or texts.
+//! The columns that indexed conditions look at, and what they calculate from columns, as they look at it: numbers in one
+//! order, or texts.
 
-use thalweg_core::{Batch, Cell, Column, Slot, Tag, TagSet};
+use thalweg_core::{Batch, Cell, Column, Selection, Slot, Tag, TagSet};
+use thalweg_expr::EvalCx;
 
+use super::conjunct::Subject;
 use super::hash_index::{Numbers, Texts};
 use super::threshold::Ramp;
 use super::{conjunct, mask};
 
-/// A column whose cells are compared with numbers.
+/// A column or value whose cells are compared with numbers.
 pub(super) struct NumberLane {
-    pub slot: Slot,
+    pub subject: Subject,
     /// Terms that look at it.
     pub users: usize,
     /// The batch's numbers; NaN where there is none.
@@ -55,9 +58,27 @@ impl Odd {
 }
 
 impl NumberLane {
-    pub(super) fn new(slot: Slot) -> Self {
+    /// The lane of a subject among others, where one that nobody uses any more makes room.
+    pub(super) fn place(lanes: &mut Vec<Self>, subject: &Subject) -> usize {
+        if let Some(at) = lanes.iter().position(|lane| lane.subject == *subject) {
+            return at;
+        }
+        let new = Self::new(subject.clone());
+        match lanes.iter().position(|lane| lane.users == 0) {
+            Some(at) => {
+                lanes[at] = new;
+                at
+            }
+            None => {
+                lanes.push(new);
+                lanes.len() - 1
+            }
+        }
+    }
+
+    fn new(subject: Subject) -> Self {
         Self {
-            slot,
+            subject,
             users: 0,
             values: Vec::new(),
             odd: Odd::default(),
@@ -68,8 +89,15 @@ impl NumberLane {
     }
 
     /// Looks at the next batch.
-    pub(super) fn read(&mut self, batch: &Batch) {
-        let column = batch.column(self.slot);
+    pub(super) fn read(&mut self, batch: &Batch, cx: &mut EvalCx<'_>) {
+        let computed;
+        let column = match &self.subject {
+            Subject::Column(slot) => batch.column(*slot),
+            Subject::Value(value) => {
+                computed = value.expr.append(batch, &Selection::all(batch.n_rows), cx);
+                &computed
+            }
+        };
         self.values.clear();
         self.odd.clear(batch.n_rows);
         match column.floats() {

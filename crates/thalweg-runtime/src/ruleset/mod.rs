@@ -22,13 +22,15 @@ pub(crate) mod view;
 
 use std::sync::Arc;
 
+use chrono_tz::Tz;
 use hashbrown::HashMap;
+use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::{Batch, Clock, Live, Selection, Timestamp};
 
 use crate::operator::Verdict;
 use crate::shard::inbox::Key;
 use crate::shard::stream::Reader;
-use conditions::{Conditions, Said};
+use conditions::{Conditions, Said, surroundings};
 use counted::{Bound, Cohorts};
 use cpu::Common;
 use sharing::{Groups, Member, Share};
@@ -54,6 +56,8 @@ pub(crate) struct RuleSet {
     groups: Groups,
     /// Those whose results go nowhere and that ask for a bound.
     cohorts: Cohorts,
+    /// Nobody's.
+    metrics: NodeMetrics,
     /// Readers to be called for the batch at hand, with the hit of their condition if they have one.
     calls: Vec<(u32, Option<u32>)>,
     /// Every row of the batch at hand.
@@ -226,7 +230,7 @@ impl RuleSet {
         self.conditions.judge(batch, rows, clock);
         let shown = rows.len();
         if shown > 0 {
-            self.measure((batch, rows));
+            self.measure((batch, rows), clock);
         }
         let judged = clock.monotonic_micros();
         self.common.add(judged.saturating_sub(began), self.by_rule.len());
@@ -238,9 +242,10 @@ impl RuleSet {
     }
 
     /// Finds out which rules that are only counted rows pass. When a comparison may fail, all of them are called.
-    fn measure(&mut self, (batch, rows): (&Batch, &Selection)) {
-        let Self { readers, cohorts, groups, calls, .. } = self;
-        if !cohorts.measure((batch, rows), |cohort, stake| groups.add_cohort(cohort, &stake)) {
+    fn measure(&mut self, (batch, rows): (&Batch, &Selection), clock: &dyn Clock) {
+        let Self { readers, cohorts, groups, calls, metrics, .. } = self;
+        let mut cx = surroundings(Tz::UTC, clock, metrics);
+        if !cohorts.measure((batch, rows), &mut cx, |cohort, stake| groups.add_cohort(cohort, &stake)) {
             let place = |reader: &Option<Reader>| reader.as_ref().and_then(Reader::place);
             let counted = readers.iter().enumerate().filter(|(_, reader)| place(reader).is_some());
             calls.extend(counted.map(|(at, _)| (at as u32, None)));

@@ -151,8 +151,15 @@ fn leaf() -> impl Strategy<Value = Expr> {
         value: Box::new(column(slot)),
         list: list.into_iter().map(literal).collect(),
     });
+    let arithmetic = (0usize..4, 0u32..2, constant(), any::<bool>(), constant()).prop_map(
+        |(op, slot, operand, is_upper, bound)| {
+            let op = [BinaryOp::Plus, BinaryOp::Multiply, BinaryOp::Divide, BinaryOp::Modulo][op];
+            let value = binary(op, column(slot), literal(operand));
+            binary(if is_upper { BinaryOp::LtEq } else { BinaryOp::Gt }, value, literal(bound))
+        },
+    );
     let pair = Just(binary(BinaryOp::Lt, column(0), column(1)));
-    prop_oneof![6 => comparison, 2 => between, 2 => member, 1 => pair, 1 => (0u32..2).prop_map(column)]
+    prop_oneof![6 => comparison, 2 => arithmetic, 2 => between, 2 => member, 1 => pair, 1 => (0u32..2).prop_map(column)]
 }
 
 /// One to three leaves joined by AND.
