@@ -50,6 +50,14 @@ impl Batch {
         Self { schema, columns, n_rows: 0, times: Vec::new(), unit, window: None }
     }
 
+    /// The bytes that it has on the heap. A column that several batches share counts for each of them.
+    pub fn memory(&self) -> usize {
+        let column = |column: &Arc<Column>| size_of::<Column>() + column.memory();
+        self.columns.capacity() * size_of::<Arc<Column>>()
+            + self.columns.iter().map(column).sum::<usize>()
+            + self.times.capacity() * size_of::<Timestamp>()
+    }
+
     /// The column of a slot.
     #[inline]
     pub fn column(&self, slot: Slot) -> &Column {

@@ -398,12 +398,14 @@ impl Column {
         self.heap.errors.clear();
     }
 
-    /// Heap bytes in use, for memory limits and metrics.
+    /// The bytes that it has on the heap, without the arena that a whole batch shares.
     pub fn memory(&self) -> usize {
         self.words.capacity() * 8
             + self.tags.capacity()
             + self.heap.own.capacity()
-            + self.heap.values.capacity() * 24
+            + self.heap.values.capacity() * size_of::<Value>()
+            + self.heap.values.iter().map(Value::memory).sum::<usize>()
+            + self.heap.errors.capacity() * size_of::<RowError>()
     }
 
     fn own_span(&mut self, bytes: &[u8]) -> u64 {

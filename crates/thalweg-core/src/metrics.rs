@@ -105,6 +105,11 @@ impl NodeMetrics {
         counter.store(counter.load(Relaxed).wrapping_add(count), Relaxed);
     }
 
+    /// The bytes that they take, without what is rare.
+    pub fn memory(&self) -> usize {
+        size_of::<Self>() + self.counters().map_or(0, |_| size_of::<Counters>())
+    }
+
     /// The counters, if anything was ever counted.
     pub fn counters(&self) -> Option<&Counters> {
         self.counters.get().map(|counters| &**counters)

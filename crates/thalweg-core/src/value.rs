@@ -50,6 +50,29 @@ impl Value {
         Self::Map(Arc::new(fields))
     }
 
+    /// The bytes that it has on the heap. What several values share counts for each of them.
+    pub fn memory(&self) -> usize {
+        /// The counts of an `Arc`.
+        const COUNTS: usize = 16;
+        match self {
+            Self::Str(text) => COUNTS + text.len(),
+            Self::Bytes(bytes) => bytes.len(),
+            Self::List(items) => {
+                COUNTS + size_of_val(&**items) + items.iter().map(Self::memory).sum::<usize>()
+            }
+            Self::Map(fields) => COUNTS + size_of::<Fields>() + Self::memory_of(fields),
+            Self::Null | Self::Bool(_) | Self::Int(_) | Self::Float(_) | Self::Time(_) => 0,
+        }
+    }
+
+    /// The same of the members of an object.
+    pub fn memory_of(fields: &Fields) -> usize {
+        let member = |(name, value): (&Arc<str>, &Self)| {
+            size_of::<(Arc<str>, Self)>() + 16 + name.len() + value.memory()
+        };
+        fields.iter().map(member).sum()
+    }
+
     /// True for [`Value::Null`].
     pub fn is_null(&self) -> bool {
         matches!(self, Self::Null)

@@ -40,6 +40,9 @@ pub trait Accumulator: Send + fmt::Debug {
     /// Empties all states, keeping allocations.
     fn reset(&mut self);
 
+    /// The bytes that the states have on the heap.
+    fn memory(&self) -> usize;
+
     /// Writes all states.
     fn save(&self, out: &mut StateWriter);
 

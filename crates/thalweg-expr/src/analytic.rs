@@ -23,6 +23,11 @@ pub trait Analytic: Send + fmt::Debug {
         false
     }
 
+    /// The bytes that the state has on the heap, beside the object itself.
+    fn memory(&self) -> usize {
+        0
+    }
+
     /// Writes the state.
     fn save(&self, out: &mut StateWriter);
 

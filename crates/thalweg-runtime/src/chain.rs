@@ -278,6 +278,14 @@ impl Chain {
         self.nodes.iter().map(|node| (&node.name, &node.metrics))
     }
 
+    /// The bytes of the operators' states, and those of the operators themselves with their nodes.
+    pub(crate) fn memory(&self) -> (usize, usize) {
+        let own =
+            |node: &ChainNode| size_of::<ChainNode>() + size_of_val(&*node.operator) + node.metrics.memory();
+        let states = self.nodes.iter().map(|node| node.operator.memory()).sum();
+        (states, self.nodes.iter().map(own).sum())
+    }
+
     /// Every operator with a name for its state, in order. Nodes that upstream does not have are numbered.
     pub(crate) fn operators(&mut self) -> impl Iterator<Item = (String, &mut Box<dyn Operator>)> {
         self.nodes.iter_mut().enumerate().map(|(at, node)| {

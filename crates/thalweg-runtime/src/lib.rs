@@ -36,7 +36,7 @@ pub use egress::row::RowWriter;
 pub use ending::{Ended, Ending};
 pub use rig::{Rig, RigId, Sent};
 pub use rule::{
-    ActionSpec, CheckpointStatus, NodeSnapshot, Outcome, RuleSpec, RunOptions, SourceSpec, Topology,
+    ActionSpec, CheckpointStatus, Memory, NodeSnapshot, Outcome, RuleSpec, RunOptions, SourceSpec, Topology,
 };
 pub use running::RunningRule;
 pub use runtime::{RunError, Runtime, RuntimeConfig};

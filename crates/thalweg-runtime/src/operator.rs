@@ -250,6 +250,12 @@ pub trait Operator: Send {
         let _ = cx;
     }
 
+    /// The bytes that its state and its room have on the heap, beside the operator itself. Called when somebody asks,
+    /// between two batches: it looks at lists and columns, not at their rows, as far as these have no heap of their own.
+    fn memory(&self) -> usize {
+        0
+    }
+
     /// Writes its state, in named sections.
     fn save(&self, out: &mut StateWriter) {
         let _ = out;

@@ -177,6 +177,11 @@ impl<B: Bucket> Queue<B> {
         true
     }
 
+    /// The bytes that wait.
+    pub fn bytes(&self) -> usize {
+        self.lock().bucket.n_bytes()
+    }
+
     fn put(&self, mut state: MutexGuard<'_, State<B>>, was_empty: bool, put: impl FnOnce(&mut B)) {
         put(&mut state.bucket);
         let is_empty = state.bucket.is_empty();

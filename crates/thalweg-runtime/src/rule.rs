@@ -117,6 +117,33 @@ pub enum Outcome {
     Failed(Arc<str>),
 }
 
+/// The memory of a rule in bytes, at one moment between two batches. What several rules share (a shared stream, the
+/// conditions and messages of its rules, a connection) is nobody's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// What its operators hold: rows and groups of windows, sides of joins, states of functions, and the room for the
+    /// results at hand. Room that is kept for the next rows counts.
+    pub state: u64,
+    /// What waits in front of it and in front of its sinks.
+    pub queues: u64,
+    /// The rule itself.
+    pub record: u64,
+}
+
+impl Memory {
+    /// Adds that of another part.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.state += other.state;
+        self.queues += other.queues;
+        self.record += other.record;
+    }
+
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        self.state + self.queues + self.record
+    }
+}
+
 /// How the checkpoints of a rule fare.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CheckpointStatus {

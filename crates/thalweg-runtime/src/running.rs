@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::attach::SharedStream;
 use crate::checkpoint::Subject;
@@ -15,7 +15,7 @@ use crate::ending::Ending;
 use crate::ingest::port::Inlet;
 use crate::metrics::{Beside, NodeView};
 use crate::parts::RunningPart;
-use crate::rule::{CheckpointStatus, NodeSnapshot, Outcome};
+use crate::rule::{CheckpointStatus, Memory, NodeSnapshot, Outcome};
 use crate::ruleset::cpu::Cpu;
 use crate::runtime::{RunError, Runtime};
 use crate::shard::inbox::{Checkpoint, Control, Inbox, Key};
@@ -58,6 +58,25 @@ impl RunningRule {
     pub fn cpu(&self) -> Duration {
         let parts = self.shared.parts.iter().map(|part| part.cpu.nanos()).sum::<u64>();
         Duration::from_nanos(self.shared.cpu.nanos() + parts)
+    }
+
+    /// Its memory. `None` when its thread does not answer within `patience`, or the rule does not run any more.
+    pub async fn memory(&self, patience: Duration) -> Option<Memory> {
+        let shared = &self.shared;
+        let parts = shared.parts.iter().map(|part| (&part.home, part.key));
+        let asked = parts.chain([(&shared.home, shared.key)]).map(|(home, rule)| {
+            let (done, answer) = oneshot::channel();
+            home.send(Control::Weigh { rule, done });
+            answer
+        });
+        let mut memory = Memory::default();
+        for answer in asked.collect::<Vec<_>>() {
+            memory.add(timeout(patience, answer).await.ok()?.ok()?);
+        }
+        let beside =
+            size_of::<Running>() + size_of_val(&*shared.nodes) + size_of::<Cpu>() + size_of::<Ending>();
+        memory.record += beside as u64;
+        Some(memory)
     }
 
     /// Whether it still runs, and how it ended.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use thalweg_core::Timestamp;
-use thalweg_runtime::{CheckpointStatus, NodeSnapshot};
+use thalweg_runtime::{CheckpointStatus, Memory, NodeSnapshot};
 use tokio::sync::Notify;
 
 use super::build::Built;
@@ -104,6 +104,19 @@ impl RuleEntry {
             Some(run) => Figures::of(run.as_ref()),
             None => self.last.load().as_deref().cloned().unwrap_or_default(),
         }
+    }
+
+    /// Its memory, with that of its run; `None` when the run's thread does not answer in time.
+    pub async fn memory(&self) -> Option<Memory> {
+        let needs = self.needs.load_full();
+        let asks = needs.as_ref().map_or(0, |needs| size_of::<Needs>() + needs.memory());
+        let own = size_of::<Self>() + self.id.len() + self.record().memory() + asks;
+        let mut memory = match self.run() {
+            Some(run) => run.memory().await?,
+            None => Memory::default(),
+        };
+        memory.record += own as u64;
+        Some(memory)
     }
 
     /// Waits until no transition is under way.

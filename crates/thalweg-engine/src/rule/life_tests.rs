@@ -156,7 +156,7 @@ impl World {
     async fn reaches(&self, phase: Phase) -> String {
         let mut status = serde_json::Value::Null;
         for _ in 0..1_000_000 {
-            let text = self.engine.rules().status("r").expect("the rule exists").compact();
+            let text = self.engine.rules().status("r").await.expect("the rule exists").compact();
             status = serde_json::from_str(&text).unwrap();
             if status["status"] == phase.text() {
                 return status["message"].as_str().unwrap().to_owned();
@@ -196,7 +196,7 @@ async fn r4_8_a_rule_that_fails_at_run_time_says_why_and_can_be_started_again() 
     world.create(json!({})).await.expect("it runs");
     world.end(Outcome::Failed(Arc::from("the source is gone")));
     assert_eq!(world.reaches(Phase::StoppedByError).await, "the source is gone");
-    let status = world.engine.rules().status("r").expect("it exists");
+    let status = world.engine.rules().status("r").await.expect("it exists");
     assert_eq!(status.get("health"), Some(&"failing".into()));
     world.engine.rules().launch("r").await.expect("it starts");
     assert_eq!(world.reaches(Phase::Running).await, "");

@@ -78,6 +78,13 @@ impl Record {
         Self { tags: Some(tags.into()), text, ..self.clone() }
     }
 
+    /// Its bytes.
+    pub(super) fn memory(&self) -> usize {
+        let tags = self.tags.iter().flatten().map(|tag| size_of::<String>() + tag.len());
+        let texts = self.text.len() + self.name.len() + self.version.len();
+        size_of::<Self>() + texts + tags.sum::<usize>()
+    }
+
     /// The name to show.
     pub fn display_name(&self) -> &str {
         if self.name.is_empty() { &self.id } else { &self.name }
@@ -116,6 +123,16 @@ pub struct Needs {
     pub connections: Box<[(Arc<str>, String)]>,
     /// The shared streams among the sources, with what the rule asks first of their rows.
     pub asks: Box<[Asks]>,
+}
+
+impl Needs {
+    /// The bytes beside itself, without what other rules have too.
+    pub(super) fn memory(&self) -> usize {
+        let connections =
+            self.connections.iter().map(|(_, node)| size_of::<(Arc<str>, String)>() + node.len());
+        let asks = self.asks.iter().map(|asks| size_of::<Asks>() + size_of_val(&*asks.parts));
+        connections.chain(asks).sum()
+    }
 }
 
 /// What is the same for all rules that differ in nothing but the values that they compare with.

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dashmap::DashMap;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use serde_json::Value as Json;
 use thalweg_core::registry::Gate;
 use thalweg_core::{Clock, ErrorCode, Props};
@@ -335,10 +337,11 @@ impl Rules {
     ///
     /// # Errors
     /// There is none.
-    pub fn status(&self, id: &str) -> Result<Document, EngineError> {
+    pub async fn status(&self, id: &str) -> Result<Document, EngineError> {
         let entry = self.known(id)?;
-        let needs = entry.needs().unwrap_or_default();
-        Ok(status::status(&entry.view(), &entry.figures(), &needs.shape.notes, self.clock.now()))
+        let (needs, memory) = (entry.needs().unwrap_or_default(), entry.memory().await);
+        let figures = (&entry.figures(), memory.as_ref());
+        Ok(status::status(&entry.view(), figures, &needs.shape.notes, self.clock.now()))
     }
 
     /// The short status of all rules.
@@ -353,6 +356,15 @@ impl Rules {
     pub fn cpu(&self) -> BTreeMap<Arc<str>, Duration> {
         let time = |entry: Arc<RuleEntry>| Some((Arc::clone(&entry.id), entry.run()?.cpu()));
         self.all().into_iter().filter_map(time).collect()
+    }
+
+    /// The bytes of each rule, running or not; without those whose thread does not answer in time.
+    pub async fn memory(&self) -> BTreeMap<Arc<str>, u64> {
+        let bytes = |entry: Arc<RuleEntry>| async move {
+            Some((Arc::clone(&entry.id), entry.memory().await?.total()))
+        };
+        let all: FuturesUnordered<_> = self.all().into_iter().map(bytes).collect();
+        all.filter_map(std::future::ready).collect().await
     }
 
     /// The graph of a rule (R3.5).

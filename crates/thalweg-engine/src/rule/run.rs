@@ -6,8 +6,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use thalweg_core::{Diagnostic, time::BoxFuture};
 use thalweg_runtime::{
-    CheckpointStatus, CompiledRule, NodeSnapshot, Outcome, RuleSpec, RunningRule, Runtime, Snapshot, Topology,
+    CheckpointStatus, CompiledRule, Memory, NodeSnapshot, Outcome, RuleSpec, RunningRule, Runtime, Snapshot,
+    Topology,
 };
+
+/// How long an answer waits for what a rule's thread has to say.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Builds runs.
 #[async_trait]
@@ -48,6 +52,11 @@ pub trait Run: Send + Sync {
     /// The time that threads have spent for it.
     fn cpu(&self) -> Duration {
         Duration::ZERO
+    }
+
+    /// Its memory; `None` when its thread does not answer in time.
+    async fn memory(&self) -> Option<Memory> {
+        Some(Memory::default())
     }
 
     /// How its checkpoints fare; `None` for a rule without.
@@ -109,6 +118,10 @@ impl Run for RunningRule {
 
     fn cpu(&self) -> Duration {
         RunningRule::cpu(self)
+    }
+
+    async fn memory(&self) -> Option<Memory> {
+        RunningRule::memory(self, PATIENCE).await
     }
 
     fn checkpoints(&self) -> Option<CheckpointStatus> {

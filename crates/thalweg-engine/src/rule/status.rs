@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use thalweg_core::Timestamp;
 use thalweg_core::connector::ConnectionStatus;
 use thalweg_core::metrics::ConnectionMetrics;
-use thalweg_runtime::{CheckpointStatus, NodeSnapshot};
+use thalweg_runtime::{CheckpointStatus, Memory, NodeSnapshot};
 
 use super::entry::{Figures, View};
 use super::state::Phase;
@@ -20,7 +20,12 @@ const PATIENCE: i64 = 5_000;
 
 /// The status of a rule.
 /// `notes`: what was written without effect.
-pub(super) fn status(view: &View, figures: &Figures, notes: &[String], now: Timestamp) -> Document {
+pub(super) fn status(
+    view: &View,
+    (figures, memory): (&Figures, Option<&Memory>),
+    notes: &[String],
+    now: Timestamp,
+) -> Document {
     let nodes = &figures.nodes[..];
     let mut document = Document::object()
         .with("status", view.phase.text())
@@ -36,6 +41,9 @@ pub(super) fn status(view: &View, figures: &Figures, notes: &[String], now: Time
     }
     if let Some(checkpoints) = &figures.checkpoints {
         checkpoint_keys(&mut document, checkpoints);
+    }
+    if let Some(memory) = memory {
+        memory_keys(&mut document, memory);
     }
     let mut reasons = reasons(view, nodes, now);
     reasons.extend(figures.checkpoints.as_ref().and_then(|checkpoints| checkpoint_reason(view, checkpoints)));
@@ -117,6 +125,13 @@ fn checkpoint_keys(document: &mut Document, checkpoints: &CheckpointStatus) {
     document.push("checkpoint_last_error", checkpoints.last_error.as_ref());
     document.push("checkpoint_restored_time", checkpoints.restored.0);
     document.push("checkpoint_note", checkpoints.note.as_ref());
+}
+
+fn memory_keys(document: &mut Document, memory: &Memory) {
+    document.push("memory_bytes", memory.total());
+    document.push("memory_state_bytes", memory.state);
+    document.push("memory_queue_bytes", memory.queues);
+    document.push("memory_record_bytes", memory.record);
 }
 
 fn checkpoint_reason(view: &View, checkpoints: &CheckpointStatus) -> Option<Reason> {

@@ -151,6 +151,17 @@ impl Delivery {
         &self.metrics
     }
 
+    /// The bytes that wait for the sink.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.line.as_ref().map_or(0, |line| line.queue.bytes())
+    }
+
+    /// Its own bytes.
+    pub(crate) fn memory(&self) -> usize {
+        let line = self.line.as_ref().map_or(0, |_| size_of::<Line>() + size_of::<Notify>());
+        size_of::<Self>() + line + self.metrics.memory()
+    }
+
     /// Whether what has not left yet is kept for checkpoints.
     pub(crate) fn is_keeping(&self) -> bool {
         self.keeping.is_some()

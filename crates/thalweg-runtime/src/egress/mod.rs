@@ -13,6 +13,7 @@ pub(crate) mod row;
 mod send;
 mod shape;
 pub(crate) mod template;
+mod weigh;
 
 use std::ops::Range;
 use std::sync::Arc;

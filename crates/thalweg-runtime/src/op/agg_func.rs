@@ -34,6 +34,10 @@ impl AggFunc {
 }
 
 impl Operator for AggFunc {
+    fn memory(&self) -> usize {
+        self.calls.memory() + self.groups.capacity() * 4
+    }
+
     fn on_batch(
         &mut self,
         _input: usize,

@@ -48,6 +48,10 @@ impl Aggregate {
 }
 
 impl Operator for Aggregate {
+    fn memory(&self) -> usize {
+        self.groups.memory() + self.calls.memory() + self.ids.capacity() * 4
+    }
+
     fn on_batch(
         &mut self,
         _input: usize,

@@ -90,6 +90,17 @@ impl Operator for Analytic {
         self.room.clear();
     }
 
+    fn memory(&self) -> usize {
+        let call = |call: &Call| {
+            let state = |state: &Box<dyn Function>| size_of_val(&**state) + state.memory();
+            call.keys.memory()
+                + call.partitions.capacity() * size_of::<Box<dyn Function>>()
+                + call.partitions.iter().map(state).sum::<usize>()
+                + call.args.capacity() * size_of::<Value>()
+        };
+        self.calls.capacity() * size_of::<Call>() + self.calls.iter().map(call).sum::<usize>()
+    }
+
     fn save(&self, out: &mut StateWriter) {
         out.section("analytic", 1);
         for call in &self.calls {

@@ -128,6 +128,21 @@ impl Calls {
         columns
     }
 
+    /// The bytes that it has on the heap.
+    pub(crate) fn memory(&self) -> usize {
+        let call = |call: &Call| {
+            let state = match &call.state {
+                State::Builtin(states) => size_of_val(&**states) + states.memory(),
+                State::Remote { result, .. } => result.memory(),
+                State::None => 0,
+            };
+            state + (call.rows.capacity() + call.groups.capacity()) * 4
+        };
+        self.calls.capacity() * size_of::<Call>()
+            + self.ids.capacity() * 4
+            + self.calls.iter().map(call).sum::<usize>()
+    }
+
     /// Writes the states.
     pub(crate) fn save(&self, out: &mut StateWriter) {
         for call in &self.calls {

@@ -22,6 +22,10 @@ impl Compute {
 }
 
 impl Operator for Compute {
+    fn memory(&self) -> usize {
+        self.room.memory()
+    }
+
     fn on_batch(
         &mut self,
         _input: usize,

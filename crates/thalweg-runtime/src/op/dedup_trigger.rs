@@ -182,6 +182,10 @@ impl Operator for DedupTrigger {
         }
     }
 
+    fn memory(&self) -> usize {
+        self.waiting.memory() + self.covered.0.capacity() * size_of::<(i64, i64)>()
+    }
+
     fn save(&self, out: &mut StateWriter) {
         out.section("dedup_trigger", 2);
         out.bool(self.due.is_some());

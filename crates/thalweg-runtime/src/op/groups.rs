@@ -40,6 +40,9 @@ impl Grouping {
     }
 }
 
+/// Room for so many groups is kept whether or not they come.
+const MUCH: usize = 1_024;
+
 /// The groups so far.
 pub(crate) struct Groups {
     keys: Keys,
@@ -229,6 +232,21 @@ impl Groups {
             }
         }
         self.times.clear();
+    }
+
+    /// Whether there is room for many more groups than there are.
+    pub(crate) fn is_too_roomy(&self) -> bool {
+        self.times.capacity() > MUCH.max(8 * self.times.len())
+    }
+
+    /// The bytes that it has on the heap.
+    pub(crate) fn memory(&self) -> usize {
+        let column = |column: &Arc<Column>| size_of::<Column>() + column.memory();
+        self.keys.memory()
+            + self.calls.memory()
+            + self.firsts.iter().map(column).sum::<usize>()
+            + self.times.capacity() * 8
+            + (self.groups.capacity() + self.fresh.capacity()) * 4
     }
 
     /// Writes the groups.

@@ -242,6 +242,12 @@ impl Operator for Join {
         }
     }
 
+    fn memory(&self) -> usize {
+        let collections = self.collections.iter().flatten().map(|(batch, _)| batch.memory());
+        let tables = self.tables.iter().map(|table| size_of::<Table>() + table.rows.memory());
+        collections.chain(tables).sum()
+    }
+
     fn save(&self, out: &mut StateWriter) {
         out.section("join", 1);
         self.tables.iter().for_each(|table| table.rows.save(out));

@@ -288,6 +288,15 @@ impl Keys {
         entry.form == form::LONG && span(&self.bytes, &self.ends, entry.key()) == self.scratch
     }
 
+    /// The bytes that it has on the heap.
+    pub(crate) fn memory(&self) -> usize {
+        self.table.allocation_size()
+            + self.order.capacity() * size_of::<Key>()
+            + self.bytes.capacity()
+            + self.ends.capacity() * 8
+            + self.scratch.capacity()
+    }
+
     /// Writes the keys in order.
     pub(crate) fn save(&self, out: &mut StateWriter) {
         out.u64(self.len() as u64);

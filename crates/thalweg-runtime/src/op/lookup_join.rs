@@ -307,6 +307,15 @@ fn refill(column: &mut Arc<Column>, all: &Column, rows: &[u32]) {
 }
 
 impl Operator for LookupJoin {
+    fn memory(&self) -> usize {
+        let Matches { inputs, rows, events } = &self.matches;
+        self.keys.memory()
+            + self.answers.capacity() * size_of::<Answer>()
+            + self.message.memory()
+            + (inputs.capacity() + rows.capacity()) * 4
+            + events.capacity() * size_of::<Event>()
+    }
+
     /// Each event gives a collection of its matches; a collection gives one of all its rows' matches.
     fn on_batch(
         &mut self,

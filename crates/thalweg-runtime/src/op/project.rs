@@ -61,6 +61,10 @@ impl Project {
 }
 
 impl Operator for Project {
+    fn memory(&self) -> usize {
+        self.columns.capacity() * size_of::<OutputColumn>() + self.room.memory()
+    }
+
     fn on_batch(
         &mut self,
         _input: usize,

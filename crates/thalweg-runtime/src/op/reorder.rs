@@ -281,6 +281,14 @@ impl Reorder {
         buffer.keep(&kept);
     }
 
+    /// The bytes that it has on the heap.
+    pub(crate) fn memory(&self) -> usize {
+        self.inputs.iter().map(|rows| size_of::<RowBuffer>() + rows.memory()).sum::<usize>()
+            + (self.waiting.capacity() + self.room.rows.capacity()) * size_of::<Waiting>()
+            + (self.live.capacity() * 8 + self.room.ends.capacity() * 4)
+            + self.faults.values().map(|fault| size_of::<(u32, Fault)>() + fault.message.len()).sum::<usize>()
+    }
+
     /// Writes the waiting rows.
     pub(crate) fn save(&self, out: &mut StateWriter) {
         out.u64(self.waiting.len() as u64);

@@ -28,6 +28,12 @@ pub(crate) struct Room {
 }
 
 impl Room {
+    /// The bytes that it has on the heap.
+    pub(crate) fn memory(&self) -> usize {
+        let spare = self.spare.iter().map(|column| size_of::<Column>() + column.memory());
+        self.batch.memory() + spare.sum::<usize>()
+    }
+
     /// No result yet.
     pub(crate) fn new(schema: &Arc<Schema>) -> Self {
         let batch = Batch {

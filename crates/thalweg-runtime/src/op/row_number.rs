@@ -72,6 +72,10 @@ impl RowNumber {
 }
 
 impl Operator for RowNumber {
+    fn memory(&self) -> usize {
+        self.keys.memory()
+    }
+
     fn on_batch(
         &mut self,
         _input: usize,

@@ -56,6 +56,10 @@ impl SubQuery {
 }
 
 impl Operator for SubQuery {
+    fn memory(&self) -> usize {
+        self.room.memory()
+    }
+
     fn on_batch(
         &mut self,
         _input: usize,

@@ -174,6 +174,12 @@ impl Operator for Watermark {
         out.signal(signal);
     }
 
+    fn memory(&self) -> usize {
+        self.reorder.memory()
+            + self.kept.capacity() * 4
+            + self.late.capacity() * size_of::<(u32, Timestamp)>()
+    }
+
     fn save(&self, out: &mut StateWriter) {
         out.section("watermark", 2);
         self.merge.save(out);

@@ -12,6 +12,7 @@ use super::stream::{Reader, StreamRun};
 use crate::egress::outputs::Outputs;
 use crate::ingest::Decode;
 use crate::queue::{NoWake, Wake};
+use crate::rule::Memory;
 use crate::snapshot::{Offset, Snapshot};
 
 /// Names a stream or a rule's run within one runtime.
@@ -53,6 +54,8 @@ pub(crate) enum Control {
     StopRule { rule: Key, save: bool, done: oneshot::Sender<Option<Box<Checkpoint>>> },
     /// The state between two batches; `None` when the rule does not run any more.
     Checkpoint { rule: Key, reply: Reply },
+    /// The memory of a rule; no answer when it does not run any more.
+    Weigh { rule: Key, done: oneshot::Sender<Memory> },
     /// Takes a connection over.
     Adopt(Box<dyn Polled>),
     /// The thread ends.

@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 use crate::ingest::Decode;
 use crate::operator::{Partial, Verdict};
 use crate::queue::Taken;
-use crate::rule::Outcome;
+use crate::rule::{Memory, Outcome};
 use crate::ruleset::Call;
 use crate::ruleset::view::View;
 use inbox::{Checkpoint, Control, Inbox, Key, Mail, Ready};
@@ -143,9 +143,17 @@ impl Shard {
                 let clock = Arc::clone(&self.clock);
                 reply(self.rules.get_mut(&rule).map(|rule| rule.checkpoint(clock.as_ref())));
             }
+            Control::Weigh { rule, done } => {
+                let _ = self.memory(rule).map(|memory| done.send(memory));
+            }
             Control::Adopt(polled) => self.sockets.adopt(polled, &self.inbox),
             Control::Shutdown => self.is_over = true,
         }
+    }
+
+    /// The memory of a rule that runs.
+    pub(crate) fn memory(&self, rule: Key) -> Option<Memory> {
+        self.rules.get(&rule).map(|rule| rule.memory())
     }
 
     fn add_rule(&mut self, mut rule: Box<RuleRun>) {

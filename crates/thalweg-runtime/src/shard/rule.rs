@@ -21,6 +21,7 @@ use crate::ingest::port::Inlet;
 use crate::operator::{Emit, Partial, RuleInfo, Signal, Verdict};
 use crate::parts::Forward;
 use crate::queue::Wake;
+use crate::rule::Memory;
 use crate::ruleset::cpu::Cpu;
 use crate::snapshot::{Offset, Snapshot};
 
@@ -107,6 +108,25 @@ impl RuleRun {
             let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
             Panicked(Arc::from(format!("internal error: {}", text.as_deref().unwrap_or("unknown panic"))))
         })
+    }
+
+    /// Its memory between two batches, without what stands outside of the shard.
+    pub(crate) fn memory(&self) -> Memory {
+        let (states, operators) = self.chain.memory();
+        let inlet = self.inlet.as_ref().map_or(0, |inlet| inlet.queue.bytes());
+        let own = self.own.iter().map(|(_, inlet)| inlet.queue.bytes()).sum::<usize>();
+        let inputs = self
+            .inputs
+            .iter()
+            .map(|input| size_of::<Input>() + input.preprocessor.memory() + input.seen.allocation_size());
+        let record = size_of::<Self>() + operators + inputs.sum::<usize>();
+        let mut memory = Memory {
+            state: (states + self.twins.memory()) as u64,
+            queues: (inlet + own) as u64,
+            record: record as u64,
+        };
+        self.egress.iter().for_each(|egress| memory.add(egress.memory()));
+        memory
     }
 
     /// Before the first row.

@@ -36,6 +36,11 @@ impl Twins {
         Self { first: first.collect(), waiting: Vec::new() }
     }
 
+    /// The bytes that wait here.
+    pub(crate) fn memory(&self) -> usize {
+        self.waiting.iter().map(|waiting| size_of::<Waiting>() + waiting.batch.memory()).sum()
+    }
+
     /// Whether the stream of this input is read by another input, too.
     pub(crate) fn has(&self, input: usize) -> bool {
         self.group(input).nth(1).is_some()

@@ -37,6 +37,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/rules/status/all", get(status_all))
         .route("/rules/tags/match", get(tags_match))
         .route("/rules/usage/cpu", get(cpu_usage))
+        .route("/rules/usage/memory", get(memory_usage))
         .route("/rules/{id}/status", get(status))
         .route("/v2/rules/{id}/status", get(status_v2))
         .route("/rules/{id}/start", post(start))
@@ -60,6 +61,10 @@ async fn cpu_usage(State(app): Shared) -> Answer {
         None => Answer::ok("cpu usage not ready"),
         Some(window) => Answer::json(&json!(window)),
     }
+}
+
+async fn memory_usage(State(app): Shared) -> Answer {
+    Answer::json(&json!(app.engine.rules().memory().await))
 }
 
 async fn list(State(app): Shared) -> Answer {
@@ -105,13 +110,13 @@ async fn restart(State(app): Shared, Path(id): Id) -> Call {
 }
 
 async fn status(State(app): Shared, Path(id): Id) -> Call {
-    let document = app.engine.rules().status(&id).map_err(prefix("get rule status error"))?;
+    let document = app.engine.rules().status(&id).await.map_err(prefix("get rule status error"))?;
     Ok(Answer::Json(super::answer::escape(&document.pretty())))
 }
 
 /// The same, compact, with keys in alphabetical order.
 async fn status_v2(State(app): Shared, Path(id): Id) -> Call {
-    let document = app.engine.rules().status(&id).map_err(prefix("get rule status error"))?;
+    let document = app.engine.rules().status(&id).await.map_err(prefix("get rule status error"))?;
     Ok(Answer::JsonAsText(super::answer::escape(&document.sorted().compact())))
 }
 

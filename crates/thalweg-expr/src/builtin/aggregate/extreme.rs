@@ -263,6 +263,13 @@ impl<const MAX: bool> Fold for Extreme<MAX> {
         }
     }
 
+    fn memory(&self) -> usize {
+        match self {
+            Self::Other(best) => size_of::<Best<MAX>>() + best.first.memory() + best.best.memory(),
+            _ => 0,
+        }
+    }
+
     fn save(&self, out: &mut StateWriter) {
         self.to_best().save(out);
     }

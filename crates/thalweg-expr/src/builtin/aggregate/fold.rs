@@ -48,6 +48,11 @@ pub(crate) trait Fold: Default + Clone + fmt::Debug + Send + 'static {
     /// Pushes exactly one cell.
     fn finish(&self, out: &mut Column, cx: &EvalCx<'_>);
 
+    /// The bytes that it has on the heap.
+    fn memory(&self) -> usize {
+        0
+    }
+
     /// Writes the state.
     fn save(&self, out: &mut StateWriter);
 
@@ -163,6 +168,10 @@ impl<F: Fold> Accumulator for Groups<F> {
 
     fn reset(&mut self) {
         self.states.clear();
+    }
+
+    fn memory(&self) -> usize {
+        self.states.capacity() * size_of::<F>() + self.states.iter().map(F::memory).sum::<usize>()
     }
 
     fn save(&self, out: &mut StateWriter) {

@@ -278,6 +278,10 @@ macro_rules! total_fold {
                 }
             }
 
+            fn memory(&self) -> usize {
+                if matches!(self.0, Total::Parts(_)) { size_of::<Parts>() } else { 0 }
+            }
+
             fn save(&self, out: &mut StateWriter) {
                 self.0.to_parts().save(out);
             }

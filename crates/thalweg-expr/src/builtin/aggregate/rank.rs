@@ -39,6 +39,10 @@ impl Numbers {
         self.failure = self.failure.take().or_else(|| later.failure.clone());
     }
 
+    fn memory(&self) -> usize {
+        self.values.capacity() * size_of::<f64>()
+    }
+
     fn sorted(&self) -> Vec<f64> {
         let mut values = self.values.clone();
         values.sort_unstable_by(f64::total_cmp);
@@ -88,6 +92,10 @@ impl Fold for Median {
             Some(value) if self.0.floats => out.push_float(*value),
             Some(value) => out.push_int(*value as i64),
         }
+    }
+
+    fn memory(&self) -> usize {
+        self.0.memory()
     }
 
     fn save(&self, out: &mut StateWriter) {
@@ -145,6 +153,10 @@ impl<const CONTINUOUS: bool> Fold for Percentile<CONTINUOUS> {
             let rank = (p * sorted.len() as f64).ceil() as usize;
             out.push_float(sorted[rank.saturating_sub(1).min(last)]);
         }
+    }
+
+    fn memory(&self) -> usize {
+        self.numbers.memory()
     }
 
     fn save(&self, out: &mut StateWriter) {

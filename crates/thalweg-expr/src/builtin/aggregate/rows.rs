@@ -39,6 +39,10 @@ impl Fold for Collect {
         }
     }
 
+    fn memory(&self) -> usize {
+        self.0.capacity() * size_of::<Value>() + self.0.iter().map(Value::memory).sum::<usize>()
+    }
+
     fn save(&self, out: &mut StateWriter) {
         save_values(&self.0, out);
     }
@@ -98,6 +102,10 @@ impl Fold for LastValue {
         out.push_value(if self.ignore_null == Some(true) { &self.last_present } else { &self.last });
     }
 
+    fn memory(&self) -> usize {
+        self.last.memory() + self.last_present.memory()
+    }
+
     fn save(&self, out: &mut StateWriter) {
         out.bool(self.seen);
         out.value(&self.last);
@@ -144,6 +152,10 @@ impl Fold for MergeAgg {
         } else {
             out.push_value(&Value::map(self.0.clone()));
         }
+    }
+
+    fn memory(&self) -> usize {
+        Value::memory_of(&self.0)
     }
 
     fn save(&self, out: &mut StateWriter) {
@@ -209,6 +221,13 @@ impl Fold for Deduplicate {
             (_, Some((_, row))) if self.last_is_new => out.push_value(row),
             _ => out.push_null(),
         }
+    }
+
+    fn memory(&self) -> usize {
+        let row = |(key, row): &(String, Value)| 2 * key.len() + row.memory();
+        (self.keys.capacity() + 1) * size_of::<String>()
+            + self.rows.capacity() * size_of::<(String, Value)>()
+            + self.rows.iter().map(row).sum::<usize>()
     }
 
     fn save(&self, out: &mut StateWriter) {

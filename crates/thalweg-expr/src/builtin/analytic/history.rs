@@ -71,6 +71,13 @@ impl Analytic for Lag {
         true
     }
 
+    fn memory(&self) -> usize {
+        let ring = |ring: &VecDeque<Value>| {
+            ring.capacity() * size_of::<Value>() + ring.iter().map(Value::memory).sum::<usize>()
+        };
+        self.ring.as_ref().map_or(0, ring)
+    }
+
     fn save(&self, out: &mut StateWriter) {
         out.section("lag", 1);
         out.bool(self.ring.is_some());
@@ -132,6 +139,10 @@ impl Analytic for Latest {
         Ok(if self.0.is_null() { args.get(1).cloned().unwrap_or_default() } else { self.0.clone() })
     }
 
+    fn memory(&self) -> usize {
+        self.0.memory()
+    }
+
     fn save(&self, out: &mut StateWriter) {
         out.section("latest", 1);
         out.value(&self.0);
@@ -178,6 +189,10 @@ impl Analytic for ChangedCol {
         Ok(if valid && self.0.changes(&value, ignore_null) { value } else { Value::Null })
     }
 
+    fn memory(&self) -> usize {
+        self.0.0.memory()
+    }
+
     fn save(&self, out: &mut StateWriter) {
         out.section("changed_col", 1);
         out.value(&self.0.0);
@@ -208,6 +223,11 @@ impl Analytic for HadChanged {
             }
         }
         Ok(Value::Bool(changed))
+    }
+
+    fn memory(&self) -> usize {
+        self.0.capacity() * size_of::<Recorded>()
+            + self.0.iter().map(|recorded| recorded.0.memory()).sum::<usize>()
     }
 
     fn save(&self, out: &mut StateWriter) {

@@ -48,6 +48,10 @@ impl<F: Fold, const FLOATS: bool> Analytic for Running<F, FLOATS> {
         }
     }
 
+    fn memory(&self) -> usize {
+        self.0.memory()
+    }
+
     fn save(&self, out: &mut StateWriter) {
         out.section(F::NAME, 1);
         self.0.save(out);

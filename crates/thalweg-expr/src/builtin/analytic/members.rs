@@ -16,6 +16,13 @@ use crate::expr::EvalCx;
 struct Members(BTreeMap<Arc<str>, Recorded>);
 
 impl Members {
+    fn memory(&self) -> usize {
+        let member = |(name, recorded): (&Arc<str>, &Recorded)| {
+            size_of::<(Arc<str>, Recorded)>() + 16 + name.len() + recorded.0.memory()
+        };
+        self.0.iter().map(member).sum()
+    }
+
     /// The members that have changed. A member that is gone has changed to null.
     fn changes(&mut self, row: &Value, ignore_null: bool) -> Fields {
         let none = Fields::new();
@@ -83,6 +90,10 @@ impl Analytic for HadChangedMember {
         Ok(Value::Bool(changed))
     }
 
+    fn memory(&self) -> usize {
+        self.0.capacity() * size_of::<Members>() + self.0.iter().map(Members::memory).sum::<usize>()
+    }
+
     fn save(&self, out: &mut StateWriter) {
         out.u64(self.0.len() as u64);
         self.0.iter().for_each(|members| members.save(out));
@@ -112,6 +123,10 @@ impl Analytic for ChangedMembers {
         let changed = self.0.changes(row, ignore_null).into_iter();
         let named = changed.map(|(name, value)| (Arc::from(format!("{prefix}{name}")), value));
         Ok(Value::map(named.collect::<Fields>()))
+    }
+
+    fn memory(&self) -> usize {
+        self.0.memory()
     }
 
     fn save(&self, out: &mut StateWriter) {

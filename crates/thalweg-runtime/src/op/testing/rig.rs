@@ -248,6 +248,10 @@ impl Rig {
     }
 
     /// Errors counted, over all nodes.
+    pub(crate) fn memory(&self) -> usize {
+        self.nodes.iter().map(|node| node.operator.memory()).sum()
+    }
+
     pub(crate) fn exceptions(&self) -> u64 {
         let counts = self.nodes.iter().map(|node| &node.metrics.exceptions);
         counts.map(|count| count.load(std::sync::atomic::Ordering::Relaxed)).sum()

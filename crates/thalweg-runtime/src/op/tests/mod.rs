@@ -5,6 +5,7 @@ use super::testing::{Options, Rig, check, check_event_time, check_with, messages
 mod corpus;
 mod folds;
 mod joins;
+mod memory;
 mod rows;
 mod states;
 mod windows;

@@ -12,6 +12,9 @@ use thalweg_core::{Batch, Column, Live, Schema, Selection, Timestamp, Unit, Wind
 
 use crate::op::reshape;
 
+/// Room for so many rows is kept whether or not they come.
+const MUCH: usize = 1_024;
+
 /// Rows in order of their times.
 #[derive(Debug)]
 pub(crate) struct RowBuffer {
@@ -169,12 +172,29 @@ impl RowBuffer {
             return;
         }
         self.start = (position - self.removed) as usize;
+<<<<<<< HEAD
         let start = self.start;
         if start == self.batch.n_rows {
             self.columns_mut(true).iter_mut().for_each(|column| column.clear(None));
             self.batch.times.clear();
         } else if start >= 64 && start * 2 > self.batch.n_rows {
             self.columns_mut(false).iter_mut().for_each(|column| column.drop_front(start));
+=======
+        if self.start == self.batch.n_rows {
+            self.empty(self.start);
+        } else if self.start >= 64 && self.start * 2 > self.batch.n_rows {
+            let (start, end) = (self.start, self.batch.n_rows);
+            for column in &mut self.batch.columns {
+                match Arc::get_mut(column) {
+                    Some(column) => column.drop_front(start),
+                    None => {
+                        let mut rest = Column::new();
+                        rest.append_range(column, start..end);
+                        *column = Arc::new(rest);
+                    }
+                }
+            }
+>>>>>>> d135920 (rules: each accounts for its memory, shown in its status and by /rules/usage/memory; windows give back room that they do not need)
             self.batch.times.drain(..start);
         } else {
             return;
@@ -182,6 +202,17 @@ impl RowBuffer {
         self.removed += start as u64;
         self.start = 0;
         self.batch.n_rows = self.batch.times.len();
+    }
+
+    /// Drops all rows. The room stays, unless it is much more than the last rows needed.
+    fn empty(&mut self, n_rows: usize) {
+        if self.batch.times.capacity() > MUCH.max(8 * n_rows) {
+            self.batch.columns.iter_mut().for_each(|column| *column = Arc::default());
+            self.batch.times = Vec::new();
+        } else {
+            self.batch.columns.iter_mut().for_each(|column| _ = reshape::emptied(column));
+            self.batch.times.clear();
+        }
     }
 
     /// Lends the rows between two positions as the collection of a window.
@@ -195,6 +226,11 @@ impl RowBuffer {
             Live::Rows((from..to).collect())
         };
         (self.lend(), Selection { live, faults: Vec::new() })
+    }
+
+    /// The bytes that it has on the heap.
+    pub(crate) fn memory(&self) -> usize {
+        self.batch.memory()
     }
 
     /// Writes the live rows and their positions.

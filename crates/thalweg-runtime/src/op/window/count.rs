@@ -78,6 +78,10 @@ impl Assigner for Count {
         }
     }
 
+    fn memory(&self) -> usize {
+        self.origins.capacity() * 4
+    }
+
     fn save(&self, out: &mut StateWriter) {
         out.section("count", 1);
         out.u64(self.since as u64);

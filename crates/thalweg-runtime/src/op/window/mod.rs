@@ -61,6 +61,11 @@ trait Assigner: Send {
         None
     }
 
+    /// The bytes that it has on the heap, without those of [`Held`].
+    fn memory(&self) -> usize {
+        0
+    }
+
     /// Writes what is not in [`Held`].
     fn save(&self, out: &mut StateWriter);
 
@@ -419,6 +424,16 @@ impl Operator for Window {
 
     fn adopt(&mut self, metrics: &Arc<NodeMetrics>) {
         self.behind.push(Arc::clone(metrics));
+    }
+
+    fn memory(&self) -> usize {
+        let stores = &self.held.stores;
+        size_of_val(&*self.assigner)
+            + self.assigner.memory()
+            + stores.capacity() * size_of::<Store>()
+            + stores.iter().map(Store::memory).sum::<usize>()
+            + self.reorder.as_ref().map_or(0, Reorder::memory)
+            + self.rows.capacity() * 4
     }
 
     fn save(&self, out: &mut StateWriter) {

@@ -273,6 +273,14 @@ impl Grid {
     }
 }
 
+/// Keeps the room of a pane, unless it is much more than the pane needed.
+fn recycle(mut pane: Pane, spare: &mut Vec<Pane>) {
+    if !pane.groups.is_too_roomy() {
+        pane.reset();
+        spare.push(pane);
+    }
+}
+
 /// The panes that windows may still ask for, oldest first; none is empty.
 pub(super) struct Panes {
     folding: Arc<Folding>,
@@ -415,8 +423,7 @@ impl Panes {
         let mut whole = spare.pop().unwrap_or_else(|| Pane::new(folding));
         panes.range(first..end).for_each(|pane| whole.merge(folding, pane, cx));
         give(&mut whole, out);
-        whole.reset();
-        spare.push(whole);
+        recycle(whole, spare);
     }
 
     fn begins(&self, position: u64) -> bool {
@@ -429,13 +436,20 @@ impl Panes {
     pub(super) fn drop_before(&mut self, position: u64) {
         let end = |panes: &VecDeque<Pane>| panes.get(1).map_or(self.end, |next| next.first);
         while !self.panes.is_empty() && end(&self.panes) <= position {
-            if let Some(mut pane) = self.panes.pop_front() {
-                pane.reset();
-                self.spare.push(pane);
+            if let Some(pane) = self.panes.pop_front() {
+                recycle(pane, &mut self.spare);
             }
         }
         // A window that holds many panes need not keep the room of all.
         self.spare.truncate(2);
+    }
+
+    /// The bytes that it has on the heap.
+    pub(super) fn memory(&self) -> usize {
+        let groups = self.panes.iter().chain(&self.spare).map(|pane| pane.groups.memory());
+        (self.panes.capacity() + self.spare.capacity()) * size_of::<Pane>()
+            + self.room.capacity() * 4
+            + groups.sum::<usize>()
     }
 
     /// Writes the panes.

@@ -308,6 +308,21 @@ impl Queue {
         }
     }
 
+    /// The bytes that it has on the heap.
+    pub(super) fn memory(&self) -> usize {
+        let Room { rows, groups, fresh, front, back } = &self.room;
+        self.buffer.memory()
+            + self.members.capacity() * size_of::<Member>()
+            + self.keys.memory()
+            + self.live.len() * size_of::<(u64, GroupId)>()
+            + self.lasts.capacity() * 8
+            + self.failures.capacity() * size_of::<(u64, Failure)>()
+            + [&self.front, &self.back, &self.whole].map(Calls::memory).iter().sum::<usize>()
+            + self.result.memory()
+            + (rows.capacity() + groups.capacity() + fresh.capacity()) * 4
+            + (front.capacity() + back.capacity()) * 8
+    }
+
     /// Writes rows and range.
     pub(super) fn save(&self, out: &mut StateWriter) {
         self.buffer.save(out);

@@ -179,6 +179,10 @@ impl Assigner for Sliding {
         self.pending.front().map(|trigger| trigger.time.plus(self.delay))
     }
 
+    fn memory(&self) -> usize {
+        (self.fresh.capacity() + self.pending.capacity()) * size_of::<Trigger>()
+    }
+
     fn save(&self, out: &mut StateWriter) {
         out.section("sliding", 1);
         self.conditions.iter().for_each(|condition| condition.save(out));

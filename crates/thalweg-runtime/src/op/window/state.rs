@@ -169,6 +169,16 @@ impl Assigner for State {
         self.forget_closed();
     }
 
+    fn memory(&self) -> usize {
+        let partition = |partition: &Partition| {
+            partition.stores.iter().map(|store| size_of::<Store>() + store.memory()).sum::<usize>()
+                + partition.run.capacity() * 4
+        };
+        self.keys.memory()
+            + self.partitions.capacity() * size_of::<Partition>()
+            + self.partitions.iter().map(partition).sum::<usize>()
+    }
+
     fn save(&self, out: &mut StateWriter) {
         out.section("state", 1);
         self.keys.save(out);

@@ -142,6 +142,15 @@ impl Store {
         }
     }
 
+    /// The bytes that it has on the heap.
+    pub(super) fn memory(&self) -> usize {
+        match self {
+            Self::Rows(buffer) => buffer.memory(),
+            Self::Groups(panes) => panes.memory(),
+            Self::Queue(queue) => size_of::<Queue>() + queue.memory(),
+        }
+    }
+
     /// Writes what is there.
     pub(super) fn save(&self, out: &mut StateWriter) {
         match self {

@@ -1,0 +1,19 @@
+//! The memory of an action.
+
+use super::{Egress, Pending};
+use crate::queue::Entry;
+use crate::rule::Memory;
+
+impl Egress {
+    /// Its part of the rule's memory.
+    pub(crate) fn memory(&self) -> Memory {
+        let held = self.batching.held.iter().map(|payload| size_of_val(payload) + payload.bytes());
+        let waiting = self.delivery.waiting_bytes() + held.sum::<usize>();
+        let room = self.buffer.capacity()
+            + self.pending.capacity() * size_of::<Pending>()
+            + self.ends.capacity() * size_of::<usize>();
+        let metrics = self.metrics().map(|metrics| metrics.memory()).sum::<usize>();
+        let record = size_of::<Self>() + self.delivery.memory() + metrics;
+        Memory { state: room as u64, queues: waiting as u64, record: record as u64 }
+    }
+}
