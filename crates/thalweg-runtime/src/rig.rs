@@ -29,7 +29,7 @@ use crate::ingest::port::Inlet;
 use crate::launch::{Ground, Launched, launch};
 use crate::lookup::Waiter;
 use crate::op;
-use crate::rule::{Memory, NodeSnapshot, Outcome, RuleSpec, Topology};
+use crate::rule::{NodeSnapshot, Outcome, RuleSpec, Topology};
 use crate::runtime::rule_info;
 use crate::shard::Shard;
 use crate::shard::inbox::{Control, Inbox};
@@ -378,12 +378,6 @@ impl Rig {
         self.flush();
         let launched = &self.rules[rule.0].launched;
         launched.nodes.iter().map(|node| node.snapshot(&launched.beside)).collect()
-    }
-
-    /// The rule's memory, while it runs.
-    pub fn memory(&mut self, rule: RigId) -> Option<Memory> {
-        self.flush();
-        self.shard.memory(self.rules[rule.0].launched.key)
     }
 
     /// The rule's graph.

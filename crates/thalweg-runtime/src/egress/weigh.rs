@@ -9,9 +9,9 @@ impl Egress {
     pub(crate) fn memory(&self) -> Memory {
         let held = self.batching.held.iter().map(|payload| size_of_val(payload) + payload.bytes());
         let waiting = self.delivery.waiting_bytes() + held.sum::<usize>();
-        let room = self.buffer.capacity()
-            + self.pending.capacity() * size_of::<Pending>()
-            + self.ends.capacity() * size_of::<usize>();
+        let lists =
+            self.plain.capacity() * size_of::<(u32, u32)>() + self.pending.capacity() * size_of::<Pending>();
+        let room = self.buffer.capacity() + lists;
         let metrics = self.metrics().map(|metrics| metrics.memory()).sum::<usize>();
         let record = size_of::<Self>() + self.delivery.memory() + metrics;
         Memory { state: room as u64, queues: waiting as u64, record: record as u64 }
