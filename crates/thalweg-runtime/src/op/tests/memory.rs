@@ -27,7 +27,7 @@ const WINDOWS: [&str; 4] = [
     "SELECT * FROM s GROUP BY TUMBLINGWINDOW(hh, 1)",
     "SELECT collect(a) AS c FROM s GROUP BY k, TUMBLINGWINDOW(hh, 1)",
     "SELECT count(*) AS c FROM s GROUP BY k, HOPPINGWINDOW(hh, 2, 1)",
-    "SELECT a FROM s GROUP BY SESSIONWINDOW(hh, 24, 1)",
+    "SELECT * FROM s GROUP BY SESSIONWINDOW(hh, 24, 1)",
 ];
 
 #[test]
