@@ -55,6 +55,21 @@ impl Answer {
 }
 
 impl Known {
+    /// The bytes that it has on the heap.
+    pub(crate) fn memory(&self) -> usize {
+        let question = |values: &Vec<Value>| {
+            values.capacity() * size_of::<Value>() + values.iter().map(Value::memory).sum::<usize>()
+        };
+        let rows = self.answers.iter().flat_map(|answer| &answer.rows);
+        self.keys.memory()
+            + self.questions.capacity() * size_of::<Vec<Value>>()
+            + self.questions.iter().map(question).sum::<usize>()
+            + self.answers.capacity() * size_of::<Answer>()
+            + rows.map(|row| size_of::<Arc<Fields>>() + Value::memory_of(row)).sum::<usize>()
+            + self.columns.iter().map(|column| size_of::<Column>() + column.memory()).sum::<usize>()
+            + (self.asked.capacity() + self.numbers.capacity() + self.fresh.capacity()) * 4
+    }
+
     /// Begins a batch; `n_columns` are wanted of the table.
     pub(crate) fn begin(&mut self, n_columns: usize) {
         if self.columns.is_empty() || self.questions.len() > MOST || self.n_rows as usize > MOST {

@@ -309,9 +309,9 @@ fn refill(column: &mut Arc<Column>, all: &Column, rows: &[u32]) {
 impl Operator for LookupJoin {
     fn memory(&self) -> usize {
         let Matches { inputs, rows, events } = &self.matches;
-        self.keys.memory()
-            + self.answers.capacity() * size_of::<Answer>()
+        self.known.memory()
             + self.message.memory()
+            + self.room.memory()
             + (inputs.capacity() + rows.capacity()) * 4
             + events.capacity() * size_of::<Event>()
     }

@@ -172,29 +172,11 @@ impl RowBuffer {
             return;
         }
         self.start = (position - self.removed) as usize;
-<<<<<<< HEAD
         let start = self.start;
         if start == self.batch.n_rows {
-            self.columns_mut(true).iter_mut().for_each(|column| column.clear(None));
-            self.batch.times.clear();
+            self.empty(start);
         } else if start >= 64 && start * 2 > self.batch.n_rows {
             self.columns_mut(false).iter_mut().for_each(|column| column.drop_front(start));
-=======
-        if self.start == self.batch.n_rows {
-            self.empty(self.start);
-        } else if self.start >= 64 && self.start * 2 > self.batch.n_rows {
-            let (start, end) = (self.start, self.batch.n_rows);
-            for column in &mut self.batch.columns {
-                match Arc::get_mut(column) {
-                    Some(column) => column.drop_front(start),
-                    None => {
-                        let mut rest = Column::new();
-                        rest.append_range(column, start..end);
-                        *column = Arc::new(rest);
-                    }
-                }
-            }
->>>>>>> d135920 (rules: each accounts for its memory, shown in its status and by /rules/usage/memory; windows give back room that they do not need)
             self.batch.times.drain(..start);
         } else {
             return;
@@ -206,11 +188,13 @@ impl RowBuffer {
 
     /// Drops all rows. The room stays, unless it is much more than the last rows needed.
     fn empty(&mut self, n_rows: usize) {
-        if self.batch.times.capacity() > MUCH.max(8 * n_rows) {
-            self.batch.columns.iter_mut().for_each(|column| *column = Arc::default());
+        let is_too_much = self.batch.times.capacity() > MUCH.max(8 * n_rows);
+        let columns = self.columns_mut(true).iter_mut();
+        if is_too_much {
+            columns.for_each(|column| *column = Column::new());
             self.batch.times = Vec::new();
         } else {
-            self.batch.columns.iter_mut().for_each(|column| _ = reshape::emptied(column));
+            columns.for_each(|column| column.clear(None));
             self.batch.times.clear();
         }
     }
@@ -230,7 +214,8 @@ impl RowBuffer {
 
     /// The bytes that it has on the heap.
     pub(crate) fn memory(&self) -> usize {
-        self.batch.memory()
+        let own = self.own.iter().map(|column| size_of::<Column>() + column.memory());
+        self.batch.memory() + own.sum::<usize>()
     }
 
     /// Writes the live rows and their positions.
