@@ -82,3 +82,31 @@ pub(crate) fn put_first(command: &mut Command, config: &HostConfig) -> Result<()
     command.env("PYTHONPATH", path);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn modules(folder: &Path, below: &Path, found: &mut Vec<String>) {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                modules(&path, below, found);
+            } else if path.extension().is_some_and(|extension| extension == "py") {
+                found.push(path.strip_prefix(below).unwrap().display().to_string());
+            }
+        }
+    }
+
+    #[test]
+    fn every_module_of_both_packages_is_carried() {
+        let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/sdk");
+        let mut there = Vec::new();
+        modules(&sdk.join("thalweg_sdk"), &sdk, &mut there);
+        modules(&sdk.join("ekuiper_compat/ekuiper"), &sdk.join("ekuiper_compat"), &mut there);
+        let mut carried: Vec<String> =
+            FILES.into_iter().flatten().map(|(path, _)| (*path).to_owned()).collect();
+        there.sort();
+        carried.sort();
+        assert_eq!(carried, there);
+    }
+}

@@ -194,6 +194,10 @@ class Engine:
             self.process.wait()
             self._reader.join()
             self.process.stdout.close()
+        for sink in self._open:
+            # A plugin that was killed leaves its listener's file.
+            if isinstance(sink, Outbox) and os.path.exists(sink.path):
+                os.unlink(sink.path)
 
     def __enter__(self) -> "Engine":
         return self
@@ -350,11 +354,16 @@ class Outbox:
         self._listener = sp.Listener(path + "_ack.ipc", sp.PULL)
         self._acks: "queue.Queue[Any]" = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
-        engine._open.append(self)
         self.control = {"symbolName": name, "meta": meta, "pluginType": "sink", "config": config}
-        engine.command("start", self.control)
-        self._data = sp.Push(path + ".ipc")
+        try:
+            engine.command("start", self.control)
+        except PluginFailed:
+            self._listener.close()
+            raise
+        self.path = path + ".ipc"
+        self._data = sp.Push(self.path)
         self._seq = 0
+        engine._open.append(self)
 
     def _read(self) -> None:
         self._listener.read_one(lambda message: self._acks.put(json.loads(message)))
