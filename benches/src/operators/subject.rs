@@ -94,6 +94,7 @@ impl Subject {
             started,
             zone: chrono_tz::Tz::UTC,
             send_error: false,
+            latency_budget: 300,
             instance: Arc::default(),
             clock: ManualClock::at(started) as Arc<dyn Clock>,
         };

@@ -78,6 +78,8 @@ pub struct RuleInfo {
     pub zone: chrono_tz::Tz,
     /// sendError: faults travel on to the sinks.
     pub send_error: bool,
+    /// latencyBudgetUs: so many microseconds may its shard rest after a read.
+    pub latency_budget: u64,
     /// What functions may ask of the instance.
     pub instance: Arc<Instance>,
     /// What calls that block wait by; everything else is told the time.

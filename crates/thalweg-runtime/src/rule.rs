@@ -80,6 +80,8 @@ pub struct RunOptions {
     pub send_meta: bool,
     /// enableSaveStateBeforeStop.
     pub save_before_stop: bool,
+    /// latencyBudgetUs: so many microseconds may its shard rest after a read.
+    pub latency_budget: u64,
     /// The configured time zone, IANA name.
     pub zone: Arc<str>,
     /// What functions may ask of the instance.
@@ -98,6 +100,7 @@ impl Default for RunOptions {
             late_tolerance: 1_000,
             send_meta: false,
             save_before_stop: false,
+            latency_budget: 300,
             zone: Arc::from("UTC"),
             instance: Arc::default(),
         }

@@ -394,6 +394,7 @@ pub(crate) fn rule_info(spec: &RuleSpec, clock: &Arc<dyn Clock>) -> Result<RuleI
         started: clock.now(),
         zone,
         send_error: spec.options.send_error,
+        latency_budget: spec.options.latency_budget,
         instance: Arc::clone(&spec.options.instance),
         clock: Arc::clone(clock),
     })

@@ -32,6 +32,7 @@ const OPTIONS: &[&str] = &[
     "notifySub",
     "disableBufferFullDiscard",
     "enableSaveStateBeforeStop",
+    "latencyBudgetUs",
     "forceExitTimeout",
     "experiment",
     "enableRuleTracer",

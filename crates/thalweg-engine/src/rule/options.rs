@@ -41,6 +41,8 @@ pub struct RuleOptions {
     pub disable_discard: Option<bool>,
     /// enableSaveStateBeforeStop.
     pub save_before_stop: bool,
+    /// latencyBudgetUs, microseconds.
+    pub latency_budget: i64,
     /// cron.
     pub cron: String,
     /// duration, milliseconds; 0: none.
@@ -83,6 +85,7 @@ impl RuleOptions {
             disabled_passes: disabled_passes(&all)?,
             disable_discard: all.bool("disableBufferFullDiscard")?,
             save_before_stop: flag("enableSaveStateBeforeStop")?,
+            latency_budget: int("latencyBudgetUs", 300)?,
             cron: all.text("cron")?.unwrap_or_default().to_owned(),
             duration: all
                 .millis("duration")
@@ -143,6 +146,7 @@ impl RuleOptions {
             late_tolerance: self.late_tolerance,
             send_meta: self.send_meta,
             save_before_stop: self.save_before_stop,
+            latency_budget: u64::try_from(self.latency_budget).unwrap_or_default(),
             zone: zone.into(),
             instance: std::sync::Arc::default(),
         }

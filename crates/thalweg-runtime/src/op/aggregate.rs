@@ -154,6 +154,7 @@ mod tests {
             started: Timestamp(0),
             zone: chrono_tz::Tz::UTC,
             send_error: false,
+            latency_budget: 300,
             instance: Arc::default(),
             clock: thalweg_core::ManualClock::at(Timestamp(0)),
         };

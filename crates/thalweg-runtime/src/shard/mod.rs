@@ -158,6 +158,7 @@ impl Shard {
 
     fn add_rule(&mut self, mut rule: Box<RuleRun>) {
         let key = rule.key;
+        self.sockets.budgets.add(rule.info.latency_budget);
         let started = rule.start(self.clock.now(), self.clock.as_ref());
         self.rules.insert(key, rule);
         self.settle(key, started);
@@ -384,6 +385,7 @@ impl Shard {
     fn close_rule(&mut self, key: Key, outcome: Outcome) {
         let Some(mut rule) = self.rules.remove(&key) else { return };
         self.gone.push(key);
+        self.sockets.budgets.remove(rule.info.latency_budget);
         if let Some(due) = rule.timer {
             self.timers.remove(&(due, key));
         }

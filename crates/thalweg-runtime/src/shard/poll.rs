@@ -4,7 +4,7 @@
 //! readable comes first again next time. The system is behind [`Poll`], so that tests say themselves what is ready and
 //! when. Between two reads of a busy but uneconomic socket the shard rests for a moment (`cooldown.rs`).
 
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,7 +15,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Token};
 use thalweg_core::polled::{Next, Polled, Readiness};
 
-use super::cooldown::Cooldown;
+use super::cooldown::{Budgets, Cooldown};
 use super::inbox::Inbox;
 use crate::queue::Wake;
 
@@ -116,13 +116,14 @@ pub(crate) struct Sockets {
     poll: Box<dyn Poll>,
     /// By place; the places of those that have ended are given again.
     list: Vec<Option<Box<dyn Polled>>>,
-    /// Who gets a turn next, and why.
-    due: BTreeSet<usize>,
-    /// Where the round goes on.
-    next: usize,
+    /// Who gets a turn next: a place once, the one that is due first in front.
+    due: VecDeque<usize>,
+    is_due: Vec<bool>,
     ready: Vec<Readiness>,
     found: Vec<(usize, Readiness)>,
     cooldown: Cooldown,
+    /// How long the rules of the shard let it rest.
+    pub(crate) budgets: Budgets,
     /// What the last turns brought.
     messages: usize,
 }
@@ -133,11 +134,12 @@ impl Sockets {
         Self {
             poll,
             list,
-            due: BTreeSet::new(),
-            next: 0,
+            due: VecDeque::new(),
+            is_due: Vec::new(),
             ready,
             found,
             cooldown: Cooldown::default(),
+            budgets: Budgets::default(),
             messages: 0,
         }
     }
@@ -148,6 +150,7 @@ impl Sockets {
         let place = free.unwrap_or_else(|| {
             self.list.push(None);
             self.ready.push(Readiness::default());
+            self.is_due.push(false);
             self.list.len() - 1
         });
         if let Err(error) = self.poll.watch(place, polled.socket()) {
@@ -156,13 +159,19 @@ impl Sockets {
         polled.begin(inbox.socket_wakers(place));
         self.list[place] = Some(polled);
         self.ready[place] = Readiness { readable: true, writable: true, ended: false };
-        self.due.insert(place);
+        self.put_due(place);
+    }
+
+    fn put_due(&mut self, place: usize) {
+        if !std::mem::replace(&mut self.is_due[place], true) {
+            self.due.push_back(place);
+        }
     }
 
     /// Gives a connection a turn that asked for it.
     pub(crate) fn wake(&mut self, place: usize) {
         if self.list.get(place).is_some_and(Option::is_some) {
-            self.due.insert(place);
+            self.put_due(place);
         }
     }
 
@@ -176,12 +185,9 @@ impl Sockets {
     /// One turn for each connection that has something to do, but no more than [`TURNS`] at once; those that are left
     /// come first next time.
     pub(crate) fn turn(&mut self) {
-        let mut places: Vec<usize> =
-            self.due.range(self.next..).chain(self.due.range(..self.next)).copied().collect();
-        places.truncate(TURNS);
-        self.next = places.last().map_or(0, |last| last + 1);
-        for place in places {
-            self.due.remove(&place);
+        for _ in 0..self.due.len().min(TURNS) {
+            let Some(place) = self.due.pop_front() else { return };
+            self.is_due[place] = false;
             let Some(Some(polled)) = self.list.get_mut(place) else { continue };
             let ready = std::mem::take(&mut self.ready[place]);
             let turned = catch_unwind(AssertUnwindSafe(|| polled.turn(ready)));
@@ -191,7 +197,7 @@ impl Sockets {
             });
             match next {
                 Ok(Next::Wait) => {}
-                Ok(Next::Again) => drop(self.due.insert(place)),
+                Ok(Next::Again) => self.put_due(place),
                 Ok(Next::End) | Err(_) => {
                     self.poll.forget(polled.socket());
                     self.list[place] = None;
@@ -203,20 +209,22 @@ impl Sockets {
     /// Waits until a socket is ready, mail arrives, or `limit` is over; for a moment only when there is more to do.
     pub(crate) fn wait(&mut self, limit: Option<Duration>, inbox: &Inbox, now_micros: u64) {
         let messages = std::mem::take(&mut self.messages);
-        if let Some(pause) = self.cooldown.after(messages, now_micros) {
+        if let Some(pause) = self.cooldown.after(messages, now_micros, self.budgets.most()) {
             self.poll.rest(limit.map_or(pause, |limit| pause.min(limit)));
         }
         let has_work = !self.due.is_empty();
         let limit = if !has_work && inbox.fall_asleep() { limit } else { Some(Duration::ZERO) };
         self.poll.wait(limit, &mut self.found);
         inbox.awake();
-        for (place, became) in self.found.drain(..) {
+        let mut found = std::mem::take(&mut self.found);
+        for (place, became) in found.drain(..) {
             let Some(ready) = self.ready.get_mut(place) else { continue };
             ready.readable |= became.readable;
             ready.writable |= became.writable;
             ready.ended |= became.ended;
-            self.due.insert(place);
+            self.put_due(place);
         }
+        self.found = found;
     }
 }
 

@@ -50,6 +50,24 @@ struct Stretch {
     pkids: Vec<u16>,
 }
 
+impl Stretch {
+    /// Whether a message at QoS 0 is like the last one: of the same topic.
+    fn goes_on(&self, bytes: &[u8], publish: &Publish) -> bool {
+        let is_same =
+            |(at, len): &(u32, u32)| bytes[*at as usize..][..*len as usize] == bytes[publish.topic.clone()];
+        self.qos == 0 && self.audience.is_some() && self.topics.last().is_some_and(is_same)
+    }
+
+    fn join(&mut self, publish: &Publish) {
+        let place = |range: &std::ops::Range<usize>| (range.start as u32, range.len() as u32);
+        self.spans.push(place(&publish.payload));
+        self.topics.push(place(&publish.topic));
+        if publish.qos == 1 {
+            self.pkids.push(publish.pkid);
+        }
+    }
+}
+
 /// Sorts what arrives at one connection.
 pub(in crate::mqtt) struct Sorter {
     intake: Arc<Intake>,
@@ -124,6 +142,10 @@ impl Sorter {
         if self.is_strict && publish.qos > 1 {
             return Err("a publication has QoS 2, which this port does not take");
         }
+        if publish.qos == 0 && self.stretch.goes_on(bytes, publish) {
+            self.stretch.join(publish);
+            return Ok(());
+        }
         let audience = self.audience(&bytes[publish.topic.clone()])?;
         if publish.qos > 0 && !self.promised.iter().any(|have| Arc::ptr_eq(have, &audience)) {
             self.promised.push(Arc::clone(&audience));
@@ -138,12 +160,7 @@ impl Sorter {
             self.hand_over(bytes);
             (self.stretch.audience, self.stretch.qos) = (Some(audience), publish.qos);
         }
-        let place = |range: &std::ops::Range<usize>| (range.start as u32, range.len() as u32);
-        self.stretch.spans.push(place(&publish.payload));
-        self.stretch.topics.push(place(&publish.topic));
-        if publish.qos == 1 {
-            self.stretch.pkids.push(publish.pkid);
-        }
+        self.stretch.join(publish);
         Ok(())
     }
 

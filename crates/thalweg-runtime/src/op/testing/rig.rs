@@ -68,6 +68,7 @@ impl Rig {
             started,
             zone: chrono_tz::Tz::UTC,
             send_error: options.send_error,
+            latency_budget: 300,
             instance: Arc::default(),
             clock: ManualClock::at(started),
         };
