@@ -120,7 +120,7 @@ pub(crate) fn run(sheet: &mut Sheet, plant: &Plant) -> Result<(), String> {
         sheet.figure(figure, micros, &note);
         sheet.extra(&format!("{figure}_plain"), plain, "us/msg");
         for (name, rule) in [
-            ("data_plane", one_condition as fn(usize, usize) -> String),
+            ("data_plane_one", one_condition as fn(usize, usize) -> String),
             ("data_plane_two", two),
             ("data_plane_computed", computed),
         ] {

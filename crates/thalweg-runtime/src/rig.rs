@@ -44,6 +44,8 @@ pub struct Rig {
     streams: Streams,
     registry: Arc<Registry>,
     rules: Vec<RigRule>,
+    /// Those with a sink whose messages can be looked at.
+    heard: Vec<usize>,
     /// Inlets by stream: one for all rules of a shared stream, one for each rule of another.
     inlets: HashMap<Arc<str>, Vec<(Option<u32>, Arc<Inlet>)>>,
     /// Messages fed so far, by which split streams are fed here and there.
@@ -123,6 +125,7 @@ impl Rig {
             shards: vec![(inbox, shard)],
             registry,
             rules: Vec::new(),
+            heard: Vec::new(),
             inlets: HashMap::new(),
             fed: 0,
             batch_size: 1,
@@ -196,6 +199,9 @@ impl Rig {
     pub fn add_from(&mut self, spec: RuleSpec, restore: Option<Snapshot>) -> Result<RigId, Diagnostic> {
         self.flush();
         let (topology, launched) = self.launch(&spec, restore)?;
+        if launched.sinks.iter().any(|sink| !sink.delivery.swallows()) {
+            self.heard.push(self.rules.len());
+        }
         self.rules.push(RigRule { spec, topology, launched, output: Vec::new() });
         Ok(RigId(self.rules.len() - 1))
     }
@@ -398,7 +404,8 @@ impl Rig {
                 shard.turn();
             }
             let now = self.clock.now();
-            for rule in &mut self.rules {
+            for at in &self.heard {
+                let rule = &mut self.rules[*at];
                 for (action, sink) in rule.launched.sinks.iter().enumerate() {
                     let sent = sink.delivery.drain(now).into_iter();
                     rule.output.extend(sent.map(|payload| Sent { action, at: now, payload }));
