@@ -192,12 +192,11 @@ mod portable {
     /// Written so that the compiler takes as many bytes at once as every processor of the architecture can.
     #[inline(always)]
     fn differs(part: &[u8; WINDOW], window: &Window) -> u8 {
-        let mut differs = 0;
-        for at in 0..WINDOW {
-            let above = part[at].wrapping_sub(window.least[at]);
-            differs |= u8::from(above > window.more[at]) | u8::from(part[at] == window.barred[at]);
-        }
-        differs
+        let bounds = window.least.iter().zip(&window.more).zip(&window.barred);
+        let places = part.iter().zip(bounds);
+        places.fold(0, |differs, (byte, ((least, more), barred))| {
+            differs | u8::from(byte.wrapping_sub(*least) > *more) | u8::from(byte == barred)
+        })
     }
 }
 
