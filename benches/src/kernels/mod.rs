@@ -2,6 +2,7 @@
 
 mod aggregate;
 pub(crate) mod decode;
+mod encode;
 mod filter;
 pub(crate) mod pipeline;
 mod share;
@@ -12,10 +13,11 @@ use crate::report::Report;
 /// What it is called and what runs it.
 type Group = (&'static str, fn(&Report));
 
-/// All kernels, or those of one group (`decode`, `filter`, `share`, `aggregate`, `pipeline`, `rules`, `window`).
+/// All kernels, or those of one group (`decode`, `encode`, `filter`, `share`, `aggregate`, `pipeline`, `rules`, `window`).
 pub(crate) fn run(report: &Report, group: &str) {
-    let groups: [Group; 7] = [
+    let groups: [Group; 8] = [
         ("decode", decode::run),
+        ("encode", encode::run),
         ("filter", filter::run),
         ("share", share::run),
         ("aggregate", aggregate::run),

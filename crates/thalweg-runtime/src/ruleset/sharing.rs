@@ -243,7 +243,7 @@ impl Groups {
             group.parts.clear();
             group.cohorts.clear();
             group.n_counted = 0;
-            spare.extend(group.frames.drain(..));
+            spare.append(&mut group.frames);
             spare.truncate(SPARE);
         }
     }
