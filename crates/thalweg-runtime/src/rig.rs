@@ -47,7 +47,7 @@ pub struct Rig {
     /// Those with a sink whose messages can be looked at.
     heard: Vec<usize>,
     /// Inlets by stream: one for all rules of a shared stream, one for each rule of another.
-    inlets: HashMap<Arc<str>, Vec<(Option<u32>, Arc<Inlet>)>>,
+    inlets: HashMap<Arc<str>, Vec<Part>>,
     /// Messages fed so far, by which split streams are fed here and there.
     fed: u64,
     batch_size: usize,
@@ -61,6 +61,9 @@ pub struct Rig {
     /// Takes what every sink is sent at QoS 0, as a socket does.
     direct: Option<Arc<dyn DirectSink>>,
 }
+
+/// The number of a part of a split stream, and its inlet.
+type Part = (Option<u32>, Arc<Inlet>);
 
 /// Names a rule of a rig.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
