@@ -12,7 +12,7 @@ use thalweg_core::{
 use thalweg_expr::{FunctionRef, FunctionRegistry};
 use thalweg_plan::logical::Scan;
 use thalweg_plan::{Kind, Node, PlanOptions, Resolver, SourceKind, StreamDef};
-use thalweg_runtime::op::{self, Ask, LookupRows};
+use thalweg_runtime::op::{self, Ask, LookupRows, Take};
 use thalweg_runtime::operator::{Emit, OpCx, Operator, RuleInfo, Signal};
 
 use super::cases::{Case, POOL};
@@ -296,7 +296,7 @@ impl LookupRows for Table {
     }
 
     /// As a table in memory would.
-    fn tell(&mut self, ask: &Ask<'_>, take: &mut dyn FnMut(u32, Result<&[Arc<Fields>], &IoError>)) {
+    fn tell(&mut self, ask: &Ask<'_>, take: &mut Take<'_>) {
         for number in ask.numbers {
             let found = self.find(&ask.questions[*number as usize]);
             take(*number, Ok(found.map_or(&[], std::slice::from_ref)));

@@ -92,10 +92,10 @@ impl Operator for Analytic {
 
     fn memory(&self) -> usize {
         let call = |call: &Call| {
-            let state = |state: &Box<dyn Function>| size_of_val(&**state) + state.memory();
+            let state = |state: &dyn Function| size_of_val(state) + state.memory();
             call.keys.memory()
                 + call.partitions.capacity() * size_of::<Box<dyn Function>>()
-                + call.partitions.iter().map(state).sum::<usize>()
+                + call.partitions.iter().map(|own| state(&**own)).sum::<usize>()
                 + call.args.capacity() * size_of::<Value>()
         };
         self.calls.capacity() * size_of::<Call>() + self.calls.iter().map(call).sum::<usize>()

@@ -44,7 +44,7 @@ pub trait LookupRows: Send {
     }
 
     /// Tells `take` the answer to each question that is asked, with its number. Whoever has the rows lends them.
-    fn tell(&mut self, ask: &Ask<'_>, take: &mut dyn FnMut(u32, Result<&[Arc<Fields>], &IoError>)) {
+    fn tell(&mut self, ask: &Ask<'_>, take: &mut Take<'_>) {
         let question = |number: &u32| ask.questions[*number as usize].clone();
         let questions: Vec<Vec<Value>> = ask.numbers.iter().map(question).collect();
         let answers = self.answers(ask.fields, ask.keys, &questions);
@@ -53,6 +53,9 @@ pub trait LookupRows: Send {
         }
     }
 }
+
+/// Takes the number of a question and its answer.
+pub type Take<'t> = dyn FnMut(u32, Result<&[Arc<Fields>], &IoError>) + 't;
 
 /// What a lookup table is asked at a time.
 #[derive(Debug, Clone, Copy)]

@@ -43,7 +43,7 @@ mod union;
 mod watermark;
 mod window;
 
-pub use lookup_join::{Ask, LookupRows};
+pub use lookup_join::{Ask, LookupRows, Take};
 
 /// The operator of a lookup join, with the table to ask. It blocks.
 pub fn build_lookup(node: &Node, lookup: &Lookup, table: Box<dyn LookupRows>) -> Box<dyn Operator> {
