@@ -5,6 +5,7 @@
 //! | `Node` | a node of the optimized plan, inputs below, indented as upstream's lines are |
 //! | `Decoder` | what is read of a stream: columns, paths below them, metadata, with types |
 //! | `SourceFilter` | a condition that the rows of a stream meet first |
+//! | `SplitStream` | how many connections a stream comes over, and what runs beside each |
 //! | `ComputedOnce` | an expression that several places of the rule read |
 //! | `SharedStream` | other running rules that read the same shared stream |
 //! | `SharedCondition` | other running rules that ask the same of it: it is evaluated once for all |
@@ -14,7 +15,7 @@ use thalweg_expr::Expr;
 
 use super::{expr, line, node, tabs};
 use crate::logical::{Kind, Node, Plan, Scan};
-use crate::rewrite;
+use crate::{rewrite, split};
 
 /// What a rule shares of a stream with others.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -53,6 +54,7 @@ pub fn report(plan: &Plan, sharing: &[Sharing]) -> String {
             lines.push(line("SourceFilter", &format!("{}: {part}", scan.alias)));
         }
     });
+    split_streams(plan, &mut lines);
     computed(&plan.root, &mut Vec::new(), &mut lines);
     for share in sharing {
         let rules = if share.rules.is_empty() { "no other rule".to_owned() } else { share.rules.join(", ") };
@@ -78,6 +80,20 @@ fn each_scan<'p>(at: &'p Node, above: &mut Vec<&'p Node>, visit: &mut dyn FnMut(
     above.push(at);
     at.inputs.iter().for_each(|input| each_scan(input, above, visit));
     above.pop();
+}
+
+fn split_streams(plan: &Plan, lines: &mut Vec<String>) {
+    // A plan that cannot be cut has been refused.
+    let mut cuts = split::cuts(&plan.root).unwrap_or_default().into_iter();
+    each_scan(&plan.root, &mut Vec::new(), &mut |scan, above| {
+        let Some(cut) = cuts.next().flatten() else { return };
+        let beside = above.iter().rev().take(cut.steps).filter(|node| !node.name.is_empty());
+        let names: Vec<&str> = beside.map(|node| &*node.name).collect();
+        let names = if names.is_empty() { "the decoder".to_owned() } else { names.join(", ") };
+        let merges = if cut.merges { "; groups are merged when a window ends" } else { "" };
+        let text = format!("{}: {} connections, beside each: {names}{merges}", scan.stream.name, cut.parts);
+        lines.push(line("SplitStream", &text));
+    });
 }
 
 fn stays_at_source(node: &Node) -> bool {

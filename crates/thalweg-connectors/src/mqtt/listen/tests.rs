@@ -265,3 +265,43 @@ async fn a_device_that_does_not_wait_for_answers_finds_its_socket_full_and_loses
     port.stop();
     task.await.unwrap().unwrap();
 }
+
+/// `contracts.md` 8.
+#[tokio::test]
+async fn a_split_stream_gets_the_messages_of_a_device_by_one_of_its_parts() {
+    let rig = Rig::open().await;
+    let ports = [TestPort::new(), TestPort::new()];
+    let mut tasks = Vec::new();
+    for (number, port) in (0..).zip(&ports) {
+        let part = Some(Part { number, count: 2, group: "g".into() });
+        let SourceKind::Push(source) = build(&BuildCx { part, ..rig.cx.clone() }).unwrap() else {
+            panic!("it pushes")
+        };
+        tasks.push(tokio::spawn(source.run(Arc::<TestPort>::clone(port))));
+        port.status_is(|status| *status == ConnectionStatus::Connected).await;
+    }
+    let mut devices = Vec::new();
+    for name in ["one", "two"] {
+        let (device, task, mut hears) = rig.device(name, true);
+        for number in 0..10 {
+            let text = format!("{name} {number}");
+            device.publish("plant/k/temp", QoS::AtLeastOnce, false, text).await.unwrap();
+        }
+        // All ten are answered, so they are where they belong.
+        let mut n_answers = 0;
+        while n_answers < 10 {
+            n_answers += usize::from(matches!(hears.recv().await.unwrap(), Packet::PubAck(_)));
+        }
+        devices.push((device, task));
+    }
+    for (name, port) in ["one", "two"].iter().zip(&ports) {
+        for number in 0..10 {
+            assert_eq!(port.next_text().await, format!("{name} {number}"));
+        }
+    }
+    ports.iter().for_each(|port| port.stop());
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    devices.iter().for_each(|(_, task)| task.abort());
+}

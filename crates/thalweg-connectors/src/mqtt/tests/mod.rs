@@ -3,9 +3,10 @@
 mod mosquitto;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use thalweg_core::connector::{
-    BuildCx, ConnectionStatus, Sink, SinkPayload, SinkPort, Source, SourceKind, SourcePort, Written,
+    BuildCx, ConnectionStatus, Part, Sink, SinkPayload, SinkPort, Source, SourceKind, SourcePort, Written,
 };
 use thalweg_core::error::{IoError, Retry};
 use thalweg_core::props::Props;
@@ -543,5 +544,48 @@ async fn tls_checks_the_brokers_certificate_unless_told_otherwise() {
         }
         port.stop();
         task.await.unwrap().unwrap();
+    }
+}
+
+/// `contracts.md` 8: of the connections of a split stream one gets each message.
+#[tokio::test]
+async fn the_connections_of_a_split_stream_get_each_message_once() {
+    for broker in brokers() {
+        for version in ["3.1.1", "5"] {
+            let cx = broker.cx(&format!(r#","qos":1,"protocolVersion":"{version}""#));
+            let ports = [broker.port(10_000), broker.port(10_000)];
+            let mut tasks = Vec::new();
+            for (number, port) in (0..).zip(&ports) {
+                let part = Some(Part { number, count: 2, group: format!("split_{version}").into() });
+                tasks.push(start_source(&BuildCx { part, ..cx.clone() }, port));
+            }
+            let mut sink = open_sink(&cx).await;
+            // Both are known to stand when each has got a marker.
+            let mut stands = [false, false];
+            while stands != [true, true] {
+                sink.send(&["marker".to_owned()]).await;
+                for (port, stands) in ports.iter().zip(&mut stands) {
+                    *stands |= tokio::time::timeout(Duration::from_millis(20), port.next()).await.is_ok();
+                }
+            }
+            assert_eq!(sink.send(&numbers(200)).await.accepted, 200, "{version}");
+            let mut got = Vec::new();
+            while got.len() < 200 {
+                let text = tokio::select! {
+                    text = ports[0].next_text() => text,
+                    text = ports[1].next_text() => text,
+                };
+                got.extend((text != "marker").then_some(text));
+            }
+            let mut want = numbers(200);
+            got.sort_unstable();
+            want.sort_unstable();
+            assert_eq!(got, want, "{version}");
+            ports.iter().for_each(|port| port.stop());
+            for task in tasks {
+                task.await.unwrap().unwrap();
+            }
+            sink.sink.close().await.unwrap();
+        }
     }
 }
