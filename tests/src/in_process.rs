@@ -102,14 +102,62 @@ pub type Counts = Vec<(String, u64, u64, u64, u64)>;
 /// The text of the refusal.
 pub fn counted(case: &Case, axis: Axis) -> Result<(Vec<(i64, Json)>, Counts), String> {
     let (mut rig, rule) = driven(case, axis)?;
+    let counts = counted_of(&mut rig, rule);
+    Ok((collect(&mut rig, rule), counts))
+}
+
+/// When a rule comes and when it goes, by the number of the event before which it does.
+pub type Stay = (usize, Option<usize>);
+
+/// What came of a rule, and what its status counted when it went.
+pub type Told = (Vec<(i64, Json)>, Counts);
+
+/// Runs rules with the SQL of each on the streams and events of a case, each for its stay; besides how many of them, or of
+/// what they share, read streams in the end.
+///
+/// # Errors
+/// The text of a refusal.
+pub fn together(case: &Case, rules: &[(&str, Stay)], axis: Axis) -> Result<(Vec<Told>, usize), String> {
+    let registry = Arc::new(thalweg_connectors::registry());
+    let mut rig = Rig::new(Arc::clone(&registry), Timestamp(case.start)).batch_size(axis.batch);
+    let mut told: Vec<Option<(RigId, Counts)>> = vec![None; rules.len()];
+    for (at, event) in case.events.iter().map(Some).chain([None]).enumerate() {
+        if let Some(time) = event.and_then(|event| event.at) {
+            rig.advance_to(Timestamp(time));
+        }
+        for (number, (sql, (from, until))) in rules.iter().enumerate() {
+            if *from == at {
+                let case = Case { sql: (*sql).to_owned(), ..case.clone() };
+                let mut spec = build(&case, axis, &registry)?;
+                spec.id = Arc::from(format!("rule_{number}"));
+                told[number] = Some((rig.add(spec).map_err(|why| why.to_string())?, Vec::new()));
+            }
+            if let Some((rule, counts)) = told[number].as_mut().filter(|_| *until == Some(at)) {
+                *counts = counted_of(&mut rig, *rule);
+                rig.stop(*rule);
+            }
+        }
+        if let Some(event) = event {
+            rig.feed_with_meta(&event.stream, &event.payload, &metadata(&event.stream));
+        }
+    }
+    case.end.into_iter().for_each(|end| rig.advance_to(Timestamp(end)));
+    let readers = rig.readers();
+    let told = told.into_iter().flatten().map(|(rule, counts)| {
+        let counts = if counts.is_empty() { counted_of(&mut rig, rule) } else { counts };
+        (collect(&mut rig, rule), counts)
+    });
+    Ok((told.collect(), readers))
+}
+
+fn counted_of(rig: &mut Rig, rule: RigId) -> Counts {
     let count = |node: &thalweg_runtime::NodeSnapshot| {
         let dropped = node.rare.dropped.values().sum();
         // The nodes of shared streams are named after the stream.
         let name = node.name.replace("op_s_", "op_");
         (name, node.records_in, node.records_out, node.exceptions, dropped)
     };
-    let counts = rig.metrics(rule).iter().map(count).collect();
-    Ok((collect(&mut rig, rule), counts))
+    rig.metrics(rule).iter().map(count).collect()
 }
 
 fn play(case: &Case, axis: Axis) -> Result<Vec<(i64, Json)>, String> {

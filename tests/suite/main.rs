@@ -10,5 +10,6 @@ mod options;
 mod pipeline;
 mod reference;
 mod rest;
+mod shared_windows;
 mod split;
 mod tidy;

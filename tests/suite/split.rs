@@ -5,7 +5,8 @@ use thalweg_tests::case::{Case, Event};
 use thalweg_tests::compare::agree;
 use thalweg_tests::in_process::{Axis, counted};
 
-const WHOLE: Axis = Axis { batch: 1, is_shared: false, is_restarted: false, neighbours: 0, split: 0 };
+pub(crate) const WHOLE: Axis =
+    Axis { batch: 1, is_shared: false, is_restarted: false, neighbours: 0, split: 0 };
 
 /// Rules that give on a split stream what they give on the whole.
 const RULES: &[&str] = &[
@@ -34,7 +35,7 @@ impl Dice {
 }
 
 /// A rule among messages that come now and then.
-fn case(sql: &str, seed: u64) -> Case {
+pub(crate) fn case(sql: &str, seed: u64) -> Case {
     let (mut dice, mut at) = (Dice(seed), 1_000);
     let mut event = |_| {
         at += [0, 0, 1, 1, 2, 3, 9, 60][dice.roll(8) as usize];

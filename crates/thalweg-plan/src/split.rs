@@ -34,6 +34,24 @@ pub fn cuts(root: &Node) -> Result<Vec<Option<Cut>>, Diagnostic> {
     Ok(cuts)
 }
 
+/// What the rules of a shared stream may have in common whose plans are equal up to there (`contracts.md` 7): the cut above
+/// the only scan, up to a window, and the window's node, by which equal ones are known.
+pub fn common_window(root: &Node) -> Option<(Cut, &Node)> {
+    let mut above = Vec::new();
+    let mut node = root;
+    while let [input] = &node.inputs[..] {
+        above.push(node);
+        node = input;
+    }
+    let Kind::Scan(scan) = &node.kind else { return None };
+    let cut = Cut { parts: 1, ..cut(scan, &above) };
+    let window = above.iter().rev().nth(cut.steps.checked_sub(1)?)?;
+    let Kind::Window(Window { kind, .. }) = &window.kind else { return None };
+    // Windows with gaps between begin with the rule that they belong to.
+    let is_gapless = !matches!(kind, WindowKind::Hopping { length, hop, .. } if hop > length);
+    (cut.merges && is_gapless && scan.stream.shared).then_some((cut, *window))
+}
+
 fn walk<'p>(
     node: &'p Node,
     above: &mut Vec<&'p Node>,

@@ -10,7 +10,9 @@ use hashbrown::HashMap;
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::polled::Poller;
 use thalweg_core::{Clock, Diagnostic, Projection, Value};
+use tokio::sync::oneshot;
 
+use crate::chain::Chain;
 use crate::compile::{CompiledRule, CompiledScan};
 use crate::ingest::Decode;
 use crate::ingest::port::Inlet;
@@ -23,6 +25,7 @@ use crate::ruleset::{Quiet, RuleSet};
 use crate::shard::inbox::{Control, Inbox, Key, Ready};
 use crate::shard::stream::{Place, Reader, RuleInlet, StreamRun};
 use crate::shard::twins::first_of;
+use crate::windows::CommonWindow;
 
 /// The streams of one runtime.
 pub(crate) struct Streams {
@@ -47,6 +50,8 @@ struct SharedState {
     /// The union of what its rules want.
     projection: Projection,
     n_readers: usize,
+    /// The windows that rules have in common, by what is equal of their plans, with those rules.
+    windows: HashMap<Arc<str>, (Arc<CommonWindow>, Vec<Key>)>,
 }
 
 /// Where a rule lives and what its scans need to know about it.
@@ -124,6 +129,27 @@ impl Attached {
     /// Which rule, or part of one, reads it.
     pub(crate) fn rule(&self) -> Key {
         self.reader.rule
+    }
+
+    /// Lets another one, `rule`, read exactly the same before.
+    pub(crate) fn join_before(&mut self, rule: Key) {
+        let Reader { view, condition, .. } = &self.reader;
+        let reader = Reader {
+            rule,
+            input: 0,
+            view: view.clone(),
+            place: Place::Here,
+            condition: condition.clone(),
+            node: None,
+            quiet: None,
+            cpu: Arc::default(),
+            pauses: false,
+        };
+        self.inbox.send(Control::Join {
+            stream: self.key,
+            reader: Box::new(reader),
+            decode: self.decode.take(),
+        });
     }
 
     /// The rule does not come up.
@@ -219,7 +245,7 @@ impl Streams {
             inlet: Arc::clone(&attached.inlet),
             decoder: Arc::clone(&attached.decoder),
             shown: Arc::clone(&attached.shown),
-            state: Mutex::new(SharedState { projection, n_readers: 1 }),
+            state: Mutex::new(SharedState { projection, n_readers: 1, windows: HashMap::new() }),
         });
         streams.insert(Arc::clone(&stream.name), Arc::clone(&stream));
         attached.shared = Some(stream);
@@ -326,11 +352,39 @@ impl Streams {
         })
     }
 
+    /// The common window of the rules with this key, to which one more comes. With it the operators of a new one, which
+    /// `make` makes.
+    pub(crate) fn common_window(
+        &self,
+        stream: &Arc<SharedStream>,
+        (key, rule): (&str, Key),
+        make: impl FnOnce() -> Option<Chain>,
+    ) -> Option<(Arc<CommonWindow>, Option<Chain>)> {
+        let mut state = stream.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((window, rules)) = state.windows.get_mut(key) {
+            rules.push(rule);
+            return Some((Arc::clone(window), None));
+        }
+        let chain = make()?;
+        let metrics = chain.metrics().map(|(_, metrics)| Arc::clone(metrics)).collect();
+        let window = Arc::new(CommonWindow { key: self.key(), common: Arc::default(), metrics });
+        state.windows.insert(Arc::from(key), (Arc::clone(&window), vec![rule]));
+        Some((window, Some(chain)))
+    }
+
     /// A rule leaves a shared stream; the last one ends it (R8.3).
     pub(crate) fn leave(&self, stream: &Arc<SharedStream>, rule: Key) {
         let mut streams = self.lock();
         let mut state = stream.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.n_readers -= 1;
+        state.windows.retain(|_, (window, rules)| {
+            rules.retain(|other| *other != rule);
+            if rules.is_empty() {
+                let (rule, (done, _)) = (window.key, oneshot::channel());
+                stream.inbox.send(Control::StopRule { rule, save: false, done });
+            }
+            !rules.is_empty()
+        });
         stream.inbox.send(Control::Leave { stream: stream.key, rule });
         if state.n_readers == 0 {
             streams.remove(&stream.name);

@@ -255,6 +255,23 @@ impl Chain {
         }
     }
 
+    /// Its window, the one above so many operators of the only scan, gets the groups of a common one.
+    pub(crate) fn share_windows(&mut self, cut: Cut) {
+        let mut link = self.inlets[0];
+        for _ in 1..cut.steps {
+            let Some(at) = link.at() else { return };
+            link = self.nodes[at].next.links()[0];
+        }
+        if let Some(at) = link.at() {
+            self.nodes[at].operator.share_windows();
+        }
+    }
+
+    /// Whether it needs rows no longer, because a common window has them.
+    pub(crate) fn gets_windows(&self) -> bool {
+        self.nodes.iter().any(|node| node.operator.gets_windows())
+    }
+
     /// Leaves of it what stands behind those: the scan's rows enter above them, or groups of windows do.
     pub(crate) fn tail(&mut self, scan: usize, cut: Cut) {
         let mut link = self.inlets[scan];
@@ -317,7 +334,9 @@ impl Chain {
 
     /// The groups of a window from one part of a split stream.
     pub(crate) fn partial(&mut self, scan: usize, (part, partial): (usize, &Partial), drive: &mut Drive<'_>) {
-        let Some(at) = self.inlets[scan].at() else { return };
+        // Of a common window, which stands further up.
+        let shared = self.nodes.iter().position(|node| node.operator.gets_windows_later());
+        let Some(at) = shared.or(self.inlets[scan].at()) else { return };
         let (node, rest) = Rest { nodes: &mut self.nodes, base: 0 }.split(at);
         let mut outlet = Outlet { rest, next: node.next.links(), drive, emitted: 0, spent: None };
         let mut cx = OpCx {
@@ -330,6 +349,7 @@ impl Chain {
         node.operator.on_partial(part, partial, &mut outlet, &mut cx);
         let emitted = outlet.emitted;
         count(node, 0, emitted, drive.now, 0);
+        node.timer = node.operator.next_timer();
     }
 
     /// A signal of a scan.

@@ -33,6 +33,7 @@ use crate::shard::stream::RuleInlet;
 use crate::shard::twins::{Twins, first_of};
 use crate::snapshot::{Snapshot, checksum};
 use crate::topology;
+use crate::windows;
 
 /// A rule that is on its shard.
 pub(crate) struct Launched {
@@ -116,14 +117,7 @@ pub(crate) fn launch(
         cpu: Arc::clone(&cpu),
         part: None,
     };
-    let mut attached = attach(&rule, (&inputs, restore), streams, &place)?;
-    let parts = match parts::attach(&mut rule.scans, &place, &ground) {
-        Ok(parts) => parts,
-        Err(why) => {
-            leave_all(streams, attached, Vec::new());
-            return Err(why);
-        }
-    };
+    let (mut attached, parts) = attach_all(&mut rule, (&inputs, restore), &place, &ground)?;
     let preprocessors: Vec<_> = rule.scans.iter().map(|_| Arc::default()).collect();
     let mut nodes = source_views(&rule, (&attached, &parts), &preprocessors, streams);
     rule.chain.rename(&mut |name| streams.names().same(name));
@@ -134,7 +128,10 @@ pub(crate) fn launch(
     let (egress, sinks) = actions((&mut rule.actions, &info), (may_drop, settled), streams, &mut of_rule);
     let tally =
         quiet((&rule.spec, &rule.scans, rule.operators), (&info, &egress), &mut attached, &mut of_rule);
-    let beside = Beside { tally, started: now };
+    let window =
+        windows::join((&rule.spec, &rule.chain, rule.operators), (&mut attached, &info), &place, streams);
+    let borrowed = window.as_ref().map(|joined| Arc::clone(&joined.borrowed));
+    let beside = Beside { tally, started: now, window: borrowed };
     nodes.extend(of_rule);
     nodes.shrink_to_fit();
     let ending = Ending::new(Outcome::Running);
@@ -157,6 +154,8 @@ pub(crate) fn launch(
         timer: None,
         forward: None,
         parts: parts.iter().map(NewPart::address).collect(),
+        window,
+        common: None,
     };
     let inlets: Vec<Arc<Inlet>> = attached.iter().map(|scan| Arc::clone(&scan.inlet)).collect();
     if let Err(error) = restore.map_or(Ok(()), |snapshot| run.restore(snapshot, now)) {
@@ -234,6 +233,23 @@ fn may_drop(rule: &CompiledRule) -> bool {
     let is_shared = rule.scans.iter().any(|scan| scan.scan.stream.shared);
     let options = &rule.spec.options;
     options.disable_discard.map_or(is_shared && options.qos == 0, |disabled| !disabled)
+}
+
+/// Brings all scans to their streams, and those of split streams part by part, or none.
+fn attach_all(
+    rule: &mut CompiledRule,
+    from: (&[Identity], Option<&Snapshot>),
+    place: &Home<'_>,
+    ground: &Ground<'_>,
+) -> Result<(Vec<Attached>, Vec<NewPart>), Diagnostic> {
+    let attached = attach(rule, from, ground.streams, place)?;
+    match parts::attach(&mut rule.scans, place, ground) {
+        Ok(parts) => Ok((attached, parts)),
+        Err(why) => {
+            leave_all(ground.streams, attached, Vec::new());
+            Err(why)
+        }
+    }
 }
 
 /// Brings all scans to their streams, or none.

@@ -29,6 +29,7 @@ mod snapshot;
 #[cfg(test)]
 mod testing;
 mod topology;
+mod windows;
 
 pub use compile::CompiledRule;
 pub use egress::options::without_effect;

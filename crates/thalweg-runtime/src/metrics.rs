@@ -1,8 +1,8 @@
 //! The metrics of a rule's nodes as its status shows them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use thalweg_core::Timestamp;
 use thalweg_core::connector::ConnectionStatus;
@@ -30,6 +30,39 @@ pub(crate) struct Beside {
     pub tally: Option<Arc<Tally>>,
     /// When it was started.
     pub started: Timestamp,
+    /// What a common window counts for it.
+    pub window: Option<Arc<Borrowed>>,
+}
+
+/// Nodes of a common window that count for a rule from some moment on, each with the rule's own.
+pub(crate) struct Borrowed {
+    pairs: Vec<(Arc<NodeMetrics>, Arc<NodeMetrics>)>,
+    /// What they had counted then.
+    bases: OnceLock<Vec<Base>>,
+}
+
+impl Borrowed {
+    /// The rule's own and the common nodes.
+    pub(crate) fn new(pairs: Vec<(Arc<NodeMetrics>, Arc<NodeMetrics>)>) -> Self {
+        Self { pairs, bases: OnceLock::new() }
+    }
+
+    /// The rule counts no rows by itself any more.
+    pub(crate) fn begin(&self) {
+        let name = Arc::from("");
+        self.bases.get_or_init(|| self.pairs.iter().map(|(_, common)| Base::of(of(&name, common))).collect());
+    }
+
+    /// Adds what a node's common one has counted since then.
+    fn add(&self, own: &Arc<NodeMetrics>, now: &mut NodeSnapshot) {
+        let Some(bases) = self.bases.get() else { return };
+        let mut pairs = self.pairs.iter().zip(bases);
+        if let Some(((_, common), base)) = pairs.find(|((node, _), _)| Arc::ptr_eq(node, own)) {
+            let mut common = of(&now.name, common);
+            since(&mut common, base);
+            sum(now, common);
+        }
+    }
 }
 
 /// What a node of a quiet rule has to do with the rule's tally.
@@ -57,6 +90,15 @@ struct Base {
     decoded: (u64, u64),
 }
 
+impl Base {
+    fn of(now: NodeSnapshot) -> Self {
+        let NodeSnapshot { records_in, records_out, processed, exceptions, rare, .. } = now;
+        let (others, dropped) = (Vec::new(), rare.dropped);
+        let decoded = rare.shapes.map_or((0, 0), |shapes| (shapes.by_shape, shapes.by_walker));
+        Self { others, records_in, records_out, processed, exceptions, dropped, decoded }
+    }
+}
+
 impl NodeView {
     /// A node with its prefixed name; a shared one counts from now on.
     pub(crate) fn new(name: Arc<str>, metrics: Arc<NodeMetrics>, is_shared: bool) -> Self {
@@ -74,12 +116,9 @@ impl NodeView {
 
     /// From now on it counts from now on.
     fn begin(&mut self) {
-        let now = self.snapshot(&Beside::default());
-        let NodeSnapshot { records_in, records_out, processed, exceptions, rare, .. } = now;
+        let now = Base::of(self.snapshot(&Beside::default()));
         let base = self.base.get_or_insert_default();
-        (base.records_in, base.records_out, base.processed) = (records_in, records_out, processed);
-        (base.exceptions, base.dropped) = (exceptions, rare.dropped);
-        base.decoded = rare.shapes.map_or((0, 0), |shapes| (shapes.by_shape, shapes.by_walker));
+        **base = Base { others: std::mem::take(&mut base.others), ..now };
     }
 
     /// Further nodes that are this one to the rule, which count from now on when they are shared.
@@ -110,6 +149,9 @@ impl NodeView {
         if let Some(base) = &self.base {
             base.others.iter().for_each(|other| sum(&mut now, of(&self.name, other)));
             since(&mut now, base);
+        }
+        if let Some(window) = &beside.window {
+            window.add(&self.metrics, &mut now);
         }
         if let (Some(tally), Some(part)) = (&beside.tally, self.part) {
             add(&mut now, tally, part);
@@ -163,6 +205,13 @@ fn sum(now: &mut NodeSnapshot, other: NodeSnapshot) {
     }
     if let Some(other) = other.rare.shapes {
         now.rare.shapes.get_or_insert_default().add(other);
+    }
+    if let Some(other) = other.rare.shapes {
+        let shapes = now.rare.shapes.get_or_insert_default();
+        shapes.by_shape += other.by_shape;
+        shapes.by_walker += other.by_walker;
+        shapes.kept += other.kept;
+        shapes.is_paused |= other.is_paused;
     }
     let badness = |connection: &Option<ConnectionMetrics>| match connection.as_ref().map(|it| &it.status) {
         None => 0,

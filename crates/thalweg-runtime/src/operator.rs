@@ -211,6 +211,20 @@ pub trait Operator: Send {
         let _ = (part, partial, out, cx);
     }
 
+    /// Windows like its own are folded for several rules: it closes those that the rule began in by itself, and then gets
+    /// the groups of the others by [`Operator::on_partial`] instead of rows (`contracts.md` 7).
+    fn share_windows(&mut self) {}
+
+    /// Whether it was told so.
+    fn gets_windows_later(&self) -> bool {
+        false
+    }
+
+    /// Whether it needs rows no longer.
+    fn gets_windows(&self) -> bool {
+        false
+    }
+
     /// The condition by which it judges rows, if that is all it does.
     fn condition(&self) -> Option<&Expr> {
         None

@@ -18,14 +18,15 @@ use crate::chain::Chain;
 use crate::compile::{CompiledPart, CompiledScan, MakeOperator};
 use crate::ending::Ending;
 use crate::launch::Ground;
-use crate::operator::RuleInfo;
+use crate::operator::{Partial, RuleInfo};
 use crate::queue::Wake;
 use crate::rule::{Outcome, RuleSpec};
-use crate::ruleset::cpu::Cpu;
+use crate::ruleset::cpu::{Common, Cpu};
 use crate::shard::inbox::{Control, Inbox, Key};
 use crate::shard::rule::{Input, RuleRun};
 use crate::shard::stream::{Content, Parcel, RuleInlet};
 use crate::shard::twins::Twins;
+use crate::windows::CommonWindow;
 
 /// The chains of the parts above each scan, none above streams that are not split. Of `chain`, which is the whole rule's,
 /// is left what stands behind them.
@@ -184,10 +185,49 @@ impl NewPart {
             timer: None,
             forward: Some(Forward { inlet: Arc::clone(inlet), input: attached.input, part: number as usize }),
             parts: Vec::new(),
+            window: None,
+            common: None,
         };
         inbox.send(Control::AddRule(Box::new(run)));
         (RunningPart { key, home: inbox, cpu }, attached, source)
     }
+}
+
+/// The run of a common window (`windows.rs`).
+pub(crate) fn common(window: &CommonWindow, chain: Chain, info: &RuleInfo) -> RuleRun {
+    RuleRun {
+        key: window.key,
+        info: Arc::new(info.clone()),
+        chain,
+        egress: Vec::new(),
+        n_results: 0,
+        inputs: vec![input()],
+        twins: Twins::default(),
+        own: Default::default(),
+        inlet: None,
+        fingerprint: 0,
+        ending: Ending::new(Outcome::Running),
+        cpu: Arc::default(),
+        timer: None,
+        forward: None,
+        parts: Default::default(),
+        window: None,
+        common: Some(Box::new(CommonRun {
+            window: Arc::clone(&window.common),
+            rules: Vec::new(),
+            groups: Vec::new(),
+        })),
+    }
+}
+
+/// What only the run of a common window has.
+pub(crate) struct CommonRun {
+    /// The time that it takes, for all rules.
+    pub window: Arc<Common>,
+    /// The rules that have it.
+    pub rules: Vec<Key>,
+    /// The groups of windows that have closed, on their way to the rules.
+    pub groups: Vec<Partial>,
 }
 
 /// A source to be started.

@@ -389,6 +389,12 @@ impl Rig {
         launched.nodes.iter().map(|node| node.snapshot(&launched.beside)).collect()
     }
 
+    /// How many rules, parts of rules and common windows read streams.
+    pub fn readers(&mut self) -> usize {
+        self.flush();
+        self.shards.iter().map(|(_, shard)| shard.readers()).sum()
+    }
+
     /// The rule's graph.
     pub fn topology(&self, rule: RigId) -> Topology {
         self.rules[rule.0].topology.clone()

@@ -16,7 +16,7 @@ pub(crate) struct Common(AtomicU64);
 
 impl Common {
     /// So many microseconds were spent for so many rules.
-    pub(super) fn add(&self, micros: u64, rules: usize) {
+    pub(crate) fn add(&self, micros: u64, rules: usize) {
         NodeMetrics::add(&self.0, micros * 1_000 / rules.max(1) as u64);
     }
 }
@@ -52,7 +52,7 @@ impl Cpu {
         self.tally.get_or_init(|| Arc::clone(tally));
     }
 
-    pub(super) fn join(&self, common: &Arc<Common>) {
+    pub(crate) fn join(&self, common: &Arc<Common>) {
         let part = Part { common: Arc::clone(common), joined: common.0.load(Relaxed), left: None };
         let mut parts = self.parts();
         parts.reserve_exact(1);

@@ -122,6 +122,11 @@ impl RuleSet {
         self.by_rule.is_empty()
     }
 
+    /// How many read the stream.
+    pub(crate) fn len(&self) -> usize {
+        self.by_rule.len()
+    }
+
     /// Takes a reader on and files its condition.
     pub(crate) fn join(&mut self, mut reader: Reader) {
         let bound = reader.bound();

@@ -11,6 +11,7 @@ pub(crate) mod poll;
 pub(crate) mod rule;
 pub(crate) mod stream;
 pub(crate) mod twins;
+mod windows;
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,6 +43,8 @@ pub(crate) struct Shard {
     timers: BTreeSet<(Timestamp, Key)>,
     /// Rules that are over and have not left their streams yet.
     gone: Vec<Key>,
+    /// Rules that a common window reads for from now on.
+    parted: Vec<Key>,
     sockets: Sockets,
     is_over: bool,
 }
@@ -54,8 +57,8 @@ impl Shard {
     /// One that waits for sockets too.
     pub(crate) fn polling(clock: Arc<dyn Clock>, inbox: Arc<Inbox>, poll: Box<dyn Poll>) -> Self {
         let (streams, rules, timers) = (HashMap::new(), HashMap::new(), BTreeSet::new());
-        let gone = Vec::new();
-        Self { clock, inbox, streams, rules, timers, gone, sockets: Sockets::new(poll), is_over: false }
+        let (gone, parted, sockets) = (Vec::new(), Vec::new(), Sockets::new(poll));
+        Self { clock, inbox, streams, rules, timers, gone, parted, sockets, is_over: false }
     }
 
     /// Turns until it is told to end. The loop of a shard's thread.
@@ -90,6 +93,9 @@ impl Shard {
         self.take_mail(mail);
         for rule in std::mem::take(&mut self.gone) {
             self.streams.values_mut().for_each(|stream| stream.set.leave(rule));
+        }
+        for rule in std::mem::take(&mut self.parted) {
+            self.part(rule);
         }
         !self.is_over
     }
@@ -159,6 +165,7 @@ impl Shard {
     fn add_rule(&mut self, mut rule: Box<RuleRun>) {
         let key = rule.key;
         self.sockets.budgets.add(rule.info.latency_budget);
+        self.join_window(&mut rule);
         let started = rule.start(self.clock.now(), self.clock.as_ref());
         self.rules.insert(key, rule);
         self.settle(key, started);
@@ -267,7 +274,7 @@ impl Shard {
         let Some(rule) = self.rules.get_mut(&key) else { return };
         let began = clock.monotonic_micros();
         let fed = rule.feed(input, hand, now, clock.as_ref());
-        rule.cpu.add(clock.monotonic_micros().saturating_sub(began) * 1_000);
+        rule.spent(clock.monotonic_micros().saturating_sub(began));
         self.settle(key, fed);
     }
 
@@ -304,7 +311,7 @@ impl Shard {
         let Some(rule) = self.rules.get_mut(&key) else { return };
         let began = clock.monotonic_micros();
         let merged = rule.merge(from, partial, now, clock.as_ref());
-        rule.cpu.add(clock.monotonic_micros().saturating_sub(began) * 1_000);
+        rule.spent(clock.monotonic_micros().saturating_sub(began));
         self.settle(key, merged);
     }
 
@@ -340,7 +347,7 @@ impl Shard {
             rule.timer = None;
             let began = clock.monotonic_micros();
             let fired = rule.fire(now, clock.as_ref());
-            rule.cpu.add(clock.monotonic_micros().saturating_sub(began) * 1_000);
+            rule.spent(clock.monotonic_micros().saturating_sub(began));
             self.settle(key, fired);
         }
     }
@@ -348,6 +355,10 @@ impl Shard {
     /// After a call into a rule: its timer is noted, or it is let go because it panicked.
     fn settle(&mut self, key: Key, result: Result<(), Panicked>) {
         if let Err(Panicked(why)) = result {
+            for other in self.rules_of_window(key) {
+                // The same rows, the same expressions: what panics here panics in each of them (`contracts.md` 9).
+                self.settle(other, Err(Panicked(Arc::clone(&why))));
+            }
             if let Some(rule) = self.rules.get(&key) {
                 tracing::error!(rule = %rule.info.id, error = %why, "rule stopped");
             }
@@ -364,6 +375,7 @@ impl Shard {
             }
             rule.timer = due;
         }
+        self.share_windows(key);
     }
 
     fn fail_stream(&mut self, key: Key, why: &Arc<str>) {
@@ -404,6 +416,11 @@ impl Shard {
         }
         for (part, inbox) in &rule.parts {
             inbox.send(Control::StopRule { rule: *part, save: false, done: oneshot::channel().0 });
+        }
+        if let Some(joined) = &rule.window
+            && let Some(common) = self.common_run(joined.window.key)
+        {
+            common.rules.retain(|other| *other != key);
         }
         rule.ending.end(outcome);
     }

@@ -19,11 +19,12 @@ use crate::ending::Ending;
 use crate::ingest::event_time::EventTime;
 use crate::ingest::port::Inlet;
 use crate::operator::{Emit, Partial, RuleInfo, Signal, Verdict};
-use crate::parts::Forward;
+use crate::parts::{CommonRun, Forward};
 use crate::queue::Wake;
 use crate::rule::Memory;
 use crate::ruleset::cpu::Cpu;
 use crate::snapshot::{Offset, Snapshot};
+use crate::windows::Joined;
 
 /// A rule as its shard runs it.
 pub(crate) struct RuleRun {
@@ -49,6 +50,10 @@ pub(crate) struct RuleRun {
     pub forward: Option<Forward>,
     /// The parts of a rule on a split stream, which end with it.
     pub parts: Vec<(Key, Arc<Inbox>)>,
+    /// The window that it has in common with others.
+    pub window: Option<Box<Joined>>,
+    /// It is such a window itself.
+    pub common: Option<Box<CommonRun>>,
 }
 
 /// One scan of the rule.
@@ -221,6 +226,14 @@ impl RuleRun {
         })
     }
 
+    /// Notes the time that it took its shard.
+    pub(crate) fn spent(&self, micros: u64) {
+        match &self.common {
+            Some(common) => common.window.add(micros, common.rules.len()),
+            None => self.cpu.add(micros * 1_000),
+        }
+    }
+
     /// Takes the groups of a window from one part of a split stream.
     pub(crate) fn merge(
         &mut self,
@@ -349,7 +362,8 @@ impl RuleRun {
         call: impl FnOnce(&mut Chain, &mut Drive<'_>),
     ) {
         let (results, late) = self.egress.split_at_mut(self.n_results);
-        let mut out = Actions { results, late, forward: self.forward.as_ref(), now };
+        let groups = self.common.as_mut().map(|common| &mut common.groups);
+        let mut out = Actions { results, late, forward: self.forward.as_ref(), groups, now };
         call(
             &mut self.chain,
             &mut Drive { rule: &self.info, now, lap: Lap::new(clock), verdict, is_counted, out: &mut out },
@@ -373,6 +387,8 @@ struct Actions<'a> {
     results: &'a mut [Egress],
     late: &'a mut [Egress],
     forward: Option<&'a Forward>,
+    /// Of a common window.
+    groups: Option<&'a mut Vec<Partial>>,
     now: Timestamp,
 }
 
@@ -387,6 +403,8 @@ impl Emit for Actions<'_> {
     fn partial(&mut self, partial: Partial) {
         if let Some(forward) = self.forward {
             forward.send(Content::Partial { part: forward.part, partial }, self.now);
+        } else if let Some(groups) = &mut self.groups {
+            groups.push(partial);
         }
     }
 

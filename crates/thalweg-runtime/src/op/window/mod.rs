@@ -22,12 +22,14 @@ use crate::operator::{Emit, OpCx, Operator, Partial, Signal};
 
 pub(crate) mod align;
 pub(crate) mod buffer;
+
 mod count;
 mod hopping;
 mod panes;
 mod parts;
 mod queue;
 mod session;
+mod shared;
 mod sliding;
 mod state;
 mod store;
@@ -35,6 +37,7 @@ mod tumbling;
 
 use panes::{Folding, Grid};
 use parts::Parts;
+use shared::Common;
 use store::Store;
 
 /// After a jump of time at most so many empty windows are emitted one by one; a clock that was set by years must not
@@ -213,6 +216,10 @@ pub(crate) struct Window {
     folding: Option<Arc<Folding>>,
     /// Over a split stream: the groups of all parts are put together here.
     parts: Option<Box<Parts>>,
+    /// Other rules have the same window.
+    common: Option<Box<Common>>,
+    /// Length and hop, where windows are as common ones may be.
+    beat: Option<(i64, i64)>,
 }
 
 impl Window {
@@ -234,15 +241,33 @@ impl Window {
         let reorder = (plan.event_time && is_out_of_order).then(|| Reorder::new(schemas.iter()));
         let merge = Merge::new(schemas.len());
         let assigner = assigner(plan, &schemas, folding.clone());
-        let (rows, behind, parts) = (Vec::new(), Vec::new(), None);
-        Self { assigner, held, outputs, merge, reorder, rows, behind, folding, parts }
+        let beat = match plan.kind {
+            WindowKind::Tumbling { length, .. } => Some((length, length)),
+            WindowKind::Hopping { length, hop, .. } => Some((length, hop)),
+            _ => None,
+        };
+        let (rows, behind, parts, common) = (Vec::new(), Vec::new(), None, None);
+        Self { assigner, held, outputs, merge, reorder, rows, behind, folding, parts, common, beat }
     }
 
     fn take(&mut self, part: Part<'_>, out: &mut dyn Emit, cx: &OpCx<'_>) {
         let Part { input, batch, rows } = part;
-        let rows = &self.rows[rows];
+        let mut rows = &self.rows[rows];
         if rows.is_empty() {
             return;
+        }
+        if let Some(common) = &mut self.common {
+            let Some(until) = common.open_until() else { return };
+            let own = rows.iter().position(|row| batch.times[*row as usize] >= until);
+            let (now, later) = rows.split_at(own.unwrap_or(rows.len()));
+            if !later.is_empty() {
+                if !now.is_empty() {
+                    let incoming = Incoming { input, batch, rows: now };
+                    self.assigner.rows(incoming, &mut self.held, out, &cx.with_behind(&self.behind));
+                }
+                return self.close_own(until, out, cx);
+            }
+            rows = now;
         }
         match &mut self.reorder {
             Some(reorder) => reorder.push(input, batch, rows),
@@ -251,6 +276,18 @@ impl Window {
                 self.assigner.rows(incoming, &mut self.held, out, &cx.with_behind(&self.behind));
             }
         }
+    }
+
+    /// The last window closes that is the rule's own.
+    fn close_own(&mut self, until: Timestamp, out: &mut dyn Emit, cx: &OpCx<'_>) {
+        self.assigner.advance(until, &mut self.held, out, &cx.with_behind(&self.behind));
+        self.held.drop_before(Timestamp(i64::MAX));
+        let (Some(common), Some(folding)) = (&mut self.common, &self.folding) else { return };
+        common.close();
+        let waiting = std::mem::take(&mut common.waiting);
+        let mut parts = Box::new(Parts::new(folding, 1));
+        waiting.iter().for_each(|partial| parts.take(0, partial, out, &cx.with_behind(&self.behind)));
+        self.parts = Some(parts);
     }
 
     /// W-23: errors do not wait for a window, but what rows before them close comes first, and the windows that end
@@ -397,8 +434,12 @@ impl Operator for Window {
     }
 
     fn on_timer(&mut self, out: &mut dyn Emit, cx: &mut OpCx<'_>) {
-        if !self.held.event_time {
-            self.assigner.advance(cx.now, &mut self.held, out, &cx.with_behind(&self.behind));
+        if self.held.event_time || self.parts.is_some() {
+            return;
+        }
+        match self.common.as_ref().and_then(|common| common.open_until()) {
+            Some(until) if until <= cx.now => self.close_own(until, out, cx),
+            _ => self.assigner.advance(cx.now, &mut self.held, out, &cx.with_behind(&self.behind)),
         }
     }
 
@@ -406,6 +447,21 @@ impl Operator for Window {
         if !self.held.event_time && self.parts.is_none() {
             self.assigner.start(cx);
         }
+        if let (Some(common), Some(end)) = (&mut self.common, self.assigner.due()) {
+            common.start(cx.now, end);
+        }
+    }
+
+    fn share_windows(&mut self) {
+        self.common = self.beat.map(|(length, hop)| Box::new(Common::new(length, hop)));
+    }
+
+    fn gets_windows_later(&self) -> bool {
+        self.common.is_some()
+    }
+
+    fn gets_windows(&self) -> bool {
+        self.common.as_ref().is_some_and(|common| common.is_over())
     }
 
     fn become_part(&mut self) {
@@ -417,6 +473,14 @@ impl Operator for Window {
     }
 
     fn on_partial(&mut self, part: usize, partial: &Partial, out: &mut dyn Emit, cx: &mut OpCx<'_>) {
+        if let Some(common) = &mut self.common {
+            if !common.wants(partial) {
+                return;
+            }
+            if !common.is_over() {
+                return common.waiting.push(partial.clone());
+            }
+        }
         if let Some(parts) = &mut self.parts {
             parts.take(part, partial, out, &cx.with_behind(&self.behind));
         }
