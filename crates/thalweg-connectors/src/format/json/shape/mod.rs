@@ -208,11 +208,15 @@ impl Shapes {
             0 => PAUSE,
             pause => pause - 1,
         };
+        let n_shapes = self.shapes.len();
         if self.pause > 0 {
             self.shapes.retain(|shape| shape.hits >= POOR);
         }
-        self.shapes.sort_by_key(|shape| Reverse(shape.hits));
-        self.choose();
+        let order = |shape: &Shape| Reverse(shape.hits);
+        if self.shapes.len() < n_shapes || !self.shapes.is_sorted_by_key(order) {
+            self.shapes.sort_by_key(order);
+            self.choose();
+        }
         self.shapes.iter_mut().for_each(|shape| shape.hits = 0);
         (self.seen, self.hits) = (1, 0);
     }
