@@ -50,7 +50,7 @@ pub(crate) fn case(sql: &str, seed: u64) -> Case {
     };
     let events = (0..60).map(&mut event).collect();
     let mut options = serde_json::Map::new();
-    options.insert("sendError".to_owned(), (seed % 2 == 0).into());
+    options.insert("sendError".to_owned(), seed.is_multiple_of(2).into());
     Case {
         id: "split".to_owned(),
         streams: vec![(

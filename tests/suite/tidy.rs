@@ -35,6 +35,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
 const UNSAFE: &[&str] = &[
     "thalweg-core/src/column.rs",
     "thalweg-connectors/src/format/json/shape/simd.rs",
+    "thalweg-connectors/src/format/json/shape/template.rs",
     "thalweg-sp/src/sys.rs",
     "thalweg-plugin/src/sys.rs",
 ];

@@ -34,8 +34,8 @@ pub(crate) fn run(report: &Report) {
         let values = (0..BATCH).map(|row| json!({"f": number(row), "humidity": humidity(row)})).collect();
         compare(report, name, &batch(&["f", "humidity"], columns.into()), values);
     }
-    let payloads: [(&str, fn(usize) -> String); 3] =
-        [("pass_a", small), ("pass_b", nested), ("pass_c", wide)];
+    type Texts = fn(usize) -> String;
+    let payloads: [(&str, Texts); 3] = [("pass_a", small), ("pass_b", nested), ("pass_c", wide)];
     for (name, text) in payloads {
         let texts: Vec<String> = (0..BATCH).map(text).collect();
         let values = texts.iter().filter_map(|text| serde_json::from_str(text).ok()).collect();

@@ -125,7 +125,7 @@ mod tests {
         let grouped = in_group("g", filters(&["a/+", "b", "$share/own/c"])).ok();
         assert_eq!(grouped, Some(filters(&["$share/g/a/+", "$share/g/b", "$share/own/c"])));
         for pair in [["a/+", "a/b"], ["a/#", "a"], ["+/b", "a/+"], ["#", "x/y"], ["a", "a"]] {
-            let error = in_group("g", filters(&pair)).err().expect("they overlap");
+            let error = in_group("g", filters(&pair)).expect_err("they overlap");
             assert!(error.message.contains("overlap"), "{pair:?} {}", error.message);
         }
     }
