@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::broker::{Blast, Pace};
 use super::cpu::Meter;
@@ -57,13 +57,13 @@ fn computed(at: usize, n: usize) -> String {
     )
 }
 
-/// A shared stream with so many rules whose results are thrown away; the KB of memory that each took.
-fn install(plant: &Plant, stream: &str, n: usize) -> Result<f64, String> {
+/// A shared stream with so many rules; the KB of memory that each took.
+fn install(plant: &Plant, stream: &str, n: usize, action: &Json) -> Result<f64, String> {
     plant.stream(stream, 0, ", SHARED=\"true\"")?;
     let rule = |at: usize| {
         let sql =
             format!("SELECT temperature, humidity FROM {stream} WHERE temperature > {:.5}", threshold(at, n));
-        plant.rule(&format!("{stream}_{at}"), &sql, &json!({"nop": {}}))
+        plant.rule(&format!("{stream}_{at}"), &sql, action)
     };
     // What the first of all costs belongs to the engine.
     rule(0)?;
@@ -84,7 +84,7 @@ pub(crate) fn run(sheet: &mut Sheet, plant: &Plant) -> Result<(), String> {
             continue;
         }
         let started = Instant::now();
-        let kb = install(plant, stream, *n)?;
+        let kb = install(plant, stream, *n, &json!({"nop": {}}))?;
         if measures_memory {
             let note = format!("{n} rules over REST in {:.1} s", started.elapsed().as_secs_f64());
             sheet.figure("rule_kb", kb, &note);
@@ -137,6 +137,25 @@ pub(crate) fn run(sheet: &mut Sheet, plant: &Plant) -> Result<(), String> {
             format!("us to add and remove one among {n}; the next batch of 64 takes {after:.1} us more");
         sheet.extra(&format!("rule_change_us_{n}"), change, &note);
     }
+    publishing(sheet, plant)
+}
+
+/// Rules that swallow what they find are only counted; these publish it, thirty results a message.
+fn publishing(sheet: &mut Sheet, plant: &Plant) -> Result<(), String> {
+    const STREAM: &str = "published";
+    if !sheet.wants("rules_300_us") {
+        return Ok(());
+    }
+    install(plant, STREAM, 300, &plant.mqtt())?;
+    let (rule, mut blast) = (format!("{STREAM}_0"), Blast::new(STREAM, &readings(), 0));
+    plant.connected(&rule, &mut blast, STREAM)?;
+    let load = plant.load(&rule, &mut blast, 0.6)?;
+    let rounds = (0..ROUNDS).map(|_| plant.round(&rule, &mut blast, load, None));
+    let rounds = rounds.collect::<Result<Vec<_>, _>>()?;
+    let micros = 1e6 / median(rounds.iter().map(Round::per_second));
+    let dropped = rounds.iter().map(|round| round.dropped).sum::<u64>();
+    let note = format!("us/msg, all 300 publish: 30 results a message{}; {dropped} dropped", load.pace());
+    sheet.extra("rules_300_us_published", micros, &note);
     Ok(())
 }
 
