@@ -4,6 +4,7 @@ mod corpus;
 mod crash;
 mod delivery;
 mod demo;
+mod event_groups;
 mod explain;
 mod inventory;
 mod options;

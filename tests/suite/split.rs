@@ -66,6 +66,25 @@ pub(crate) fn case(sql: &str, seed: u64) -> Case {
     }
 }
 
+/// The same with TIMESTAMP `t`, which stays about where it should be, in event time.
+pub(crate) fn timed_case(sql: &str, seed: u64, tolerance: u64) -> Case {
+    let mut dice = Dice(seed + 1_000);
+    // Odd, so that nothing sends errors.
+    let mut case = case(sql, 2 * seed + 1);
+    for event in &mut case.events {
+        let at = event.at.unwrap_or_default();
+        let time = at + [0, 0, 0, 1, 2, 5, -1, -2, -4, -20, -60, 30][dice.roll(12) as usize];
+        let time = if dice.roll(16) == 0 { "\"never\"".to_owned() } else { time.to_string() };
+        let text = String::from_utf8_lossy(&event.payload).replacen('{', &format!("{{\"t\":{time},"), 1);
+        event.payload = text.into_bytes();
+    }
+    case.streams[0].1 =
+        "CREATE STREAM s () WITH (DATASOURCE=\"s\", FORMAT=\"json\", TIMESTAMP=\"t\")".to_owned();
+    case.options.insert("isEventTime".to_owned(), true.into());
+    case.options.insert("lateTolerance".to_owned(), tolerance.into());
+    case
+}
+
 /// Messages with their times. What happened in the same millisecond has no order over several connections.
 fn sorted(sent: &[(i64, Json)]) -> Vec<Json> {
     let mut sent: Vec<Json> = sent.iter().map(|(at, message)| json!([at, rows(message)])).collect();

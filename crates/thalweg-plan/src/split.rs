@@ -52,6 +52,20 @@ pub fn common_window(root: &Node) -> Option<(Cut, &Node)> {
     (cut.merges && is_gapless && scan.stream.shared).then_some((cut, *window))
 }
 
+/// The tolerance of the reorder buffer above the only scan of a plan, when rules of a shared stream may have it in common
+/// (`contracts.md` 6).
+pub fn event_group(root: &Node) -> Option<i64> {
+    let mut node = root;
+    loop {
+        let [input] = &node.inputs[..] else { return None };
+        if let Kind::Scan(scan) = &input.kind {
+            let Kind::Watermark { late_tolerance, n_lanes: 1, .. } = node.kind else { return None };
+            return (scan.stream.shared && scan.late.is_none()).then_some(late_tolerance);
+        }
+        node = input;
+    }
+}
+
 fn walk<'p>(
     node: &'p Node,
     above: &mut Vec<&'p Node>,

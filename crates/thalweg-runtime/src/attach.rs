@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::chain::Chain;
 use crate::compile::{CompiledRule, CompiledScan};
+use crate::event_groups::Order;
 use crate::ingest::Decode;
 use crate::ingest::port::Inlet;
 use crate::names::Names;
@@ -50,7 +51,7 @@ struct SharedState {
     /// The union of what its rules want.
     projection: Projection,
     n_readers: usize,
-    /// The windows that rules have in common, by what is equal of their plans, with those rules.
+    /// The windows that rules have in common, by what is equal of their plans, and the event-time groups, with those rules.
     windows: HashMap<Arc<str>, (Arc<CommonWindow>, Vec<Key>)>,
 }
 
@@ -367,8 +368,33 @@ impl Streams {
         }
         let chain = make()?;
         let metrics = chain.metrics().map(|(_, metrics)| Arc::clone(metrics)).collect();
-        let window = Arc::new(CommonWindow { key: self.key(), common: Arc::default(), metrics });
+        let window = CommonWindow { key: self.key(), common: Arc::default(), metrics, order: None };
+        let window = Arc::new(window);
         state.windows.insert(Arc::from(key), (Arc::clone(&window), vec![rule]));
+        Some((window, Some(chain)))
+    }
+
+    /// The event-time group of such rows that has the columns of one more rule. With it the operators of a new one, which
+    /// `make` makes.
+    pub(crate) fn event_group(
+        &self,
+        stream: &Arc<SharedStream>,
+        (order, rule): (Order, Key),
+        make: impl FnOnce() -> Option<Chain>,
+    ) -> Option<(Arc<CommonWindow>, Option<Chain>)> {
+        let mut state = stream.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let serves = |window: &CommonWindow| window.order.as_ref().is_some_and(|has| has.serves(&order));
+        if let Some((window, rules)) = state.windows.values_mut().find(|(window, _)| serves(window)) {
+            rules.push(rule);
+            return Some((Arc::clone(window), None));
+        }
+        let chain = make()?;
+        let metrics = chain.metrics().map(|(_, metrics)| Arc::clone(metrics)).take(1);
+        let metrics = metrics.chain([Arc::default()]).collect();
+        let name = Arc::from(format!("{order:?}"));
+        let window = CommonWindow { key: self.key(), common: Arc::default(), metrics, order: Some(order) };
+        let window = Arc::new(window);
+        state.windows.insert(name, (Arc::clone(&window), vec![rule]));
         Some((window, Some(chain)))
     }
 

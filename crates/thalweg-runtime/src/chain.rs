@@ -272,6 +272,19 @@ impl Chain {
         self.nodes.iter().any(|node| node.operator.gets_windows())
     }
 
+    /// Of the reorder buffer above the only scan ([`Operator::progress`]).
+    pub(crate) fn progress(&self) -> Option<(Timestamp, Timestamp)> {
+        self.nodes[self.inlets.first()?.at()?].operator.progress()
+    }
+
+    /// The operator above the only scan is done elsewhere from now on, and the rows of the scan are what comes out of it.
+    pub(crate) fn part(&mut self, cut: Cut) {
+        if let Some(at) = self.inlets.first().and_then(|link| link.at()) {
+            self.nodes[at].operator.let_go();
+        }
+        self.tail(0, cut);
+    }
+
     /// Leaves of it what stands behind those: the scan's rows enter above them, or groups of windows do.
     pub(crate) fn tail(&mut self, scan: usize, cut: Cut) {
         let mut link = self.inlets[scan];

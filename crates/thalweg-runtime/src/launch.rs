@@ -12,11 +12,13 @@ use thalweg_core::{Diagnostic, Timestamp};
 use tokio::sync::Notify;
 
 use crate::attach::{Attached, Home, SharedStream, Streams};
+use crate::chain::Chain;
 use crate::checkpoint::Coordinator;
 use crate::compile::{CompiledAction, CompiledRule, CompiledScan, MakeOperator};
 use crate::egress::Egress;
 use crate::egress::delivery::Delivery;
 use crate::ending::Ending;
+use crate::event_groups;
 use crate::ingest::port::Inlet;
 use crate::ingest::supervise::SourceFactory;
 use crate::metrics::{Beside, NodeView, Part};
@@ -102,7 +104,6 @@ pub(crate) fn launch(
     let restore = restore.filter(|snapshot| fits(snapshot, &rule));
     let inputs = identities(&rule, streams);
     let settled = coordinator.map(Coordinator::settled);
-    let options = rule.spec.options.clone();
     let may_drop = may_drop(&rule);
     let first = rule.chain.metrics().next().map(|(_, metrics)| Arc::clone(metrics)).unwrap_or_default();
     let cpu = Arc::<Cpu>::default();
@@ -112,7 +113,7 @@ pub(crate) fn launch(
         shared_at,
         inlet: OnceCell::new(),
         first,
-        capacity: options.buffer_length,
+        capacity: rule.spec.options.buffer_length,
         pauses: !may_drop,
         cpu: Arc::clone(&cpu),
         part: None,
@@ -128,8 +129,9 @@ pub(crate) fn launch(
     let (egress, sinks) = actions((&mut rule.actions, &info), (may_drop, settled), streams, &mut of_rule);
     let tally =
         quiet((&rule.spec, &rule.scans, rule.operators), (&info, &egress), &mut attached, &mut of_rule);
-    let window =
-        windows::join((&rule.spec, &rule.chain, rule.operators), (&mut attached, &info), &place, streams);
+    let of_spec = (&rule.spec, &rule.chain, rule.operators);
+    let of_scans = (&rule.scans[..], &preprocessors[..]);
+    let window = in_common(of_spec, of_scans, (&mut attached, &info), (&place, streams));
     let borrowed = window.as_ref().map(|joined| Arc::clone(&joined.borrowed));
     let beside = Beside { tally, started: now, window: borrowed };
     nodes.extend(of_rule);
@@ -171,6 +173,17 @@ pub(crate) fn launch(
     let Joined { sources, own, shared } = joined;
     let home = Arc::clone(home);
     Ok(Launched { key, home, nodes, beside, ending, cpu, sources, sinks, own, shared, inlets, parts })
+}
+
+/// The window or the event-time group that the rule has in common with others.
+fn in_common(
+    of_spec: (&RuleSpec, &Chain, MakeOperator),
+    of_scans: (&[CompiledScan], &[Arc<NodeMetrics>]),
+    (attached, info): (&mut [Attached], &Arc<RuleInfo>),
+    (place, streams): (&Home<'_>, &Streams),
+) -> Option<Box<windows::Joined>> {
+    let window = windows::join(of_spec, (attached, info), place, streams);
+    window.or_else(|| event_groups::join(of_spec, (attached, info), of_scans, place, streams))
 }
 
 /// Sends the parts of the rule, which its shard has taken over by now, to their shards, and lets all read their streams.

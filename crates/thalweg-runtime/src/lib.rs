@@ -10,6 +10,7 @@ mod checkpoint;
 mod compile;
 mod egress;
 mod ending;
+mod event_groups;
 mod ingest;
 mod launch;
 mod lookup;

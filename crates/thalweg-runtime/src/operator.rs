@@ -220,6 +220,14 @@ pub trait Operator: Send {
         false
     }
 
+    /// Of a reorder buffer: its watermark, and the latest time that it has seen.
+    fn progress(&self) -> Option<(Timestamp, Timestamp)> {
+        None
+    }
+
+    /// Another one orders rows for the rule from now on: what waits here waits there too (`contracts.md` 6).
+    fn let_go(&mut self) {}
+
     /// Whether it needs rows no longer.
     fn gets_windows(&self) -> bool {
         false

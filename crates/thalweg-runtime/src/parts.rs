@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use hashbrown::HashSet;
 use thalweg_core::format::Mark;
+use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::{Batch, Diagnostic, ErrorCode, Selection, Timestamp};
 use thalweg_plan::logical::Scan;
 use thalweg_plan::{Kind, Node, split};
@@ -17,8 +18,9 @@ use crate::attach::{Attached, Home, Streams, known_as};
 use crate::chain::Chain;
 use crate::compile::{CompiledPart, CompiledScan, MakeOperator};
 use crate::ending::Ending;
+use crate::ingest::event_time::EventTime;
 use crate::launch::Ground;
-use crate::operator::{Partial, RuleInfo};
+use crate::operator::{Partial, RuleInfo, Signal};
 use crate::queue::Wake;
 use crate::rule::{Outcome, RuleSpec};
 use crate::ruleset::cpu::{Common, Cpu};
@@ -215,19 +217,42 @@ pub(crate) fn common(window: &CommonWindow, chain: Chain, info: &RuleInfo) -> Ru
         common: Some(Box::new(CommonRun {
             window: Arc::clone(&window.common),
             rules: Vec::new(),
-            groups: Vec::new(),
+            given: Vec::new(),
         })),
     }
 }
 
-/// What only the run of a common window has.
+/// The run of an event-time group (`event_groups.rs`).
+pub(crate) fn event_group(
+    window: &CommonWindow,
+    chain: Chain,
+    (info, times): (&RuleInfo, (EventTime, Arc<NodeMetrics>)),
+) -> RuleRun {
+    let (event_time, preprocessor) = times;
+    let inputs = vec![Input { event_time: Some(event_time), preprocessor, ..input() }];
+    RuleRun { inputs, ..common(window, chain, info) }
+}
+
+/// What only the run of a common window, or of an event-time group, has.
 pub(crate) struct CommonRun {
     /// The time that it takes, for all rules.
     pub window: Arc<Common>,
     /// The rules that have it.
     pub rules: Vec<Key>,
-    /// The groups of windows that have closed, on their way to the rules.
-    pub groups: Vec<Partial>,
+    /// On its way to the rules.
+    pub given: Vec<Given>,
+}
+
+/// What rules get of the run that they have in common.
+pub(crate) enum Given {
+    /// The groups of a window that has closed.
+    Groups(Partial),
+    /// Rows came in, the first of them at this time: what was due by then comes first.
+    Arrived(Timestamp),
+    /// Rows that a watermark has passed, in order.
+    Rows(Batch, Selection),
+    /// The watermark.
+    Signal(Signal),
 }
 
 /// A source to be started.

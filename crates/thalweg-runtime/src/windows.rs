@@ -13,6 +13,7 @@ use thalweg_plan::split::{Cut, common_window};
 use crate::attach::{Attached, Home, Streams};
 use crate::chain::Chain;
 use crate::compile::MakeOperator;
+use crate::event_groups::{Order, Ordered};
 use crate::metrics::Borrowed;
 use crate::operator::RuleInfo;
 use crate::parts;
@@ -28,6 +29,8 @@ pub(crate) struct CommonWindow {
     pub common: Arc<Common>,
     /// Of its operators, in the same places as in the chains of its rules.
     pub metrics: Vec<Arc<NodeMetrics>>,
+    /// Set when it is no window but an event-time group.
+    pub order: Option<Order>,
 }
 
 /// A rule's part in one.
@@ -36,8 +39,17 @@ pub(crate) struct Joined {
     pub cut: Cut,
     /// What the window counts for the rule.
     pub borrowed: Arc<Borrowed>,
-    /// Whether the rule reads the stream no longer.
+    /// Whether the rule reads the stream no longer, or is about to.
     pub has_parted: bool,
+    /// Set when it is an event-time group.
+    pub ordered: Option<Ordered>,
+}
+
+impl Joined {
+    /// Whether an event-time group orders the rule's rows by now.
+    pub(crate) fn is_fed(&self) -> bool {
+        self.ordered.as_ref().is_some_and(|ordered| ordered.is_fed)
+    }
 }
 
 /// Brings a rule, which reads its stream from now on, to the common window of rules like it, if it may have one.
@@ -71,5 +83,5 @@ pub(crate) fn join(
     }
     let own = chain.metrics().map(|(_, metrics)| Arc::clone(metrics));
     let borrowed = Arc::new(Borrowed::new(own.zip(window.metrics.iter().map(Arc::clone)).collect()));
-    Some(Box::new(Joined { window, cut, borrowed, has_parted: false }))
+    Some(Box::new(Joined { window, cut, borrowed, has_parted: false, ordered: None }))
 }

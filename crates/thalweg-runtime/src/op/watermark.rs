@@ -174,6 +174,15 @@ impl Operator for Watermark {
         out.signal(signal);
     }
 
+    fn progress(&self) -> Option<(Timestamp, Timestamp)> {
+        self.merge.sent().map(|mark| (mark, mark.plus(self.tolerance)))
+    }
+
+    fn let_go(&mut self) {
+        self.reorder = Reorder::new(self.lanes.iter().map(|lane| &lane.schema));
+        (self.kept, self.late) = (Vec::new(), Vec::new());
+    }
+
     fn memory(&self) -> usize {
         self.reorder.memory()
             + self.kept.capacity() * 4

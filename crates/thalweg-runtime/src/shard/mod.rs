@@ -177,7 +177,9 @@ impl Shard {
             stream.decode = decode;
         }
         if !stream.has_ended {
-            return stream.set.join(reader);
+            let rule = reader.rule;
+            stream.set.join(reader);
+            return self.begin_order(rule);
         }
         let (rule, input, failed) = (reader.rule, reader.input, stream.failed.clone());
         match (reader.place, failed) {
@@ -321,6 +323,9 @@ impl Shard {
         }
         let now = self.clock.now();
         for reader in stream.set.take() {
+            for behind in self.rules_behind(reader.rule) {
+                self.end_input(behind, 0);
+            }
             match &reader.place {
                 Place::Here => self.end_input(reader.rule, reader.input),
                 Place::There(inlet) => inlet.push(Parcel { input: reader.input, content: Content::End }, now),
@@ -384,6 +389,9 @@ impl Shard {
         stream.inlet.metrics.exception(why, now);
         (stream.has_ended, stream.failed) = (true, Some(Arc::clone(why)));
         for Reader { rule, input, place, .. } in stream.set.take() {
+            for behind in self.rules_behind(rule) {
+                self.close_rule(behind, Outcome::Failed(Arc::clone(why)));
+            }
             match place {
                 Place::Here => self.close_rule(rule, Outcome::Failed(Arc::clone(why))),
                 Place::There(inlet) => {

@@ -19,7 +19,7 @@ use crate::ending::Ending;
 use crate::ingest::event_time::EventTime;
 use crate::ingest::port::Inlet;
 use crate::operator::{Emit, Partial, RuleInfo, Signal, Verdict};
-use crate::parts::{CommonRun, Forward};
+use crate::parts::{CommonRun, Forward, Given};
 use crate::queue::Wake;
 use crate::rule::Memory;
 use crate::ruleset::cpu::Cpu;
@@ -200,6 +200,10 @@ impl RuleRun {
             return Ok(());
         }
         let arrived = batch.times.first().copied().filter(|first| *first <= now);
+        let is_timed = self.inputs[input].event_time.is_some();
+        if let (Some(common), Some(first), true) = (&mut self.common, arrived, is_timed) {
+            common.given.push(Given::Arrived(first));
+        }
         if let Some(first) = arrived.filter(|first| self.next_timer().is_some_and(|due| due <= *first)) {
             self.fire(first, clock)?;
         }
@@ -245,6 +249,33 @@ impl RuleRun {
         self.guarded(|rule| {
             rule.drive(now, clock, |chain, drive| chain.partial(input, (part, partial), drive));
         })
+    }
+
+    /// Takes what comes out of the event-time group that orders its rows.
+    pub(crate) fn take_ordered(
+        &mut self,
+        given: &Given,
+        now: Timestamp,
+        clock: &dyn Clock,
+    ) -> Result<(), Panicked> {
+        match given {
+            Given::Groups(_) => Ok(()),
+            Given::Arrived(first) => match self.next_timer().is_some_and(|due| due <= *first) {
+                true => self.fire(*first, clock),
+                false => Ok(()),
+            },
+            Given::Rows(batch, rows) => {
+                let view = self.window.as_ref().and_then(|joined| joined.ordered.as_ref()).map(|it| &it.view);
+                let own = view.filter(|view| !view.is_whole(batch)).map(|view| view.of(batch));
+                let batch = own.as_ref().unwrap_or(batch);
+                self.guarded(|rule| {
+                    rule.drive(now, clock, |chain, drive| chain.batch(0, batch, rows, drive));
+                })
+            }
+            Given::Signal(signal) => self.guarded(|rule| {
+                rule.drive(now, clock, |chain, drive| chain.signal(0, *signal, drive));
+            }),
+        }
     }
 
     /// An input has ended; true when the rule has nothing more to wait for (R4.6).
@@ -362,8 +393,8 @@ impl RuleRun {
         call: impl FnOnce(&mut Chain, &mut Drive<'_>),
     ) {
         let (results, late) = self.egress.split_at_mut(self.n_results);
-        let groups = self.common.as_mut().map(|common| &mut common.groups);
-        let mut out = Actions { results, late, forward: self.forward.as_ref(), groups, now };
+        let given = self.common.as_mut().map(|common| &mut common.given);
+        let mut out = Actions { results, late, forward: self.forward.as_ref(), given, now };
         call(
             &mut self.chain,
             &mut Drive { rule: &self.info, now, lap: Lap::new(clock), verdict, is_counted, out: &mut out },
@@ -387,8 +418,8 @@ struct Actions<'a> {
     results: &'a mut [Egress],
     late: &'a mut [Egress],
     forward: Option<&'a Forward>,
-    /// Of a common window.
-    groups: Option<&'a mut Vec<Partial>>,
+    /// Of what rules have in common.
+    given: Option<&'a mut Vec<Given>>,
     now: Timestamp,
 }
 
@@ -397,18 +428,25 @@ impl Emit for Actions<'_> {
         self.results.iter_mut().for_each(|egress| egress.write(batch, rows, self.now));
         if let Some(forward) = self.forward {
             forward.rows(batch, rows, self.now);
+        } else if let Some(given) = &mut self.given {
+            given.push(Given::Rows(batch.clone(), rows.clone()));
         }
     }
 
     fn partial(&mut self, partial: Partial) {
         if let Some(forward) = self.forward {
             forward.send(Content::Partial { part: forward.part, partial }, self.now);
-        } else if let Some(groups) = &mut self.groups {
-            groups.push(partial);
+        } else if let Some(given) = &mut self.given {
+            given.push(Given::Groups(partial));
         }
     }
 
-    fn signal(&mut self, _signal: Signal) {}
+    fn signal(&mut self, signal: Signal) {
+        // The end is told by the shard, to the whole rule.
+        if let (Some(given), Signal::Watermark(_)) = (&mut self.given, signal) {
+            given.push(Given::Signal(signal));
+        }
+    }
 
     fn late(&mut self, batch: &Batch, rows: &Selection) {
         self.late.iter_mut().for_each(|egress| egress.write(batch, rows, self.now));
