@@ -137,7 +137,7 @@ impl Inbox {
         self.wake.notify_one();
     }
 
-    /// Delivers what one read brought, without metadata or answers. Messages for which there is no room are dropped as
+    /// Delivers what one read brought, without answers. Messages for which there is no room are dropped as
     /// `overflow` says; only [`Overflow::Park`] leaves them to the caller. How many were taken, from the front.
     pub(crate) fn deliver_all(
         &self,

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use thalweg_core::connector::{
-    BuildCx, ConnectionStatus, Due, Offer, Payload, RawMessage, SinkPort, SourcePort, Spawner, WhenFull,
+    BuildCx, ConnectionStatus, Due, Offer, Payload, RawMessage, SinkPort, SourcePort, Spawner, WantsMeta,
+    WhenFull,
 };
-use thalweg_core::polled::{Next, Polled, Poller, Readiness, Wakers};
+use thalweg_core::polled::{Arrivals, Next, Polled, Poller, Readiness, Wakers};
 use thalweg_core::props::Props;
 use thalweg_core::time::{BoxFuture, SystemClock};
 use thalweg_core::value::{Fields, Value};
@@ -32,6 +33,7 @@ struct State {
     faults: Vec<String>,
     status: Vec<ConnectionStatus>,
     dues: Vec<Due>,
+    reads: Vec<usize>,
 }
 
 /// A port with a queue of its own.
@@ -141,6 +143,11 @@ impl TestPort {
         self.state.lock().unwrap().faults.clone()
     }
 
+    /// How many messages came at once, each time.
+    pub(crate) fn reads(&self) -> Vec<usize> {
+        self.state.lock().unwrap().reads.clone()
+    }
+
     pub(crate) fn queued(&self) -> usize {
         self.state.lock().unwrap().queue.len()
     }
@@ -167,6 +174,23 @@ impl SourcePort for TestPort {
         drop(state);
         self.changed.notify_waiters();
         Offer::Accepted
+    }
+
+    fn offer_all(&self, arrivals: &Arrivals<'_>, when_full: WhenFull) -> Result<(Offer, usize), WantsMeta> {
+        if arrivals.meta.is_empty() && self.wants_meta() {
+            return Err(WantsMeta);
+        }
+        self.state.lock().unwrap().reads.push(arrivals.spans.len());
+        for index in 0..arrivals.spans.len() {
+            let (payload, meta) =
+                (Payload::Bytes(arrivals.payload(index)), arrivals.meta.get(index).cloned());
+            let offer =
+                self.offer(RawMessage { payload, time: arrivals.time, meta, offset: None }, when_full);
+            if offer != Offer::Accepted {
+                return Ok((offer, index));
+            }
+        }
+        Ok((Offer::Accepted, arrivals.spans.len()))
     }
 
     fn room(&self) -> BoxFuture<'_, bool> {

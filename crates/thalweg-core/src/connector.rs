@@ -62,7 +62,7 @@ pub enum Offer {
     Stopped,
 }
 
-/// Somebody has begun to ask for metadata: nothing was taken, and the messages are to come one by one.
+/// Somebody asks for metadata, and there was none: nothing was taken, and the messages are to be offered again with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WantsMeta;
 
@@ -100,18 +100,19 @@ pub trait SourcePort: Send + Sync {
     /// Offers a message. Never waits.
     fn offer(&self, message: RawMessage<'_>, when_full: WhenFull) -> Offer;
 
-    /// Offers what one read brought, without metadata, and tells how many were accepted, from the front. They are one
-    /// batch: with room for the first they are taken whole, and when the oldest have to go, as many go as come.
+    /// Offers what one read brought and tells how many were accepted, from the front. They are one batch: with room for
+    /// the first they are taken whole, and when the oldest have to go, as many go as come.
     ///
     /// # Errors
-    /// Without metadata they are not wanted any more.
+    /// They have no metadata, without which they are not wanted, or not any more.
     fn offer_all(&self, arrivals: &Arrivals<'_>, when_full: WhenFull) -> Result<(Offer, usize), WantsMeta> {
-        if !self.takes_bare() {
+        if arrivals.meta.is_empty() && !self.takes_bare() {
             return Err(WantsMeta);
         }
         for index in 0..arrivals.spans.len() {
             let payload = Payload::Bytes(arrivals.payload(index));
-            let message = RawMessage { payload, time: arrivals.time, meta: None, offset: None };
+            let meta = arrivals.meta.get(index).map(Arc::clone);
+            let message = RawMessage { payload, time: arrivals.time, meta, offset: None };
             let offer = self.offer(message, when_full);
             if offer != Offer::Accepted {
                 return Ok((offer, index));
@@ -168,7 +169,7 @@ pub trait SourcePort: Send + Sync {
     /// Whether anybody asks for metadata, or may come to ask for that of this message; otherwise building it is wasted.
     fn wants_meta(&self) -> bool;
 
-    /// Whether messages may come without metadata at the moment, as [`SourcePort::offer_all`] brings them.
+    /// Whether messages may come without metadata at the moment.
     fn takes_bare(&self) -> bool {
         !self.wants_meta()
     }

@@ -10,9 +10,11 @@
 //! [`SourcePort::offer_all`]: crate::connector::SourcePort::offer_all
 
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::task::Waker;
 
 use crate::time::Timestamp;
+use crate::value::Fields;
 
 /// A connection that a thread waits for.
 pub trait Polled: Send {
@@ -89,6 +91,8 @@ pub struct Arrivals<'a> {
     pub bytes: &'a [u8],
     /// Start and length of each payload, ascending.
     pub spans: &'a [(u32, u32)],
+    /// What `meta()` shows of each; empty for those who do not ask.
+    pub meta: &'a [Arc<Fields>],
     /// When they arrived.
     pub time: Timestamp,
 }

@@ -148,13 +148,6 @@ impl Intake {
         receiver.inbox.deliver_all(arrivals, overflow(qos, granted))
     }
 
-    /// Hands a message at QoS 0 to one receiver, with its metadata.
-    pub(super) fn deliver_one(&self, (receiver, granted): (&Receiver, u8), message: &Message) {
-        let (content, meta) = (Content::Bytes(message.payload.clone()), Some(meta::of(message)));
-        let parcel = Parcel { content, time: self.clock.now(), meta, due: None };
-        receiver.inbox.deliver(parcel, overflow(message.qos, granted));
-    }
-
     /// Hands a message to everybody who listens.
     pub(super) fn deliver(self: &Arc<Self>, message: &Message) {
         let receivers = audience(&self.routes.now(), &message.topic, self.lane);

@@ -8,10 +8,7 @@ use super::wire::Message;
 
 /// Topic, qos, messageId; with user properties also those, and the trace id among them.
 pub(super) fn of(message: &Message) -> Arc<Fields> {
-    let mut fields = Fields::new();
-    fields.insert(Arc::from("topic"), Value::text(&message.topic));
-    fields.insert(Arc::from("qos"), Value::Int(message.qos.into()));
-    fields.insert(Arc::from("messageId"), Value::Int(message.pkid.into()));
+    let mut fields = plain(&message.topic, message.qos, message.pkid);
     if !message.properties.is_empty() {
         let pairs = message.properties.iter();
         let properties: Fields =
@@ -25,4 +22,11 @@ pub(super) fn of(message: &Message) -> Arc<Fields> {
         fields.insert(Arc::from("properties"), Value::map(properties));
     }
     Arc::new(fields)
+}
+
+/// The same of a message without properties.
+pub(super) fn plain(topic: &str, qos: u8, pkid: u16) -> Fields {
+    let topic = (Arc::from("topic"), Value::text(topic));
+    let qos = (Arc::from("qos"), Value::Int(qos.into()));
+    Fields::from([topic, qos, (Arc::from("messageId"), Value::Int(pkid.into()))])
 }

@@ -180,7 +180,7 @@ impl SourcePort for Inlet {
         let mut is_refused = false;
         let put = |bucket: &mut RawBucket| {
             // Asked under the queue's lock: what came in before is through when the rule that asks joins the stream.
-            is_refused = !self.takes_bare();
+            is_refused = arrivals.meta.is_empty() && !self.takes_bare();
             if is_refused {
                 return;
             }
@@ -302,5 +302,36 @@ impl SourcePort for Inlet {
 
     fn committed(&self) -> Option<Value> {
         self.committed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use thalweg_core::{Fields, ManualClock, Timestamp};
+
+    use super::*;
+    use crate::queue::{NoWake, Taken};
+
+    #[test]
+    fn what_one_read_brought_is_taken_whole_whatever_the_bound_also_with_metadata() {
+        let (bytes, spans) = ([b'x'; 5_600], (0..5_600).map(|at| (at, 1)).collect::<Vec<_>>());
+        let meta: Vec<_> = (0..5_600)
+            .map(|number| Arc::new(Fields::from([(Arc::from("messageId"), Value::Int(number))])))
+            .collect();
+        for asks in [false, true] {
+            let clock = ManualClock::at(Timestamp(0));
+            let inlet = Inlet::new(1_024, Arc::new(NoWake), clock, (asks, asks), None);
+            let bare = Arrivals { bytes: &bytes, spans: &spans, meta: &[], time: Timestamp(0) };
+            if asks {
+                assert_eq!(inlet.offer_all(&bare, WhenFull::DropOldest), Err(WantsMeta));
+            }
+            let arrivals = if asks { Arrivals { meta: &meta, ..bare } } else { bare };
+            assert_eq!(inlet.offer_all(&arrivals, WhenFull::DropOldest), Ok((Offer::Accepted, 5_600)));
+            assert!(inlet.metrics.rare().dropped.is_empty());
+            let Taken::Bucket(bucket) = inlet.queue.take() else { panic!("nothing there") };
+            let raw = bucket.into_batches().next().unwrap();
+            let want: Vec<_> = if asks { meta.iter().cloned().map(Some).collect() } else { Vec::new() };
+            assert_eq!((raw.len(), &raw.meta), (5_600, &want));
+        }
     }
 }

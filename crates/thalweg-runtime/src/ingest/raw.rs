@@ -170,10 +170,12 @@ impl RawBucket {
                 run.arena.extend_from_slice(arrivals.payload(index));
             }
         }
-        run.times.resize(run.times.len() + count, arrivals.time);
-        if !run.meta.is_empty() {
+        if !arrivals.meta.is_empty() || !run.meta.is_empty() {
             run.meta.resize(run.times.len(), None);
+            run.meta.extend(arrivals.meta.iter().cloned().map(Some));
+            run.meta.resize(run.times.len() + count, None);
         }
+        run.times.resize(run.times.len() + count, arrivals.time);
     }
 
     /// What arrived, in order, ready for the decoder.
@@ -307,7 +309,7 @@ mod tests {
             bucket.push(message("first"));
             // The second half has more between the payloads than in them.
             for spans in [&spans[..3], &spans[3..], &spans[..]] {
-                bucket.push_all(&Arrivals { bytes, spans, time: Timestamp(2) });
+                bucket.push_all(&Arrivals { bytes, spans, meta: &[], time: Timestamp(2) });
             }
             assert_eq!((bucket.n_messages(), bucket.n_bytes()), (9, 5 + 2 * 7));
             while bucket.n_messages() > kept {
@@ -320,6 +322,19 @@ mod tests {
     }
 
     #[test]
+    fn what_one_read_brought_keeps_its_metadata_and_what_came_before_has_none() {
+        let meta = [1, 2].map(|number| Arc::new(Fields::from([(Arc::from("n"), Value::Int(number))])));
+        let mut bucket = RawBucket::default();
+        bucket.push(message("before"));
+        let (bytes, spans, time) = (b"abc", &[(0, 1), (1, 1)], Timestamp(2));
+        bucket.push_all(&Arrivals { bytes, spans, meta: &meta, time });
+        bucket.push_all(&Arrivals { bytes, spans: &[(2, 1)], meta: &[], time });
+        let raw = bucket.into_batches().next().unwrap();
+        let [one, two] = meta;
+        assert_eq!((raw.len(), raw.meta), (4, vec![None, Some(one), Some(two), None]));
+    }
+
+    #[test]
     fn the_arena_of_a_batch_that_is_through_serves_the_next_unless_somebody_holds_it() {
         for is_held in [false, true] {
             let mut bucket = RawBucket::default();
@@ -328,7 +343,8 @@ mod tests {
             let (held, at) = (is_held.then(|| Arc::clone(&raw.arena)), raw.arena.as_ptr());
             let mut bucket = RawBucket::default();
             bucket.refit(raw);
-            bucket.push_all(&Arrivals { bytes: b"after", spans: &[(0, 5)], time: Timestamp(2) });
+            let after = Arrivals { bytes: b"after", spans: &[(0, 5)], meta: &[], time: Timestamp(2) };
+            bucket.push_all(&after);
             assert_eq!(bucket.runs.first.as_ref().unwrap().arena.as_ptr() == at, !is_held);
             assert_eq!(held.map(|arena| arena.to_vec()), is_held.then(|| b"before".to_vec()));
             assert_eq!(texts(bucket), ["after"]);

@@ -79,7 +79,7 @@ fn metadata_is_made_only_once_a_rule_of_the_stream_asks_for_it() {
     let first = rig.add(filter_spec("first", &demo(true))).unwrap();
     let inlet = Arc::clone(&rig.inlets["demo"][0].1);
     assert!(inlet.takes_bare(), "nobody asks");
-    let arrivals = Arrivals { bytes: b"{\"a\":3}", spans: &[(0, 7)], time: Timestamp(0) };
+    let arrivals = Arrivals { bytes: b"{\"a\":3}", spans: &[(0, 7)], meta: &[], time: Timestamp(0) };
     assert_eq!(inlet.offer_all(&arrivals, WhenFull::DropOldest), Ok((Offer::Accepted, 1)));
     let mut input = scan(&demo(true), &["a"]);
     if let thalweg_plan::Kind::Scan(scan) = &mut input.kind {
@@ -90,9 +90,11 @@ fn metadata_is_made_only_once_a_rule_of_the_stream_asks_for_it() {
     assert_eq!(inlet.offer_all(&arrivals, WhenFull::DropOldest), Err(WantsMeta));
     let meta = Arc::new(Fields::from([(Arc::from("topic"), thalweg_core::Value::text("t"))]));
     rig.feed_with_meta("demo", br#"{"a":4}"#, &meta);
-    assert_eq!(rig.texts(first), [r#"[{"a":3}]"#, r#"[{"a":4}]"#]);
+    let described = Arrivals { bytes: b"{\"a\":5}", meta: &[meta], ..arrivals };
+    assert_eq!(inlet.offer_all(&described, WhenFull::DropOldest), Ok((Offer::Accepted, 1)));
+    assert_eq!(rig.texts(first), [r#"[{"a":3}]"#, r#"[{"a":4}]"#, r#"[{"a":5}]"#]);
     // What waited when it came is not for it: its metadata is not there.
-    assert_eq!(rig.texts(second), [r#"[{"a":4,"m":{"topic":"t"}}]"#]);
+    assert_eq!(rig.texts(second), [r#"[{"a":4,"m":{"topic":"t"}}]"#, r#"[{"a":5,"m":{"topic":"t"}}]"#]);
 }
 
 #[test]

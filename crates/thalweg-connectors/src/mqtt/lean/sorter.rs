@@ -1,8 +1,9 @@
 //! From the publications of one read to hand-overs: stretches for the same receivers go as one.
 //!
-//! The usual message, for one kind of receivers, without metadata, is never looked at again: its topic is found in a
-//! table, and its place in the bytes joins the stretch at hand. Everything unusual (metadata, a payload that ends the
-//! stream, answers that wait for a checkpoint, messages sent again) takes the way of single messages.
+//! The usual message, for one kind of receivers, is never looked at again: its topic is found in a table, and its place
+//! in the bytes joins the stretch at hand, of which metadata is made only for receivers that ask. Everything unusual (a
+//! payload that ends the stream, answers that wait for a checkpoint, messages sent again) takes the way of single
+//! messages.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,11 +13,13 @@ use bytes::Bytes;
 use thalweg_core::connector::Offer;
 use thalweg_core::polled::Arrivals;
 use thalweg_core::time::Timestamp;
+use thalweg_core::value::Fields;
 
 use super::frame::{Publish, Wrong};
 use super::outlet::Outlet;
 use crate::memory::topic::has_wildcard;
 use crate::mqtt::intake::{Intake, remembered};
+use crate::mqtt::meta;
 use crate::mqtt::routes::{Receiver, Route, audience};
 use crate::mqtt::wire::Message;
 
@@ -32,13 +35,6 @@ struct Audience {
     is_simple: bool,
 }
 
-impl Audience {
-    /// Whether it is simple no longer: a rule that asks for metadata has joined a stream.
-    fn is_outdated(&self) -> bool {
-        self.is_simple && !self.list.iter().all(|(receiver, _)| receiver.inbox.port().takes_bare())
-    }
-}
-
 /// Messages that follow each other on their way to the same receivers.
 #[derive(Default)]
 struct Stretch {
@@ -48,6 +44,8 @@ struct Stretch {
     topics: Vec<(u32, u32)>,
     /// At QoS 1 what is to be answered.
     pkids: Vec<u16>,
+    /// What `meta()` shows of each, once a receiver asks.
+    meta: Vec<Arc<Fields>>,
 }
 
 impl Stretch {
@@ -65,6 +63,51 @@ impl Stretch {
         if publish.qos == 1 {
             self.pkids.push(publish.pkid);
         }
+    }
+
+    fn topic<'a>(&self, bytes: &'a [u8], index: usize) -> &'a [u8] {
+        let (at, len) = self.topics[index];
+        &bytes[at as usize..][..len as usize]
+    }
+
+    /// Makes the metadata. At QoS 0 it is the same for messages of a topic that follow each other.
+    fn describe(&mut self, bytes: &[u8]) {
+        let mut last: Option<&[u8]> = None;
+        for index in 0..self.topics.len() {
+            let topic = self.topic(bytes, index);
+            let same = self.meta.last().filter(|_| self.qos == 0 && last == Some(topic)).map(Arc::clone);
+            let pkid = self.pkids.get(index).copied().unwrap_or_default();
+            let made = || Arc::new(meta::plain(&String::from_utf8_lossy(topic), self.qos, pkid));
+            let meta = same.unwrap_or_else(made);
+            self.meta.push(meta);
+            last = Some(topic);
+        }
+    }
+
+    fn arrivals<'a>(&'a self, (bytes, time): (&'a [u8], Timestamp), has_meta: bool) -> Arrivals<'a> {
+        let meta = if has_meta { &self.meta[..] } else { &[] };
+        Arrivals { bytes, spans: &self.spans, meta, time }
+    }
+
+    /// Offers all to one receiver, with metadata if it asks, which it may begin to do at any time.
+    fn offer(&mut self, intake: &Intake, to: (&Receiver, u8), read: (&[u8], Timestamp)) -> (Offer, usize) {
+        if to.0.inbox.port().takes_bare()
+            && let Ok(taken) = intake.deliver_all(to, self.qos, &self.arrivals(read, false))
+        {
+            return taken;
+        }
+        if self.meta.is_empty() {
+            self.describe(read.0);
+        }
+        let taken = intake.deliver_all(to, self.qos, &self.arrivals(read, true));
+        taken.unwrap_or((Offer::Full, 0))
+    }
+
+    fn clear(&mut self) {
+        self.spans.clear();
+        self.topics.clear();
+        self.pkids.clear();
+        self.meta.clear();
     }
 }
 
@@ -113,9 +156,6 @@ impl Sorter {
         let routes = self.intake.routes.now();
         if !Arc::ptr_eq(&routes, &self.routes) {
             self.routes = routes;
-            self.forget();
-        }
-        if self.audiences.iter().any(|audience| audience.is_outdated()) {
             self.forget();
         }
     }
@@ -188,10 +228,7 @@ impl Sorter {
         };
         let found = self.audiences.iter().find(is_equal).map(Arc::clone);
         let audience = found.unwrap_or_else(|| {
-            let is_special = |(receiver, _): &(Receiver, u8)| {
-                receiver.end.is_some() || !receiver.inbox.port().takes_bare()
-            };
-            let is_simple = !list.iter().any(is_special);
+            let is_simple = list.iter().all(|(receiver, _)| receiver.end.is_none());
             let audience = Arc::new(Audience { list, is_simple });
             self.audiences.push(Arc::clone(&audience));
             audience
@@ -222,24 +259,14 @@ impl Sorter {
     fn hand_over(&mut self, bytes: &[u8]) {
         let stretch = &mut self.stretch;
         let Some(audience) = stretch.audience.take() else { return };
-        let arrivals = Arrivals { bytes, spans: &stretch.spans, time: self.time };
-        let topic = |index: usize| {
-            let (at, len) = stretch.topics[index];
-            &bytes[at as usize..][..len as usize]
-        };
         for (receiver, granted) in &audience.list {
             let to = (receiver, *granted);
-            let taken = self.intake.deliver_all(to, stretch.qos, &arrivals);
-            let is_bare = taken.is_ok();
-            let (offer, n_taken) = taken.unwrap_or((Offer::Full, 0));
+            let (offer, n_taken) = stretch.offer(&self.intake, to, (bytes, self.time));
             if stretch.qos == 0 {
-                let rest = if is_bare { 0..0 } else { 0..stretch.topics.len() };
-                for index in rest {
-                    let message = message(topic(index), arrivals.payload(index), (0, 0, false));
-                    message.into_iter().for_each(|message| self.intake.deliver_one(to, &message));
-                }
                 continue;
             }
+            let arrivals = stretch.arrivals((bytes, self.time), false);
+            let topic = |index: usize| stretch.topic(bytes, index);
             self.outlet.acknowledge_all(self.generation, &stretch.pkids[..n_taken]);
             let known = (n_taken.saturating_sub(remembered())..n_taken).map(|index| {
                 self.intake.identity((stretch.pkids[index], 1), topic(index), arrivals.payload(index))
@@ -254,9 +281,7 @@ impl Sorter {
                 message.into_iter().for_each(|message| self.intake.deliver(&message));
             }
         }
-        stretch.spans.clear();
-        stretch.pkids.clear();
-        stretch.topics.clear();
+        stretch.clear();
     }
 
     fn single(&self, bytes: &[u8], publish: &Publish) -> Result<(), Wrong> {
@@ -273,3 +298,6 @@ fn message(topic: &[u8], payload: &[u8], (qos, pkid, again): (u8, u16, bool)) ->
     let payload = Bytes::copy_from_slice(payload);
     Some(Message { topic, payload, qos, pkid, again, properties: Vec::new() })
 }
+
+#[cfg(test)]
+mod tests;
