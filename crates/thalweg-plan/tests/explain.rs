@@ -141,6 +141,7 @@ fn the_report_tells_what_is_decoded_asked_first_computed_once_and_shared() {
         stream: "s".to_owned(),
         rules: vec!["r2".to_owned(), "r3".to_owned()],
         conditions: vec![("(a > 1)".to_owned(), vec!["r2".to_owned()]), ("(o->p = 2)".to_owned(), vec![])],
+        states: Vec::new(),
     };
     let expected = "\
 Node 4_project Project Fields:[ upper(o->q) AS u?, (upper(o->q) || \"x\") AS v?, l ]

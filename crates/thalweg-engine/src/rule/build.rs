@@ -14,6 +14,7 @@ use thalweg_runtime::{ActionSpec, RuleSpec, SourceSpec, Topology};
 use tracing::warn;
 
 use super::definition::{Action, RuleDefinition, located};
+use super::explain;
 use super::inert;
 use super::record::{Asks, Needs, Shape, Shapes};
 use super::run::{Ready, Runner};
@@ -116,7 +117,10 @@ impl Builder {
             warn!(rule = %definition.id, "{note}");
         }
         let connections = connections(definition, &sources, &actions);
-        let asks = thalweg_plan::explain::shared_streams(&plan);
+        let mut asks = thalweg_plan::explain::shared_streams(&plan);
+        if let Some(state) = explain::common_state(definition, &plan) {
+            asks.iter_mut().for_each(|(_, parts)| parts.push(state.key.clone()));
+        }
         let asks = asks.iter().map(|(stream, parts)| Asks::new(stream, parts)).collect();
         let mut options = definition.options.for_run(&self.zone);
         options.instance = Arc::clone(&self.instance);

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value as Json, json};
 use thalweg_plan::Plan;
-use thalweg_plan::explain::{self, Sharing, shared_streams};
+use thalweg_plan::explain::{self, CommonState, Sharing, shared_streams};
 
+use super::RuleDefinition;
 use super::record::{Asks, Needs};
 use crate::error::EngineError;
 
@@ -13,14 +14,24 @@ use crate::error::EngineError;
 pub(super) type Others = Vec<(Arc<str>, Arc<Needs>)>;
 
 /// Upstream's lines, an empty line, and ours.
-pub(super) fn text(plan: &Plan, others: Others) -> String {
+pub(super) fn text(definition: &RuleDefinition, plan: &Plan, others: Others) -> String {
+    let state = common_state(definition, plan);
+    let shared = shared_streams(plan).into_iter();
     let sharing: Vec<Sharing> =
-        shared_streams(plan).into_iter().map(|(stream, asked)| sharing(stream, asked, &others)).collect();
+        shared.map(|(stream, asked)| sharing((stream, asked), state.as_ref(), &others)).collect();
     format!("{}\n\n{}", explain::explain(plan), explain::report(plan, &sharing))
 }
 
-/// Which other rules read a stream, and which of them ask the same of it.
-fn sharing(stream: String, asked: Vec<String>, others: &Others) -> Sharing {
+/// The window or reorder buffer that the rule may have in common with others: not when it keeps state of its own, tells of
+/// single rows, or holds up the stream (`contracts.md` 6, 7).
+pub(super) fn common_state(definition: &RuleDefinition, plan: &Plan) -> Option<CommonState> {
+    let options = &definition.options;
+    let is_alone = options.qos > 0 || options.send_error || options.disable_discard == Some(true);
+    explain::common_state(plan).filter(|_| !is_alone)
+}
+
+/// Which other rules read a stream, and which of them ask the same of it or have the same state.
+fn sharing((stream, asked): (String, Vec<String>), state: Option<&CommonState>, others: &Others) -> Sharing {
     let rules_with = |part: Option<&String>| -> Vec<String> {
         let asks = |asks: &Asks| *asks.stream == *stream && part.is_none_or(|part| asks.asks(part));
         let rules = others.iter().filter(|(_, needs)| needs.asks.iter().any(asks));
@@ -28,7 +39,8 @@ fn sharing(stream: String, asked: Vec<String>, others: &Others) -> Sharing {
     };
     let rules = rules_with(None);
     let conditions = asked.iter().map(|part| (part.clone(), rules_with(Some(part)))).collect();
-    Sharing { stream, rules, conditions }
+    let states = state.map(|state| (state.clone(), rules_with(Some(&state.key)))).into_iter().collect();
+    Sharing { stream, rules, conditions, states }
 }
 
 /// The rule document that a text stands for: itself with what EXPLAIN does not need, or one around a SELECT, which may
@@ -83,7 +95,8 @@ mod tests {
             (Arc::from("r2"), asks("s", &[])),
             (Arc::from("r3"), asks("t", &["(a > 1)"])),
         ];
-        let found = sharing("s".to_owned(), vec!["(a > 1)".to_owned(), "(c > 1)".to_owned()], &others);
+        let found =
+            sharing(("s".to_owned(), vec!["(a > 1)".to_owned(), "(c > 1)".to_owned()]), None, &others);
         assert_eq!(found.rules, ["r1", "r2"]);
         let conditions = [("(a > 1)".to_owned(), vec!["r1".to_owned()]), ("(c > 1)".to_owned(), vec![])];
         assert_eq!(found.conditions, conditions);

@@ -422,7 +422,8 @@ impl Rules {
         let others =
             others.iter().filter_map(|entry| Some((Arc::clone(&entry.id), entry.needs()?))).collect();
         let builder = Arc::clone(&self.builder);
-        blocking(move || builder.plan(&definition).map(|(plan, _)| explain::text(&plan, others))).await
+        blocking(move || builder.plan(&definition).map(|(plan, _)| explain::text(&definition, &plan, others)))
+            .await
     }
 
     /// Changes the tags of a rule. It is not restarted (R8.5).

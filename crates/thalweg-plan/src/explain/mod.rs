@@ -5,7 +5,7 @@ mod node;
 mod report;
 mod sql;
 
-pub use report::{Sharing, report, shared_streams};
+pub use report::{CommonState, Sharing, common_state, report, shared_streams};
 pub(crate) use sql::part;
 pub use sql::sql;
 

@@ -9,6 +9,8 @@
 //! | `ComputedOnce` | an expression that several places of the rule read |
 //! | `SharedStream` | other running rules that read the same shared stream |
 //! | `SharedCondition` | other running rules that ask the same of it: it is evaluated once for all |
+//! | `SharedWindow` | other running rules whose rows are folded in the same window: it is done once for all |
+//! | `EventTimeGroup` | other running rules whose rows wait in the same reorder buffer |
 //! | `Warning` | what is worth knowing about the statement |
 
 use thalweg_expr::Expr;
@@ -26,6 +28,39 @@ pub struct Sharing {
     pub rules: Vec<String>,
     /// What the rule asks first of its rows, and which of those rules ask the same.
     pub conditions: Vec<(String, Vec<String>)>,
+    /// The window or the order of its rows, and which of those rules have it in common.
+    pub states: Vec<(CommonState, Vec<String>)>,
+}
+
+/// State that rules of a shared stream have in common whose plans are equal up to there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CommonState {
+    /// The stream.
+    pub stream: String,
+    /// By which EXPLAIN calls it.
+    pub op: &'static str,
+    /// How it is shown.
+    pub info: String,
+    /// Equal for rules that have it in common.
+    pub key: String,
+}
+
+/// The window (`contracts.md` 7) or reorder buffer (6) that a rule may have in common with others.
+pub fn common_state(plan: &Plan) -> Option<CommonState> {
+    let mut stream = None;
+    each_scan(&plan.root, &mut Vec::new(), &mut |scan, _| stream = Some(scan.clone()));
+    let scan = stream.filter(|_| plan.hosts.is_empty())?;
+    let name = scan.stream.name.to_string();
+    if let Some((_, window)) = split::common_window(&plan.root) {
+        let (info, key) = (node::line(window), format!("window {window:?}"));
+        return Some(CommonState { stream: name, op: "SharedWindow", info, key });
+    }
+    let tolerance = split::event_group(&plan.root)?;
+    let (slot, format) = scan.event_time.as_ref()?;
+    let column = node::wanted(scan.projection.slots.get(slot.index())?);
+    let info = format!("{column}, LateTolerance: {tolerance}");
+    let key = format!("order {column} {format:?} {tolerance} {:?}", scan.projection);
+    Some(CommonState { stream: name, op: "EventTimeGroup", info, key })
 }
 
 /// The conditions that a rule asks first of the rows of each shared stream, part by part: equal texts of two rules mean
@@ -61,6 +96,9 @@ pub fn report(plan: &Plan, sharing: &[Sharing]) -> String {
         lines.push(line("SharedStream", &format!("{}: {rules}", share.stream)));
         for (part, rules) in share.conditions.iter().filter(|(_, rules)| !rules.is_empty()) {
             lines.push(line("SharedCondition", &format!("{}: {part}: {}", share.stream, rules.join(", "))));
+        }
+        for (state, rules) in share.states.iter().filter(|(_, rules)| !rules.is_empty()) {
+            lines.push(line(state.op, &format!("{}: {}: {}", share.stream, state.info, rules.join(", "))));
         }
     }
     lines.extend(plan.warnings.iter().map(|warning| line("Warning", &warning.to_string())));

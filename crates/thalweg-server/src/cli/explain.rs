@@ -13,6 +13,8 @@ const SECTIONS: &[(&str, &str)] = &[
     ("ComputedOnce", "Computed once per row"),
     ("SharedStream", "Shared streams, with the other rules that read them"),
     ("SharedCondition", "Asked once for several rules"),
+    ("SharedWindow", "Windows that several rules have in common"),
+    ("EventTimeGroup", "Put in order once for several rules"),
     ("Warning", "Warnings"),
 ];
 

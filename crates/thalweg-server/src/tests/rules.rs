@@ -245,6 +245,25 @@ async fn explain_keeps_upstreams_lines_and_adds_what_is_decoded_and_shared() {
     assert_eq!(infos(&answer.body, "Decoder"), ["s: a, o->p"]);
     assert_eq!(infos(&answer.body, "SharedStream"), ["s: r2, r3"]);
     assert_eq!(infos(&answer.body, "SharedCondition"), ["s: (a > 1): r2"]);
+    let window = "SELECT count(*) AS c FROM s GROUP BY TUMBLINGWINDOW(ss, 1)";
+    let body = serde_json::json!({"id": "r5", "sql": window, "actions": [{"nop": {}}]}).to_string();
+    instance.post("/rules", &body).await.is(201, "Rule r5 was created successfully.");
+    let answer = instance.post("/rules/explain", &format!("{window} HAVING count(*) > 1")).await;
+    let shared = infos(&answer.body, "SharedWindow");
+    assert!(shared.len() == 1 && shared[0].ends_with(": r5"), "contracts 7: {shared:?}");
+    let stream = r#"{"sql":"CREATE STREAM e () WITH (DATASOURCE=\"e\", TYPE=\"memory\", SHARED=\"true\", TIMESTAMP=\"t\")"}"#;
+    instance.post("/streams", stream).await.is(201, "Stream e is created.");
+    for (id, qos) in [("r6", 0), ("r7", 1)] {
+        let options = serde_json::json!({"isEventTime": true, "lateTolerance": 3, "qos": qos});
+        let body = serde_json::json!({"id": id, "sql": "SELECT a FROM e", "actions": [{"nop": {}}], "options": options});
+        instance
+            .post("/rules", &body.to_string())
+            .await
+            .is(201, &format!("Rule {id} was created successfully."));
+    }
+    let sql = r#"{"sql":"SELECT a + 1 AS b FROM e","options":{"isEventTime":true,"lateTolerance":3}}"#;
+    let answer = instance.post("/rules/explain", sql).await;
+    assert_eq!(infos(&answer.body, "EventTimeGroup"), ["e: t, LateTolerance: 3: r6"], "contracts 6");
     // A statement that is no rule yet; a rule may have the call's name.
     let answer = instance.post("/rules/explain", "EXPLAIN SELECT c FROM s WHERE a > 1").await;
     assert_eq!(infos(&answer.body, "SharedCondition"), ["s: (a > 1): r1, r2"]);
