@@ -1,6 +1,6 @@
 //! Bound expressions.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::{BinaryOp, Clock, Column, Slot, Timestamp, UnaryOp, Value, WindowRange};
@@ -94,11 +94,12 @@ pub struct Once {
 }
 
 /// A constant with the column that it evaluates to, which is made once: a batch of one row costs as much as its columns.
+/// Those of most rules among thousands are never evaluated, because an index answers for them.
 #[derive(Debug, Clone)]
 pub struct Literal {
     value: Value,
-    /// One row.
-    column: Arc<Column>,
+    /// One row; made when it is asked for first.
+    column: OnceLock<Arc<Column>>,
 }
 
 impl Literal {
@@ -109,15 +110,14 @@ impl Literal {
 
     /// The column.
     pub fn column(&self) -> &Column {
-        &self.column
+        self.column.get_or_init(|| Arc::new(Column::from_values([&self.value])))
     }
 }
 
 impl Expr {
     /// A constant.
     pub fn literal(value: Value) -> Self {
-        let column = Arc::new(Column::from_values([&value]));
-        Self::Literal(Literal { value, column })
+        Self::Literal(Literal { value, column: OnceLock::new() })
     }
 
     /// The value of a constant.

@@ -15,13 +15,15 @@ use tokio::sync::oneshot;
 use crate::chain::Chain;
 use crate::compile::{CompiledRule, CompiledScan};
 use crate::event_groups::Order;
+use crate::egress::options::SinkOptions;
 use crate::ingest::Decode;
 use crate::ingest::port::Inlet;
-use crate::names::Names;
+use crate::names::{Alike, Names};
+use crate::operator::List;
 use crate::queue::{Bounds, Queue};
 use crate::ruleset::cpu::Cpu;
 use crate::ruleset::tally::Shown;
-use crate::ruleset::view::View;
+use crate::ruleset::view::{Seen, View};
 use crate::ruleset::{Quiet, RuleSet};
 use crate::shard::inbox::{Control, Inbox, Key, Ready};
 use crate::shard::stream::{Place, Reader, RuleInlet, StreamRun};
@@ -34,6 +36,10 @@ pub(crate) struct Streams {
     keys: AtomicU64,
     shared: Mutex<HashMap<Arc<str>, Arc<SharedStream>>>,
     names: Names,
+    /// Of the actions of rules.
+    options: Alike<SinkOptions>,
+    /// Of the SELECT lists of rules.
+    lists: Alike<List>,
 }
 
 /// A stream that several rules read.
@@ -53,6 +59,8 @@ struct SharedState {
     n_readers: usize,
     /// The windows that rules have in common, by what is equal of their plans, and the event-time groups, with those rules.
     windows: HashMap<Arc<str>, (Arc<CommonWindow>, Vec<Key>)>,
+    /// What its rules see of it.
+    views: Alike<Seen>,
 }
 
 /// Where a rule lives and what its scans need to know about it.
@@ -188,12 +196,29 @@ impl Attached {
 
 impl Streams {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, keys: AtomicU64::new(1), shared: Mutex::default(), names: Names::default() }
+        Self {
+            clock,
+            keys: AtomicU64::new(1),
+            shared: Mutex::default(),
+            names: Names::default(),
+            options: Alike::default(),
+            lists: Alike::default(),
+        }
     }
 
     /// The names of nodes.
     pub(crate) fn names(&self) -> &Names {
         &self.names
+    }
+
+    /// The options of actions.
+    pub(crate) fn options(&self) -> &Alike<SinkOptions> {
+        &self.options
+    }
+
+    /// SELECT lists.
+    pub(crate) fn lists(&self) -> &Alike<List> {
+        &self.lists
     }
 
     /// The name of a node with this text.
@@ -246,7 +271,12 @@ impl Streams {
             inlet: Arc::clone(&attached.inlet),
             decoder: Arc::clone(&attached.decoder),
             shown: Arc::clone(&attached.shown),
-            state: Mutex::new(SharedState { projection, n_readers: 1, windows: HashMap::new() }),
+            state: Mutex::new(SharedState {
+                projection,
+                n_readers: 1,
+                windows: HashMap::new(),
+                views: Alike::default(),
+            }),
         });
         streams.insert(Arc::clone(&stream.name), Arc::clone(&stream));
         attached.shared = Some(stream);
@@ -324,7 +354,7 @@ impl Streams {
     ) -> Result<Attached, Diagnostic> {
         let mut state = stream.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut projection = state.projection.clone();
-        let view = View::join(&mut projection, &scan.scan.projection);
+        let view = View::join(&mut projection, &scan.scan.projection).kept(&state.views);
         let decode = if projection.slots.len() == state.projection.slots.len() {
             None
         } else {

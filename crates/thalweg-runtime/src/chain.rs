@@ -16,7 +16,8 @@ use thalweg_expr::Expr;
 use thalweg_plan::split::Cut;
 use thalweg_plan::{Kind, Node};
 
-use crate::operator::{Emit, OpCx, Operator, Partial, RuleInfo, Signal, Verdict};
+use crate::names::Alike;
+use crate::operator::{Emit, List, OpCx, Operator, Partial, RuleInfo, Signal, Verdict};
 
 /// Builds the operator of a plan node; [`Kind::Scan`] never comes here.
 pub(crate) type Build<'a> = dyn Fn(&Node) -> Result<Box<dyn Operator>, Diagnostic> + 'a;
@@ -301,6 +302,11 @@ impl Chain {
     /// Gives every operator another name with the same text.
     pub(crate) fn rename(&mut self, name: &mut dyn FnMut(&Arc<str>) -> Arc<str>) {
         self.nodes.iter_mut().for_each(|node| node.name = name(&node.name));
+    }
+
+    /// Lets every operator use a SELECT list that is known already instead of its own.
+    pub(crate) fn share(&mut self, lists: &Alike<List>) {
+        self.nodes.iter_mut().for_each(|node| node.operator.share(lists));
     }
 
     /// Name and metrics of every operator, in order.

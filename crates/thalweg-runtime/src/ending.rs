@@ -15,12 +15,16 @@ pub struct Ending {
 struct Told {
     outcome: Outcome,
     waiting: Vec<Waker>,
+    tell: Option<Tell>,
 }
+
+/// What is called when a run has ended, on the thread that ends it.
+pub type Tell = Box<dyn FnOnce(Outcome) + Send>;
 
 impl Ending {
     /// Of a run that stands here.
     pub(crate) fn new(outcome: Outcome) -> Arc<Self> {
-        Arc::new(Self { told: Mutex::new(Told { outcome, waiting: Vec::new() }) })
+        Arc::new(Self { told: Mutex::new(Told { outcome, waiting: Vec::new(), tell: None }) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Told> {
@@ -45,10 +49,26 @@ impl Ending {
     fn change(&self, to: impl FnOnce(&Outcome) -> Option<Outcome>) {
         let mut told = self.lock();
         let Some(outcome) = to(&told.outcome) else { return };
-        told.outcome = outcome;
-        let waiting = std::mem::take(&mut told.waiting);
+        told.outcome = outcome.clone();
+        let (waiting, tell) = (std::mem::take(&mut told.waiting), told.tell.take());
         drop(told);
+        if let Some(tell) = tell {
+            tell(outcome);
+        }
         waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Has `tell` called when it no longer runs, at once if that is so already. One can be told in this way, and it takes
+    /// less room than to wait.
+    pub fn tell(&self, tell: Tell) {
+        let mut told = self.lock();
+        if told.outcome == Outcome::Running {
+            told.tell = Some(tell);
+            return;
+        }
+        let outcome = told.outcome.clone();
+        drop(told);
+        tell(outcome);
     }
 
     /// Resolves when it no longer runs.
@@ -78,6 +98,23 @@ impl Future for Ended {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_is_to_be_told_hears_of_the_end_once_and_at_once_when_it_is_over() {
+        let (sender, heard) = std::sync::mpsc::channel();
+        let tell = |name: &'static str| -> Tell {
+            let sender = sender.clone();
+            Box::new(move |outcome| drop(sender.send((name, outcome))))
+        };
+        let ending = Ending::new(Outcome::Running);
+        ending.tell(tell("before"));
+        assert!(heard.try_recv().is_err());
+        ending.end(Outcome::Done);
+        ending.stop();
+        ending.tell(tell("after"));
+        let all: Vec<_> = heard.try_iter().collect();
+        assert_eq!(all, [("before", Outcome::Done), ("after", Outcome::Done)]);
+    }
 
     #[tokio::test]
     async fn everybody_who_waits_hears_of_the_end_and_a_stop_comes_too_late_after_it() {

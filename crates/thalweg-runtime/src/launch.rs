@@ -5,7 +5,6 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
-use hashbrown::HashSet;
 use thalweg_core::connector::{Sink, SourceKind};
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::{Diagnostic, Timestamp};
@@ -122,6 +121,7 @@ pub(crate) fn launch(
     let preprocessors: Vec<_> = rule.scans.iter().map(|_| Arc::default()).collect();
     let mut nodes = source_views(&rule, (&attached, &parts), &preprocessors, streams);
     rule.chain.rename(&mut |name| streams.names().same(name));
+    rule.chain.share(streams.lists());
     let mut of_rule = operator_views(&rule, &parts, streams);
     let n_results = rule.actions.iter().filter(|action| !action.is_late).count();
     rule.info.started = now;
@@ -381,14 +381,14 @@ fn input_of(((scan, preprocessor), (key, source)): ((&CompiledScan, Arc<NodeMetr
     Input {
         key,
         source,
-        event_time: scan.event_time.clone(),
+        event_time: scan.event_time.clone().map(Arc::new),
         preprocessor,
         is_table: scan.scan.retain.is_some(),
         has_ended: false,
         parts_left: if scan.is_split() { scan.scan.stream.split as usize - 1 } else { 0 },
         offset: None,
         upto: 0,
-        seen: HashSet::new(),
+        seen: None,
     }
 }
 
@@ -452,7 +452,7 @@ fn actions(
         let output = (action.output, action.templates);
         let made = Egress::new(
             streams.names().same(&action.node),
-            action.options,
+            streams.options().same(action.options),
             output,
             Arc::clone(rule),
             Arc::clone(&delivery),

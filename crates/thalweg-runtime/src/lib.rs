@@ -35,7 +35,7 @@ mod windows;
 pub use compile::CompiledRule;
 pub use egress::options::without_effect;
 pub use egress::row::RowWriter;
-pub use ending::{Ended, Ending};
+pub use ending::{Ended, Ending, Tell};
 pub use rig::{Rig, RigId, Sent};
 pub use rule::{
     ActionSpec, CheckpointStatus, Memory, NodeSnapshot, Outcome, RuleSpec, RunOptions, SourceSpec, Topology,

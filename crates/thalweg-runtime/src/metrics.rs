@@ -90,6 +90,20 @@ struct Base {
     decoded: (u64, u64),
 }
 
+impl PartialEq for Base {
+    fn eq(&self, other: &Self) -> bool {
+        let counts = |base: &Self| {
+            let Self { records_in, records_out, processed, exceptions, decoded, .. } = *base;
+            (records_in, records_out, processed, exceptions, decoded)
+        };
+        let is_same = |(one, other): (&Arc<NodeMetrics>, &Arc<NodeMetrics>)| Arc::ptr_eq(one, other);
+        counts(self) == counts(other)
+            && self.dropped == other.dropped
+            && self.others.len() == other.others.len()
+            && self.others.iter().zip(&other.others).all(is_same)
+    }
+}
+
 impl Base {
     fn of(now: NodeSnapshot) -> Self {
         let NodeSnapshot { records_in, records_out, processed, exceptions, rare, .. } = now;
@@ -117,8 +131,9 @@ impl NodeView {
     /// From now on it counts from now on.
     fn begin(&mut self) {
         let now = Base::of(self.snapshot(&Beside::default()));
-        let base = self.base.get_or_insert_default();
-        **base = Base { others: std::mem::take(&mut base.others), ..now };
+        let others = self.base.take().map(|base| base.others).unwrap_or_default();
+        // The rules of a stream that has not counted anything yet need no base.
+        self.base = Some(Base { others, ..now }).filter(|base| *base != Base::default()).map(Box::new);
     }
 
     /// Further nodes that are this one to the rule, which count from now on when they are shared.
@@ -205,13 +220,6 @@ fn sum(now: &mut NodeSnapshot, other: NodeSnapshot) {
     }
     if let Some(other) = other.rare.shapes {
         now.rare.shapes.get_or_insert_default().add(other);
-    }
-    if let Some(other) = other.rare.shapes {
-        let shapes = now.rare.shapes.get_or_insert_default();
-        shapes.by_shape += other.by_shape;
-        shapes.by_walker += other.by_walker;
-        shapes.kept += other.kept;
-        shapes.is_paused |= other.is_paused;
     }
     let badness = |connection: &Option<ConnectionMetrics>| match connection.as_ref().map(|it| &it.status) {
         None => 0,

@@ -1,4 +1,4 @@
-//! The names of nodes, each kept once: thousands of rules have the same.
+//! What thousands of rules have alike, each kept once: the names of nodes, the options of actions, views of a stream.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -28,9 +28,49 @@ impl Names {
     }
 }
 
+/// Values of which the same few come again and again, each kept once.
+#[derive(Debug)]
+pub struct Alike<T>(Mutex<Vec<Arc<T>>>);
+
+impl<T> Default for Alike<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: PartialEq> Alike<T> {
+    /// So many are known; of more, those that were asked for last.
+    const FEW: usize = 16;
+
+    /// The known value that equals this one.
+    pub(crate) fn same(&self, value: T) -> Arc<T> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = match known.iter().position(|same| **same == value) {
+            Some(at) => known.remove(at),
+            None => Arc::new(value),
+        };
+        if known.len() == Self::FEW {
+            known.remove(0);
+        }
+        known.push(Arc::clone(&same));
+        same
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn equal_values_are_kept_once_as_long_as_they_come_again() {
+        let alike = Alike::default();
+        let first = alike.same(0);
+        for number in 1..1_000 {
+            alike.same(number);
+            assert!(Arc::ptr_eq(&first, &alike.same(0)));
+        }
+        assert_eq!(alike.0.lock().expect("nobody has panicked").len(), 16);
+    }
 
     #[test]
     fn a_name_is_kept_once_and_forgotten_when_nobody_has_it() {

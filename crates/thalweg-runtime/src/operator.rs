@@ -11,6 +11,9 @@ use thalweg_core::state::{StateError, StateReader, StateWriter};
 use thalweg_core::{Batch, Clock, Fault, Live, Selection, Timestamp, WindowRange};
 use thalweg_expr::filter::Filtered;
 use thalweg_expr::{EvalCx, Expr, Instance};
+use thalweg_plan::logical::OutputColumn;
+
+use crate::names::Alike;
 
 /// In band and in order, so an operator never has to guess what is before or after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +128,54 @@ impl<'a> OpCx<'a> {
     }
 }
 
+/// A SELECT list of pure expressions, by what makes two of them equal.
+#[derive(Debug)]
+pub struct List {
+    key: String,
+    /// Its columns.
+    pub columns: Box<[OutputColumn]>,
+}
+
+impl PartialEq for List {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key && !self.key.is_empty()
+    }
+}
+
+impl List {
+    /// Of these columns; equal to no other.
+    pub fn new(columns: &[OutputColumn]) -> Self {
+        Self { key: String::new(), columns: columns.into() }
+    }
+
+    /// What makes it equal to another; `None` for one whose calls do something, or whose values are kept in memos that
+    /// stand elsewhere in another plan.
+    fn key(&self) -> Option<String> {
+        let mut key = String::new();
+        for column in &self.columns {
+            match column {
+                OutputColumn::One { name, expr, empty } => {
+                    let mut is_kept = false;
+                    expr.walk(&mut |part| is_kept |= matches!(part, Expr::Once(_)));
+                    if is_kept || !expr.is_pure() || !expr.is_quiet() {
+                        return None;
+                    }
+                    key += &format!("|{name:?} {empty:?} {:?}", expr.key());
+                }
+                OutputColumn::Spread { slots, except } => key += &format!("|*{slots:?} {except:?}"),
+                OutputColumn::Keyed { .. } => return None,
+            }
+        }
+        Some(key)
+    }
+
+    /// The list among those that are known, when it may be another's.
+    pub(crate) fn known(self: Arc<Self>, lists: &Alike<Self>) -> Arc<Self> {
+        let Some(key) = self.key() else { return self };
+        Arc::try_unwrap(self).map_or_else(|shared| shared, |own| lists.same(Self { key, ..own }))
+    }
+}
+
 /// What a condition says of the selected rows of a batch.
 #[derive(Debug)]
 pub struct Verdict {
@@ -195,6 +246,11 @@ pub trait Operator: Send {
     /// Takes the metrics of the next node behind it that [`thalweg_plan::Node::folded_by`] says it works for.
     fn adopt(&mut self, metrics: &Arc<NodeMetrics>) {
         let _ = metrics;
+    }
+
+    /// Uses a list that is known already instead of an equal one of its own.
+    fn share(&mut self, lists: &Alike<List>) {
+        let _ = lists;
     }
 
     /// From now on it sees one part of a split stream and hands on the groups of its windows instead of results

@@ -7,7 +7,6 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
-use hashbrown::HashSet;
 use thalweg_core::format::Mark;
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::{Batch, Diagnostic, ErrorCode, Selection, Timestamp};
@@ -269,7 +268,7 @@ fn input() -> Input {
         parts_left: 0,
         offset: None,
         upto: 0,
-        seen: HashSet::new(),
+        seen: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The control task: it alone owns the states of all rules and performs the effects of [`step`].
 //!
-//! Launches, stops and the ends of runs are futures it polls beside its commands, so a rule costs no task of its own
-//! (`contracts.md` 10).
+//! Launches and stops are futures that it polls beside its commands, and the ends of runs come over one channel, so a
+//! rule that runs costs neither a task nor a future of its own (`contracts.md` 10).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use thalweg_core::time::BoxFuture;
 use thalweg_core::{Clock, Props, Timestamp};
-use thalweg_runtime::Outcome;
+use thalweg_runtime::{Outcome, Tell};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
@@ -55,14 +55,16 @@ impl Control {
     pub(super) fn start(means: Means) -> Self {
         let (commands, inbox) = mpsc::unbounded_channel();
         let patrol = means.patrol;
+        let (ends, ended) = mpsc::unbounded_channel();
         let actor = Actor {
             means: Arc::new(means),
             rules: HashMap::new(),
             jobs: FuturesUnordered::new(),
             stopping: Vec::new(),
             writing: Arc::new(()),
+            ends,
         };
-        tokio::spawn(actor.run(inbox, patrol));
+        tokio::spawn(actor.run(inbox, ended, patrol));
         Self { commands }
     }
 
@@ -132,10 +134,17 @@ struct Actor {
     stopping: Vec<oneshot::Sender<()>>,
     /// Every job that writes holds a copy: what is not stored yet must not be lost by the end.
     writing: Arc<()>,
+    /// Where the ends of runs are told: a rule that runs costs no future.
+    ends: mpsc::UnboundedSender<Report>,
 }
 
 impl Actor {
-    async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Command>, patrol: Duration) {
+    async fn run(
+        mut self,
+        mut inbox: mpsc::UnboundedReceiver<Command>,
+        mut ended: mpsc::UnboundedReceiver<Report>,
+        patrol: Duration,
+    ) {
         let mut patrol = tokio::time::interval(patrol);
         patrol.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -149,6 +158,7 @@ impl Actor {
                         self.report(report);
                     }
                 }
+                Some(report) = ended.recv() => self.report(report),
                 _ = patrol.tick() => self.patrol(),
             }
             if self.has_stopped() {
@@ -201,7 +211,7 @@ impl Actor {
         };
         if let Some(run) = report.run {
             slot.entry.set_run(Arc::clone(&run));
-            self.jobs.push(watch(Arc::clone(&report.id), report.launch, run));
+            run.when_ended(watch(Arc::clone(&report.id), report.launch, self.ends.clone()));
         }
         if report.signal == Signal::Closed {
             slot.entry.end_run();
@@ -324,16 +334,17 @@ fn build_and_launch(entry: &RuleEntry, means: &Means) -> Result<Arc<dyn Run>, En
     Ok(ready.launch(restore))
 }
 
-fn watch(id: Arc<str>, launch: u64, run: Arc<dyn Run>) -> BoxFuture<'static, Option<Report>> {
-    let ended = run.ended();
-    Box::pin(async move {
-        let signal = match ended.await {
+/// Tells the control task how a run has ended by itself.
+fn watch(id: Arc<str>, launch: u64, ends: mpsc::UnboundedSender<Report>) -> Tell {
+    Box::new(move |outcome| {
+        let signal = match outcome {
             Outcome::Done => Signal::Done,
             Outcome::Failed(why) => Signal::Failed(why),
             // Whoever stopped it reports that itself.
-            Outcome::Stopped | Outcome::Running => return None,
+            Outcome::Stopped | Outcome::Running => return,
         };
-        Some(Report { id, launch, signal, run: None })
+        // A control task that is gone has stopped all rules.
+        let _ = ends.send(Report { id, launch, signal, run: None });
     })
 }
 

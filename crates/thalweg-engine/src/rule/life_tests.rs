@@ -11,7 +11,7 @@ use thalweg_core::registry::{Registry, Shared};
 use thalweg_core::time::BoxFuture;
 use thalweg_core::{Clock, Diagnostic, ManualClock, Props, Timestamp};
 use thalweg_expr::FunctionRegistry;
-use thalweg_runtime::{Entry, NodeSnapshot, Outcome, RuleSpec, Snapshot, Topology};
+use thalweg_runtime::{Entry, NodeSnapshot, Outcome, RuleSpec, Snapshot, Tell, Topology};
 use tokio::sync::watch;
 
 use super::{Phase, Ready, Run, Runner};
@@ -76,12 +76,12 @@ impl Run for FakeRun {
         Vec::new()
     }
 
-    fn ended(&self) -> BoxFuture<'static, Outcome> {
+    fn when_ended(&self, tell: Tell) {
         let mut outcome = self.0.subscribe();
-        Box::pin(async move {
+        tokio::spawn(async move {
             let ended = outcome.wait_for(|outcome| *outcome != Outcome::Running).await;
-            ended.map_or(Outcome::Stopped, |outcome| outcome.clone())
-        })
+            tell(ended.map_or(Outcome::Stopped, |outcome| outcome.clone()));
+        });
     }
 
     async fn stop(&self, _: Duration) {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use thalweg_core::{Diagnostic, time::BoxFuture};
+use thalweg_core::Diagnostic;
 use thalweg_runtime::{
-    CheckpointStatus, CompiledRule, Memory, NodeSnapshot, Outcome, RuleSpec, RunningRule, Runtime, Snapshot,
+    CheckpointStatus, CompiledRule, Memory, NodeSnapshot, RuleSpec, RunningRule, Runtime, Snapshot, Tell,
     Topology,
 };
 
@@ -64,8 +64,8 @@ pub trait Run: Send + Sync {
         None
     }
 
-    /// Resolves when it no longer runs.
-    fn ended(&self) -> BoxFuture<'static, Outcome>;
+    /// Has `tell` called when it no longer runs.
+    fn when_ended(&self, tell: Tell);
 
     /// It will not come back: nothing is to be kept for it elsewhere. Called before it is stopped.
     fn part(&self) {}
@@ -128,8 +128,8 @@ impl Run for RunningRule {
         RunningRule::checkpoints(self)
     }
 
-    fn ended(&self) -> BoxFuture<'static, Outcome> {
-        Box::pin(self.ending().ended())
+    fn when_ended(&self, tell: Tell) {
+        self.ending().tell(tell);
     }
 
     fn part(&self) {

@@ -50,22 +50,41 @@ pub(crate) enum Output {
 pub(crate) struct Egress {
     /// `mqtt_0`.
     pub node: Arc<str>,
-    options: SinkOptions,
+    options: Arc<SinkOptions>,
     output: Output,
-    templates: Templates,
+    /// Absent when there are none.
+    templates: Option<Box<Templates>>,
     rule: Arc<RuleInfo>,
     transform: Arc<NodeMetrics>,
     encode: Arc<NodeMetrics>,
     compress: Arc<NodeMetrics>,
     delivery: Arc<Delivery>,
+    room: Room,
+    /// Absent unless it collects.
+    batching: Option<Box<Batching>>,
+}
+
+/// What is written again for each batch; made for the first one, because most actions of thousands of rules see none.
+#[derive(Default)]
+struct Room(Option<Box<Work>>);
+
+impl Room {
+    #[inline]
+    fn made(&mut self) -> &mut Work {
+        self.0.get_or_insert_default()
+    }
+}
+
+/// The messages of the batch at hand.
+#[derive(Default)]
+struct Work {
     writer: RowWriter,
-    /// Messages of the batch at hand, back to back.
+    /// Back to back.
     buffer: Vec<u8>,
     /// Start and end of the first of them, of which there is nothing to know but their bytes.
     plain: Vec<(u32, u32)>,
     /// Those behind them.
     pending: Vec<Pending>,
-    batching: Batching,
 }
 
 /// The steps of an action that may lose a message.
@@ -90,12 +109,14 @@ enum Pending {
 impl Egress {
     pub(crate) fn new(
         node: Arc<str>,
-        options: SinkOptions,
+        options: Arc<SinkOptions>,
         (output, templates): (Output, Templates),
         rule: Arc<RuleInfo>,
         delivery: Arc<Delivery>,
     ) -> Self {
-        let batching = Batching::new(options.batch_size, options.linger);
+        let collects = options.is_batching();
+        let batching = collects.then(|| Box::new(Batching::new(options.batch_size, options.linger)));
+        let templates = (!templates.is_empty()).then(|| Box::new(templates));
         // A step that there is not has no metrics of its own.
         let transform = Arc::<NodeMetrics>::default();
         let own = |is_there: bool| if is_there { Arc::default() } else { Arc::clone(&transform) };
@@ -111,10 +132,7 @@ impl Egress {
             encode,
             compress,
             delivery,
-            writer: RowWriter::default(),
-            buffer: Vec::new(),
-            plain: Vec::new(),
-            pending: Vec::new(),
+            room: Room::default(),
             batching,
         }
     }
@@ -130,7 +148,7 @@ impl Egress {
     /// How it makes messages of single rows, if rules that do the same can have them made once.
     pub(crate) fn shape(&self) -> Option<Shape> {
         let Self { options, templates, .. } = self;
-        let is_plain = options.is_plain() && templates.is_empty() && options.compression.is_none();
+        let is_plain = options.is_plain() && templates.is_none() && options.compression.is_none();
         if !is_plain || options.is_batching() || self.delivery.is_keeping() {
             return None;
         }
@@ -148,7 +166,7 @@ impl Egress {
 
     /// The rule starts: the linger ticker runs from now on (C3.12).
     pub(crate) fn start(&mut self, now: Timestamp) {
-        self.batching.start(now);
+        self.batching.iter_mut().for_each(|batching| batching.start(now));
     }
 
     /// Writes what later messages depend on: when the linger ticker ticks, and what the encoder keeps.
@@ -158,15 +176,17 @@ impl Egress {
             output.save(&mut encoder);
         }
         let encoder = encoder.finish();
-        if self.batching.due.is_some() || !encoder.is_empty() {
-            writer.time(self.batching.due.unwrap_or_default());
+        let due = self.next_timer();
+        if due.is_some() || !encoder.is_empty() {
+            writer.time(due.unwrap_or_default());
             writer.bytes(&encoder);
         }
     }
 
     /// Takes back what [`Egress::save`] wrote.
     pub(crate) fn load(&mut self, reader: &mut StateReader<'_>) -> Result<(), StateError> {
-        self.batching.due = Some(reader.time()?).filter(|due| due.0 != 0);
+        let due = Some(reader.time()?).filter(|due| due.0 != 0);
+        self.batching.iter_mut().for_each(|batching| batching.due = due);
         let encoder = reader.bytes()?;
         match &mut self.output {
             Output::Encoder(output) if !encoder.is_empty() => output.load(&mut StateReader::new(encoder)),
@@ -176,7 +196,7 @@ impl Egress {
 
     /// Forgets what is collected, as a kill does: it is part of a snapshot from which the rule goes on.
     pub(crate) fn forget(&mut self) {
-        self.batching.rest();
+        self.batching.iter_mut().for_each(|batching| drop(batching.rest()));
     }
 
     /// Takes results, faults included, in order.
@@ -208,21 +228,22 @@ impl Egress {
         let (mut taken, mut shown, mut lost) = (0, 0, 0);
         for row in rows {
             taken += 1;
-            let before = self.buffer.len();
+            let work = self.room.made();
+            let before = work.buffer.len();
             if is_list {
-                self.buffer.push(b'[');
+                work.buffer.push(b'[');
             }
-            match self.writer.write(&mut self.buffer, batch, row, self.rule.zone) {
-                Ok(true) if omits => self.buffer.truncate(before),
+            match work.writer.write(&mut work.buffer, batch, row, self.rule.zone) {
+                Ok(true) if omits => work.buffer.truncate(before),
                 Ok(_) => {
                     if is_list {
-                        self.buffer.push(b']');
+                        work.buffer.push(b']');
                     }
                     shown += 1;
                     self.note(before, None);
                 }
                 Err(error) => {
-                    self.buffer.truncate(before);
+                    work.buffer.truncate(before);
                     lost += 1;
                     self.lose(Step::Encode, &error, now);
                 }
@@ -286,7 +307,7 @@ impl Egress {
     }
 
     fn is_direct(&self) -> bool {
-        matches!(self.output, Output::Json) && self.options.is_plain() && self.templates.is_empty()
+        matches!(self.output, Output::Json) && self.options.is_plain() && self.templates.is_none()
     }
 
     /// Writes a message from the columns; `write` tells whether it is an empty object.
@@ -296,24 +317,25 @@ impl Egress {
         as_list: bool,
         write: impl FnOnce(&mut RowWriter, &mut Vec<u8>, Tz) -> Result<bool, FormatError>,
     ) {
-        let before = self.buffer.len();
+        let work = self.room.made();
+        let before = work.buffer.len();
         if as_list {
-            self.buffer.push(b'[');
+            work.buffer.push(b'[');
         }
-        match write(&mut self.writer, &mut self.buffer, self.rule.zone) {
+        match write(&mut work.writer, &mut work.buffer, self.rule.zone) {
             Ok(true) if self.options.send_single && self.options.omit_if_empty => {
-                self.buffer.truncate(before)
+                work.buffer.truncate(before)
             }
             Ok(_) => {
                 if as_list {
-                    self.buffer.push(b']');
+                    work.buffer.push(b']');
                 }
                 count_out(&self.transform, 1, now);
                 count_in(&self.encode, 1, now);
                 self.finish_bytes(before, None, now);
             }
             Err(error) => {
-                self.buffer.truncate(before);
+                work.buffer.truncate(before);
                 count_out(&self.transform, 1, now);
                 count_in(&self.encode, 1, now);
                 self.lose(Step::Encode, &error, now);
@@ -351,8 +373,9 @@ impl Egress {
     fn transform(&mut self, message: Shaped, now: Timestamp) -> Result<(), (Step, FormatError)> {
         let lost = |error| (Step::Transform, error);
         let cx = (now, &*self.rule);
-        let props = self.templates.props(&message, cx).map_err(lost)?;
-        let text = self.templates.data(&message, cx).transpose().map_err(lost)?;
+        let templates = self.templates.as_ref();
+        let props = templates.map_or(Ok(None), |templates| templates.props(&message, cx)).map_err(lost)?;
+        let text = templates.and_then(|templates| templates.data(&message, cx)).transpose().map_err(lost)?;
         let is_written = text.is_some();
         let message = match text {
             None => message,
@@ -360,8 +383,9 @@ impl Egress {
                 // C3.6: the text is sent as it is.
                 count_out(&self.transform, 1, now);
                 count_in(&self.encode, 1, now);
-                let before = self.buffer.len();
-                self.buffer.extend_from_slice(text.as_bytes());
+                let buffer = &mut self.room.made().buffer;
+                let before = buffer.len();
+                buffer.extend_from_slice(text.as_bytes());
                 self.finish_bytes(before, props, now);
                 return Ok(());
             }
@@ -387,7 +411,9 @@ impl Egress {
         let row = Arc::new(Fields::from([(Arc::from("error"), Value::text(text))]));
         // Templates see it as they see results: as a list unless with sendSingle.
         let message = Shaped { rows: vec![row], is_list: !self.options.send_single };
-        let props = match self.templates.props(&message, (now, &self.rule)) {
+        let templates = self.templates.as_ref();
+        let props = templates.map_or(Ok(None), |templates| templates.props(&message, (now, &self.rule)));
+        let props = match props {
             Ok(props) => props,
             Err(error) => return self.count_lost(Step::Transform, &error, now),
         };
@@ -396,8 +422,9 @@ impl Egress {
         if !is_row {
             // One column of delimited text, or bytes: the text itself.
             count_in(&self.encode, 1, now);
-            let before = self.buffer.len();
-            self.buffer.extend_from_slice(text.as_bytes());
+            let buffer = &mut self.room.made().buffer;
+            let before = buffer.len();
+            buffer.extend_from_slice(text.as_bytes());
             return self.finish_bytes(before, props, now);
         }
         let message = Shaped { is_list: false, ..message };
@@ -413,15 +440,17 @@ impl Egress {
         now: Timestamp,
     ) -> Result<(), FormatError> {
         if matches!(self.output, Output::Rows) || self.encodes_batches() {
-            self.pending.push(Pending::Rows { rows: message.rows, is_list: message.is_list, props });
+            let pending = &mut self.room.made().pending;
+            pending.push(Pending::Rows { rows: message.rows, is_list: message.is_list, props });
             return Ok(());
         }
         count_in(&self.encode, 1, now);
-        let before = self.buffer.len();
-        match encode(&mut self.output, &message, &mut self.buffer, self.rule.zone) {
+        let buffer = &mut self.room.made().buffer;
+        let before = buffer.len();
+        match encode(&mut self.output, &message, buffer, self.rule.zone) {
             Ok(()) => self.finish_bytes(before, props, now),
             Err(error) => {
-                self.buffer.truncate(before);
+                buffer.truncate(before);
                 return Err(error);
             }
         }
@@ -441,16 +470,17 @@ impl Egress {
     /// A message stands in the buffer from `start` on.
     #[inline]
     fn note(&mut self, start: usize, props: Option<Arc<Props>>) {
-        let end = self.buffer.len();
+        let work = self.room.made();
+        let end = work.buffer.len();
         match (u32::try_from(start), u32::try_from(end), &props) {
-            (Ok(start), Ok(end), None) if self.pending.is_empty() => self.plain.push((start, end)),
-            _ => self.pending.push(Pending::Bytes(start..end, props)),
+            (Ok(start), Ok(end), None) if work.pending.is_empty() => work.plain.push((start, end)),
+            _ => work.pending.push(Pending::Bytes(start..end, props)),
         }
     }
 
     /// Sends what was collected: the input has ended, or the rule stops.
     pub(crate) fn flush(&mut self, now: Timestamp) {
-        let part = self.batching.rest();
+        let part = self.batching.as_mut().map(|batching| batching.rest()).unwrap_or_default();
         if !part.is_empty() {
             self.send_batch(part, now);
         }
@@ -460,25 +490,30 @@ impl Egress {
     pub(crate) fn outputs(&self) -> Outputs {
         let (position, unsettled) = self.delivery.unsettled();
         let (action, delivery) = (Arc::clone(&self.node), Arc::clone(&self.delivery));
-        Outputs { action, delivery, position, unsettled, held: self.batching.held.clone() }
+        let held = self.batching.as_ref().map(|batching| batching.held.clone()).unwrap_or_default();
+        Outputs { action, delivery, position, unsettled, held }
     }
 
     /// Takes back what a checkpoint held.
     pub(crate) fn restore(&mut self, bytes: &[u8], now: Timestamp) -> Result<(), StateError> {
         let (unsettled, held) = outputs::decode(bytes)?;
         self.delivery.push(unsettled.into_iter(), now);
-        self.batching.held = held;
+        match &mut self.batching {
+            Some(batching) => batching.held = held,
+            // The action collects no longer.
+            None => self.delivery.push(held.into_iter(), now),
+        }
         Ok(())
     }
 
     /// When the linger ticker ticks next.
     pub(crate) fn next_timer(&self) -> Option<Timestamp> {
-        self.batching.due
+        self.batching.as_ref()?.due
     }
 
     /// Ticks, if it is time.
     pub(crate) fn fire(&mut self, now: Timestamp) {
-        if self.batching.ticks(now) {
+        if self.batching.as_mut().is_some_and(|batching| batching.ticks(now)) {
             self.flush(now);
         }
     }

@@ -13,30 +13,33 @@ impl Egress {
     /// Hands the messages of the batch at hand to the sink, or to the batch that is being collected.
     pub(super) fn send(&mut self, now: Timestamp) {
         let out = self.send_direct(now);
-        if out < self.plain.len() || !self.pending.is_empty() {
+        let Some(work) = &self.room.0 else { return };
+        if out < work.plain.len() || !work.pending.is_empty() {
             self.send_rest(out, now);
         }
-        self.plain.clear();
-        self.buffer.clear();
+        let work = self.room.made();
+        work.plain.clear();
+        work.buffer.clear();
     }
 
     /// The same for all but the first `out`.
     fn send_rest(&mut self, out: usize, now: Timestamp) {
-        let begin = out.checked_sub(1).map_or(0, |last| self.plain[last].1 as usize);
-        let bytes = Bytes::copy_from_slice(&self.buffer[begin..]);
+        let work = self.room.made();
+        let begin = out.checked_sub(1).map_or(0, |last| work.plain[last].1 as usize);
+        let bytes = Bytes::copy_from_slice(&work.buffer[begin..]);
         let message = |place: Range<usize>, props| {
             let payload = bytes.slice(place.start - begin..place.end - begin);
             SinkPayload::Bytes { payload, props }
         };
         let plain =
-            self.plain[out..].iter().map(|(start, end)| message(*start as usize..*end as usize, None));
-        let payloads = plain.chain(self.pending.drain(..).map(|pending| match pending {
+            work.plain[out..].iter().map(|(start, end)| message(*start as usize..*end as usize, None));
+        let payloads = plain.chain(work.pending.drain(..).map(|pending| match pending {
             Pending::Bytes(place, props) => message(place, props),
             Pending::Rows { rows, is_list, props } => SinkPayload::Rows { rows, is_list, props },
         }));
-        if self.options.is_batching() {
-            self.batching.push(payloads);
-            while let Some(part) = self.batching.full() {
+        if let Some(batching) = &mut self.batching {
+            batching.push(payloads);
+            while let Some(part) = self.batching.as_mut().and_then(|batching| batching.full()) {
                 self.send_batch(part, now);
             }
         } else if self.options.compression.is_some() {
@@ -49,10 +52,11 @@ impl Egress {
 
     /// Writes what can be written without waiting; how many messages are out.
     fn send_direct(&mut self, now: Timestamp) -> usize {
-        if self.plain.is_empty() || self.options.is_batching() || self.options.compression.is_some() {
+        let Some(work) = &self.room.0 else { return 0 };
+        if work.plain.is_empty() || self.options.is_batching() || self.options.compression.is_some() {
             return 0;
         }
-        self.delivery.write_direct(&self.buffer, &self.plain, now)
+        self.delivery.write_direct(&work.buffer, &work.plain, now)
     }
 
     pub(super) fn send_batch(&mut self, part: Vec<SinkPayload>, now: Timestamp) {

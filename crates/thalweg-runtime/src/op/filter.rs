@@ -15,12 +15,13 @@ use crate::operator::{Emit, OpCx, Operator, Verdict};
 pub(crate) struct Filter {
     condition: Condition,
     /// Of the last batch: room for the next.
-    verdict: Verdict,
+    /// Most rules of a shared stream never need it.
+    verdict: Option<Box<Verdict>>,
 }
 
 impl Filter {
     pub(crate) fn new(condition: &Expr) -> Self {
-        Self { condition: Condition::new(condition), verdict: Verdict::NOTHING }
+        Self { condition: Condition::new(condition), verdict: None }
     }
 }
 
@@ -34,8 +35,9 @@ impl Operator for Filter {
         cx: &mut OpCx<'_>,
     ) {
         let mut eval = cx.eval(batch.window);
+        let verdict = &mut **self.verdict.get_or_insert_with(|| Box::new(Verdict::NOTHING));
         match self.condition.plain() {
-            Some(expr) => self.verdict.ask(expr, batch, rows, &mut eval),
+            Some(expr) => verdict.ask(expr, batch, rows, &mut eval),
             None => {
                 let mut picked = Picked::default();
                 picked.pick(
@@ -44,10 +46,10 @@ impl Operator for Filter {
                     batch.n_rows,
                     Nulls::False,
                 );
-                self.verdict = picked.verdict();
+                *verdict = picked.verdict();
             }
         }
-        pass(batch, rows, &self.verdict, out, cx);
+        pass(batch, rows, verdict, out, cx);
     }
 
     fn condition(&self) -> Option<&Expr> {

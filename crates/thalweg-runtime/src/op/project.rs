@@ -11,17 +11,25 @@ use thalweg_plan::explain::sql;
 use thalweg_plan::logical::{Empty, OutputColumn};
 use thalweg_plan::{Kind, Node};
 
+use crate::names::Alike;
 use crate::op::faults;
 use crate::op::reshape::Room;
-use crate::operator::{Emit, OpCx, Operator};
+use crate::operator::{Emit, List, OpCx, Operator};
 
 /// Computes the output columns.
 pub(crate) struct Project {
-    columns: Vec<OutputColumn>,
+    list: Arc<List>,
     /// What the columns look at, for the texts of errors.
     input: Arc<Schema>,
     /// S6: in an aggregate query a scalar function that fails gives nothing.
     is_aggregate: bool,
+    /// Made for the first rows: most rules of a shared stream never see any.
+    work: Option<Box<Work>>,
+    schema: Arc<Schema>,
+}
+
+/// What is written again for each batch.
+struct Work {
     bad: Vec<(usize, String)>,
     room: Room,
 }
@@ -30,14 +38,16 @@ impl Project {
     pub(crate) fn new(node: &Node, columns: &[OutputColumn]) -> Self {
         let input = &node.inputs[0];
         Self {
-            columns: columns.to_vec(),
+            list: Arc::new(List::new(columns)),
             input: Arc::clone(&input.schema),
             is_aggregate: is_aggregate(input),
-            bad: Vec::new(),
-            room: Room::new(&node.schema),
+            work: None,
+            schema: Arc::clone(&node.schema),
         }
     }
+}
 
+impl Work {
     /// Hands the result on, or fails where columns have failed.
     fn hand_on(&mut self, rows: &Selection, out: &mut dyn Emit, cx: &OpCx<'_>) {
         let batch = &*self.room.batch();
@@ -61,8 +71,13 @@ impl Project {
 }
 
 impl Operator for Project {
+    fn share(&mut self, lists: &Alike<List>) {
+        let own = std::mem::replace(&mut self.list, Arc::new(List::new(&[])));
+        self.list = own.known(lists);
+    }
+
     fn memory(&self) -> usize {
-        self.columns.capacity() * size_of::<OutputColumn>() + self.room.memory()
+        self.work.as_ref().map_or(0, |work| size_of::<Work>() + work.room.memory())
     }
 
     fn on_batch(
@@ -73,22 +88,25 @@ impl Operator for Project {
         out: &mut dyn Emit,
         cx: &mut OpCx<'_>,
     ) {
-        self.bad.clear();
+        let schema = &self.schema;
+        let work =
+            self.work.get_or_insert_with(|| Box::new(Work { bad: Vec::new(), room: Room::new(schema) }));
+        work.bad.clear();
         let mut eval = cx.eval(batch.window);
-        self.room.begin(batch);
-        for output in &self.columns {
-            compute(output, batch, rows, &mut eval, &mut self.room);
-            let Some(column) = self.room.batch().columns.last_mut() else { continue };
+        work.room.begin(batch);
+        for output in &self.list.columns {
+            compute(output, batch, rows, &mut eval, &mut work.room);
+            let Some(column) = work.room.batch().columns.last_mut() else { continue };
             if !column.seen().contains(Tag::Error) {
                 continue;
             }
             if self.is_aggregate {
                 without_failed_calls(output, batch, column);
             }
-            note_errors(column, &label(output, &self.input), rows, &mut self.bad);
+            note_errors(column, &label(output, &self.input), rows, &mut work.bad);
         }
-        self.hand_on(rows, out, cx);
-        self.room.clear();
+        work.hand_on(rows, out, cx);
+        work.room.clear();
     }
 }
 

@@ -41,7 +41,7 @@ use tally::{Shown, Tally};
 pub(crate) struct RuleSet {
     readers: Vec<Option<Reader>>,
     free: Vec<u32>,
-    by_rule: HashMap<Key, Vec<u32>>,
+    by_rule: HashMap<Key, Places>,
     conditions: Conditions,
     /// The readers of each condition that are called only when it says something.
     quiet: Vec<Vec<u32>>,
@@ -64,6 +64,27 @@ pub(crate) struct RuleSet {
     all: Vec<u64>,
     shown: Arc<Shown>,
     common: Arc<Common>,
+}
+
+/// The readers of one rule: nearly always one.
+enum Places {
+    One(u32),
+    Several(Box<[u32]>),
+}
+
+impl Places {
+    fn with(self, at: u32) -> Self {
+        let mut list = self.list().to_vec();
+        list.push(at);
+        Self::Several(list.into())
+    }
+
+    fn list(&self) -> &[u32] {
+        match self {
+            Self::One(at) => std::slice::from_ref(at),
+            Self::Several(list) => list,
+        }
+    }
 }
 
 /// What a rule needs in order to be called only when rows pass.
@@ -156,13 +177,16 @@ impl RuleSet {
         if reader.pauses {
             self.pausing.push(at);
         }
-        self.by_rule.entry(reader.rule).or_default().push(at);
+        let places = self.by_rule.remove(&reader.rule);
+        let places = places.map_or(Places::One(at), |places| places.with(at));
+        self.by_rule.insert(reader.rule, places);
         self.readers[at as usize] = Some(reader);
     }
 
     /// Lets the readers of a rule go.
     pub(crate) fn leave(&mut self, rule: Key) {
-        for at in self.by_rule.remove(&rule).unwrap_or_default() {
+        let places = self.by_rule.remove(&rule);
+        for at in places.iter().flat_map(Places::list).copied() {
             let Some(reader) = self.readers[at as usize].take() else { continue };
             let drop_from = |list: &mut Vec<u32>| list.retain(|other| *other != at);
             if let Some(list) = self.list_of(&reader) {

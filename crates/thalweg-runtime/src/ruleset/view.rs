@@ -8,10 +8,15 @@ use std::sync::Arc;
 use thalweg_core::{Batch, Projection, Schema, Slot};
 
 use super::conditions::Condition;
+use crate::names::Alike;
 
 /// The slots of one rule among those of the stream.
 #[derive(Debug, Clone)]
-pub(crate) struct View {
+pub(crate) struct View(Arc<Seen>);
+
+/// The same for all rules that see it alike.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Seen {
     schema: Arc<Schema>,
     slots: Vec<usize>,
     /// Whether the rule's slots are exactly the stream's, from the first on.
@@ -26,18 +31,23 @@ impl View {
         };
         let slots: Vec<usize> = own.slots.iter().map(place).collect();
         let is_prefix = slots.iter().enumerate().all(|(at, slot)| at == *slot);
-        Self { schema: Arc::new(own.schema()), slots, is_prefix }
+        Self(Arc::new(Seen { schema: Arc::new(own.schema()), slots, is_prefix }))
+    }
+
+    /// The same view of another rule, if there is one.
+    pub(crate) fn kept(self, alike: &Alike<Seen>) -> Self {
+        Arc::try_unwrap(self.0).map_or_else(Self, |seen| Self(alike.same(seen)))
     }
 
     /// A slot of the rule as one of the stream.
     pub(crate) fn slot(&self, own: Slot) -> Slot {
-        Slot(self.slots[own.index()] as u32)
+        Slot(self.0.slots[own.index()] as u32)
     }
 
     /// The same where values may have been appended to the rule's own slots: those keep their distance from the end.
     pub(super) fn appended(&self, own: Slot) -> Slot {
         const APPENDED: u32 = 1 << 31;
-        match own.index().checked_sub(self.slots.len()) {
+        match own.index().checked_sub(self.0.slots.len()) {
             Some(behind) => Slot(APPENDED + behind as u32),
             None => self.slot(own),
         }
@@ -45,12 +55,12 @@ impl View {
 
     /// Whether a batch of the stream can be used as it is.
     pub(crate) fn is_whole(&self, batch: &Batch) -> bool {
-        self.is_prefix && batch.columns.len() == self.slots.len()
+        self.0.is_prefix && batch.columns.len() == self.0.slots.len()
     }
 
     /// Whether another rule sees exactly the same.
     pub(crate) fn equals(&self, other: &Self) -> bool {
-        self.slots == other.slots
+        self.0.slots == other.0.slots
     }
 
     /// A condition over the rule's slots as one over the stream's.
@@ -62,8 +72,8 @@ impl View {
     /// The rule's own batch: the same columns, its own slots.
     pub(crate) fn of(&self, batch: &Batch) -> Batch {
         Batch {
-            schema: Arc::clone(&self.schema),
-            columns: self.slots.iter().map(|slot| Arc::clone(&batch.columns[*slot])).collect(),
+            schema: Arc::clone(&self.0.schema),
+            columns: self.0.slots.iter().map(|slot| Arc::clone(&batch.columns[*slot])).collect(),
             n_rows: batch.n_rows,
             times: batch.times.clone(),
             unit: batch.unit,

@@ -62,7 +62,7 @@ pub(crate) struct Input {
     pub key: Arc<str>,
     /// A number that is equal for equal sources.
     pub source: u64,
-    pub event_time: Option<EventTime>,
+    pub event_time: Option<Arc<EventTime>>,
     /// The metrics of the preprocessor's node.
     pub preprocessor: Arc<NodeMetrics>,
     /// A scan table, whose end does not end the rule.
@@ -74,8 +74,8 @@ pub(crate) struct Input {
     pub offset: Option<Value>,
     /// The number of the last message taken that waits for an answer.
     pub upto: u64,
-    /// Messages that are part of the restored state and may come again.
-    pub seen: HashSet<u64>,
+    /// Messages that are part of the restored state and may come again, if there are any.
+    pub seen: Option<Box<HashSet<u64>>>,
 }
 
 impl Input {
@@ -85,7 +85,8 @@ impl Input {
         if mark.offset.is_some() {
             self.offset.clone_from(&mark.offset);
         }
-        mark.again.is_some_and(|identity| self.seen.remove(&identity))
+        let Some(seen) = &mut self.seen else { return false };
+        mark.again.is_some_and(|identity| seen.remove(&identity))
     }
 
     /// Counts rows that got their time, and those that have none.
@@ -120,10 +121,10 @@ impl RuleRun {
         let (states, operators) = self.chain.memory();
         let inlet = self.inlet.as_ref().map_or(0, |inlet| inlet.queue.bytes());
         let own = self.own.iter().map(|(_, inlet)| inlet.queue.bytes()).sum::<usize>();
-        let inputs = self
-            .inputs
-            .iter()
-            .map(|input| size_of::<Input>() + input.preprocessor.memory() + input.seen.allocation_size());
+        let inputs = self.inputs.iter().map(|input| {
+            let seen = input.seen.as_ref().map_or(0, |seen| seen.allocation_size());
+            size_of::<Input>() + input.preprocessor.memory() + seen
+        });
         let record = size_of::<Self>() + operators + inputs.sum::<usize>();
         let mut memory = Memory {
             state: (states + self.twins.memory()) as u64,
@@ -350,7 +351,7 @@ impl RuleRun {
             source: input.source,
             offset: input.offset.clone(),
             upto: input.upto,
-            seen: input.seen.iter().copied().collect(),
+            seen: input.seen.iter().flat_map(|seen| seen.iter().copied()).collect(),
         };
         let outputs = self.egress.iter().map(Egress::outputs).collect();
         let positions = self.inputs.iter().map(position).collect();
@@ -368,7 +369,8 @@ impl RuleRun {
         for input in &mut self.inputs {
             input.offset = resume(snapshot, &input.key, input.source);
             let seen = snapshot.seen.get(&*input.key).map_or(&[][..], |bytes| bytes.as_chunks().0);
-            input.seen = seen.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
+            let seen = seen.iter().map(|bytes| u64::from_le_bytes(*bytes));
+            input.seen = Some(Box::new(seen.collect())).filter(|seen: &Box<HashSet<_>>| !seen.is_empty());
         }
         for egress in &mut self.egress {
             if let Some(bytes) = snapshot.nodes.get(&action_key(egress)) {
