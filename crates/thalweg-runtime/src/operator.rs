@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::state::{StateError, StateReader, StateWriter};
-use thalweg_core::{Batch, Clock, Fault, Live, Selection, Timestamp, WindowRange};
+use thalweg_core::{Batch, Clock, Fault, Live, Schema, Selection, Timestamp, WindowRange};
 use thalweg_expr::filter::Filtered;
 use thalweg_expr::{EvalCx, Expr, Instance};
 use thalweg_plan::logical::OutputColumn;
@@ -134,18 +134,24 @@ pub struct List {
     key: String,
     /// Its columns.
     pub columns: Box<[OutputColumn]>,
+    /// What they look at.
+    pub input: Arc<Schema>,
+    /// What comes out.
+    pub schema: Arc<Schema>,
 }
 
 impl PartialEq for List {
     fn eq(&self, other: &Self) -> bool {
-        self.key == other.key && !self.key.is_empty()
+        let is_same = self.key == other.key && !self.key.is_empty();
+        is_same && self.input == other.input && self.schema == other.schema
     }
 }
 
 impl List {
     /// Of these columns; equal to no other.
-    pub fn new(columns: &[OutputColumn]) -> Self {
-        Self { key: String::new(), columns: columns.into() }
+    pub fn new(columns: &[OutputColumn], input: &Arc<Schema>, schema: &Arc<Schema>) -> Self {
+        let (input, schema) = (Arc::clone(input), Arc::clone(schema));
+        Self { key: String::new(), columns: columns.into(), input, schema }
     }
 
     /// What makes it equal to another; `None` for one whose calls do something, or whose values are kept in memos that
@@ -170,9 +176,9 @@ impl List {
     }
 
     /// The list among those that are known, when it may be another's.
-    pub(crate) fn known(self: Arc<Self>, lists: &Alike<Self>) -> Arc<Self> {
-        let Some(key) = self.key() else { return self };
-        Arc::try_unwrap(self).map_or_else(|shared| shared, |own| lists.same(Self { key, ..own }))
+    pub(crate) fn known(&self, lists: &Alike<Self>) -> Option<Arc<Self>> {
+        let key = self.key()?;
+        Some(lists.same(Self { key, ..Self::new(&self.columns, &self.input, &self.schema) }))
     }
 }
 

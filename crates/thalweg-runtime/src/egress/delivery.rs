@@ -53,7 +53,7 @@ pub(crate) struct Delivery {
     /// Messages handed in and messages settled: out, or given up.
     pushed: AtomicU64,
     settled: AtomicU64,
-    keeping: Option<Keeping>,
+    keeping: Option<Box<Keeping>>,
     /// The way round the queue, while it is empty.
     direct: OnceLock<Arc<dyn DirectSink>>,
 }
@@ -116,7 +116,8 @@ impl Delivery {
             resend_interval: options.resend_interval,
             pushed: AtomicU64::new(0),
             settled: AtomicU64::new(0),
-            keeping: settled.map(|settled| Keeping { list: Mutex::default(), settled: Arc::clone(settled) }),
+            keeping: settled
+                .map(|settled| Box::new(Keeping { list: Mutex::default(), settled: Arc::clone(settled) })),
             direct: OnceLock::new(),
         })
     }
@@ -218,7 +219,7 @@ impl Delivery {
         };
         let (mut pushed, mut dropped) = (0, 0);
         queue.force(|bucket| {
-            let mut kept = self.keeping.as_ref().map(Keeping::lock);
+            let mut kept = self.keeping.as_deref().map(Keeping::lock);
             for parcel in parcels {
                 if let (Some(kept), Parcel::One(payload)) = (&mut kept, &parcel) {
                     kept.last += 1;
@@ -271,13 +272,13 @@ impl Delivery {
 
     /// The number of the last message handed in, and what has not left, oldest first.
     pub(crate) fn unsettled(&self) -> (u64, Vec<(u64, SinkPayload)>) {
-        let kept = self.keeping.as_ref().map(Keeping::lock);
+        let kept = self.keeping.as_deref().map(Keeping::lock);
         kept.map_or((0, Vec::new()), |kept| (kept.last, kept.list.iter().cloned().collect()))
     }
 
     /// The number of the oldest message that has not left, or of the next one.
     pub(crate) fn first_unsettled(&self) -> u64 {
-        let kept = self.keeping.as_ref().map(Keeping::lock);
+        let kept = self.keeping.as_deref().map(Keeping::lock);
         kept.map_or(u64::MAX, |kept| kept.list.front().map_or(kept.last + 1, |(number, _)| *number))
     }
 

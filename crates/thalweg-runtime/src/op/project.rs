@@ -19,13 +19,10 @@ use crate::operator::{Emit, List, OpCx, Operator};
 /// Computes the output columns.
 pub(crate) struct Project {
     list: Arc<List>,
-    /// What the columns look at, for the texts of errors.
-    input: Arc<Schema>,
     /// S6: in an aggregate query a scalar function that fails gives nothing.
     is_aggregate: bool,
     /// Made for the first rows: most rules of a shared stream never see any.
     work: Option<Box<Work>>,
-    schema: Arc<Schema>,
 }
 
 /// What is written again for each batch.
@@ -38,11 +35,9 @@ impl Project {
     pub(crate) fn new(node: &Node, columns: &[OutputColumn]) -> Self {
         let input = &node.inputs[0];
         Self {
-            list: Arc::new(List::new(columns)),
-            input: Arc::clone(&input.schema),
+            list: Arc::new(List::new(columns, &input.schema, &node.schema)),
             is_aggregate: is_aggregate(input),
             work: None,
-            schema: Arc::clone(&node.schema),
         }
     }
 }
@@ -72,8 +67,9 @@ impl Work {
 
 impl Operator for Project {
     fn share(&mut self, lists: &Alike<List>) {
-        let own = std::mem::replace(&mut self.list, Arc::new(List::new(&[])));
-        self.list = own.known(lists);
+        if let Some(known) = self.list.known(lists) {
+            self.list = known;
+        }
     }
 
     fn memory(&self) -> usize {
@@ -88,7 +84,7 @@ impl Operator for Project {
         out: &mut dyn Emit,
         cx: &mut OpCx<'_>,
     ) {
-        let schema = &self.schema;
+        let schema = &self.list.schema;
         let work =
             self.work.get_or_insert_with(|| Box::new(Work { bad: Vec::new(), room: Room::new(schema) }));
         work.bad.clear();
@@ -103,7 +99,7 @@ impl Operator for Project {
             if self.is_aggregate {
                 without_failed_calls(output, batch, column);
             }
-            note_errors(column, &label(output, &self.input), rows, &mut work.bad);
+            note_errors(column, &label(output, &self.list.input), rows, &mut work.bad);
         }
         work.hand_on(rows, out, cx);
         work.room.clear();

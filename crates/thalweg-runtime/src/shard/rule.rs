@@ -370,7 +370,8 @@ impl RuleRun {
             input.offset = resume(snapshot, &input.key, input.source);
             let seen = snapshot.seen.get(&*input.key).map_or(&[][..], |bytes| bytes.as_chunks().0);
             let seen = seen.iter().map(|bytes| u64::from_le_bytes(*bytes));
-            input.seen = Some(Box::new(seen.collect())).filter(|seen: &Box<HashSet<_>>| !seen.is_empty());
+            let seen: HashSet<u64> = seen.collect();
+            input.seen = (!seen.is_empty()).then(|| Box::new(seen));
         }
         for egress in &mut self.egress {
             if let Some(bytes) = snapshot.nodes.get(&action_key(egress)) {

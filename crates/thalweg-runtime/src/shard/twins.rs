@@ -32,6 +32,9 @@ pub(crate) struct Waiting {
 impl Twins {
     /// Those of a rule. Scan tables are none: their rows trigger nothing, so their order among others does not show.
     pub(crate) fn of(scans: &[CompiledScan]) -> Self {
+        if scans.len() < 2 {
+            return Self::default();
+        }
         let first = (0..scans.len()).map(|at| first_of(scans, at));
         Self { first: first.collect(), waiting: Vec::new() }
     }
