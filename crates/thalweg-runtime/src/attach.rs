@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 
 use crate::chain::Chain;
 use crate::compile::{CompiledRule, CompiledScan};
-use crate::event_groups::Order;
 use crate::egress::options::SinkOptions;
+use crate::event_groups::Order;
 use crate::ingest::Decode;
 use crate::ingest::port::Inlet;
 use crate::names::{Alike, Names};

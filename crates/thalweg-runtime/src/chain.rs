@@ -16,7 +16,7 @@ use thalweg_expr::Expr;
 use thalweg_plan::split::Cut;
 use thalweg_plan::{Kind, Node};
 
-use crate::names::Alike;
+use crate::names::{Alike, Names};
 use crate::operator::{Emit, List, OpCx, Operator, Partial, RuleInfo, Signal, Verdict};
 
 /// Builds the operator of a plan node; [`Kind::Scan`] never comes here.
@@ -299,14 +299,12 @@ impl Chain {
         }
     }
 
-    /// Gives every operator another name with the same text.
-    pub(crate) fn rename(&mut self, name: &mut dyn FnMut(&Arc<str>) -> Arc<str>) {
-        self.nodes.iter_mut().for_each(|node| node.name = name(&node.name));
-    }
-
-    /// Lets every operator use a SELECT list that is known already instead of its own.
-    pub(crate) fn share(&mut self, lists: &Alike<List>) {
-        self.nodes.iter_mut().for_each(|node| node.operator.share(lists));
+    /// Gives every operator names and SELECT lists that are known already instead of equal ones of its own.
+    pub(crate) fn share(&mut self, names: &Names, lists: &Alike<List>) {
+        for node in &mut self.nodes {
+            node.name = names.same(&node.name);
+            node.operator.share(lists);
+        }
     }
 
     /// Name and metrics of every operator, in order.

@@ -120,8 +120,7 @@ pub(crate) fn launch(
     let (mut attached, parts) = attach_all(&mut rule, (&inputs, restore), &place, &ground)?;
     let preprocessors: Vec<_> = rule.scans.iter().map(|_| Arc::default()).collect();
     let mut nodes = source_views(&rule, (&attached, &parts), &preprocessors, streams);
-    rule.chain.rename(&mut |name| streams.names().same(name));
-    rule.chain.share(streams.lists());
+    rule.chain.share(streams.names(), streams.lists());
     let mut of_rule = operator_views(&rule, &parts, streams);
     let n_results = rule.actions.iter().filter(|action| !action.is_late).count();
     rule.info.started = now;
@@ -233,7 +232,10 @@ impl Joined {
             self.sources.push(NewSource { stream, name, part, inbox, inlet, is_shared, source });
         }
         match sharing {
-            Some(sharing) => self.shared.push((sharing, rule)),
+            Some(sharing) => {
+                self.shared.reserve_exact(1);
+                self.shared.push((sharing, rule));
+            }
             None if is_new => self.own.push(inlet),
             None => {}
         }

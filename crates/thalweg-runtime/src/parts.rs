@@ -176,7 +176,7 @@ impl NewPart {
             chain,
             egress: Vec::new(),
             n_results: 0,
-            inputs: vec![input()],
+            inputs: Box::new([input()]),
             twins: Twins::default(),
             own: own.into_iter().collect(),
             inlet: None,
@@ -184,8 +184,12 @@ impl NewPart {
             ending: Ending::new(Outcome::Running),
             cpu: Arc::clone(&cpu),
             timer: None,
-            forward: Some(Forward { inlet: Arc::clone(inlet), input: attached.input, part: number as usize }),
-            parts: Vec::new(),
+            forward: Some(Box::new(Forward {
+                inlet: Arc::clone(inlet),
+                input: attached.input,
+                part: number as usize,
+            })),
+            parts: Box::default(),
             window: None,
             common: None,
         };
@@ -202,7 +206,7 @@ pub(crate) fn common(window: &CommonWindow, chain: Chain, info: &RuleInfo) -> Ru
         chain,
         egress: Vec::new(),
         n_results: 0,
-        inputs: vec![input()],
+        inputs: Box::new([input()]),
         twins: Twins::default(),
         own: Default::default(),
         inlet: None,
@@ -228,7 +232,7 @@ pub(crate) fn event_group(
     (info, times): (&RuleInfo, (EventTime, Arc<NodeMetrics>)),
 ) -> RuleRun {
     let (event_time, preprocessor) = times;
-    let inputs = vec![Input { event_time: Some(event_time), preprocessor, ..input() }];
+    let inputs = Box::new([Input { event_time: Some(Arc::new(event_time)), preprocessor, ..input() }]);
     RuleRun { inputs, ..common(window, chain, info) }
 }
 

@@ -37,11 +37,11 @@ pub(crate) struct Running {
     pub ending: Arc<Ending>,
     pub cpu: Arc<Cpu>,
     pub own: Box<[Arc<Inlet>]>,
-    pub streams: Mutex<Vec<(Arc<SharedStream>, Key)>>,
+    pub streams: Mutex<Box<[(Arc<SharedStream>, Key)]>>,
     pub parts: Box<[RunningPart]>,
     pub deliveries: Box<[Arc<Delivery>]>,
-    pub sources: Mutex<Vec<JoinHandle<()>>>,
-    pub sinks: Mutex<Vec<JoinHandle<()>>>,
+    pub sources: Mutex<Box<[JoinHandle<()>]>>,
+    pub sinks: Mutex<Box<[JoinHandle<()>]>>,
     /// Its checkpoints, if its options ask for any.
     pub saving: Option<Arc<Subject>>,
     pub save_before_stop: bool,
@@ -215,7 +215,7 @@ impl Running {
 }
 
 /// Waits for tasks, and ends those that take too long.
-async fn join_all(tasks: &Mutex<Vec<JoinHandle<()>>>, deadline: Instant) {
+async fn join_all(tasks: &Mutex<Box<[JoinHandle<()>]>>, deadline: Instant) {
     let tasks = std::mem::take(&mut *lock(tasks));
     for task in tasks {
         let abort = task.abort_handle();

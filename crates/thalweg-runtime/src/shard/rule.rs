@@ -34,10 +34,10 @@ pub(crate) struct RuleRun {
     /// The actions; the first `n_results` take results, the others late rows.
     pub egress: Vec<Egress>,
     pub n_results: usize,
-    pub inputs: Vec<Input>,
+    pub inputs: Box<[Input]>,
     pub twins: Twins,
     /// The streams that nobody else reads.
-    pub own: Vec<(Key, Arc<Inlet>)>,
+    pub own: Box<[(Key, Arc<Inlet>)]>,
     /// Set when streams of other shards feed it.
     pub inlet: Option<Arc<RuleInlet>>,
     pub fingerprint: u64,
@@ -47,9 +47,9 @@ pub(crate) struct RuleRun {
     /// As the shard's set of timers knows it.
     pub timer: Option<Timestamp>,
     /// It is one part of a rule on a split stream: what comes out of it goes there, and nowhere else.
-    pub forward: Option<Forward>,
+    pub forward: Option<Box<Forward>>,
     /// The parts of a rule on a split stream, which end with it.
-    pub parts: Vec<(Key, Arc<Inbox>)>,
+    pub parts: Box<[(Key, Arc<Inbox>)]>,
     /// The window that it has in common with others.
     pub window: Option<Box<Joined>>,
     /// It is such a window itself.
@@ -397,7 +397,7 @@ impl RuleRun {
     ) {
         let (results, late) = self.egress.split_at_mut(self.n_results);
         let given = self.common.as_mut().map(|common| &mut common.given);
-        let mut out = Actions { results, late, forward: self.forward.as_ref(), given, now };
+        let mut out = Actions { results, late, forward: self.forward.as_deref(), given, now };
         call(
             &mut self.chain,
             &mut Drive { rule: &self.info, now, lap: Lap::new(clock), verdict, is_counted, out: &mut out },

@@ -17,7 +17,7 @@ use crate::op::reshape;
 #[derive(Default)]
 pub(crate) struct Twins {
     /// For each input the first one that reads its stream.
-    first: Vec<usize>,
+    first: Box<[usize]>,
     waiting: Vec<Waiting>,
 }
 
