@@ -26,6 +26,9 @@ pub struct RunningRule {
     pub(crate) shared: Arc<Running>,
 }
 
+/// The shared streams that a rule reads, each with the rule or the part of it that does.
+type Readings = Box<[(Arc<SharedStream>, Key)]>;
+
 /// What a running rule and its own tasks share.
 pub(crate) struct Running {
     pub runtime: Arc<Runtime>,
@@ -37,7 +40,7 @@ pub(crate) struct Running {
     pub ending: Arc<Ending>,
     pub cpu: Arc<Cpu>,
     pub own: Box<[Arc<Inlet>]>,
-    pub streams: Mutex<Box<[(Arc<SharedStream>, Key)]>>,
+    pub streams: Mutex<Readings>,
     pub parts: Box<[RunningPart]>,
     pub deliveries: Box<[Arc<Delivery>]>,
     pub sources: Mutex<Box<[JoinHandle<()>]>>,
