@@ -299,8 +299,13 @@ impl Grammar {
 
     fn in_set(&self, p: &mut Parser<'_>, value: Box<Expr>, negated: bool) -> Parsed<ExprKind> {
         p.advance_token();
-        let open = self.at(p).span;
+        let (open, open_is_not) = (self.at(p).span, self.at(p).is_keyword("NOT"));
         if !self.accept(p, "(") {
+            if open_is_not {
+                // What NOT makes is no array, and in parentheses it would be a list.
+                let message = "expect expression after IN, but got NOT";
+                return Err(syntax(message).at(open).help("write x IN (a, b), or NOT x IN (a, b)"));
+            }
             let array =
                 self.operand(p).map_err(|it| within("expect expression after IN, but got error", it))?;
             return Ok(ExprKind::InArray { negated, value, array: Box::new(array) });

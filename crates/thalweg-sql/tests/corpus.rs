@@ -183,6 +183,10 @@ fn g_2_and_g_3_bounds_are_operands_and_lists_are_not_empty() {
     check_expr("a not between (1+1) and 5", "a NOT BETWEEN (1 + 1) AND 5");
     check_expr("a not in (1, b+2) or a in arr", "a NOT IN (1, b + 2) OR a IN arr");
     check_expr(
+        "a in not b",
+        "expect expression after IN, but got NOT (line 1, column 6; write x IN (a, b), or NOT x IN (a, b))",
+    );
+    check_expr(
         "a in ()",
         "expect elements for IN expression, but found \")\", expected expression. (line 1, column 7; a value is missing between ( and ))",
     );
