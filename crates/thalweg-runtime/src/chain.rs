@@ -355,18 +355,7 @@ impl Chain {
         let shared = self.nodes.iter().position(|node| node.operator.gets_windows_later());
         let Some(at) = shared.or(self.inlets[scan].at()) else { return };
         let (node, rest) = Rest { nodes: &mut self.nodes, base: 0 }.split(at);
-        let mut outlet = Outlet { rest, next: node.next.links(), drive, emitted: 0, spent: None };
-        let mut cx = OpCx {
-            now: outlet.drive.now,
-            rule: outlet.drive.rule,
-            metrics: &node.metrics,
-            node: &node.name,
-            behind: &[],
-        };
-        node.operator.on_partial(part, partial, &mut outlet, &mut cx);
-        let emitted = outlet.emitted;
-        count(node, 0, emitted, drive.now, 0);
-        node.timer = node.operator.next_timer();
+        turn(node, rest, drive, |operator, outlet, cx| operator.on_partial(part, partial, outlet, cx));
     }
 
     /// A signal of a scan.
@@ -386,19 +375,9 @@ impl Chain {
             let Some(at) = self.nodes.iter().position(|node| node.timer == Some(due)) else { return };
             let (node, rest) = Rest { nodes: &mut self.nodes, base: 0 }.split(at);
             node.timer = None;
-            let mut link = Outlet { rest, next: node.next.links(), drive, emitted: 0, spent: None };
-            let mut cx = OpCx {
-                now: link.drive.now,
-                rule: link.drive.rule,
-                metrics: &node.metrics,
-                node: &node.name,
-                behind: &[],
-            };
-            node.operator.on_timer(&mut link, &mut cx);
-            let emitted = link.emitted;
-            count(node, 0, emitted, drive.now, 0);
+            let emitted = turn(node, rest, drive, |operator, outlet, cx| operator.on_timer(outlet, cx));
             // An operator that asks again for a moment that was just given would keep the shard for ever.
-            node.timer = node.operator.next_timer().filter(|again| *again > due || emitted > 0);
+            node.timer = node.timer.filter(|again| *again > due || emitted > 0);
         }
     }
 }
@@ -509,6 +488,17 @@ fn pass_on(rest: Rest<'_>, link: Link, signal: Signal, drive: &mut Drive<'_>) {
         Link::Out => return drive.out.signal(signal),
     };
     let (node, rest) = rest.split(at);
+    turn(node, rest, drive, |operator, outlet, cx| operator.on_signal(input, signal, outlet, cx));
+}
+
+/// Something that an operator is told other than rows: its timer is asked for anew, and how much it emitted is counted
+/// and told.
+fn turn(
+    node: &mut ChainNode,
+    rest: Rest<'_>,
+    drive: &mut Drive<'_>,
+    tell: impl FnOnce(&mut dyn Operator, &mut Outlet<'_, '_>, &mut OpCx<'_>),
+) -> u64 {
     let mut outlet = Outlet { rest, next: node.next.links(), drive, emitted: 0, spent: None };
     let mut cx = OpCx {
         now: outlet.drive.now,
@@ -517,10 +507,11 @@ fn pass_on(rest: Rest<'_>, link: Link, signal: Signal, drive: &mut Drive<'_>) {
         node: &node.name,
         behind: &[],
     };
-    node.operator.on_signal(input, signal, &mut outlet, &mut cx);
+    tell(node.operator.as_mut(), &mut outlet, &mut cx);
     let emitted = outlet.emitted;
     count(node, 0, emitted, drive.now, 0);
     node.timer = node.operator.next_timer();
+    emitted
 }
 
 fn count(node: &ChainNode, taken: u64, emitted: u64, now: Timestamp, micros: u64) {
