@@ -34,7 +34,8 @@ pub(crate) struct FakeBroker {
 }
 
 struct State {
-    subscribers: Mutex<HashMap<String, Arc<Mutex<TcpStream>>>>,
+    /// By topic; more than one when they share a subscription.
+    subscribers: Mutex<HashMap<String, Vec<Arc<Mutex<TcpStream>>>>>,
     published: AtomicU64,
     acknowledged: AtomicU64,
     /// When the newest message was published.
@@ -115,16 +116,17 @@ impl FakeBroker {
         self.state.published.load(Relaxed)
     }
 
-    /// Whether somebody has subscribed to the topic.
-    pub(crate) fn has_subscriber(&self, topic: &str) -> bool {
-        lock(&self.state.subscribers).contains_key(topic)
+    /// How many connections have subscribed to the topic.
+    pub(crate) fn subscribers(&self, topic: &str) -> usize {
+        lock(&self.state.subscribers).get(topic).map_or(0, Vec::len)
     }
 
-    /// Writes so many packets to the subscriber, not faster than the pace; returns when the system has taken the last
-    /// one.
+    /// Writes so many packets to the subscribers in turns, not faster than the pace; returns when the system has taken
+    /// the last one.
     pub(crate) fn blast(&self, blast: &mut Blast, mut n: u64, pace: Pace) -> Result<(), String> {
-        let socket = lock(&self.state.subscribers).get(&blast.topic).cloned();
-        let socket = socket.ok_or_else(|| format!("nobody has subscribed to {}", blast.topic))?;
+        let sockets = lock(&self.state.subscribers).get(&blast.topic).cloned();
+        let sockets = sockets.ok_or_else(|| format!("nobody has subscribed to {}", blast.topic))?;
+        let mut turns = sockets.iter().cycle();
         let (mut sent, acknowledged) = (0, self.state.acknowledged.load(Relaxed));
         let started = Instant::now();
         while n > 0 {
@@ -142,7 +144,8 @@ impl FakeBroker {
             }
             let chunk = if matches!(pace, Pace::Free) { CHUNK } else { PACED_CHUNK };
             let (bytes, count) = blast.next(chunk.min(n as usize));
-            lock(&socket).write_all(bytes).map_err(|why| format!("to the engine: {why}"))?;
+            let Some(socket) = turns.next() else { break };
+            lock(socket).write_all(bytes).map_err(|why| format!("to the engine: {why}"))?;
             n -= count as u64;
             sent += count as u64;
         }
@@ -215,8 +218,16 @@ fn answer(kind: u8, body: &[u8], writer: &Arc<Mutex<TcpStream>>, state: &State, 
             while rest.len() > 2 {
                 let length = usize::from(u16::from_be_bytes([rest[0], rest[1]]));
                 let Some((topic, after)) = rest[2..].split_at_checked(length) else { break };
-                let topic = String::from_utf8_lossy(topic).into_owned();
-                lock(&state.subscribers).insert(topic, Arc::clone(writer));
+                let filter = String::from_utf8_lossy(topic);
+                // A shared subscription: `$share/<group>/<topic>`.
+                let shared = filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
+                let mut subscribers = lock(&state.subscribers);
+                let of_topic = subscribers.entry(shared.map_or(&*filter, |(_, topic)| topic).to_owned());
+                let of_topic = of_topic.or_default();
+                if shared.is_none() {
+                    of_topic.clear();
+                }
+                of_topic.push(Arc::clone(writer));
                 granted.push(after.first().copied().unwrap_or(0) & 3);
                 rest = after.get(1..).unwrap_or_default();
             }

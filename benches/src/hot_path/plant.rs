@@ -74,7 +74,15 @@ impl Plant {
 
     /// A stream of the topic of the same name.
     pub(crate) fn stream(&self, name: &str, qos: u8, more: &str) -> Result<(), String> {
-        let extra = json!({"server": format!("tcp://{}", self.broker.address()), "qos": qos});
+        self.split_stream(name, qos, more, 1)
+    }
+
+    /// The same over so many connections.
+    pub(crate) fn split_stream(&self, name: &str, qos: u8, more: &str, split: usize) -> Result<(), String> {
+        let mut extra = json!({"server": format!("tcp://{}", self.broker.address()), "qos": qos});
+        if split > 1 {
+            extra["split"] = split.into();
+        }
         let extra = extra.to_string().replace('"', "\\\"");
         let sql = format!(
             "CREATE STREAM {name} () WITH (DATASOURCE=\"{name}\", FORMAT=\"json\", TYPE=\"mqtt\"{more}, EXTRA=\"{extra}\")"
@@ -96,7 +104,18 @@ impl Plant {
 
     /// Waits until the engine reads the topic and the first message has gone through.
     pub(crate) fn connected(&self, rule: &str, blast: &mut Blast, topic: &str) -> Result<(), String> {
-        self.until("the engine does not subscribe", || Ok(self.broker.has_subscriber(topic)))?;
+        self.connected_by(rule, blast, topic, 1)
+    }
+
+    /// The same for a stream over so many connections.
+    pub(crate) fn connected_by(
+        &self,
+        rule: &str,
+        blast: &mut Blast,
+        topic: &str,
+        split: usize,
+    ) -> Result<(), String> {
+        self.until("the engine does not subscribe", || Ok(self.broker.subscribers(topic) == split))?;
         self.round(rule, blast, Load { n: 500, pace: Pace::Free }, None).map(drop)
     }
 

@@ -10,8 +10,12 @@ use super::{ROUNDS, Sheet, median, rig};
 /// One of the jobs.
 struct Case {
     figure: &'static str,
+    /// The figure that it stands beside when it has no goal of its own.
+    beside: Option<&'static str>,
     stream: &'static str,
     qos: u8,
+    /// Over how many connections, and shards.
+    split: usize,
     select: &'static str,
     payloads: fn() -> Vec<String>,
     /// Whether a payload must give a result; windows tell nothing about single ones.
@@ -34,8 +38,22 @@ pub(crate) const FIGURES: &[&str] =
 const CASES: &[Case] = &[
     Case {
         figure: "filter_mps",
+        beside: None,
         stream: "filtered",
         qos: 0,
+        split: 1,
+        select: FILTER,
+        payloads: readings,
+        passes: Some(|row| temperature(row) > 50 && humidity(row) < 80),
+        plain: Plain::Filter,
+        seconds: 0.5,
+    },
+    Case {
+        figure: "filter_split2_mps",
+        beside: Some("filter_mps"),
+        stream: "halved",
+        qos: 0,
+        split: 2,
         select: FILTER,
         payloads: readings,
         passes: Some(|row| temperature(row) > 50 && humidity(row) < 80),
@@ -44,8 +62,10 @@ const CASES: &[Case] = &[
     },
     Case {
         figure: "passthrough_mps",
+        beside: None,
         stream: "passed",
         qos: 0,
+        split: 1,
         select: "SELECT * FROM {} WHERE temperature > 50",
         payloads: readings,
         passes: Some(|row| temperature(row) > 50),
@@ -54,8 +74,10 @@ const CASES: &[Case] = &[
     },
     Case {
         figure: "window_100_mps",
+        beside: None,
         stream: "hundred",
         qos: 0,
+        split: 1,
         select: WINDOW,
         payloads: hundred,
         passes: None,
@@ -64,8 +86,10 @@ const CASES: &[Case] = &[
     },
     Case {
         figure: "window_100k_mps",
+        beside: None,
         stream: "thousands",
         qos: 0,
+        split: 1,
         select: WINDOW,
         payloads: thousands,
         passes: None,
@@ -74,8 +98,10 @@ const CASES: &[Case] = &[
     },
     Case {
         figure: "qos1_mps",
+        beside: None,
         stream: "acknowledged",
         qos: 1,
+        split: 1,
         select: FILTER,
         payloads: readings,
         passes: Some(|row| temperature(row) > 50 && humidity(row) < 80),
@@ -125,7 +151,7 @@ struct Job {
 
 /// All of them that are wanted.
 pub(crate) fn run(sheet: &mut Sheet, plant: &Plant) -> Result<(), String> {
-    let wanted = CASES.iter().filter(|case| sheet.wants(case.figure));
+    let wanted = CASES.iter().filter(|case| sheet.wants(case.beside.unwrap_or(case.figure)));
     let mut jobs = wanted.map(|case| start(plant, case)).collect::<Result<Vec<Job>, String>>()?;
     for _ in 0..ROUNDS {
         for job in &mut jobs {
@@ -144,9 +170,9 @@ pub(crate) fn run(sheet: &mut Sheet, plant: &Plant) -> Result<(), String> {
 
 fn start(plant: &Plant, case: &'static Case) -> Result<Job, String> {
     let mut blast = Blast::new(case.stream, &(case.payloads)(), case.qos);
-    plant.stream(case.stream, case.qos, "")?;
+    plant.split_stream(case.stream, case.qos, "", case.split)?;
     plant.rule(case.stream, &case.select.replace("{}", case.stream), &plant.mqtt())?;
-    plant.connected(case.stream, &mut blast, case.stream)?;
+    plant.connected_by(case.stream, &mut blast, case.stream, case.split)?;
     // Also warms up.
     let load = plant.load(case.stream, &mut blast, case.seconds)?;
     Ok(Job { case, blast, load, rounds: Vec::new() })
@@ -162,6 +188,11 @@ fn show(sheet: &mut Sheet, plant: &Plant, job: &mut Job) -> Result<(), String> {
         return Err(format!("{}: {lost} results never came and nobody counted them", case.figure));
     }
     let wall = median(rounds.iter().map(|round| round.processed as f64 / round.seconds));
+    if case.beside.is_some() {
+        sheet.extra(case.figure, rate, "msg/s/core");
+        sheet.extra(&format!("{}_of_real_time", case.figure), wall, "msg/s");
+        return Ok(());
+    }
     // One round more says which threads the time goes to.
     let (meter, answered) = (Meter::start(plant.pid), plant.broker.acknowledged());
     plant.round(case.stream, &mut job.blast, job.load, None)?;
@@ -182,6 +213,7 @@ fn show(sheet: &mut Sheet, plant: &Plant, job: &mut Job) -> Result<(), String> {
         threads.join(", ")
     );
     sheet.figure(case.figure, rate, &note);
+    sheet.extra(&format!("{}_of_real_time", case.figure), wall, "msg/s");
     sheet.extra(&format!("{}_plain", case.figure), plain, "msg/s/core");
     let select = case.select.replace("{}", "demo");
     let (seconds, allocated) = rig::per_message(&[select], &(case.payloads)(), false)?;
