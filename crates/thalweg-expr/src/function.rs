@@ -267,6 +267,37 @@ pub trait RemoteFunction: Send + Sync + fmt::Debug {
     /// Calls it, blocking: for each selected row in order (or each group), pushes exactly one cell to `out`; a
     /// failed call pushes an error cell.
     fn call(&self, frame: &Frame<'_>, out: &mut Column, cx: &CallCx<'_>);
+
+    /// The state of one call, in bytes that mean something to this function alone; `None` when it keeps none. Asked
+    /// between two calls of that site, when a checkpoint passes it; blocking.
+    ///
+    /// # Errors
+    /// Why the host does not give it: the checkpoint then fails and is tried again.
+    fn save(&self, _site: &CallSite<'_>) -> Result<Option<Vec<u8>>, String> {
+        Ok(None)
+    }
+
+    /// Takes a call back to what [`RemoteFunction::save`] gave, before its first row; blocking.
+    ///
+    /// # Errors
+    /// Why the state cannot be taken: the snapshot then does not fit (R5.12).
+    fn restore(&self, _site: &CallSite<'_>, _saved: &[u8]) -> Result<(), String> {
+        Err(format!("function {} keeps no state", self.name()))
+    }
+
+    /// The rule has ended: whatever is kept for this call may go. Must not wait for the host.
+    fn forget(&self, _site: &CallSite<'_>) {}
+}
+
+/// One call in one statement of one rule: what the state of a function belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CallSite<'a> {
+    /// The rule.
+    pub rule: &'a str,
+    /// The operator (`2_project`).
+    pub node: &'a str,
+    /// The number of the call in the statement.
+    pub call_id: u32,
 }
 
 /// What the planner knows of an argument.
@@ -312,6 +343,11 @@ pub struct CallCx<'a> {
 }
 
 impl CallCx<'_> {
+    /// What the state of this call belongs to.
+    pub fn site(&self) -> CallSite<'_> {
+        CallSite { rule: self.rule, node: self.node, call_id: self.call_id }
+    }
+
     /// Counts an error on the operator for a result that is null all the same (S7).
     pub fn warn(&self, message: &str) {
         self.metrics.exception(message, self.now);

@@ -12,6 +12,7 @@ mod fingerprint;
 pub mod logical;
 mod naming;
 mod optimize;
+pub mod remote;
 mod rewrite;
 pub mod split;
 mod validate;

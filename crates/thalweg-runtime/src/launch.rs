@@ -23,6 +23,7 @@ use crate::ingest::supervise::SourceFactory;
 use crate::metrics::{Beside, NodeView, Part};
 use crate::operator::RuleInfo;
 use crate::parts::{self, NewPart, RunningPart};
+use crate::remote::RemoteCalls;
 use crate::rule::{Outcome, RuleSpec};
 use crate::ruleset::Quiet;
 use crate::ruleset::cpu::Cpu;
@@ -146,6 +147,7 @@ pub(crate) fn launch(
         egress,
         n_results,
         twins: Twins::of(&rule.scans),
+        remote: RemoteCalls::of(&rule.spec.id, &rule.spec.plan.root),
         inputs: rule.scans.iter().zip(preprocessors).zip(inputs).map(input_of).collect(),
         own: own.collect(),
         inlet: place.inlet.into_inner(),

@@ -20,6 +20,7 @@ pub mod op;
 pub mod operator;
 mod parts;
 pub mod queue;
+mod remote;
 mod rig;
 pub mod rule;
 mod ruleset;

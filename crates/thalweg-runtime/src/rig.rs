@@ -323,14 +323,15 @@ impl Rig {
         self.advance_to(self.clock.now().plus(millis));
     }
 
-    /// The rule's state now; `None` when it does not run any more.
+    /// The rule's state now; `None` when it does not run any more, or the state cannot be had.
     pub fn snapshot(&mut self, rule: RigId) -> Option<Snapshot> {
         self.flush();
         let (sender, mut answer) = oneshot::channel();
         let reply = Box::new(move |checkpoint| drop(sender.send(checkpoint)));
         self.inbox.send(Control::Checkpoint { rule: self.rules[rule.0].launched.key, reply });
         self.turn();
-        answer.try_recv().ok().flatten().map(|checkpoint| checkpoint.finish().0)
+        let taken = answer.try_recv().ok().flatten().filter(|checkpoint| checkpoint.lacks.is_none());
+        taken.map(|checkpoint| checkpoint.finish().0)
     }
 
     /// Kills a rule and starts it again from a checkpoint of this moment. A rule that has ended stays as it is.
@@ -433,5 +434,7 @@ fn new_shard(clock: &Arc<ManualClock>) -> (Arc<Inbox>, Shard) {
     (inbox, shard)
 }
 
+#[cfg(test)]
+mod remote_tests;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use crate::logical::{AggregateCall, Kind, Node, OutputColumn, SortKey, Window, W
 
 /// Calls `visit` for each expression of a node. The right sides of a join's equalities, which are bound to other
 /// slots than the rest, are for [`join_right_sides`].
-pub(super) fn visit(kind: &mut Kind, visit: &mut dyn FnMut(&mut Expr)) {
+pub(crate) fn visit(kind: &mut Kind, visit: &mut dyn FnMut(&mut Expr)) {
     match kind {
         Kind::Scan(_) | Kind::Watermark { .. } | Kind::Limit(_) | Kind::ProjectSet { .. } => {}
         Kind::Union | Kind::SubQuery(_) => {}

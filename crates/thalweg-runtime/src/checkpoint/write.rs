@@ -51,14 +51,14 @@ pub(super) fn write(jobs: Vec<Job>, store: &dyn SnapshotStore) -> Vec<Written> {
     let mut written: Vec<(Written, Option<usize>)> = Vec::with_capacity(jobs.len());
     for job in jobs {
         let Job { key, subject, mut checkpoint, since, stored, epoch, done } = job;
-        let cost = Duration::from_micros(checkpoint.micros);
+        let (cost, lacks) = (Duration::from_micros(checkpoint.micros), checkpoint.lacks.take());
         subject.remember(&mut checkpoint.positions);
         let (mut snapshot, positions) = checkpoint.finish();
         // The clock may have been set back; the newest checkpoint must still be the greatest.
         snapshot.epoch = snapshot.epoch.max(epoch.saturating_add(1));
         let content = snapshot.content();
         let sum = checksum(&content);
-        let is_known = stored == Some(sum);
+        let is_known = stored == Some(sum) || lacks.is_some();
         let mut result = Stored { bytes: content.len() as u64, content: sum, epoch };
         let mut entry = None;
         if !is_known {
@@ -67,7 +67,8 @@ pub(super) fn write(jobs: Vec<Job>, store: &dyn SnapshotStore) -> Vec<Written> {
             let bytes = snapshot.seal(&content);
             entries.push(Entry { rule: Arc::clone(&subject.id), epoch: snapshot.epoch, bytes });
         }
-        written.push((Written { key, subject, positions, result: Ok(result), since, cost, done }, entry));
+        let result = lacks.map_or(Ok(result), Err);
+        written.push((Written { key, subject, positions, result, since, cost, done }, entry));
     }
     let results = if entries.is_empty() { Vec::new() } else { save(&entries, store) };
     let spent = began.elapsed();

@@ -73,6 +73,8 @@ pub(crate) struct Checkpoint {
     pub outputs: Vec<Outputs>,
     /// What taking it has cost the shard.
     pub micros: u64,
+    /// Why it is not whole, and must not be kept.
+    pub lacks: Option<Arc<str>>,
 }
 
 /// How far a rule has read an input.

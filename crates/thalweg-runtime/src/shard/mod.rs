@@ -419,6 +419,9 @@ impl Shard {
         if let Some(inlet) = &rule.inlet {
             inlet.queue.stop();
         }
+        if let Some(calls) = &rule.remote {
+            calls.forget();
+        }
         if let Some(forward) = &rule.forward {
             forward.end(&outcome, now);
         }

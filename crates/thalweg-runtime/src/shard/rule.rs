@@ -21,6 +21,7 @@ use crate::ingest::port::Inlet;
 use crate::operator::{Emit, Partial, RuleInfo, Signal, Verdict};
 use crate::parts::{CommonRun, Forward, Given};
 use crate::queue::Wake;
+use crate::remote::RemoteCalls;
 use crate::rule::Memory;
 use crate::ruleset::cpu::Cpu;
 use crate::snapshot::{Offset, Snapshot};
@@ -36,6 +37,8 @@ pub(crate) struct RuleRun {
     pub n_results: usize,
     pub inputs: Box<[Input]>,
     pub twins: Twins,
+    /// What functions of other processes keep for it.
+    pub remote: Option<Box<RemoteCalls>>,
     /// The streams that nobody else reads.
     pub own: Box<[(Key, Arc<Inlet>)]>,
     /// Set when streams of other shards feed it.
@@ -346,6 +349,7 @@ impl RuleRun {
                 snapshot.nodes.insert(action_key(egress), bytes);
             }
         }
+        let functions = self.remote.as_ref().map_or(Ok(()), |calls| calls.save(&mut snapshot));
         let position = |input: &Input| Position {
             input: Arc::clone(&input.key),
             source: input.source,
@@ -355,7 +359,8 @@ impl RuleRun {
         };
         let outputs = self.egress.iter().map(Egress::outputs).collect();
         let positions = self.inputs.iter().map(position).collect();
-        Checkpoint { snapshot, positions, outputs, micros: clock.monotonic_micros().saturating_sub(began) }
+        let micros = clock.monotonic_micros().saturating_sub(began);
+        Checkpoint { snapshot, positions, outputs, micros, lacks: functions.err().map(Arc::from) }
     }
 
     /// Takes the operators back to a snapshot. Called before [`RuleRun::start`].
@@ -366,6 +371,7 @@ impl RuleRun {
                 operator.load(&mut StateReader::new(bytes)).map_err(wrong)?;
             }
         }
+        self.remote.as_ref().map_or(Ok(()), |calls| calls.restore(snapshot))?;
         for input in &mut self.inputs {
             input.offset = resume(snapshot, &input.key, input.source);
             let seen = snapshot.seen.get(&*input.key).map_or(&[][..], |bytes| bytes.as_chunks().0);
