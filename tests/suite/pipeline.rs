@@ -275,7 +275,7 @@ fn a_killed_plugin_is_started_again_and_its_rule_goes_on() {
 }
 
 #[test]
-fn a_hanging_function_hits_its_limit_while_another_rule_runs() {
+fn a_hanging_plugin_hits_its_limit_while_another_rule_runs() {
     if python().is_none() {
         return;
     }

@@ -35,6 +35,8 @@ pub struct HostConfig {
     pub python_path: Option<OsString>,
     /// `basic.allowExternalFileAccess`: `file://` urls outside of `data/uploads`.
     pub allow_external_files: bool,
+    /// `portable.maxUnpacked`: the bytes that a package may have when it is unpacked.
+    pub max_unpacked: u64,
     /// The largest message that a plugin may send.
     pub max_message: usize,
 }
@@ -57,6 +59,7 @@ impl HostConfig {
             use_bundled_sdk: true,
             python_path: None,
             allow_external_files: true,
+            max_unpacked: 4 << 30,
             max_message: 256 << 20,
         }
     }

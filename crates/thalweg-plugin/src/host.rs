@@ -20,6 +20,7 @@ use crate::error::PluginError;
 use crate::function::PluginFunction;
 use crate::install::{self, Installation};
 use crate::manifest::{Kind, Manifest, PluginInfo};
+use crate::output::PluginLog;
 use crate::package::Package;
 use crate::plugin::Plugin;
 use crate::sdk;
@@ -271,6 +272,13 @@ impl PluginHost {
             });
         }
         Some(status)
+    }
+
+    /// The last lines that a plugin printed, at most so many (200 are kept), also of one that was deleted; `None` if
+    /// there was never one.
+    pub fn logs(&self, name: &str, n_lines: usize) -> Option<PluginLog> {
+        let plugin = self.catalog.read().plugins.get(name).cloned()?;
+        Some(plugin.output.tail(n_lines))
     }
 
     fn plugin(&self, name: &str) -> Arc<Plugin> {

@@ -1,7 +1,7 @@
 //! Unpacking a package so that it can be taken back (`portable-plugins.md` 1 and 2).
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,18 +15,32 @@ use crate::manifest::{Kind, Manifest};
 use crate::package::Package;
 use crate::sys;
 
-type Archive = ZipArchive<File>;
+/// An open package.
+pub(crate) struct Archive {
+    zip: ZipArchive<File>,
+    /// The size of its file.
+    size: u64,
+}
+
+/// Whatever unpacks to no more than this is no bomb …
+const HARMLESS: u64 = 256 << 20;
+/// … and whatever unpacks to more than so many times its size is one. Texts and models stay far below.
+const LARGEST_RATIO: u64 = 100;
+const MOST_ENTRIES: usize = 100_000;
+/// `<name>.json` and the descriptions of symbols, which are held in memory.
+const LARGEST_TEXT: u64 = 16 << 20;
 
 /// Opens a package and checks what it says of itself.
 pub(crate) fn open(zip: &Path, name: &str) -> Result<(Archive, Manifest), String> {
     let file = File::open(zip).map_err(|error| error.to_string())?;
-    let mut archive =
-        ZipArchive::new(file).map_err(|error| format!("the file is not a zip archive: {error}"))?;
+    let size = file.metadata().map_err(|error| error.to_string())?.len();
+    let zip = ZipArchive::new(file).map_err(|error| format!("the file is not a zip archive: {error}"))?;
+    let mut archive = Archive { zip, size };
     let json = format!("{name}.json");
-    let n_files = archive.len();
+    let n_files = archive.zip.len();
     let mut text = Vec::new();
-    match archive.by_name(&json) {
-        Ok(mut entry) => drop(entry.read_to_end(&mut text).map_err(|error| error.to_string())?),
+    match archive.zip.by_name(&json) {
+        Ok(mut entry) => Budget(LARGEST_TEXT).copy(&mut entry, &mut text, Path::new(&json))?,
         Err(_) => {
             return Err(format!("missing or invalid json file {json}, found {n_files} files in total"));
         }
@@ -43,6 +57,26 @@ pub(crate) struct Installation {
     had_old: bool,
     /// Metadata files, each with its content before.
     files: Vec<(PathBuf, Option<Vec<u8>>)>,
+    zip_size: u64,
+}
+
+/// How many bytes may still be unpacked. What an archive says of its sizes is not believed.
+struct Budget(u64);
+
+impl Budget {
+    fn of(zip_size: u64, config: &HostConfig) -> Self {
+        Self(zip_size.saturating_mul(LARGEST_RATIO).max(HARMLESS).min(config.max_unpacked))
+    }
+
+    fn copy(&mut self, from: &mut impl Read, to: &mut impl Write, path: &Path) -> Result<(), String> {
+        let copied = io::copy(&mut from.take(self.0.saturating_add(1)), to);
+        let copied = copied.map_err(|error| format!("cannot unpack {}: {error}", path.display()))?;
+        let left = self.0.checked_sub(copied);
+        self.0 = left.ok_or_else(|| {
+            format!("{} unpacks to more than is allowed ({} bytes were left for it)", path.display(), self.0)
+        })?;
+        Ok(())
+    }
 }
 
 impl Installation {
@@ -54,7 +88,8 @@ impl Installation {
     ) -> Result<Self, String> {
         let dir = config.plugin_dir.join(&manifest.name);
         let old_dir = config.plugin_dir.join(format!(".{}.old", manifest.name));
-        let mut this = Self { had_old: false, dir, old_dir, files: Vec::new() };
+        let zip_size = archive.size;
+        let mut this = Self { had_old: false, dir, old_dir, files: Vec::new(), zip_size };
         match this.fill(archive, manifest, config) {
             Ok(()) => Ok(this),
             Err(error) => {
@@ -82,22 +117,28 @@ impl Installation {
             }
         }
         self.set_old_aside().map_err(|error| format!("cannot replace {}: {error}", self.dir.display()))?;
+        let mut budget = Budget::of(self.zip_size, config);
         for (index, path) in entries {
-            let mut entry = archive.by_index(index).map_err(|error| error.to_string())?;
-            let (mode, mut content) = (entry.unix_mode(), Vec::new());
-            let read = entry.read_to_end(&mut content);
-            read.map_err(|error| format!("cannot unpack {}: {error}", path.display()))?;
-            let write = |target: &Path| {
-                write(target, &content, mode).map_err(|error| format!("{}: {error}", target.display()))
+            let mut entry = archive.zip.by_index(index).map_err(|error| error.to_string())?;
+            let mode = entry.unix_mode();
+            let written = |target: &Path, done: io::Result<()>| {
+                done.map_err(|error| format!("{}: {error}", target.display()))
             };
             if is_metadata(&path) {
+                let mut content = Vec::new();
+                Budget(LARGEST_TEXT.min(budget.0)).copy(&mut entry, &mut content, &path)?;
+                budget.0 = budget.0.saturating_sub(content.len() as u64);
                 for base in [&config.etc_dir, &config.data_dir] {
                     let target = base.join(&path);
                     self.files.push((target.clone(), fs::read(&target).ok()));
-                    write(&target)?;
+                    written(&target, create(&target).and_then(|mut file| file.write_all(&content)))?;
+                    written(&target, set_mode(&target, mode))?;
                 }
             } else {
-                write(&self.dir.join(&path))?;
+                let target = self.dir.join(&path);
+                let mut file = create(&target).map_err(|error| format!("{}: {error}", target.display()))?;
+                budget.copy(&mut entry, &mut file, &path)?;
+                written(&target, set_mode(&target, mode))?;
             }
         }
         Ok(())
@@ -198,8 +239,11 @@ pub(crate) fn remove(package: &Package, config: &HostConfig) {
 /// The files of the archive with their paths, all of which stay inside of their target folder.
 fn check_entries(archive: &mut Archive) -> Result<Vec<(usize, PathBuf)>, String> {
     let mut files = Vec::new();
-    for index in 0..archive.len() {
-        let entry = archive.by_index(index).map_err(|error| error.to_string())?;
+    if archive.zip.len() > MOST_ENTRIES {
+        return Err(format!("the archive has {} entries; {MOST_ENTRIES} are allowed", archive.zip.len()));
+    }
+    for index in 0..archive.zip.len() {
+        let entry = archive.zip.by_index(index).map_err(|error| error.to_string())?;
         let name = entry.name().unwrap_or_default().into_owned();
         let Some(path) = entry.enclosed_name().filter(|_| !name.starts_with(['/', '\\'])) else {
             return Err(format!("invalid entry {name}: it would leave the plugin's folder"));
@@ -218,11 +262,20 @@ fn is_metadata(path: &Path) -> bool {
     Kind::ALL.iter().any(|kind| path.starts_with(kind.folder()))
 }
 
-fn write(target: &Path, content: &[u8], mode: Option<u32>) -> io::Result<()> {
+/// A new file with its folders. One that is there is replaced, not written into, so that nothing is written through a
+/// link.
+fn create(target: &Path) -> io::Result<File> {
     if let Some(parent) = target.parent() {
         fs::create_dir_all(parent)?;
     }
-    fs::write(target, content)?;
+    match fs::remove_file(target) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    File::create_new(target)
+}
+
+fn set_mode(target: &Path, mode: Option<u32>) -> io::Result<()> {
     match mode.map(|mode| mode & 0o777).filter(|mode| *mode != 0) {
         // The engine itself must be able to read and replace it.
         Some(mode) => fs::set_permissions(target, fs::Permissions::from_mode(mode | 0o600)),

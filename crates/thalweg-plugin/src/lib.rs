@@ -33,5 +33,6 @@ pub use config::HostConfig;
 pub use error::PluginError;
 pub use host::{InstallRequest, PluginHost};
 pub use manifest::PluginInfo;
+pub use output::{LogLine, PluginLog};
 pub use pack::{VIBRATION, pack};
 pub use status::{CallTimes, PluginStatus, SymbolStatus};

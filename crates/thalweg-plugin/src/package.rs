@@ -99,7 +99,11 @@ impl Package {
                     "cannot find the Python interpreter {python}; install python3 or set portable.pythonBin"
                 )
             }
-            _ => format!("cannot run {}: {error}", self.executable.display()),
+            "go" => format!("cannot run {}: {error}", self.executable.display()),
+            _ => {
+                let program = self.python(&config.python_bin).get_program().to_owned();
+                format!("cannot run {} with {}: {error}", self.executable.display(), program.display())
+            }
         })
     }
 }

@@ -97,7 +97,6 @@ fn begin(plugin: &Plugin) -> u64 {
         // Nothing of an earlier process may be taken for this one's handshake.
         control.disconnect();
     }
-    plugin.output.clear();
     let mut state = plugin.state();
     state.life += 1;
     state.phase = Phase::Starting;
@@ -118,6 +117,7 @@ fn spawn(plugin: &Plugin) -> Result<Child, String> {
     plugin.set_group(spawned.as_ref().ok().map(Child::id), false);
     let mut child = spawned?;
     state.pid = Some(child.id());
+    plugin.output.begin(child.id());
     info!(plugin = %plugin.name, pid = child.id(), "plugin {} started", plugin.name);
     if let Some(pipe) = child.stdout.take() {
         plugin.output.follow(&plugin.name, pipe, false);

@@ -109,6 +109,9 @@ fn host_config(home: &Path, config: &Config, environment: &Environment) -> Resul
             *place = Duration::from_millis(millis);
         }
     }
+    if let Some(bytes) = config.portable.int("maxUnpacked").map_err(wrong)? {
+        host.max_unpacked = u64::try_from(bytes).unwrap_or(host.max_unpacked);
+    }
     host.use_bundled_sdk = config.portable.bool("useBundledSdk").map_err(wrong)?.unwrap_or(true);
     host.python_path = environment.get("PYTHONPATH").map(Into::into);
     host.allow_external_files = config.external_files;

@@ -17,6 +17,7 @@ const HELP: &str = "\
 cargo xtask <command>
 
   test [filter]     set up what the tests need, then run all of them (or those whose name holds the filter)
+  test plugins      all tests of plugins: the wire, the host with fault injection, both SDKs, both transports, the Python side
   check             formatting, clippy, documentation: everything CI refuses, without the tests
   docs              write the reference pages that are made from the code: docs/reference/functions
   setup             only set up what the tests need: mosquitto, the Python environment

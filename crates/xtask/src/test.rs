@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything, with what it needs set up first.
+//! `cargo xtask test`: everything, with what it needs set up first; `cargo xtask test plugins`: plugins alone.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,6 +8,9 @@ use crate::{cargo, check, root, setup};
 /// Sets up, checks, and runs all tests; with a filter only the tests whose name holds it.
 pub(crate) fn run(args: &[String]) -> Result<(), String> {
     let tools = setup::run()?;
+    if args == ["plugins"] {
+        return of_plugins(&tools.python);
+    }
     if args.is_empty() {
         check::run()?;
     }
@@ -18,10 +21,27 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
     crate::run(&mut tests)?;
     if args.is_empty() {
         on_nng(&tools.python)?;
-        plugins()
+        python_side()
     } else {
         Ok(())
     }
+}
+
+/// Everything about plugins: the wire, the host with its fault injection on both SDKs and both transports, the engine
+/// with plugins in it, and the Python side.
+fn of_plugins(python: &Path) -> Result<(), String> {
+    crate::run(&mut cargo(&["build", "-p", "thalweg-server"]))?;
+    let suites: [&[&str]; 3] = [
+        &["test", "--no-fail-fast", "-p", "thalweg-sp", "-p", "thalweg-plugin"],
+        &["test", "-p", "thalweg-server", "plugin"],
+        &["test", "-p", "thalweg-tests", "--test", "suite", "--", "plugin", "python"],
+    ];
+    for suite in suites {
+        let mut tests = cargo(suite);
+        crate::run(tests.env("THALWEG_TEST_PYTHON", python).env("THALWEG_REQUIRE_SERVERS", "1"))?;
+    }
+    on_nng(python)?;
+    python_side()
 }
 
 /// The acceptance tests of plugins once more, on nng's own library, which cmake builds.
@@ -37,7 +57,7 @@ fn on_nng(python: &Path) -> Result<(), String> {
 }
 
 /// The Python side's own tests need nothing but python3; each plugin's folder is a root of its own.
-fn plugins() -> Result<(), String> {
+fn python_side() -> Result<(), String> {
     let folders = std::fs::read_dir(root().join("plugins")).map_err(|error| format!("plugins: {error}"))?;
     for folder in folders.filter_map(|entry| Some(entry.ok()?.path())) {
         let files = std::fs::read_dir(&folder).into_iter().flatten().flatten();

@@ -23,6 +23,14 @@ def garbage():
     json.dumps = once
 
 
+def fork():
+    """A copy of this process that goes on without us; its id."""
+    pid = os.fork()
+    if pid == 0:
+        threading.Event().wait()
+    return pid
+
+
 class Misbehave(Function):
     """misbehave(what, argument)"""
 
@@ -48,6 +56,22 @@ class Misbehave(Function):
             return [float("nan"), float("inf"), 1]
         elif what == "bytes":
             return b"not for JSON"
+        elif what == "set":
+            return {1, 2}
+        elif what == "big":
+            return "x" * int(argument)
+        elif what == "sys.exit":
+            sys.exit(argument)
+        elif what == "fork":
+            return fork()
+        elif what == "print bytes":
+            chunk = b"\xff\x00\x1b" * 1000
+            for _ in range(int(argument) // len(chunk) + 1):
+                os.write(1, chunk)
+            os.write(1, b"\n")
+        elif what == "print lines":
+            sys.stdout.write("".join("line %d\n" % i for i in range(int(argument))))
+            sys.stdout.flush()
         elif what == "none":
             return None
         elif what == "pid":

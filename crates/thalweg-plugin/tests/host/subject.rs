@@ -187,6 +187,15 @@ impl Subject {
         self
     }
 
+    /// A program instead of a script.
+    pub(crate) fn program(content: &str) -> Self {
+        let mut this = Self::misbehave();
+        this.manifest["language"] = json!("go");
+        this.manifest["executable"] = json!("program");
+        this.files = vec![("program".to_owned(), content.as_bytes().to_vec())];
+        this
+    }
+
     pub(crate) fn without(mut self, path: &str) -> Self {
         self.files.retain(|(there, _)| there != path);
         self
@@ -194,6 +203,15 @@ impl Subject {
 
     /// Writes the zip and returns the request for it.
     pub(crate) fn request(&self, folder: &Path) -> InstallRequest {
+        self.request_with(folder, |_| {})
+    }
+
+    /// The same with something more in the zip.
+    pub(crate) fn request_with(
+        &self,
+        folder: &Path,
+        add: impl FnOnce(&mut zip::ZipWriter<File>),
+    ) -> InstallRequest {
         let path = folder.join(format!("{}-{}.zip", self.name, NEXT.fetch_add(1, Ordering::Relaxed)));
         let mut zip = zip::ZipWriter::new(File::create(&path).unwrap());
         let options = zip::write::SimpleFileOptions::default();
@@ -203,6 +221,7 @@ impl Subject {
             zip.start_file(path.as_str(), options).unwrap();
             zip.write_all(content).unwrap();
         }
+        add(&mut zip);
         zip.finish().unwrap();
         let file = format!("file://{}", path.display());
         InstallRequest { name: self.name.clone(), file, ..InstallRequest::default() }

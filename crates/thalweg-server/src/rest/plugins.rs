@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::routing::get;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use thalweg_engine::EngineError;
 use thalweg_plugin::{InstallRequest, PluginError};
@@ -25,7 +25,8 @@ pub(super) fn routes() -> Router<Arc<App>> {
     let portable = Router::new()
         .route("/plugins/portables", get(list).post(install))
         .route("/plugins/portables/{name}", get(describe).put(update).delete(remove))
-        .route("/plugins/portables/{name}/status", get(status));
+        .route("/plugins/portables/{name}/status", get(status))
+        .route("/plugins/portables/{name}/logs", get(logs));
     portable
         .merge(native("/plugins/sources", "/plugins/sources/{name}", "sources"))
         .merge(native("/plugins/sinks", "/plugins/sinks/{name}", "sinks"))
@@ -127,6 +128,41 @@ async fn status(State(app): Shared, Path(name): Name) -> Call {
     let text = format!("portable plugin {name} not found: not found");
     let found = blocking(move || Ok(app.plugins.status(&name).map(|status| json(&status)))).await?;
     found.map(Answer::JsonAsText).ok_or_else(|| missing(text))
+}
+
+/// `?lines=50&format=text`
+#[derive(Deserialize)]
+struct Wanted {
+    lines: Option<String>,
+    format: Option<String>,
+}
+
+/// The last lines that a plugin printed (11.1, ours).
+async fn logs(State(app): Shared, Path(name): Name, Query(wanted): Query<Wanted>) -> Call {
+    let n_lines = match wanted.lines.as_deref() {
+        None => usize::MAX,
+        Some(text) => text.parse().map_err(|_| {
+            Failure::plain(format!(
+                "get logs of portable plugin {name} error: lines '{text}' is not a number"
+            ))
+        })?,
+    };
+    let is_text = match wanted.format.as_deref() {
+        None | Some("json") => false,
+        Some("text") => true,
+        Some(other) => {
+            let why =
+                format!("get logs of portable plugin {name} error: format '{other}' is not json or text");
+            return Err(Failure::plain(why));
+        }
+    };
+    let text = format!("portable plugin {name} not found: not found");
+    let found = blocking(move || Ok(app.plugins.logs(&name, n_lines))).await?;
+    let log = found.ok_or_else(|| missing(text))?;
+    if is_text {
+        return Ok(Answer::ok(log.lines.iter().map(|line| format!("{}\n", line.text)).collect::<String>()));
+    }
+    Ok(Answer::Json(json(&log)))
 }
 
 /// Runs a request to the host; what it refuses is 400 and 1000, also when the plugin is missing (11.1).
