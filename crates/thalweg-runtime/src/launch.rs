@@ -137,8 +137,6 @@ pub(crate) fn launch(
     nodes.extend(of_rule);
     nodes.shrink_to_fit();
     let ending = Ending::new(Outcome::Running);
-    let own = attached.iter().filter(|scan| scan.shared.is_none() && scan.is_new);
-    let own = own.map(|scan| (scan.key, Arc::clone(&scan.inlet)));
     let into_rule = (!parts.is_empty()).then(|| Arc::clone(place.inlet()));
     let mut run = RuleRun {
         key,
@@ -149,7 +147,7 @@ pub(crate) fn launch(
         twins: Twins::of(&rule.scans),
         remote: RemoteCalls::of(&rule.spec.id, &rule.spec.plan.root),
         inputs: rule.scans.iter().zip(preprocessors).zip(inputs).map(input_of).collect(),
-        own: own.collect(),
+        own: unshared(&attached),
         inlet: place.inlet.into_inner(),
         fingerprint: rule.spec.plan.fingerprint,
         ending: Arc::clone(&ending),
@@ -174,6 +172,12 @@ pub(crate) fn launch(
     let Joined { sources, own, shared } = joined;
     let home = Arc::clone(home);
     Ok(Launched { key, home, nodes, beside, ending, cpu, sources, sinks, own, shared, inlets, parts })
+}
+
+/// The streams that nobody else reads.
+fn unshared(attached: &[Attached]) -> Box<[(Key, Arc<Inlet>)]> {
+    let own = attached.iter().filter(|scan| scan.shared.is_none() && scan.is_new);
+    own.map(|scan| (scan.key, Arc::clone(&scan.inlet))).collect()
 }
 
 /// The window or the event-time group that the rule has in common with others.
