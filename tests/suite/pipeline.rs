@@ -209,6 +209,26 @@ fn two_rules_on_a_shared_stream_read_and_decode_it_once() {
 }
 
 #[test]
+fn status_and_usage_tell_the_memory_of_a_rule_and_what_its_decoder_has_learned() {
+    let Some(plant) = Plant::with_demo(&[]) else { return };
+    plant.rule("r", "SELECT text, count(*) AS n FROM demo GROUP BY text, COUNTWINDOW(500)");
+    let payloads: Vec<String> = (0..400).map(|a| format!(r#"{{"a":{a},"text":"t{a}"}}"#)).collect();
+    plant.mqtt.publish("in", &payloads);
+    let read = |status: &Json| {
+        count(status, "op_2_decoder", "_decoded_by_shape_total")
+            + count(status, "op_2_decoder", "_decoded_by_walker_total")
+    };
+    let status = plant.api().status_when("r", |status| read(status) == 400);
+    assert_eq!(count(&status, "op_2_decoder", "_learned_shapes"), 1, "{status:#}");
+    assert!(count(&status, "op_2_decoder", "_decoded_by_shape_total") > 300, "{status:#}");
+    let part = |name: &str| status[format!("memory_{name}bytes")].as_u64().expect("bytes are a number");
+    assert_eq!(part(""), part("state_") + part("queue_") + part("record_"), "{status:#}");
+    assert!(part("state_") > 400 * 8, "400 rows wait in the window: {status:#}");
+    let usage = plant.api().get("/rules/usage/memory").json();
+    assert!(usage["r"].as_u64().is_some_and(|bytes| bytes >= part("state_")), "{usage:#}");
+}
+
+#[test]
 fn a_broker_that_comes_late_and_goes_away_costs_no_rule() {
     let Some(mut broker) = Mosquitto::prepared() else { return };
     let home = tempfile::tempdir().expect("a temporary folder can be made");
