@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import signal
 import sys
 import threading
@@ -177,7 +178,9 @@ def start(config: PluginConfig, set_up_log: Callable[[], None] = log.log_as_json
     if is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, terminate)
     try:
-        sp.Req("/tmp/plugin_%s.ipc" % config.name).serve(control.answer, control.greeting())
+        # A trial run stays out of the way of an engine that has the same plugin.
+        path = os.environ.get("THALWEG_CONTROL") or "/tmp/plugin_%s.ipc" % config.name
+        sp.Req(path).serve(control.answer, control.greeting())
     except OSError as error:
         logging.error("plugin %s: the engine is gone: %s", config.name, error)
         control.stop_all()

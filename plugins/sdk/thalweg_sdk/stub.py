@@ -85,11 +85,14 @@ class Rep:
 
 
 class Engine:
-    """The engine as one plugin sees it."""
+    """The engine as one plugin sees it. `name` is in the names of its sockets; where it is not the plugin's own,
+    `is_trial` tells the plugin so, and an engine that has the plugin installed is not disturbed."""
 
-    def __init__(self, name: str, caps: Sequence[str] = (), patience: float = 20.0):
+    def __init__(self, name: str, caps: Sequence[str] = (), patience: float = 20.0, is_trial: bool = False):
         self.name, self.caps, self.patience = name, list(caps), patience
-        self.control = Rep("/tmp/plugin_%s.ipc" % name, patience)
+        path = "/tmp/plugin_%s.ipc" % name
+        self._environment = {"THALWEG_CONTROL": path} if is_trial else {}
+        self.control = Rep(path, patience)
         self.process: Optional[subprocess.Popen] = None
         self.output: List[str] = []
         self.plugin: Dict[str, Any] = {}
@@ -105,7 +108,7 @@ class Engine:
         """Starts the plugin's process and waits for its handshake. What it prints is in `output`."""
         here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         folders = [here, os.path.join(here, "ekuiper_compat")]
-        whole = {**os.environ, **(env or {})}
+        whole = {**os.environ, **self._environment, **(env or {})}
         whole["PYTHONPATH"] = os.pathsep.join(folders + [path for path in [whole.get("PYTHONPATH")] if path])
         self.process = subprocess.Popen(
             [*command, '{"sendTimeout":1000}'],
@@ -215,6 +218,7 @@ class Calls:
         self.traits = json.loads(greeting[len(b"handshake ") :]) if greeting.startswith(b"handshake {") else {}
         self.caps: List[str] = []
         self._seq = 0
+        self._meta, self._ctx = META, 1
         if self.traits and caps:
             self.caps = self.ask("Hello", {"caps": [cap for cap in caps if cap != "shm"]})["result"]["caps"]
 
@@ -239,27 +243,33 @@ class Calls:
 
     def exec(self, *args: Any) -> Any:
         """`Exec`, the call of the old protocol."""
-        return self.ask("Exec", [*args, json.dumps(META)])["result"]
+        return self.ask("Exec", [*args, json.dumps(self._meta)])["result"]
 
     def batch(self, cols: Sequence[Sequence[Any]], n: Optional[int] = None) -> Dict[str, Any]:
         """`ExecBatch`."""
         n = len(cols[0]) if n is None else n
-        return self.ask("ExecBatch", {"seq": 1, "meta": META, "n": n, "cols": list(map(list, cols))})
+        return self.ask("ExecBatch", {"seq": 1, "meta": self._meta, "n": n, "cols": list(map(list, cols))})
 
     def groups(self, groups: Sequence[Sequence[Sequence[Any]]], **further: Any) -> Dict[str, Any]:
         """`ExecGroups`."""
-        return self.ask("ExecGroups", {"seq": 1, "meta": META, "groups": groups, **further})
+        return self.ask("ExecGroups", {"seq": 1, "meta": self._meta, "groups": groups, **further})
 
     def bind(self) -> None:
-        """Gives the usual context the number 1."""
-        self.ask("Ctx", {"id": 1, "meta": META})
+        """Gives the context a number, which frames name it by."""
+        self.ask("Ctx", {"id": self._ctx, "meta": self._meta})
+
+    def speak_for(self, rule: str) -> None:
+        """From now on the calls are those of another rule, which has a state of its own."""
+        self._meta, self._ctx = {**META, "ruleId": rule}, self._ctx + 1
+        if self.caps:
+            self.bind()
 
     def frame(self, cols: Sequence[Any], n: int, groups: Optional[Sequence[int]] = None) -> Dict[str, Any]:
         """A column frame of lists, or of Const; for groups with their offsets. Needs bind."""
         self._seq += 1
         packed = [col if isinstance(col, Const) else frames.pack(list(col), []) for col in cols]
         op = frames.ROWS if groups is None else frames.GROUPS
-        parts = frames.encode(op, self._seq, n, packed, '"ctx":1,', groups=groups)
+        parts = frames.encode(op, self._seq, n, packed, '"ctx":%d,' % self._ctx, groups=groups)
         answer = self.channel.exchange(b"".join(parts))
         return read_answer(answer, self._seq)
 

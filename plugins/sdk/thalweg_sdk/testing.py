@@ -8,8 +8,12 @@ symbol's start, how many arguments functions accept, calls with values of every 
      {"function": "mean", "args": [[1, 2, 3]], "result": 2},
      {"function": "double", "args": ["x"], "error": "TypeError"},
      {"function": "double", "literals": [], "says": "1 argument"},
+     {"function": "running_sum", "calls": [[1], [2]], "results": [1, 3]},
      {"source": "ticks", "config": {"count": 2}, "rows": [{"i": 0}, {"i": 1}]},
      {"sink": "lines", "config": {"path": "/dev/null"}, "rows": [{"a": 1}]}]
+
+`calls` are made one after the other for a rule of their own, so that what the function remembers begins anew. In a test
+of your own: `self.assertEqual(failures(FOLDER), "")`.
 """
 
 import argparse
@@ -22,7 +26,19 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from .stub import ALL, Calls, Engine, Outbox, PluginFailed, Rep, Rows
 
-__all__ = ["ALL", "Calls", "Engine", "Outbox", "PluginFailed", "Rep", "Report", "Rows", "main", "try_plugin"]
+__all__ = [
+    "ALL",
+    "Calls",
+    "Engine",
+    "Outbox",
+    "PluginFailed",
+    "Rep",
+    "Report",
+    "Rows",
+    "failures",
+    "main",
+    "try_plugin",
+]
 
 _SAMPLES = (0, 7, -1, 1.5, 1e300, "text", "", None, True, [1, 2], {"a": 1})
 _MOST_ARGS = 6
@@ -68,11 +84,15 @@ def try_plugin(
     cases: List[dict],
     report: Report,
     cwd: Optional[str] = None,
+    is_trial: bool = False,
 ) -> None:
-    """Tries everything that a plugin declares, first as the old protocol has it and then with all extensions."""
+    """Tries everything that a plugin declares, first as the old protocol has it and then with all extensions. With
+    is_trial the sockets have names of their own, which plugins on this SDK understand."""
+    if is_trial:
+        name = "%s-trial%d" % (name, os.getpid())
     for caps, words in (((), "an engine of the old protocol"), (ALL, "an engine with batches")):
         report.note("with %s" % words)
-        with Engine(name, caps) as engine:
+        with Engine(name, caps, is_trial=is_trial) as engine:
             trial = _Trial(engine, report)
             start = time.monotonic()
             if not report.check("handshake", lambda: _launch(engine, command, cwd, start)):
@@ -98,6 +118,7 @@ class _Trial:
 
     def __init__(self, engine: Engine, report: Report):
         self.engine, self.report = engine, report
+        self._n_sequences = 0
 
     def function(self, name: str, cases: List[dict]) -> None:
         """Everything about one function."""
@@ -109,7 +130,8 @@ class _Trial:
         self.report.check("%s says how it is used" % name, lambda: self._usage(calls))
         self.report.check("%s lives with any value" % name, lambda: self._samples(calls, is_aggregate))
         for case in cases:
-            shown = "%s(%s)" % (name, ", ".join(json.dumps(arg) for arg in case.get("args", case.get("literals", []))))
+            words = case.get("args", case.get("literals", case.get("calls", [])))
+            shown = "%s(%s)" % (name, ", ".join(json.dumps(word) for word in words))
             self.report.check(shown, lambda case=case: self._case(calls, is_aggregate, case))
 
     def _start(self, name: str, started: List[Calls]) -> str:
@@ -148,6 +170,10 @@ class _Trial:
             if case.get("says", "") not in said or bool(said) != bool(case.get("says")):
                 raise PluginFailed("validate says %r, not %r" % (said, case.get("says", "")))
             return None
+        if "calls" in case:
+            return self._sequence(calls, is_aggregate, case)
+        if "args" not in case:
+            raise PluginFailed("the case needs one of the keys args, literals and calls")
         args = case["args"]
         ways = [("call", lambda: calls.exec(*args))]
         if "batch" in calls.caps:
@@ -162,6 +188,26 @@ class _Trial:
                 ways.append(("frame", lambda: _only(calls.frame(cols, n, groups))))
         for way, run in ways:
             self._one_way(way, run, case)
+        return " and ".join(way for way, _ in ways)
+
+    def _sequence(self, calls: Calls, is_aggregate: bool, case: dict) -> str:
+        """Calls that follow each other, of which each may depend on those before."""
+        rows = case["calls"]
+        if is_aggregate:
+            ways = [("call", lambda: [calls.exec(*group) for group in rows])]
+            if "batch" in calls.caps:
+                ways.append(("batch", lambda: _all(calls.groups(rows))))
+        else:
+            cols = list(map(list, zip(*rows)))
+            ways = [("call", lambda: [calls.exec(*row) for row in rows])]
+            if "batch" in calls.caps:
+                ways.append(("batch", lambda: _all(calls.batch(cols, len(rows)))))
+                if "cols" in calls.caps:
+                    ways.append(("frame", lambda: _all(calls.frame(cols, len(rows)))))
+        for way, run in ways:
+            self._n_sequences += 1
+            calls.speak_for("sequence%d" % self._n_sequences)
+            self._one_way(way, run, {"result": case["results"]})
         return " and ".join(way for way, _ in ways)
 
     @staticmethod
@@ -222,10 +268,14 @@ def _acknowledged(acks: List[Any], case: dict) -> Optional[str]:
     return "acknowledged"
 
 
-def _only(answer: Dict[str, Any]) -> Any:
+def _all(answer: Dict[str, Any]) -> List[Any]:
     for _, text in answer.get("errors") or []:
         raise PluginFailed(text)
-    return answer["result"][0]
+    return answer["result"]
+
+
+def _only(answer: Dict[str, Any]) -> Any:
+    return _all(answer)[0]
 
 
 def _agrees(result: Any, wanted: Any) -> bool:
@@ -262,13 +312,22 @@ def main(args: Optional[List[str]] = None) -> int:
     options = parser.parse_args(args)
     if (options.folder is None) == (options.env is None):
         parser.error("name a folder, or an environment with --env")
-    report = Report()
+    return _run(options.folder, options.env, options.cases, Report())
+
+
+def failures(folder: str) -> str:
+    """Tries out the plugin in a folder; nothing if all is well, else everything that was said."""
+    lines: List[str] = []
+    return "\n".join(lines) if _run(folder, None, None, Report(lines.append)) else ""
+
+
+def _run(folder: Optional[str], environment: Optional[str], path: Optional[str], report: Report) -> int:
     try:
-        cases = _cases(options.cases or os.path.join(options.folder or ".", "cases.json"), options.cases is not None)
-        if options.env is not None:
-            _try_environment(options.env, cases, report)
+        cases = _cases(path or os.path.join(folder or ".", "cases.json"), path is not None)
+        if environment is not None:
+            _try_environment(environment, cases, report)
         else:
-            _try_folder(options.folder, cases, report)
+            _try_folder(folder or ".", cases, report)
     except (PluginFailed, OSError, ValueError) as error:
         problem = error
         report.check("plugin", lambda: _raise(problem))
@@ -295,8 +354,11 @@ def _try_folder(folder: str, cases: List[dict], report: Report) -> None:
     script = os.path.join(os.path.abspath(folder), manifest["executable"])
     if not os.path.isfile(script):
         raise PluginFailed("executable %s is not there" % script)
-    command = [script] if manifest.get("language") == "go" else [sys.executable, "-u", script]
-    try_plugin(command, name, manifest, cases, report, os.path.dirname(script))
+    is_python = manifest.get("language") != "go"
+    command = [sys.executable, "-u", script] if is_python else [script]
+    # Whoever speaks for itself listens only where the protocol says.
+    own = manifest.get("useBundledSdk") is False or os.path.isdir(os.path.join(os.path.dirname(script), "ekuiper"))
+    try_plugin(command, name, manifest, cases, report, os.path.dirname(script), is_python and not own)
 
 
 def _try_environment(environment: str, cases: List[dict], report: Report) -> None:
@@ -312,7 +374,7 @@ def _try_environment(environment: str, cases: List[dict], report: Report) -> Non
     for error in found.errors:
         report.check(error["distribution"], lambda error=error: _raise(PluginFailed(error["error"])))
     command = [sys.executable, "-u", "-m", "thalweg_sdk.host", "--env", environment]
-    try_plugin(command, environment + "-host", symbols, cases, report)
+    try_plugin(command, environment + "-host", symbols, cases, report, is_trial=True)
 
 
 if __name__ == "__main__":
