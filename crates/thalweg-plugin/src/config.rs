@@ -1,8 +1,11 @@
 //! What the host needs to know about the machine and the configuration (`configuration.md` 2.6, `portable`).
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use crate::greeting::PluginSettings;
 
 /// Folders, interpreter and patience.
 #[derive(Debug, Clone)]
@@ -39,6 +42,8 @@ pub struct HostConfig {
     pub max_unpacked: u64,
     /// The largest message that a plugin may send.
     pub max_message: usize,
+    /// `portable.config` and `portable.secrets`, by plugin.
+    pub settings: BTreeMap<String, PluginSettings>,
 }
 
 impl HostConfig {
@@ -61,6 +66,7 @@ impl HostConfig {
             allow_external_files: true,
             max_unpacked: 4 << 30,
             max_message: 256 << 20,
+            settings: BTreeMap::new(),
         }
     }
 }

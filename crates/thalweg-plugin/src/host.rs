@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use crate::catalog::Catalog;
 use crate::config::HostConfig;
+use crate::control::Pulse;
 use crate::download::{download, is_package_url};
 use crate::error::PluginError;
 use crate::function::PluginFunction;
@@ -44,6 +45,9 @@ pub struct InstallRequest {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub replace: bool,
 }
+
+/// How long the status waits for what the plugin has counted.
+const FRESH: Duration = Duration::from_millis(200);
 
 /// Runs all portable plugins of one engine. Its methods block: call them from where that is allowed.
 pub struct PluginHost {
@@ -262,6 +266,8 @@ impl PluginHost {
     /// The state of a plugin, also of one that was deleted; `None` if there was never one.
     pub fn status(&self, name: &str) -> Option<PluginStatus> {
         let plugin = self.catalog.read().plugins.get(name).cloned()?;
+        // What its symbols have counted comes with the answer. A process that gives none is no hindrance.
+        let _ = plugin.ping(FRESH);
         let mut status = plugin.status()?;
         for symbol in status.symbols.iter_mut().filter(|symbol| symbol.kind == Kind::Function.noun()) {
             let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
@@ -279,6 +285,12 @@ impl PluginHost {
     pub fn logs(&self, name: &str, n_lines: usize) -> Option<PluginLog> {
         let plugin = self.catalog.read().plugins.get(name).cloned()?;
         Some(plugin.output.tail(n_lines))
+    }
+
+    /// Asks a plugin's process for a sign of life; `None` if there is no such plugin.
+    pub fn ping(&self, name: &str, limit: Duration) -> Option<Result<Pulse, String>> {
+        let plugin = self.catalog.read().plugins.get(name).cloned()?;
+        Some(plugin.ping(limit))
     }
 
     fn plugin(&self, name: &str) -> Arc<Plugin> {

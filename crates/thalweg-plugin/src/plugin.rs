@@ -13,6 +13,7 @@ use crate::channel::{Deadline, ExchangeError, Limits, Options, PeerCheck, Rep};
 use tracing::{debug, warn};
 
 use crate::config::HostConfig;
+use crate::control::Peer;
 use crate::manifest::Kind;
 use crate::output::Output;
 use crate::package::Package;
@@ -62,6 +63,8 @@ pub(crate) struct State {
     /// Whether a thread looks after the process.
     pub(crate) is_supervised: bool,
     pub(crate) control: Option<Arc<Rep>>,
+    /// The process, as it has introduced itself in this life.
+    pub(crate) peer: Arc<Peer>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +99,7 @@ impl Plugin {
                 last_exit: None,
                 is_supervised: false,
                 control: None,
+                peer: Arc::default(),
             }),
             changed: Condvar::new(),
             group: Arc::new(AtomicI32::new(0)),
@@ -158,6 +162,11 @@ impl Plugin {
         let group = state.pid.map_or(0, |pid| pid as i32);
         drop(state);
         self.changed.notify_all();
+        if self.ask_to_end() && self.wait_unsupervised(Deadline::after(self.config.stop_timeout)) {
+            self.state().phase = next;
+            self.changed.notify_all();
+            return;
+        }
         sys::signal_group(group, sys::TERMINATE);
         if !self.wait_unsupervised(Deadline::after(self.config.stop_timeout)) {
             sys::signal_group(group, sys::KILL);
@@ -366,6 +375,13 @@ impl Plugin {
         }
     }
 
+    /// The source or sink at a node of a rule.
+    pub(crate) fn symbol_of(&self, rule: &str, op: &str) -> Option<Arc<Symbol>> {
+        let symbols = self.symbols();
+        let mut flows = symbols.values().filter(|symbol| symbol.kind != Kind::Function);
+        flows.find(|symbol| symbol.rule == rule && symbol.op == op).cloned()
+    }
+
     /// What the API shows; `None` before the first process.
     pub(crate) fn status(&self) -> Option<PluginStatus> {
         let symbols: Vec<Arc<Symbol>> = self.symbols().values().cloned().collect();
@@ -394,6 +410,7 @@ impl Plugin {
                 running,
                 error: symbol.try_state().and_then(|state| state.error.clone()),
                 times: None,
+                metrics: symbol.metrics(),
             }
         };
         (state.life > 0 || state.phase != Phase::Initializing).then(|| PluginStatus {
@@ -411,6 +428,8 @@ impl Plugin {
             queue,
             symbols: symbols.iter().map(describe).collect(),
             log: self.output.lines(),
+            sdk: Some(state.peer.greeting.sdk.clone()).filter(|sdk| !sdk.is_empty()),
+            caps: state.peer.caps.names(),
         })
     }
 }

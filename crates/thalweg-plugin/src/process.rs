@@ -101,6 +101,7 @@ fn begin(plugin: &Plugin) -> u64 {
     state.life += 1;
     state.phase = Phase::Starting;
     state.kill_reason = None;
+    state.peer = Arc::default();
     state.life
 }
 
@@ -141,6 +142,13 @@ fn bring_up(plugin: &Plugin, life: u64, pid: u32) {
     if !control.wait_request(Deadline::after(patience), &is_over) {
         if !is_over() {
             plugin.state().kill_reason = Some(format!("no handshake within {}ms", patience.as_millis()));
+            sys::signal_group(pid as i32, sys::KILL);
+        }
+        return;
+    }
+    if let Err(why) = plugin.greet(&control, life, patience) {
+        if !is_over() {
+            plugin.state().kill_reason = Some(why);
             sys::signal_group(pid as i32, sys::KILL);
         }
         return;

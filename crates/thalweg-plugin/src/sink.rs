@@ -41,7 +41,7 @@ impl SinkConnector {
         Ok(Box::new(PluginSink {
             start: Some(Start {
                 plugin: Arc::clone(&self.plugin),
-                symbol: Arc::new(Symbol::new(Kind::Sink, &self.symbol, &cx.rule, control)),
+                symbol: Arc::new(Symbol::new(Kind::Sink, &self.symbol, &cx.rule, control).at(&cx.node)),
                 node: Arc::clone(&cx.node),
                 requires_ack: cx.props.bool("requireAck")?.unwrap_or(false),
             }),

@@ -48,7 +48,7 @@ impl SourceConnector {
             wire::control(Kind::Source, &self.symbol, &cx.rule, &cx.node, &configuration(&cx.props));
         Ok(SourceKind::Push(Box::new(PluginSource {
             plugin: Arc::clone(&self.plugin),
-            symbol: Arc::new(Symbol::new(Kind::Source, &self.symbol, &cx.rule, control)),
+            symbol: Arc::new(Symbol::new(Kind::Source, &self.symbol, &cx.rule, control).at(&cx.node)),
             node: Arc::clone(&cx.node),
             clock: Arc::clone(&cx.clock),
         })))

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::control::SymbolMetrics;
+
 /// The state of a plugin. The first three fields are upstream's; ours follow.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -28,6 +30,12 @@ pub struct PluginStatus {
     pub symbols: Vec<SymbolStatus>,
     /// The last lines that the process printed.
     pub log: Vec<String>,
+    /// The SDK that the process runs on, if it says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sdk: Option<String>,
+    /// What is in force on its control, source and sink channels beyond the protocol of old.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub caps: Vec<&'static str>,
 }
 
 /// One started function, source or sink.
@@ -47,6 +55,9 @@ pub struct SymbolStatus {
     /// For functions whose channel is open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub times: Option<CallTimes>,
+    /// What it has counted in its latest process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<SymbolMetrics>,
 }
 
 /// What calls of a function have taken altogether since its channel was opened, over all rules (section 6).

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::channel::{remove_stale, socket_path_fits};
+use serde_json::Value as Json;
 use thalweg_core::Diagnostic;
 
+use crate::control::SymbolMetrics;
 use crate::manifest::{Kind, Manifest};
 
 /// Where the SDKs look for all sockets.
@@ -17,9 +19,13 @@ pub(crate) struct Symbol {
     pub(crate) name: String,
     /// Empty for functions.
     pub(crate) rule: String,
+    /// The rule's node; empty for functions.
+    pub(crate) op: String,
     /// The control object as JSON text, which starts and stops it.
     pub(crate) control: String,
     state: Mutex<SymbolState>,
+    /// What it has counted, and in which life.
+    metrics: Mutex<(u64, SymbolMetrics)>,
 }
 
 /// Where the symbol runs. The lock is held during `start` and `stop`, so that neither happens twice.
@@ -33,7 +39,36 @@ pub(crate) struct SymbolState {
 
 impl Symbol {
     pub(crate) fn new(kind: Kind, name: &str, rule: &str, control: String) -> Self {
-        Self { kind, name: name.to_owned(), rule: rule.to_owned(), control, state: Mutex::default() }
+        Self {
+            kind,
+            name: name.to_owned(),
+            rule: rule.to_owned(),
+            op: String::new(),
+            control,
+            state: Mutex::default(),
+            metrics: Mutex::default(),
+        }
+    }
+
+    /// The same at a node of the rule.
+    pub(crate) fn at(mut self, op: &str) -> Self {
+        op.clone_into(&mut self.op);
+        self
+    }
+
+    /// Takes in the totals that have changed in this life; each process counts from nothing.
+    pub(crate) fn note_metrics(&self, life: u64, changed: &Json) {
+        let mut metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
+        if metrics.0 != life {
+            *metrics = (life, SymbolMetrics::default());
+        }
+        metrics.1.update(changed);
+    }
+
+    /// What it has counted in its latest process; `None` when that is nothing.
+    pub(crate) fn metrics(&self) -> Option<SymbolMetrics> {
+        let metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
+        (metrics.1 != SymbolMetrics::default()).then(|| metrics.1.clone())
     }
 
     /// What tells it from all others of its plugin.

@@ -1,5 +1,6 @@
 //! Puts the parts together: registry, store, runtime, plugins, engine. The only place that knows them all.
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
@@ -9,11 +10,11 @@ use thalweg_core::connector::Spawner;
 use thalweg_core::polled::Poller;
 use thalweg_core::registry::Shared;
 use thalweg_core::time::BoxFuture;
-use thalweg_core::{Clock, Diagnostic, SystemClock};
+use thalweg_core::{Clock, Diagnostic, Props, SystemClock};
 use thalweg_engine::store::{DiskStore, Snapshots, Store};
 use thalweg_engine::{Engine, EngineConfig, Surroundings};
 use thalweg_expr::registry::{FunctionRegistry, RemoteFunctions};
-use thalweg_plugin::{HostConfig, PluginHost};
+use thalweg_plugin::{HostConfig, PluginHost, PluginSettings};
 use thalweg_runtime::{Runtime, RuntimeConfig};
 use tokio::runtime::Handle;
 
@@ -114,8 +115,32 @@ fn host_config(home: &Path, config: &Config, environment: &Environment) -> Resul
     }
     host.use_bundled_sdk = config.portable.bool("useBundledSdk").map_err(wrong)?.unwrap_or(true);
     host.python_path = environment.get("PYTHONPATH").map(Into::into);
+    host.settings = plugin_settings(&config.portable).map_err(wrong)?;
     host.allow_external_files = config.external_files;
     Ok(host)
+}
+
+/// `portable.config` and `portable.secrets`: what plugins find as `ctx.config` and `ctx.secret(name)`.
+fn plugin_settings(portable: &Props) -> Result<BTreeMap<String, PluginSettings>, Diagnostic> {
+    let mut all: BTreeMap<String, PluginSettings> = BTreeMap::new();
+    for section in ["config", "secrets"] {
+        let Some(plugins) = portable.get(section).filter(|plugins| !plugins.is_null()) else { continue };
+        let wrong =
+            |what: &str| Diagnostic::plain(format!("{section}{what} must hold names with values below it"));
+        for (plugin, values) in plugins.as_object().ok_or_else(|| wrong(""))? {
+            let values = values.as_object().ok_or_else(|| wrong(&format!(".{plugin}")))?;
+            let of = all.entry(plugin.clone()).or_default();
+            for (name, value) in values {
+                if section == "config" {
+                    of.config.insert(name.clone(), value.clone());
+                } else {
+                    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                    of.secrets.insert(name.clone(), text);
+                }
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// Background tasks of connections, and the thread that their sockets wait on.
@@ -128,5 +153,30 @@ impl Spawner for OnTokio {
 
     fn poller(&self) -> Option<Arc<dyn Poller>> {
         Some(Arc::clone(&self.1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn settings_of_plugins_are_read_by_plugin_and_what_is_no_table_is_refused() {
+        let mut portable = Props::new();
+        assert_eq!(plugin_settings(&portable).unwrap(), BTreeMap::new());
+        portable.set("config", json!({"p": {"level": 3}}));
+        portable.set("secrets", json!({"p": {"token": "x", "pin": 12}, "q": {}}));
+        let settings = plugin_settings(&portable).unwrap();
+        assert_eq!(settings["p"].config["level"], json!(3));
+        assert_eq!(
+            (settings["p"].secrets["token"].as_str(), settings["p"].secrets["pin"].as_str()),
+            ("x", "12")
+        );
+        assert_eq!(settings["q"], PluginSettings::default());
+        portable.set("config", json!({"p": 5}));
+        let why = plugin_settings(&portable).unwrap_err();
+        assert_eq!(why.message, "config.p must hold names with values below it");
     }
 }

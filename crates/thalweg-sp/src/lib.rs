@@ -21,7 +21,7 @@ pub use deadline::{Deadline, Stopwatch};
 pub use listener::{MAX_PATH, remove_stale, socket_path_fits};
 pub use pull::{Pull, PullEvent};
 pub use push::Push;
-pub use rep::{ExchangeError, Limits, Rep, Timing};
+pub use rep::{ExchangeError, Greeting, Limits, Rep, Timing};
 pub use sys::Peer;
 
 /// Who may connect: asked with the credentials of every peer.

@@ -66,6 +66,15 @@ impl Timing {
     }
 }
 
+/// How the present peer has greeted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Greeting {
+    /// Counts peers from 1: another number, another peer.
+    pub connection: u64,
+    /// The peer's first request.
+    pub message: Arc<[u8]>,
+}
+
 /// A REP listener with one peer: when a second one connects, the older is disconnected.
 pub struct Rep {
     inner: Arc<Inner>,
@@ -86,13 +95,15 @@ struct State {
     turns: VecDeque<u64>,
     next_turn: u64,
     timing: Timing,
+    /// How many peers there were.
+    n_peers: u64,
 }
 
 enum Slot {
     Empty,
     Idle(Box<Line>),
-    /// A call has the line; this is its stream, to end it from outside.
-    Lent(Arc<UnixStream>),
+    /// A call has the line; this is its stream, to end it from outside, and how its peer has greeted.
+    Lent(Arc<UnixStream>, Option<Greeting>),
 }
 
 /// A connection and where it stands in the protocol.
@@ -101,6 +112,8 @@ struct Line {
     /// The id of the newest request, which is not answered yet. Without one the peer is at work on a command,
     /// perhaps one whose caller has given up; the request that it sends then is of no interest.
     held: Option<Vec<u8>>,
+    connection: u64,
+    greeting: Option<Greeting>,
 }
 
 impl Rep {
@@ -119,6 +132,7 @@ impl Rep {
             turns: VecDeque::new(),
             next_turn: 0,
             timing: Timing::default(),
+            n_peers: 0,
         };
         let inner =
             Arc::new(Inner { state: Mutex::new(state), changed: Condvar::new(), waker, is_keepalive });
@@ -159,6 +173,15 @@ impl Rep {
                 return false;
             }
             state = self.inner.wait(state, deadline);
+        }
+    }
+
+    /// How the present peer has greeted; `None` when there is none, or its first request has not come yet.
+    pub fn greeting(&self) -> Option<Greeting> {
+        match &self.inner.lock().slot {
+            Slot::Empty => None,
+            Slot::Idle(line) => line.greeting.clone(),
+            Slot::Lent(_, greeting) => greeting.clone(),
         }
     }
 
@@ -218,7 +241,7 @@ impl Drop for Rep {
 
 /// Disconnects whoever is in the slot. A caller who has the line sees the end of its stream.
 fn end(slot: Slot) {
-    if let Slot::Lent(stream) = slot {
+    if let Slot::Lent(stream, _) = slot {
         // It fails only if it is disconnected already.
         let _ = stream.shutdown(Shutdown::Both);
     }
@@ -268,7 +291,7 @@ impl Inner {
             }
             match std::mem::replace(&mut state.slot, Slot::Empty) {
                 Slot::Idle(line) => {
-                    state.slot = Slot::Lent(Arc::clone(line.conn.stream()));
+                    state.slot = Slot::Lent(Arc::clone(line.conn.stream()), line.greeting.clone());
                     return Ok(line);
                 }
                 other => state.slot = other,
@@ -283,15 +306,16 @@ impl Inner {
     /// Gives the line back, unless another peer has taken its place meanwhile.
     fn return_line(&self, line: Box<Line>, is_alive: bool) {
         let mut state = self.lock();
-        if matches!(&state.slot, Slot::Lent(stream) if Arc::ptr_eq(stream, line.conn.stream())) {
+        if matches!(&state.slot, Slot::Lent(stream, _) if Arc::ptr_eq(stream, line.conn.stream())) {
             state.slot = if is_alive { Slot::Idle(line) } else { Slot::Empty };
         }
     }
 
     /// A peer has greeted: it takes the place of the one before.
     fn install(&self, conn: Conn) {
-        let mut line = Box::new(Line { conn, held: None });
         let mut state = self.lock();
+        state.n_peers += 1;
+        let mut line = Box::new(Line { conn, held: None, connection: state.n_peers, greeting: None });
         if state.closed || line.take_in().is_err() {
             return;
         }
@@ -375,6 +399,10 @@ impl Line {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a request without id"));
         };
         let body = id.split_off((words + 1) * 4);
+        if self.greeting.is_none() {
+            self.greeting =
+                Some(Greeting { connection: self.connection, message: Arc::from(body.as_slice()) });
+        }
         Ok(Some((id, body)))
     }
 }
@@ -397,7 +425,7 @@ fn serve(inner: &Inner, mut listener: Listener, mut woken: UnixStream) {
         let n_listener = listener.n_watched();
         let (idle, wait) = match &inner.lock().slot {
             Slot::Idle(line) => (Some(line.conn.as_raw_fd()), None),
-            Slot::Lent(_) => (None, Some(LOOK_AGAIN)),
+            Slot::Lent(..) => (None, Some(LOOK_AGAIN)),
             Slot::Empty => (None, None),
         };
         if let Some(fd) = idle {

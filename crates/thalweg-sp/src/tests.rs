@@ -117,6 +117,30 @@ fn after_many_keepalives_the_command_goes_out_once_and_to_the_newest() {
 }
 
 #[test]
+fn the_first_request_of_each_peer_is_kept_as_its_greeting() {
+    let place = Place::new();
+    let rep = place.rep();
+    assert_eq!(rep.greeting(), None);
+    let mut first = Req::dial(&place.path());
+    first.send(b"handshake");
+    ready(&rep);
+    first.send(b"handshake");
+    let caller = std::thread::spawn(move || (rep.exchange(b"c", LIMITS), rep));
+    assert_eq!(first.recv().unwrap(), b"c");
+    first.send(b"result");
+    let (result, rep) = caller.join().unwrap();
+    assert_eq!(result.unwrap(), b"result");
+    let greeting = rep.greeting().unwrap();
+    assert_eq!((greeting.connection, &*greeting.message), (1, &b"handshake"[..]));
+    let mut second = Req::dial(&place.path());
+    second.send(b"good morning");
+    assert!(first.read().is_err(), "the older one is disconnected");
+    ready(&rep);
+    let greeting = rep.greeting().unwrap();
+    assert_eq!((greeting.connection, &*greeting.message), (2, &b"good morning"[..]));
+}
+
+#[test]
 fn a_keepalive_that_crosses_the_command_makes_it_be_sent_again() {
     let place = Place::new();
     let rep = place.rep();

@@ -176,6 +176,16 @@ impl Subject {
         this.file(&format!("sources/{name}_count.yaml"), "default: {}\n")
     }
 
+    /// On our own SDK.
+    pub(crate) fn flow() -> Self {
+        let mut this = Self::new("flow/flow.py");
+        let name = this.name.clone();
+        this.manifest["sources"] = json!([format!("{name}_walk")]);
+        this.manifest["sinks"] = json!([format!("{name}_keep")]);
+        this.manifest["functions"] = json!([format!("{name}_known")]);
+        this.file(&format!("sources/{name}_walk.yaml"), "default: {}\n")
+    }
+
     pub(crate) fn misbehave() -> Self {
         let mut this = Self::new("misbehave/misbehave.py");
         this.manifest["functions"] = json!([format!("{}_do", this.name)]);
@@ -235,6 +245,12 @@ pub(crate) fn eventually(what: &str, holds: impl Fn() -> bool) {
         assert!(start.elapsed() < LONG, "not within {LONG:?}: {what}");
         std::thread::park_timeout(Duration::from_millis(5));
     }
+}
+
+/// Sends a signal to a process.
+pub(crate) fn signal(pid: u32, name: &str) {
+    let status = std::process::Command::new("kill").args([format!("-{name}"), pid.to_string()]).status();
+    assert!(status.unwrap().success(), "kill -{name} {pid}");
 }
 
 /// Whether a process runs.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nng::options::{Options as _, SendTimeout};
 use nng::{Message, Pipe, PipeEvent, Protocol, RawSocket, Socket};
-use thalweg_sp::{Deadline, ExchangeError, Limits, Options, Stopwatch, Timing};
+use thalweg_sp::{Deadline, ExchangeError, Greeting, Limits, Options, Stopwatch, Timing};
 
 /// For giving a message to the library, which hands it on at once.
 const SEND: Duration = Duration::from_secs(5);
@@ -41,6 +41,9 @@ struct State {
     next_turn: usize,
     serving: usize,
     timing: Timing,
+    /// How many peers there were.
+    n_peers: u64,
+    greeting: Option<Greeting>,
 }
 
 impl State {
@@ -48,7 +51,9 @@ impl State {
         if let Some(old) = std::mem::replace(&mut self.peer, peer) {
             old.close();
         }
+        self.n_peers += u64::from(self.peer.is_some());
         self.held = None;
+        self.greeting = None;
     }
 }
 
@@ -157,6 +162,11 @@ impl Rep {
         }
     }
 
+    /// How the present peer has greeted; `None` when there is none, or its first request has not come yet.
+    pub(crate) fn greeting(&self) -> Option<Greeting> {
+        self.shared.lock().greeting.clone()
+    }
+
     /// Makes [`Rep::wait_request`] ask `is_cancelled` again.
     pub(crate) fn wake(&self) {
         drop(self.shared.lock());
@@ -226,6 +236,7 @@ impl Shared {
                 if state.peer == Some(pipe) {
                     state.peer = None;
                     state.held = None;
+                    state.greeting = None;
                 }
             }
             _ => {}
@@ -242,6 +253,10 @@ impl Shared {
                 if state.calling && !(self.is_keepalive)(&request) {
                     state.answer = Some(request.to_vec());
                     state.calling = false;
+                }
+                if state.greeting.is_none() {
+                    let connection = state.n_peers;
+                    state.greeting = Some(Greeting { connection, message: Arc::from(request.as_slice()) });
                 }
                 state.held = Some(request.as_header().as_slice().to_vec());
             }
