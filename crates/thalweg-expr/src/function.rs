@@ -268,6 +268,11 @@ pub trait RemoteFunction: Send + Sync + fmt::Debug {
     /// failed call pushes an error cell.
     fn call(&self, frame: &Frame<'_>, out: &mut Column, cx: &CallCx<'_>);
 
+    /// Whether a call may depend on earlier ones, so that none may be left out although its result does not matter.
+    fn may_keep_state(&self) -> bool {
+        true
+    }
+
     /// The state of one call, in bytes that mean something to this function alone; `None` when it keeps none. Asked
     /// between two calls of that site, when a checkpoint passes it; blocking.
     ///

@@ -10,6 +10,7 @@ mod origins;
 mod prune_columns;
 mod prune_paths;
 mod push_filter;
+mod remote_last;
 mod share;
 mod sides;
 mod single_rows;
@@ -28,9 +29,10 @@ struct Pass {
 }
 
 /// In the order in which they run: whoever renumbers slots comes before windows copy what they fold.
-const PASSES: [Pass; 6] = [
+const PASSES: [Pass; 7] = [
     Pass { names: &["constantFolding", "fold_constants"], run: fold_constants::run },
     Pass { names: &["predicatePushDown", "push_filter"], run: push_filter::run },
+    Pass { names: &["remoteLast", "remote_last"], run: remote_last::run },
     Pass { names: &["pathPruner", "prune_paths"], run: prune_paths::run },
     Pass { names: &["commonSubexpressions", "share"], run: share::run },
     Pass { names: &["columnPruner", "prune_columns"], run: prune_columns::run },
