@@ -192,14 +192,25 @@ impl Job {
         format!("bench_{}_{at}", self.name)
     }
 
-    /// What the engine says it dropped, over all nodes of the first rule: the rest of what is lost was lost by the
-    /// broker. `None` when it does not say.
-    pub(crate) fn dropped_by_engine(&self, api: &Api) -> Option<u64> {
-        let status = api.expect("GET", &format!("/rules/{}/status", self.rule(0)), "").ok()?;
-        let status: serde_json::Value = serde_json::from_str(&status).ok()?;
-        let counters = status.as_object()?.iter().filter(|(key, _)| key.ends_with("_dropped_total"));
-        let counts: Vec<u64> = counters.filter_map(|(_, count)| count.as_u64()).collect();
-        (!counts.is_empty()).then(|| counts.iter().sum())
+    /// What the engine says it dropped: messages on their way to the first rule (others of a shared stream name the same
+    /// ones), and results of all rules. The rest of what is lost was lost by the broker. `None` when it does not say.
+    pub(crate) fn dropped_by_engine(&self, api: &Api) -> Option<(u64, u64)> {
+        let (mut messages, mut results) = (None, 0);
+        for at in 0..self.rules.len() {
+            let status = api.expect("GET", &format!("/rules/{}/status", self.rule(at)), "").ok()?;
+            let status: serde_json::Value = serde_json::from_str(&status).ok()?;
+            let counters = status.as_object()?.iter().filter(|(key, _)| key.ends_with("_dropped_total"));
+            let (of_sinks, before): (Vec<_>, Vec<_>) =
+                counters.partition(|(key, _)| key.starts_with("sink_"));
+            let sum = |counters: Vec<(&String, &serde_json::Value)>| {
+                counters.iter().filter_map(|(_, count)| count.as_u64()).sum::<u64>()
+            };
+            if !before.is_empty() {
+                messages.get_or_insert(sum(before));
+            }
+            results += sum(of_sinks);
+        }
+        messages.map(|messages| (messages, results))
     }
 
     /// Removes them again; missing ones are fine.

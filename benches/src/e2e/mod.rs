@@ -125,6 +125,7 @@ pub(crate) fn line(args: &[String]) -> Result<Json, String> {
     }
     let mut line = outcome?;
     line["job"] = Json::from(options.job);
-    line["dropped_by_engine"] = dropped.map_or(Json::Null, Json::from);
+    line["dropped_by_engine"] = dropped.map_or(Json::Null, |(messages, _)| Json::from(messages));
+    line["results_dropped_by_engine"] = dropped.map_or(Json::Null, |(_, results)| Json::from(results));
     Ok(line)
 }

@@ -25,7 +25,7 @@ pub(crate) fn run(sheet: &mut Sheet) -> Result<(), String> {
         median(of("offered_per_s").into_iter()) / 1e3,
         sum("lost"),
         sum("expected"),
-        sum("dropped_by_engine"),
+        sum("dropped_by_engine") + sum("results_dropped_by_engine"),
         sum("dropped_by_broker")
     );
     sheet.figure("mosquitto_cpu_s_per_million", median(of("cpu_s_per_million").into_iter()), &note);
@@ -33,6 +33,7 @@ pub(crate) fn run(sheet: &mut Sheet) -> Result<(), String> {
     for (name, key) in [
         ("mosquitto_lost", "lost"),
         ("mosquitto_dropped_by_engine", "dropped_by_engine"),
+        ("mosquitto_results_dropped_by_engine", "results_dropped_by_engine"),
         ("mosquitto_dropped_by_broker", "dropped_by_broker"),
     ] {
         sheet.extra(name, sum(key), "rows");
