@@ -229,6 +229,32 @@ fn status_and_usage_tell_the_memory_of_a_rule_and_what_its_decoder_has_learned()
 }
 
 #[test]
+fn prometheus_scrapes_rules_nodes_and_drops_in_its_format() {
+    // Where the ports are equal, `/metrics` is on the management interface (rest-api.md 17).
+    let port = [("KUIPER__BASIC__PROMETHEUS", "true"), ("KUIPER__BASIC__PROMETHEUSPORT", "0")];
+    let Some(plant) = Plant::with_demo(&port) else { return };
+    plant.rule("r", "SELECT a FROM demo WHERE a > 1");
+    plant.mqtt.publish("in", &["no json", r#"{"a":1}"#, r#"{"a":2}"#]);
+    assert_eq!(plant.mqtt.expect("out/r", 1), [json!({"a": 2})]);
+    plant.api().status_when("r", |status| count(status, "sink_mqtt", "_records_out_total") == 1);
+    let text = plant.api().get("/metrics").body;
+    for line in [
+        "kuiper_rule_status{rule=\"r\"} 1",
+        "kuiper_rule_count{status=\"running\"} 1",
+        "kuiper_source_records_in_total{op=\"demo\",op_instance=\"0\",rule=\"r\",type=\"source\"} 3",
+        "kuiper_source_connection_status{op=\"demo\",op_instance=\"0\",rule=\"r\",type=\"source\"} 1",
+        "kuiper_op_records_out_total{op=\"3_filter\",op_instance=\"0\",rule=\"r\",type=\"op\"} 1",
+        "thalweg_dropped_total{rule=\"r\",node=\"op_2_decoder\",cause=\"decode\"} 1",
+    ] {
+        assert!(text.lines().any(|told| told == line), "{line} is missing in\n{text}");
+    }
+    let is_sound = |line: &str| {
+        line.starts_with("# ") || line.rsplit_once(' ').is_some_and(|(_, value)| value.parse::<f64>().is_ok())
+    };
+    assert!(text.lines().all(is_sound), "{text}");
+}
+
+#[test]
 fn a_broker_that_comes_late_and_goes_away_costs_no_rule() {
     let Some(mut broker) = Mosquitto::prepared() else { return };
     let home = tempfile::tempdir().expect("a temporary folder can be made");

@@ -39,6 +39,10 @@ pub struct Config {
     pub patrol: Duration,
     /// `basic.ResourceProfileConfig.interval`, when that is enabled.
     pub profiling: Option<Duration>,
+    /// `basic.prometheus`: metrics of all nodes.
+    pub prometheus: bool,
+    /// `basic.prometheusPort`: where `/metrics` is; on the management interface if the ports are equal.
+    pub prometheus_port: u16,
     /// `basic.gracefulShutdownTimeout`.
     pub grace: Duration,
     /// `basic.enableRestAuditLog`.
@@ -87,6 +91,8 @@ impl Config {
             // R4.9: below a second it is ten.
             patrol: if patrol < Duration::from_secs(1) { Duration::from_secs(10) } else { patrol },
             profiling: profiling(tree)?,
+            prometheus: tree.flag("basic", "prometheus", false)?,
+            prometheus_port: tree.port("basic", "prometheusPort", 20499)?,
             grace: tree.duration("basic", "gracefulShutdownTimeout", 3_000)?,
             audit_log: tree.flag("basic", "enableRestAuditLog", false)?,
             external_files: tree.flag("basic", "allowExternalFileAccess", false)?,

@@ -45,6 +45,8 @@ pub(crate) struct App {
     pub(crate) plugins: Arc<PluginHost>,
     pub(crate) audit_log: bool,
     pub(crate) home: PathBuf,
+    /// Whether `/metrics` is on the management interface, and then whether it tells of nodes.
+    pub(crate) metrics_here: Option<bool>,
     /// Set when CPU time is accounted for.
     pub(crate) usage: Option<Usage>,
     clock: Arc<dyn Clock>,
@@ -92,7 +94,11 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, String> {
         logging::start(&config, &home)?;
     }
     // The port is taken before anything runs, so that a second engine by mistake disturbs nothing.
-    let listener = listen(&config).await?;
+    let listener = listen((&config.rest_ip, config.rest_port), "--port (0: any free one)").await?;
+    let metrics = match config.prometheus && config.prometheus_port != config.rest_port {
+        true => Some(listen((&config.rest_ip, config.prometheus_port), "basic.prometheusPort").await?),
+        false => None,
+    };
     let address = listener.local_addr().map_err(|why| why.to_string())?;
     let broker = start_broker(options.mqtt).await?;
     let devices = reserve(options.mqtt_ingest).await?;
@@ -107,6 +113,7 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, String> {
         engine: parts.engine,
         plugins: parts.plugins,
         audit_log: config.audit_log,
+        metrics_here: (config.prometheus_port == config.rest_port).then_some(config.prometheus),
         usage: config.profiling.map(|_| Usage::default()),
         home: home.clone(),
         started: parts.clock.monotonic_micros(),
@@ -116,7 +123,11 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, String> {
     if let Some(interval) = config.profiling {
         tokio::spawn(account(Arc::downgrade(&app), interval));
     }
-    let rest = tokio::spawn(serve(listener, Arc::clone(&app)));
+    if let Some(listener) = metrics {
+        let router = rest::prometheus::routes(true).with_state(Arc::clone(&app));
+        tokio::spawn(serve(listener, router, app.stop.subscribe()));
+    }
+    let rest = tokio::spawn(serve(listener, rest::router(Arc::clone(&app)), app.stop.subscribe()));
     info!(%address, home = %home.display(), "the management interface is up");
     Ok(RunningServer { app, address, home, config, rest, broker, devices })
 }
@@ -148,19 +159,15 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.map_err(|why| format!("internal error: {why}"))
 }
 
-async fn listen(config: &Config) -> Result<TcpListener, String> {
-    let (ip, port) = (&config.rest_ip, config.rest_port);
-    TcpListener::bind((ip.as_str(), port)).await.map_err(|why| match why.kind() {
-        std::io::ErrorKind::AddrInUse => {
-            format!("port {port} is in use; choose another with --port, or --port 0 for any free one")
-        }
-        _ => format!("cannot listen on {ip}:{port}: {why}; see --port and basic.restIp"),
+async fn listen((ip, port): (&str, u16), way_out: &str) -> Result<TcpListener, String> {
+    TcpListener::bind((ip, port)).await.map_err(|why| match why.kind() {
+        std::io::ErrorKind::AddrInUse => format!("port {port} is in use; choose another with {way_out}"),
+        _ => format!("cannot listen on {ip}:{port}: {why}; see {way_out}, and basic.restIp"),
     })
 }
 
-async fn serve(listener: TcpListener, app: Arc<App>) {
-    let mut stop = app.stop.subscribe();
-    let router = rest::router(app);
+/// Serves until the instance ends.
+async fn serve(listener: TcpListener, router: axum::Router, mut stop: watch::Receiver<bool>) {
     let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
     if let Err(why) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
         warn!(%why, "the management interface ended");

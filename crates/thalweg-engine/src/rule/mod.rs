@@ -19,8 +19,8 @@ pub use definition::{Action, RuleDefinition};
 pub use entry::{RuleEntry, View};
 pub use options::RuleOptions;
 pub use record::{Asks, Needs, Record, Shape, Shapes};
-pub use rules::Rules;
 pub(crate) use rules::RulesConfig;
+pub use rules::{Observed, Rules};
 pub use run::{Ready, Run, Runner};
 pub use state::{Effect, Phase, Signal, State, step};
 

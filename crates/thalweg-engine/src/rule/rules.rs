@@ -10,6 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use serde_json::Value as Json;
 use thalweg_core::registry::Gate;
 use thalweg_core::{Clock, ErrorCode, Props};
+use thalweg_runtime::NodeSnapshot;
 use tokio::sync::{Notify, OwnedMutexGuard};
 use tracing::error;
 
@@ -49,6 +50,19 @@ pub struct Rules {
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// Told whenever a rule comes to rest.
     settling: Arc<Notify>,
+}
+
+/// What monitoring is told of a rule.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    /// The rule.
+    pub id: Arc<str>,
+    /// Its state.
+    pub phase: Phase,
+    /// Its nodes, of the last run if it does not run now.
+    pub nodes: Vec<NodeSnapshot>,
+    /// The time that threads have spent for it since its run began, if it runs.
+    pub cpu: Option<Duration>,
 }
 
 /// What [`Rules`] is made of.
@@ -350,6 +364,17 @@ impl Rules {
             (entry.id.to_string(), status::brief(&entry.view(), &entry.figures().nodes))
         };
         Document::Object(self.all().into_iter().map(line).collect())
+    }
+
+    /// What monitoring is told of each rule.
+    pub fn observe(&self) -> Vec<Observed> {
+        let observed = |entry: Arc<RuleEntry>| Observed {
+            id: Arc::clone(&entry.id),
+            phase: entry.view().phase,
+            nodes: entry.figures().nodes,
+            cpu: entry.run().map(|run| run.cpu()),
+        };
+        self.all().into_iter().map(observed).collect()
     }
 
     /// The time that threads have spent for each rule that runs, since its run began.

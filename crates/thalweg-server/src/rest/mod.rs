@@ -7,6 +7,7 @@ mod cors;
 mod keyed_state;
 mod metadata;
 mod plugins;
+pub(crate) mod prometheus;
 mod rules;
 mod streams;
 mod system;
@@ -27,7 +28,9 @@ pub(crate) use answer::{Answer, Failure};
 /// All routes.
 pub(crate) fn router(app: Arc<App>) -> Router {
     let audit = app.audit_log;
+    let metrics = app.metrics_here.map(prometheus::routes).unwrap_or_default();
     Router::new()
+        .merge(metrics)
         .merge(system::routes())
         .merge(streams::routes())
         .merge(rules::routes())

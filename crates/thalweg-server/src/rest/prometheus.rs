@@ -1,0 +1,181 @@
+//! `/metrics` (`rest-api.md` 17): what Prometheus scrapes, under eKuiper's names, and drops by cause under ours.
+//!
+//! Every rule tells of all its nodes, also of those of a stream that it shares: what has come through them since the rule
+//! began to read, so that the series of one rule add up like those of one without sharing.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use thalweg_core::connector::ConnectionStatus;
+use thalweg_engine::rule::{Observed, Phase};
+use thalweg_runtime::NodeSnapshot;
+
+use crate::server::App;
+
+/// The content type of the text format, version 0.0.4.
+const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// One number of a node.
+struct Family {
+    metric: &'static str,
+    kind: &'static str,
+    help: &'static str,
+    value: fn(&NodeSnapshot) -> u64,
+}
+
+const FAMILIES: [Family; 6] = [
+    Family {
+        metric: "records_in_total",
+        kind: "counter",
+        help: "Messages or rows that came in.",
+        value: |node| node.records_in,
+    },
+    Family {
+        metric: "records_out_total",
+        kind: "counter",
+        help: "Messages or rows that went out.",
+        value: |node| node.records_out,
+    },
+    Family {
+        metric: "messages_processed_total",
+        kind: "counter",
+        help: "Messages or rows that were processed.",
+        value: |node| node.processed,
+    },
+    Family { metric: "exceptions_total", kind: "counter", help: "Errors.", value: |node| node.exceptions },
+    Family {
+        metric: "process_latency_us",
+        kind: "gauge",
+        help: "How long the last batch took, in microseconds.",
+        value: |node| node.latency_us,
+    },
+    Family {
+        metric: "buffer_length",
+        kind: "gauge",
+        help: "What waits in front of the node.",
+        value: |node| node.buffer,
+    },
+];
+
+/// Nodes by what they are: the first word of their names.
+const TYPES: [&str; 3] = ["source", "op", "sink"];
+
+/// The route, with the series of nodes or without.
+pub(crate) fn routes(with_nodes: bool) -> Router<Arc<App>> {
+    Router::new().route("/metrics", get(move |State(app): State<Arc<App>>| scrape(app, with_nodes)))
+}
+
+async fn scrape(app: Arc<App>, with_nodes: bool) -> Response {
+    let text = exposition(&app.engine.rules().observe(), with_nodes);
+    ([(header::CONTENT_TYPE, FORMAT)], text).into_response()
+}
+
+/// The whole text.
+fn exposition(rules: &[Observed], with_nodes: bool) -> String {
+    let mut out = String::new();
+    of_rules(&mut out, rules);
+    if with_nodes {
+        of_nodes(&mut out, rules);
+        connections(&mut out, rules);
+        drops(&mut out, rules);
+    }
+    out
+}
+
+fn head(out: &mut String, name: &str, kind: &str, help: &str) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+/// A label's value: backslashes, quotes and line breaks are escaped.
+fn label(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+fn of_rules(out: &mut String, rules: &[Observed]) {
+    head(out, "kuiper_rule_status", "gauge", "1 running, 0 not, -1 stopped by an error.");
+    for rule in rules {
+        let status = match rule.phase {
+            Phase::Running => 1,
+            Phase::StoppedByError => -1,
+            _ => 0,
+        };
+        let _ = writeln!(out, "kuiper_rule_status{{rule=\"{}\"}} {status}", label(&rule.id));
+    }
+    head(out, "kuiper_rule_count", "gauge", "How many rules run, and how many do not.");
+    let running = rules.iter().filter(|rule| rule.phase == Phase::Running).count();
+    let _ = writeln!(out, "kuiper_rule_count{{status=\"running\"}} {running}");
+    let _ = writeln!(out, "kuiper_rule_count{{status=\"stop\"}} {}", rules.len() - running);
+    head(out, "kuiper_rule_cpu_time_seconds_total", "counter", "CPU time of a rule since its run began.");
+    for (rule, cpu) in rules.iter().filter_map(|rule| Some((rule, rule.cpu?))) {
+        let (id, seconds) = (label(&rule.id), cpu.as_secs_f64());
+        let _ = writeln!(out, "kuiper_rule_cpu_time_seconds_total{{rule=\"{id}\"}} {seconds}");
+    }
+}
+
+/// Each node of one type with its rule and its name without the type.
+fn nodes<'a>(
+    rules: &'a [Observed],
+    node_type: &'a str,
+) -> impl Iterator<Item = (&'a Observed, &'a NodeSnapshot, &'a str)> {
+    let of_rule = move |rule: &'a Observed| {
+        rule.nodes.iter().filter_map(move |node| {
+            let name = node.name.strip_prefix(node_type)?.strip_prefix('_')?;
+            Some((rule, node, name))
+        })
+    };
+    rules.iter().flat_map(of_rule)
+}
+
+fn labels(rule: &Observed, name: &str, node_type: &str) -> String {
+    let (rule, name) = (label(&rule.id), label(name));
+    format!("{{op=\"{name}\",op_instance=\"0\",rule=\"{rule}\",type=\"{node_type}\"}}")
+}
+
+fn of_nodes(out: &mut String, rules: &[Observed]) {
+    for node_type in TYPES {
+        for Family { metric, kind, help, value } in &FAMILIES {
+            let family = format!("kuiper_{node_type}_{metric}");
+            head(out, &family, kind, help);
+            for (rule, node, name) in nodes(rules, node_type) {
+                let _ = writeln!(out, "{family}{} {}", labels(rule, name, node_type), value(node));
+            }
+        }
+    }
+}
+
+fn connections(out: &mut String, rules: &[Observed]) {
+    for node_type in ["source", "sink"] {
+        let family = format!("kuiper_{node_type}_connection_status");
+        head(out, &family, "gauge", "1 connected, 0 connecting, -1 not connected.");
+        for (rule, node, name) in nodes(rules, node_type) {
+            let Some(connection) = &node.rare.connection else { continue };
+            let status = match connection.status {
+                ConnectionStatus::Connected => 1,
+                ConnectionStatus::Connecting => 0,
+                ConnectionStatus::Disconnected(_) => -1,
+            };
+            let _ = writeln!(out, "{family}{} {status}", labels(rule, name, node_type));
+        }
+    }
+}
+
+fn drops(out: &mut String, rules: &[Observed]) {
+    head(out, "thalweg_dropped_total", "counter", "Rows or messages that were lost, by cause.");
+    for rule in rules {
+        for node in &rule.nodes {
+            for (cause, count) in &node.rare.dropped {
+                let (rule, node) = (label(&rule.id), label(&node.name));
+                let _ = writeln!(
+                    out,
+                    "thalweg_dropped_total{{rule=\"{rule}\",node=\"{node}\",cause=\"{cause}\"}} {count}"
+                );
+            }
+        }
+    }
+}
