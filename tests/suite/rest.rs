@@ -50,6 +50,11 @@ fn functions_are_described_and_their_stored_state_is_set() {
     check("functions.rest", |_| {});
 }
 
+#[test]
+fn javascript_functions_answer_as_documented() {
+    check("javascript.rest", |_| {});
+}
+
 /// A manifest of plugin `p` with these members over the right ones.
 fn manifest(changes: &serde_json::Value) -> String {
     let mut manifest = json!({

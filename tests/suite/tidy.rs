@@ -15,9 +15,13 @@ const EDGES: &[(&str, &[&str])] = &[
     ("connectors", &["core", "template"]),
     ("plan", &["core", "sql", "expr"]),
     ("plugin", &["core", "expr", "sp"]),
+    ("script", &["core", "expr"]),
     ("runtime", &["core", "expr", "template", "plan"]),
     ("engine", &["core", "sql", "expr", "plan", "runtime"]),
-    ("server", &["core", "sql", "expr", "plan", "runtime", "engine", "connectors", "plugin", "template"]),
+    (
+        "server",
+        &["core", "sql", "expr", "plan", "runtime", "engine", "connectors", "plugin", "script", "template"],
+    ),
 ];
 
 /// Outside crates that only some of ours may use.
@@ -28,6 +32,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("redb", &["engine"]),
     ("rumqttc", &["connectors", "server"]),
     ("nng", &["plugin"]),
+    ("rquickjs", &["script"]),
     ("mio", &["runtime"]),
 ];
 
@@ -38,6 +43,8 @@ const UNSAFE: &[&str] = &[
     "thalweg-connectors/src/format/json/shape/template.rs",
     "thalweg-sp/src/sys.rs",
     "thalweg-plugin/src/sys.rs",
+    "thalweg-script/src/board.rs",
+    "thalweg-script/src/vm.rs",
 ];
 
 /// Files that may ask the system what time it is.
@@ -49,6 +56,7 @@ const WAITS: &[&str] = &[
     "thalweg-sp/src/deadline.rs",
     "thalweg-connectors/src/broker/connection.rs",
     "thalweg-connectors/src/broker/hub.rs",
+    "thalweg-script/src/watch.rs",
     "thalweg-runtime/src/running.rs",
     "thalweg-server/src/demo/devices.rs",
     "thalweg-server/src/demo/mod.rs",

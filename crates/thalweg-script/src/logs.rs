@@ -79,8 +79,7 @@ impl Log {
     /// Gives an interpreter `log` and `console`, which upstream's documentation uses.
     pub(crate) fn install<'js>(&self, ctx: &Ctx<'js>, tools: &Tools<'js>) -> Result<()> {
         let log = self.clone();
-        let write =
-            Function::new(ctx.clone(), move |level: String, text: String| log.write(&level, &text))?;
+        let write = Function::new(ctx.clone(), move |level: String, text: String| log.write(&level, &text))?;
         let install: Function<'js> = own(ctx, include_str!("logs.js"))?;
         install.call((write, tools.show.clone()))
     }

@@ -63,10 +63,9 @@ impl Script {
                 let advice = advice(&fault, &self.script);
                 Err(ScriptError::Refused(format!("failed to interprete script: {fault}{advice}")))
             }
-            Err(Start::NoFunction(advice)) => Err(ScriptError::Refused(format!(
-                "cannot find function \"{}\" in script{advice}",
-                self.id
-            ))),
+            Err(Start::NoFunction(advice)) => {
+                Err(ScriptError::Refused(format!("cannot find function \"{}\" in script{advice}", self.id)))
+            }
         }
     }
 }
@@ -95,7 +94,8 @@ fn advice(fault: &Fault, text: &str) -> String {
     let line = fault.line.and_then(|line| text.lines().nth(line.checked_sub(1)? as usize));
     let line = line.map(str::trim).filter(|line| !line.is_empty());
     let is_module = MODULES.iter().any(|word| {
-        line.is_some_and(|line| line.starts_with(word)) || fault.text.contains(&format!("{word} is not defined"))
+        line.is_some_and(|line| line.starts_with(word))
+            || fault.text.contains(&format!("{word} is not defined"))
     });
     if is_module {
         return "; modules cannot be used: the script must hold everything that it needs".to_owned();

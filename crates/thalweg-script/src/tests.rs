@@ -184,7 +184,10 @@ fn results_of_every_kind_are_read() {
         ("Symbol('s')", Value::text("s")),
         ("new Number(3)", Value::Int(3)),
         ("'\\ud800x'", Value::text("\u{fffd}x")),
-        ("Object.create({inherited: 1}, {own: {value: 2, enumerable: true}})", map(&[("own", Value::Int(2))])),
+        (
+            "Object.create({inherited: 1}, {own: {value: 2, enumerable: true}})",
+            map(&[("own", Value::Int(2))]),
+        ),
     ] {
         assert_eq!(once(&format!("function f() {{ return {body}; }}"), &[]), Ok(expected), "{body}");
     }
@@ -205,7 +208,10 @@ fn a_failed_row_has_the_scripts_error_and_place_and_the_others_their_results() {
     let results = call(&*function(text), &[Column::from_ints([1, 2, 3, 4])], 4);
     assert_eq!(results[0], Ok(Value::Int(1)));
     let error = results[1].as_ref().unwrap_err();
-    assert!(error.starts_with("call func f error: TypeError: ") && error.contains("(line 4, column "), "{error}");
+    assert!(
+        error.starts_with("call func f error: TypeError: ") && error.contains("(line 4, column "),
+        "{error}"
+    );
     assert_eq!(results[2], Err("call func f error: three".to_owned()));
     assert_eq!(results[3], Ok(Value::Int(4)));
 }
@@ -228,10 +234,15 @@ fn a_script_is_checked_when_it_comes() {
         assert!(refused.contains(expected), "{text}: {refused}");
     }
     assert!(host.list().is_empty());
-    for text in ["function area() {}", "const area = () => 1;", "globalThis.area = function () {}", "class area {}"] {
+    for text in
+        ["function area() {}", "const area = () => 1;", "globalThis.area = function () {}", "class area {}"]
+    {
         host.update(script("area", text, false)).unwrap();
     }
-    assert_eq!(host.create(script("area", "function area() {}", false)), Err(ScriptError::Exists("area".into())));
+    assert_eq!(
+        host.create(script("area", "function area() {}", false)),
+        Err(ScriptError::Exists("area".into()))
+    );
 }
 
 #[test]
@@ -320,7 +331,7 @@ fn batches_of_any_size_and_kind_give_the_same_results() {
     assert_eq!(whole.len(), n_rows as usize);
     for (row, result) in whole.iter().enumerate() {
         let (x, y) = (Column::from_ints([row as i64]), Column::from_values([&mixed[row]]));
-        assert_eq!(call(&*f, &[x, y], 1), [result.clone()]);
+        assert_eq!(call(&*f, &[x, y], 1).first(), Some(result));
     }
 }
 
@@ -328,7 +339,8 @@ fn batches_of_any_size_and_kind_give_the_same_results() {
 fn selected_rows_and_constants_are_what_is_called_for() {
     let f = function("function f(x, y) { return x + y; }");
     let x = Column::from_ints([1, 2, 3, 4]);
-    let args = [ColumnRef::borrowed(&x), ColumnRef::Constant(std::borrow::Cow::Owned(Column::from_floats([0.5])))];
+    let args =
+        [ColumnRef::borrowed(&x), ColumnRef::Constant(std::borrow::Cow::Owned(Column::from_floats([0.5])))];
     let metrics = NodeMetrics::default();
     let cx = CallCx { rule: "r", node: "n", call_id: 0, now: Timestamp(0), metrics: &metrics };
     let mut out = Column::new();

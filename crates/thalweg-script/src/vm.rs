@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use rquickjs::{
-    Array, Context, Ctx, Function, Object, Persistent, Runtime, Value as Js,
-};
+use rquickjs::{Array, Context, Ctx, Function, Object, Persistent, Runtime, Value as Js};
 use thalweg_core::{Cell, Column, ColumnRef, RowError};
 
 use crate::board::{ROWS, Words};
@@ -169,9 +167,11 @@ fn start(
             Some(call) => Ok((tools.keep(ctx), keep(ctx, call))),
             None => Err(Start::NoFunction(String::new())),
         },
-        Some(other) => {
-            Err(Start::NoFunction(format!("; {} is there, but is no function: {}", script.id, other.type_name())))
-        }
+        Some(other) => Err(Start::NoFunction(format!(
+            "; {} is there, but is no function: {}",
+            script.id,
+            other.type_name()
+        ))),
         None => Err(Start::NoFunction(others(ctx, &before))),
     }
 }
@@ -180,7 +180,9 @@ fn start(
 fn declared<'js>(ctx: &Ctx<'js>, name: &str) -> Option<Js<'js>> {
     let member = ctx.globals().get::<_, Js<'js>>(name).ok().filter(|member| !member.is_undefined());
     let is_word = !name.contains('-') && !name.starts_with(|first: char| first.is_ascii_digit());
-    let found = member.or_else(|| is_word.then(|| own(ctx, &format!("typeof {name} === 'undefined' ? undefined : {name}")).ok())?);
+    let found = member.or_else(|| {
+        is_word.then(|| own(ctx, &format!("typeof {name} === 'undefined' ? undefined : {name}")).ok())?
+    });
     drop(ctx.catch());
     found.filter(|found: &Js<'js>| !found.is_undefined())
 }

@@ -55,6 +55,8 @@ pub struct Config {
     pub sink: Props,
     /// `portable:`.
     pub portable: Props,
+    /// `javascript:`.
+    pub javascript: Props,
 }
 
 impl Config {
@@ -99,6 +101,7 @@ impl Config {
             rule: tree.section("rule")?,
             sink: repaired(tree.section("sink")?),
             portable: tree.section("portable")?,
+            javascript: tree.section("javascript")?,
         })
     }
 }

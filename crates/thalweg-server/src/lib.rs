@@ -12,6 +12,8 @@ mod logging;
 mod machine;
 mod profiles;
 mod rest;
+#[cfg(feature = "javascript")]
+mod scripts;
 mod server;
 mod usage;
 mod wiring;

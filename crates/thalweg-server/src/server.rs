@@ -43,6 +43,8 @@ pub struct ServeOptions {
 pub(crate) struct App {
     pub(crate) engine: Engine,
     pub(crate) plugins: Arc<PluginHost>,
+    #[cfg(feature = "javascript")]
+    pub(crate) scripts: Arc<thalweg_script::ScriptHost>,
     pub(crate) audit_log: bool,
     pub(crate) home: PathBuf,
     /// Whether `/metrics` is on the management interface, and then whether it tells of nodes.
@@ -112,6 +114,8 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, String> {
     let app = Arc::new(App {
         engine: parts.engine,
         plugins: parts.plugins,
+        #[cfg(feature = "javascript")]
+        scripts: parts.scripts,
         audit_log: config.audit_log,
         metrics_here: (config.prometheus_port == config.rest_port).then_some(config.prometheus),
         usage: config.profiling.map(|_| Usage::default()),

@@ -5,4 +5,6 @@ mod connections;
 mod devices;
 mod plugins;
 mod rules;
+#[cfg(feature = "javascript")]
+mod scripts;
 mod streams;

@@ -26,6 +26,8 @@ use crate::profiles::FileProfiles;
 pub(crate) struct Parts {
     pub(crate) engine: Engine,
     pub(crate) plugins: Arc<PluginHost>,
+    #[cfg(feature = "javascript")]
+    pub(crate) scripts: Arc<thalweg_script::ScriptHost>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) shared: Arc<Shared>,
     /// A thread that waits for sockets.
@@ -53,6 +55,12 @@ pub(crate) fn connect(home: &Path, config: &Config, environment: &Environment) -
     })
     .map_err(|why| why.to_string())?;
     let plugins = PluginHost::new(host_config(home, config, environment)?, Arc::clone(&registry));
+    // In the order in which names are looked up: portable plugins, JavaScript (functions.md 1.5).
+    let mut functions = vec![Arc::clone(&plugins) as Arc<dyn RemoteFunctions>];
+    #[cfg(feature = "javascript")]
+    let scripts = crate::scripts::open(&store, &config.javascript)?;
+    #[cfg(feature = "javascript")]
+    functions.push(Arc::clone(&scripts) as Arc<dyn RemoteFunctions>);
     let poller = runtime.poller();
     let around = Surroundings {
         registry,
@@ -64,7 +72,7 @@ pub(crate) fn connect(home: &Path, config: &Config, environment: &Environment) -
     let engine = Engine::open(EngineConfig {
         store,
         around,
-        functions: FunctionRegistry::new(vec![Arc::clone(&plugins) as Arc<dyn RemoteFunctions>]),
+        functions: FunctionRegistry::new(functions),
         profiles: Arc::new(FileProfiles::new(home, environment.clone())),
         runner: Arc::new(runtime),
         rule_defaults: config.rule.clone(),
@@ -75,7 +83,15 @@ pub(crate) fn connect(home: &Path, config: &Config, environment: &Environment) -
         patrol: config.patrol,
     })
     .map_err(|why| why.to_string())?;
-    Ok(Parts { engine, plugins, clock, shared, poller })
+    Ok(Parts {
+        engine,
+        plugins,
+        #[cfg(feature = "javascript")]
+        scripts,
+        clock,
+        shared,
+        poller,
+    })
 }
 
 /// The name by which brokers tell this engine from others: made once, kept with the data.

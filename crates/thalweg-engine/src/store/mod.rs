@@ -23,6 +23,8 @@ pub enum Table {
     Connection,
     /// Name → install request of a portable plugin.
     Plugin,
+    /// Name → JavaScript function.
+    Script,
     /// `<rule>/<epoch>` → snapshot.
     Checkpoint,
     /// Key → JSON that `get_keyed_state` reads.
@@ -31,8 +33,15 @@ pub enum Table {
 
 impl Table {
     /// All tables.
-    pub const ALL: [Table; 6] =
-        [Self::Stream, Self::Rule, Self::Connection, Self::Plugin, Self::Checkpoint, Self::KeyedState];
+    pub const ALL: [Table; 7] = [
+        Self::Stream,
+        Self::Rule,
+        Self::Connection,
+        Self::Plugin,
+        Self::Script,
+        Self::Checkpoint,
+        Self::KeyedState,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -40,6 +49,7 @@ impl Table {
             Self::Rule => "rule",
             Self::Connection => "connection",
             Self::Plugin => "plugin",
+            Self::Script => "script",
             Self::Checkpoint => "checkpoint",
             Self::KeyedState => "keyed_state",
         }

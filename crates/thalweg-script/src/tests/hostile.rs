@@ -30,7 +30,11 @@ fn an_endless_loop_costs_its_row_only() {
         let text = format!("function f(x) {{ if (x === 0) {{ {harm} }} return 'fine'; }}");
         let f = function(&text);
         let results = call(&*f, &[Column::from_ints([1, 0, 2])], 3);
-        assert_eq!((&results[0], &results[2]), (&Ok(Value::text("fine")), &Ok(Value::text("fine"))), "{harm}");
+        assert_eq!(
+            (&results[0], &results[2]),
+            (&Ok(Value::text("fine")), &Ok(Value::text("fine"))),
+            "{harm}"
+        );
         let error = results[1].clone().unwrap_err();
         let is_told = error.contains("it was interrupted, because it took longer than 100ms")
             || error.contains("Maximum call stack")
@@ -49,7 +53,10 @@ fn the_time_limit_is_one_of_each_row() {
 
 #[test]
 fn recursion_and_memory_have_limits() {
-    survives("function g(n) { return g(n + 1) + 1; } function f(x) { if (x === 0) g(0); return 'fine'; }", "Maximum call stack");
+    survives(
+        "function g(n) { return g(n + 1) + 1; } function f(x) { if (x === 0) g(0); return 'fine'; }",
+        "Maximum call stack",
+    );
     for harm in [
         "let a = []; for (;;) a.push(new Array(1000).fill(1))",
         "'x'.repeat(2 ** 29).split('')",
@@ -62,7 +69,13 @@ fn recursion_and_memory_have_limits() {
         let f = function(&text);
         let results = call(&*f, &[Column::from_ints([1, 0, 2])], 3);
         let error = results[1].clone().unwrap_err();
-        assert!(error.contains("memory") || error.contains("too long") || error.contains("invalid") || error.contains("interrupted"), "{harm}: {error}");
+        assert!(
+            error.contains("memory")
+                || error.contains("too long")
+                || error.contains("invalid")
+                || error.contains("interrupted"),
+            "{harm}: {error}"
+        );
         assert_eq!(results[2], Ok(Value::text("fine")), "{harm}");
     }
 }
@@ -73,7 +86,10 @@ fn results_without_end_are_refused() {
         "function f(x) { if (x === 0) { const a = []; a[0] = a; return a; } return 'fine'; }",
         "nested deeper than 64 levels, or contains itself",
     );
-    survives("function f(x) { if (x === 0) { const a = []; a.length = 4294967295; return a; } return 'fine'; }", "larger than 16 MB");
+    survives(
+        "function f(x) { if (x === 0) { const a = []; a.length = 4294967295; return a; } return 'fine'; }",
+        "larger than 16 MB",
+    );
     survives(
         "function f(x) { if (x === 0) { const s = 'x'.repeat(1e6); return new Array(100).fill(s); } return 'fine'; }",
         "larger than 16 MB",
@@ -86,7 +102,10 @@ fn results_without_end_are_refused() {
 
 #[test]
 fn getters_that_throw_are_errors_of_their_row() {
-    survives("function f(x) { return x === 0 ? { get a() { throw new Error('got'); } } : 'fine'; }", "Error: got (line 1, ");
+    survives(
+        "function f(x) { return x === 0 ? { get a() { throw new Error('got'); } } : 'fine'; }",
+        "Error: got (line 1, ",
+    );
     survives("function f(x) { if (x === 0) throw { get message() { throw 1; } }; return 'fine'; }", "");
     survives(
         "function f(x) { if (x === 0) { const e = new Error('a'); Object.defineProperty(e, 'message', { get() { throw 1; } }); throw e; } return 'fine'; }",
@@ -108,8 +127,12 @@ fn a_script_that_breaks_the_language_breaks_it_for_itself_only() {
         Object.defineProperty(Object.prototype, 'a', { set(v) { throw new Error('mine'); } });
         function bad(x) { return { x, list: [1], when: x }; }";
     host.create(script("bad", text, false)).unwrap();
-    host.create(script("good", "function good(x) { return [({}).polluted === undefined, [7][0], typeof JSON]; }", false))
-        .unwrap();
+    host.create(script(
+        "good",
+        "function good(x) { return [({}).polluted === undefined, [7][0], typeof JSON]; }",
+        false,
+    ))
+    .unwrap();
     let (bad, good) = (host.resolve("bad").unwrap().unwrap(), host.resolve("good").unwrap().unwrap());
     let when = Value::Time(Timestamp(5));
     let arg = Column::from_values([&map(&[("a", Value::Int(1)), ("t", when.clone())])]);
@@ -134,7 +157,18 @@ fn arrays_that_a_script_has_spoiled_fail_with_its_own_error() {
 
 #[test]
 fn there_is_nothing_outside_of_the_script() {
-    for name in ["require", "process", "fetch", "XMLHttpRequest", "Deno", "std", "os", "setTimeout", "WebAssembly", "Worker"] {
+    for name in [
+        "require",
+        "process",
+        "fetch",
+        "XMLHttpRequest",
+        "Deno",
+        "std",
+        "os",
+        "setTimeout",
+        "WebAssembly",
+        "Worker",
+    ] {
         let kind = once(&format!("function f() {{ return typeof {name}; }}"), &[]);
         assert_eq!(kind, Ok(Value::text("undefined")), "{name}");
     }
@@ -143,13 +177,17 @@ fn there_is_nothing_outside_of_the_script() {
     );
     let results: Vec<_> = (0..2).flat_map(|_| call(&*import, &[], 1)).collect();
     assert_eq!(results, [Ok(Value::text("none")), Ok(Value::text("refused"))]);
-    let waits = once("function f() { try { Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0); return 'waited'; } catch (e) { return 'refused'; } }", &[]);
+    let waits = once(
+        "function f() { try { Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0); return 'waited'; } catch (e) { return 'refused'; } }",
+        &[],
+    );
     assert_eq!(waits, Ok(Value::text("refused")));
 }
 
 #[test]
 fn promises_without_end_do_not_pile_up() {
-    let f = function("function g() { Promise.resolve().then(g); } function f(x) { if (x === 0) g(); return x; }");
+    let f =
+        function("function g() { Promise.resolve().then(g); } function f(x) { if (x === 0) g(); return x; }");
     for _ in 0..3 {
         assert_eq!(call(&*f, &[Column::from_ints([0, 1])], 2), [Ok(Value::Int(0)), Ok(Value::Int(1))]);
     }

@@ -9,6 +9,11 @@ mod metadata;
 mod plugins;
 pub(crate) mod prometheus;
 mod rules;
+#[cfg(feature = "javascript")]
+mod scripts;
+#[cfg(not(feature = "javascript"))]
+#[path = "no_scripts.rs"]
+mod scripts;
 mod streams;
 mod system;
 
@@ -36,6 +41,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(rules::routes())
         .merge(connections::routes())
         .merge(plugins::routes())
+        .merge(scripts::routes())
         .merge(metadata::routes())
         .merge(keyed_state::routes())
         .fallback(unknown_path)

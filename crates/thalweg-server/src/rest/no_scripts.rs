@@ -1,0 +1,18 @@
+//! JavaScript functions (`rest-api.md` 12) in a build without an engine for them: each call says so.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::get;
+
+use super::Failure;
+use crate::server::App;
+
+pub(super) fn routes() -> Router<Arc<App>> {
+    let refuse = || async {
+        Failure::plain("this build of thalweg has no JavaScript; use one with the cargo feature javascript")
+    };
+    Router::new()
+        .route("/udf/javascript", get(refuse).post(refuse))
+        .route("/udf/javascript/{id}", get(refuse).put(refuse).delete(refuse))
+}
