@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::greeting::PluginSettings;
+use crate::limits::PluginLimits;
 
 /// Folders, interpreter and patience.
 #[derive(Debug, Clone)]
@@ -38,6 +39,8 @@ pub struct HostConfig {
     pub python_path: Option<OsString>,
     /// `basic.allowExternalFileAccess`: `file://` urls outside of `data/uploads`.
     pub allow_external_files: bool,
+    /// `portable.limits`: what each plugin may use that does not say so itself.
+    pub limits: PluginLimits,
     /// `portable.maxUnpacked`: the bytes that a package may have when it is unpacked.
     pub max_unpacked: u64,
     /// The largest message that a plugin may send.
@@ -64,9 +67,16 @@ impl HostConfig {
             use_bundled_sdk: true,
             python_path: None,
             allow_external_files: true,
+            limits: PluginLimits::default(),
             max_unpacked: 4 << 30,
             max_message: 256 << 20,
             settings: BTreeMap::new(),
         }
+    }
+
+    /// What tells this engine from others on the machine: the folder of its data, which it has alone.
+    pub(crate) fn engine(&self) -> String {
+        let folder = std::path::absolute(&self.data_dir).unwrap_or_else(|_| self.data_dir.clone());
+        folder.display().to_string()
     }
 }

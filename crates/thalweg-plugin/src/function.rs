@@ -301,14 +301,13 @@ impl FunctionChannel {
 
     fn exchange_or_late(&self, request: &[u8], life: u64) -> Result<Answer, Failure> {
         self.plugin.start_symbol(&self.symbol, life).map_err(Failure::Other)?;
-        let config = &self.plugin.config;
-        let limits = Limits { hand_over: config.send_timeout, answer: config.recv_timeout };
+        let answer = self.plugin.call_timeout();
+        let limits = Limits { hand_over: self.plugin.config.send_timeout, answer };
         let (plugin, function) = (&self.plugin.name, &self.name);
         let message = self.rep.exchange(request, limits).map_err(|error| match error {
-            ExchangeError::Timeout => Failure::Late(format!(
-                "plugin {plugin} did not answer within {}ms",
-                config.recv_timeout.as_millis()
-            )),
+            ExchangeError::Timeout => {
+                Failure::Late(format!("plugin {plugin} did not answer within {}ms", answer.as_millis()))
+            }
             ExchangeError::Late => {
                 Failure::Late(format!("plugin {plugin} is still busy with an earlier call"))
             }

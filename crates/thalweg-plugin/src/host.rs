@@ -19,6 +19,7 @@ use crate::control::Pulse;
 use crate::download::{download, is_package_url};
 use crate::error::PluginError;
 use crate::function::PluginFunction;
+use crate::group;
 use crate::install::{self, Installation};
 use crate::manifest::{Kind, Manifest, PluginInfo};
 use crate::output::PluginLog;
@@ -71,6 +72,7 @@ impl PluginHost {
     /// Whoever needs one waits for its handshake. Returns what is wrong, plugin by plugin; it is logged as well.
     pub fn start_all(&self) -> Vec<String> {
         let mut problems = Vec::new();
+        group::end_orphans(&self.config().engine());
         if let Err(error) = fs::create_dir_all(&self.config().plugin_dir)
             .map_err(|error| error.to_string())
             .and_then(|()| sdk::unpack(&self.config().data_dir))

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::PluginLimits;
+
 /// The description of an installed plugin. The order of the fields is that of the API, where a test of eKuiper
 /// compares the text; absent lists are `null`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -43,6 +45,8 @@ pub(crate) struct Manifest {
     pub(crate) sinks: Option<Vec<String>>,
     pub(crate) functions: Option<Vec<String>>,
     pub(crate) use_bundled_sdk: Option<bool>,
+    /// See [`PluginLimits`].
+    pub(crate) limits: serde_json::Value,
 }
 
 /// The kinds of symbols, in the order in which they are started again after a restart.
@@ -111,6 +115,9 @@ impl Manifest {
         if self.language != "go" && self.language != "python" {
             return Err(format!("invalid plugin, language '{}' is not supported", self.language));
         }
+        PluginLimits::default()
+            .changed_by(&self.limits)
+            .map_err(|error| format!("invalid plugin, {error}"))?;
         match (self.virtual_env_type.as_str(), self.env.as_str()) {
             ("", _) => Ok(()),
             ("conda" | "venv", "") => {

@@ -6,6 +6,8 @@ use std::path::{Component, Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::config::HostConfig;
+use crate::group;
+use crate::limits::PluginLimits;
 use crate::manifest::{Manifest, PluginInfo};
 use crate::sdk;
 use crate::sys;
@@ -49,7 +51,12 @@ impl Package {
     }
 
     /// The command that runs it: own process group, output in pipes, our SDK first unless it is not wanted.
-    pub(crate) fn command(&self, config: &HostConfig, interpreter: &str) -> Result<Command, String> {
+    pub(crate) fn command(
+        &self,
+        config: &HostConfig,
+        limits: &PluginLimits,
+        interpreter: &str,
+    ) -> Result<Command, String> {
         let mut command = match self.manifest.language.as_str() {
             "go" => Command::new(&self.executable),
             _ => self.python(interpreter),
@@ -62,7 +69,11 @@ impl Package {
         {
             sdk::put_first(&mut command, config)?;
         }
+        command.env(group::MARK, group::mark(&config.engine(), &self.manifest.name));
         sys::detach(&mut command);
+        if let Some(n_files) = limits.open_files {
+            sys::limit_open_files(&mut command, n_files);
+        }
         Ok(command)
     }
 
@@ -82,11 +93,11 @@ impl Package {
     }
 
     /// Starts it. `python` is also tried under the name `python3`.
-    pub(crate) fn spawn(&self, config: &HostConfig) -> Result<Child, String> {
-        let spawned = self.command(config, &config.python_bin)?.spawn();
+    pub(crate) fn spawn(&self, config: &HostConfig, limits: &PluginLimits) -> Result<Child, String> {
+        let spawned = self.command(config, limits, &config.python_bin)?.spawn();
         let spawned = match spawned {
             Err(error) if error.kind() == io::ErrorKind::NotFound && config.python_bin == "python" => {
-                self.command(config, "python3")?.spawn()
+                self.command(config, limits, "python3")?.spawn()
             }
             other => other,
         };

@@ -5,7 +5,7 @@
 //! for the end of the next.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use tracing::{debug, warn};
 
 use crate::config::HostConfig;
 use crate::control::Peer;
+use crate::group;
+use crate::limits::PluginLimits;
 use crate::manifest::Kind;
 use crate::output::Output;
 use crate::package::Package;
@@ -37,6 +39,9 @@ pub(crate) struct Plugin {
     pub(crate) changed: Condvar,
     /// The process group that may connect; 0 for nobody.
     group: Arc<AtomicI32>,
+    /// The time for which its processes were stopped because of their share of the processor.
+    throttled_ms: AtomicU64,
+    is_throttled: AtomicBool,
     /// Ordered as they are started again: functions, sinks, sources.
     symbols: Mutex<BTreeMap<(Kind, String), Arc<Symbol>>>,
 }
@@ -44,6 +49,8 @@ pub(crate) struct Plugin {
 /// Guarded by one lock; every change is announced on `changed`.
 pub(crate) struct State {
     pub(crate) package: Option<Arc<Package>>,
+    /// Those of the package over those of the configuration.
+    pub(crate) limits: PluginLimits,
     pub(crate) phase: Phase,
     /// Whether the process is to be kept alive.
     pub(crate) wanted: bool,
@@ -81,12 +88,14 @@ pub(crate) enum Phase {
 
 impl Plugin {
     pub(crate) fn new(name: &str, config: Arc<HostConfig>) -> Arc<Self> {
+        let limits = config.limits;
         Arc::new(Self {
             name: Arc::from(name),
             config,
             output: Arc::default(),
             state: Mutex::new(State {
                 package: None,
+                limits,
                 phase: Phase::Initializing,
                 wanted: false,
                 after_stop: Phase::Stop,
@@ -103,6 +112,8 @@ impl Plugin {
             }),
             changed: Condvar::new(),
             group: Arc::new(AtomicI32::new(0)),
+            throttled_ms: AtomicU64::new(0),
+            is_throttled: AtomicBool::new(false),
             symbols: Mutex::default(),
         })
     }
@@ -127,12 +138,13 @@ impl Plugin {
 
     /// Starts the process of this package and keeps it alive. Returns before the handshake.
     pub(crate) fn start(self: &Arc<Self>, package: Arc<Package>) -> Result<(), String> {
+        let limits = self.config.limits.changed_by(&package.manifest.limits)?;
         let mut state = self.state();
         if state.control.is_none() {
             let control = Rep::listen(&control_path(&self.name), self.socket_options(), wire::is_keepalive);
             state.control = Some(Arc::new(control.map_err(|error| error.to_string())?));
         }
-        state.package = Some(package);
+        (state.package, state.limits) = (Some(package), limits);
         state.wanted = true;
         state.phase = Phase::Starting;
         state.error.clear();
@@ -162,6 +174,8 @@ impl Plugin {
         let group = state.pid.map_or(0, |pid| pid as i32);
         drop(state);
         self.changed.notify_all();
+        // One that is stopped, by its limits or by somebody else, would hear nothing.
+        sys::signal_group(group, sys::CONTINUE);
         if self.ask_to_end() && self.wait_unsupervised(Deadline::after(self.config.stop_timeout)) {
             self.state().phase = next;
             self.changed.notify_all();
@@ -174,6 +188,22 @@ impl Plugin {
         }
         self.state().phase = next;
         self.changed.notify_all();
+    }
+
+    /// What every process of this plugin carries in its environment.
+    pub(crate) fn mark(&self) -> String {
+        group::mark(&self.config.engine(), &self.name)
+    }
+
+    /// How long a call may take.
+    pub(crate) fn call_timeout(&self) -> Duration {
+        self.state().limits.call_timeout.unwrap_or(self.config.recv_timeout)
+    }
+
+    /// Notes that the processes are stopped for so long because of their share of the processor, or go on.
+    pub(crate) fn set_throttled(&self, is_throttled: bool, pause: Duration) {
+        self.is_throttled.store(is_throttled, SeqCst);
+        self.throttled_ms.fetch_add(pause.as_millis() as u64, SeqCst);
     }
 
     fn wait_unsupervised(&self, deadline: Deadline) -> bool {
@@ -388,6 +418,7 @@ impl Plugin {
         // The channel asks this plugin questions while it holds its own lock, so it is asked before ours is taken.
         let control = self.state().control.clone();
         let queue = control.map_or(0, |control| control.n_callers());
+        let usage = self.state().pid.map(|pid| group::usage(&group::members(pid as i32)));
         let state = self.state();
         let mut ref_count = BTreeMap::new();
         for symbol in symbols.iter().filter(|symbol| symbol.kind != Kind::Function) {
@@ -427,6 +458,9 @@ impl Plugin {
             last_exit: state.last_exit.clone(),
             queue,
             symbols: symbols.iter().map(describe).collect(),
+            limits: state.limits,
+            usage,
+            throttled_ms: self.throttled_ms.load(SeqCst),
             log: self.output.lines(),
             sdk: Some(state.peer.greeting.sdk.clone()).filter(|sdk| !sdk.is_empty()),
             caps: state.peer.caps.names(),

@@ -12,8 +12,10 @@ use std::time::Duration;
 use crate::channel::Deadline;
 use tracing::{info, warn};
 
+use crate::group;
 use crate::plugin::{Phase, Plugin};
 use crate::sys;
+use crate::watch::watch;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -84,6 +86,7 @@ fn live(plugin: &Arc<Plugin>) -> String {
             let status = child.wait();
             // Whatever the process has started goes with it.
             sys::signal_group(pid as i32, sys::KILL);
+            group::end_marked(&plugin.mark());
             let words = plugin.output.last_words();
             describe(status, words)
         }
@@ -105,7 +108,7 @@ fn begin(plugin: &Plugin) -> u64 {
     state.life
 }
 
-fn spawn(plugin: &Plugin) -> Result<Child, String> {
+fn spawn(plugin: &Arc<Plugin>) -> Result<Child, String> {
     let mut state = plugin.state();
     if !state.wanted {
         return Err("stopped".to_owned());
@@ -114,12 +117,16 @@ fn spawn(plugin: &Plugin) -> Result<Child, String> {
         return Err("no package".to_owned());
     };
     plugin.set_group(None, true);
-    let spawned = package.spawn(&plugin.config);
+    let limits = state.limits;
+    let spawned = package.spawn(&plugin.config, &limits);
     plugin.set_group(spawned.as_ref().ok().map(Child::id), false);
     let mut child = spawned?;
     state.pid = Some(child.id());
     plugin.output.begin(child.id());
     info!(plugin = %plugin.name, pid = child.id(), "plugin {} started", plugin.name);
+    if limits.needs_watch() {
+        watch(plugin, state.life, child.id() as i32, limits);
+    }
     if let Some(pipe) = child.stdout.take() {
         plugin.output.follow(&plugin.name, pipe, false);
     }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::control::SymbolMetrics;
+use crate::group::PluginUsage;
+use crate::limits::PluginLimits;
 
 /// The state of a plugin. The first three fields are upstream's; ours follow.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -28,6 +30,12 @@ pub struct PluginStatus {
     pub queue: usize,
     /// What is started.
     pub symbols: Vec<SymbolStatus>,
+    /// What its processes may use: the configuration's limits and its own.
+    pub limits: PluginLimits,
+    /// What they use, while there are any.
+    pub usage: Option<PluginUsage>,
+    /// The time for which they were stopped because of `limits.cpu`, in milliseconds.
+    pub throttled_ms: u64,
     /// The last lines that the process printed.
     pub log: Vec<String>,
     /// The SDK that the process runs on, if it says so.

@@ -7,6 +7,8 @@ use std::process::Command;
 
 pub(crate) const TERMINATE: i32 = libc::SIGTERM;
 pub(crate) const KILL: i32 = libc::SIGKILL;
+pub(crate) const STOP: i32 = libc::SIGSTOP;
+pub(crate) const CONTINUE: i32 = libc::SIGCONT;
 
 /// The user of this process.
 pub(crate) fn own_user() -> u32 {
@@ -26,6 +28,36 @@ pub(crate) fn signal_group(group: i32, signal: i32) {
     if group > 1 {
         // SAFETY: the call takes numbers and touches no memory. A group above 1 is not ours nor everybody.
         unsafe { libc::kill(-group, signal) };
+    }
+}
+
+/// Kills one process. That there is none any more is no error.
+pub(crate) fn kill(pid: i32) {
+    if pid > 1 {
+        // SAFETY: the call takes numbers and touches no memory. An id above 1 is one process, and not the first one.
+        unsafe { libc::kill(pid, KILL) };
+    }
+}
+
+/// The unit of processor times in `/proc`.
+pub(crate) fn ticks_a_second() -> u64 {
+    // SAFETY: the call takes a number and touches no memory.
+    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    u64::try_from(ticks).ok().filter(|ticks| *ticks > 0).unwrap_or(100)
+}
+
+/// Lets the process, and what it starts, have so many files and sockets open at most.
+pub(crate) fn limit_open_files(command: &mut Command, n_files: u64) {
+    // SAFETY: between fork and exec only `setrlimit` is called, which is async-signal-safe, on a value that the
+    // closure owns.
+    unsafe {
+        command.pre_exec(move || {
+            let limit = libc::rlimit { rlim_cur: n_files as libc::rlim_t, rlim_max: n_files as libc::rlim_t };
+            match libc::setrlimit(libc::RLIMIT_NOFILE, &limit) {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            }
+        });
     }
 }
 

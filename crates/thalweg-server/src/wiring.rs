@@ -129,6 +129,10 @@ fn host_config(home: &Path, config: &Config, environment: &Environment) -> Resul
     if let Some(bytes) = config.portable.int("maxUnpacked").map_err(wrong)? {
         host.max_unpacked = u64::try_from(bytes).unwrap_or(host.max_unpacked);
     }
+    if let Some(limits) = config.portable.get("limits") {
+        host.limits =
+            host.limits.changed_by(limits).map_err(|why| format!("configuration: portable: {why}"))?;
+    }
     host.use_bundled_sdk = config.portable.bool("useBundledSdk").map_err(wrong)?.unwrap_or(true);
     host.python_path = environment.get("PYTHONPATH").map(Into::into);
     host.settings = plugin_settings(&config.portable).map_err(wrong)?;

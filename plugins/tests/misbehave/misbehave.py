@@ -23,10 +23,18 @@ def garbage():
     json.dumps = once
 
 
-def fork():
+def leak():
+    """Uses more and more memory, for ever."""
+    kept = []
+    while True:
+        kept.append(bytearray(os.urandom(1 << 20)))
+
+
+def fork(first=lambda: None):
     """A copy of this process that goes on without us; its id."""
     pid = os.fork()
     if pid == 0:
+        first()
         threading.Event().wait()
     return pid
 
@@ -64,6 +72,19 @@ class Misbehave(Function):
             sys.exit(argument)
         elif what == "fork":
             return fork()
+        elif what == "daemon":
+            return fork(os.setsid)
+        elif what == "leak":
+            leak()
+        elif what == "burn":
+            # So many milliseconds of the processor.
+            start = time.process_time()
+            while (time.process_time() - start) * 1000 < argument:
+                pass
+        elif what == "open":
+            return len([open(os.devnull) for _ in range(int(argument))])
+        elif what == "bomb":
+            return [fork() for _ in range(int(argument))]
         elif what == "print bytes":
             chunk = b"\xff\x00\x1b" * 1000
             for _ in range(int(argument) // len(chunk) + 1):

@@ -9,5 +9,6 @@ mod faults;
 mod flows;
 mod functions;
 mod life;
+mod limits;
 mod ports;
 mod subject;

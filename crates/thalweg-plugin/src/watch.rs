@@ -1,0 +1,114 @@
+//! Keeps a plugin's processes within their limits: looks at what they use, slows them down, ends them.
+//!
+//! One thread for each process that has such limits. Memory is looked at ten times a second, so that a plugin may be
+//! over its limit for a moment; time on the processor is given out beforehand and the group is stopped while it is in
+//! debt.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::warn;
+
+use crate::channel::Deadline;
+use crate::group::{self, PluginUsage};
+use crate::limits::{PluginLimits, shown};
+use crate::plugin::Plugin;
+use crate::sys;
+
+const TICK: Duration = Duration::from_millis(100);
+/// New processes of the group are looked for this often, in ticks; at every tick if their number is limited.
+const SEARCH: u32 = 10;
+/// Time on the processor that a plugin which was idle may use at once, in milliseconds of its share.
+const SAVED_MS: f64 = 500.0;
+
+/// Watches one life until it ends.
+pub(crate) fn watch(plugin: &Arc<Plugin>, life: u64, group: i32, limits: PluginLimits) {
+    let watched = Arc::clone(plugin);
+    let watcher =
+        Watcher { plugin: watched, life, group, limits, members: Vec::new(), credit: SAVED_MS, used: 0 };
+    let thread = std::thread::Builder::new().name("plugin-watch".to_owned());
+    if let Err(error) = thread.spawn(move || watcher.run()) {
+        warn!(plugin = %plugin.name, "the limits of plugin {} are not watched: {error}", plugin.name);
+    }
+}
+
+struct Watcher {
+    plugin: Arc<Plugin>,
+    life: u64,
+    group: i32,
+    limits: PluginLimits,
+    members: Vec<i32>,
+    /// Milliseconds on the processor that may still be used.
+    credit: f64,
+    /// Those used at the last look.
+    used: u64,
+}
+
+impl Watcher {
+    fn run(mut self) {
+        let mut tick = 0;
+        while self.wait(TICK) {
+            if tick % SEARCH == 0 || self.limits.processes.is_some() {
+                self.members = group::members(self.group);
+            }
+            tick = (tick + 1) % SEARCH;
+            let usage = group::usage(&self.members);
+            if let Some(reason) = self.excess(&usage) {
+                return self.end(reason);
+            }
+            self.throttle(&usage);
+        }
+    }
+
+    /// Waits; false when the life has ended or is about to.
+    fn wait(&self, wait: Duration) -> bool {
+        let deadline = Deadline::after(wait);
+        let mut state = self.plugin.state();
+        loop {
+            if state.life != self.life || state.pid.is_none() || !state.wanted {
+                return false;
+            }
+            if deadline.is_over() {
+                return true;
+            }
+            state = self.plugin.wait(state, deadline);
+        }
+    }
+
+    fn excess(&self, usage: &PluginUsage) -> Option<String> {
+        if let Some(limit) = self.limits.memory.filter(|limit| usage.memory_bytes > *limit) {
+            return Some(format!("went over its memory limit of {}", shown(limit)));
+        }
+        if let Some(limit) = self.limits.processes.filter(|limit| usage.processes > *limit) {
+            return Some(format!("went over its limit of {limit} processes"));
+        }
+        None
+    }
+
+    fn end(&self, reason: String) {
+        let mut state = self.plugin.state();
+        if state.life == self.life && state.pid.is_some() {
+            state.kill_reason = Some(format!("signal 9: {reason}"));
+            sys::signal_group(self.group, sys::KILL);
+        }
+    }
+
+    /// Stops the group until its share has made up for what it has used.
+    fn throttle(&mut self, usage: &PluginUsage) {
+        let Some(share) = self.limits.cpu else { return };
+        let used = usage.cpu_ms.saturating_sub(std::mem::replace(&mut self.used, usage.cpu_ms));
+        let earned = TICK.as_secs_f64() * 1_000.0 * share;
+        self.credit = (self.credit + earned).min(SAVED_MS * share) - used as f64;
+        if self.credit >= 0.0 {
+            return;
+        }
+        let pause = Duration::from_secs_f64((-self.credit / share / 1_000.0).min(60.0));
+        self.plugin.set_throttled(true, pause);
+        sys::signal_group(self.group, sys::STOP);
+        self.wait(pause);
+        sys::signal_group(self.group, sys::CONTINUE);
+        self.plugin.set_throttled(false, Duration::ZERO);
+        // It has earned during the pause what it owed; the tick that follows counts on its own.
+        self.credit = 0.0;
+    }
+}
