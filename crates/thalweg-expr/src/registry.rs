@@ -1,11 +1,27 @@
 //! Finding a function by name: built-ins first, then whatever plugins bring (portable-plugins.md 1).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use thalweg_core::Diagnostic;
 
 use crate::builtin;
 use crate::function::{Function, FunctionRef, RemoteFunction};
+
+/// Why a rule suffers from a host of functions, sources or sinks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostTrouble {
+    /// The node of the rule.
+    pub node: String,
+    /// For machines, `plugin_hung` say.
+    pub cause: &'static str,
+    /// For so long.
+    pub lasting: Duration,
+    /// Nothing gets through, rather than not everything.
+    pub is_failing: bool,
+    /// For people.
+    pub hint: String,
+}
 
 /// Where functions that live elsewhere are found.
 pub trait RemoteFunctions: Send + Sync {
@@ -17,6 +33,11 @@ pub trait RemoteFunctions: Send + Sync {
 
     /// All names offered, for hints.
     fn names(&self) -> Vec<String>;
+
+    /// What is wrong now with the hosts that a rule uses. Must be quick.
+    fn troubles(&self, _rule: &str) -> Vec<HostTrouble> {
+        Vec::new()
+    }
 }
 
 /// All functions that a statement may call.
@@ -46,6 +67,11 @@ impl FunctionRegistry {
             }
         }
         Ok(shipped(name).map(FunctionRef::Builtin))
+    }
+
+    /// What is wrong now with the hosts that a rule uses.
+    pub fn troubles(&self, rule: &str) -> Vec<HostTrouble> {
+        self.remote.iter().flat_map(|remote| remote.troubles(rule)).collect()
     }
 
     /// All names, for hints.

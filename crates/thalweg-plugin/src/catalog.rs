@@ -16,6 +16,8 @@ pub(crate) struct Catalog {
     entries: RwLock<Entries>,
     channels: Mutex<BTreeMap<String, Arc<FunctionChannel>>>,
     linger: Arc<Linger>,
+    /// Which rule calls which function at which node, and from how many places there.
+    callers: Mutex<BTreeMap<(String, String, String), usize>>,
 }
 
 #[derive(Default)]
@@ -60,6 +62,7 @@ impl Catalog {
             entries: RwLock::default(),
             channels: Mutex::default(),
             linger: Arc::default(),
+            callers: Mutex::default(),
         })
     }
 
@@ -124,6 +127,35 @@ impl Catalog {
                 catalog.close_unused(function);
             }
         });
+    }
+
+    fn callers(&self) -> MutexGuard<'_, BTreeMap<(String, String, String), usize>> {
+        self.callers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A rule calls a function.
+    pub(crate) fn note_caller(&self, function: &str, rule: &str, node: &str) {
+        let key = (rule.to_owned(), node.to_owned(), function.to_owned());
+        *self.callers().entry(key).or_default() += 1;
+    }
+
+    /// One place of a rule does not call a function any more.
+    pub(crate) fn forget_caller(&self, function: &str, rule: &str, node: &str) {
+        let key = (rule.to_owned(), node.to_owned(), function.to_owned());
+        let mut callers = self.callers();
+        if let Some(places) = callers.get_mut(&key) {
+            *places -= 1;
+            if *places == 0 {
+                callers.remove(&key);
+            }
+        }
+    }
+
+    /// The functions that a rule has called, each with its node.
+    pub(crate) fn functions_of(&self, rule: &str) -> Vec<(String, String)> {
+        let callers = self.callers();
+        let own = callers.keys().filter(|(caller, _, _)| caller == rule);
+        own.map(|(_, node, function)| (node.clone(), function.clone())).collect()
     }
 
     fn close_unused(&self, function: &str) {

@@ -39,6 +39,8 @@ pub struct HostConfig {
     pub python_path: Option<OsString>,
     /// `basic.allowExternalFileAccess`: `file://` urls outside of `data/uploads`.
     pub allow_external_files: bool,
+    /// `portable.heartbeat`: how often a process is asked for a sign of life, and how long it may take over it.
+    pub heartbeat: Duration,
     /// `portable.limits`: what each plugin may use that does not say so itself.
     pub limits: PluginLimits,
     /// `portable.maxUnpacked`: the bytes that a package may have when it is unpacked.
@@ -67,6 +69,7 @@ impl HostConfig {
             use_bundled_sdk: true,
             python_path: None,
             allow_external_files: true,
+            heartbeat: Duration::from_secs(5),
             limits: PluginLimits::default(),
             max_unpacked: 4 << 30,
             max_message: 256 << 20,

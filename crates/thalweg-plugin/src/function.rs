@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::channel::{Deadline, ExchangeError, Limits, Rep, Timing};
@@ -26,12 +26,14 @@ pub(crate) struct PluginFunction {
     catalog: Arc<Catalog>,
     name: String,
     plugin: Arc<str>,
+    /// The rule that calls it, and at which node.
+    caller: OnceLock<(String, String)>,
 }
 
 impl PluginFunction {
     pub(crate) fn new(catalog: Arc<Catalog>, name: &str, plugin: Arc<str>) -> Self {
         catalog.enter(name);
-        Self { catalog, name: name.to_owned(), plugin }
+        Self { catalog, name: name.to_owned(), plugin, caller: OnceLock::new() }
     }
 
     /// Asks something that is not a call for a row.
@@ -47,6 +49,9 @@ impl PluginFunction {
 
 impl Drop for PluginFunction {
     fn drop(&mut self) {
+        if let Some((rule, node)) = self.caller.get() {
+            self.catalog.forget_caller(&self.name, rule, node);
+        }
         self.catalog.leave(&self.name);
     }
 }
@@ -97,6 +102,10 @@ impl RemoteFunction for PluginFunction {
     }
 
     fn call(&self, frame: &Frame<'_>, out: &mut Column, cx: &CallCx<'_>) {
+        self.caller.get_or_init(|| {
+            self.catalog.note_caller(&self.name, cx.rule, cx.node);
+            (cx.rule.to_owned(), cx.node.to_owned())
+        });
         let mut call = Call { function: self, frame, cx, writer: ExecWriter::new(cx), channel: None };
         match frame.groups {
             None => call.rows(out),
@@ -203,7 +212,7 @@ pub(crate) struct FunctionChannel {
     name: String,
     plugin: Arc<Plugin>,
     symbol: Arc<Symbol>,
-    rep: Rep,
+    rep: Arc<Rep>,
     is_aggregate: Mutex<Option<bool>>,
     strikes: Mutex<HashMap<String, Strikes>>,
 }
@@ -222,7 +231,10 @@ impl FunctionChannel {
         }
         let rep = Rep::listen(&function_path(name), plugin.socket_options(), wire::is_keepalive);
         let rep = rep.map_err(|error| error.to_string())?;
+        let rep = Arc::new(rep);
         let symbol = Arc::new(Symbol::new(Kind::Function, name, "", wire::function_control(name)));
+        let probed = Arc::downgrade(&rep);
+        symbol.set_probe(move || probed.upgrade()?.busy());
         let name = name.to_owned();
         Ok(Self { name, plugin, symbol, rep, is_aggregate: Mutex::default(), strikes: Mutex::default() })
     }

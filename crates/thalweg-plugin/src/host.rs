@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use thalweg_core::registry::Registry;
 use thalweg_core::{Diagnostic, ErrorCode};
 use thalweg_expr::function::RemoteFunction;
-use thalweg_expr::registry::RemoteFunctions;
+use thalweg_expr::registry::{HostTrouble, RemoteFunctions};
 use tracing::{info, warn};
 
 use crate::catalog::Catalog;
@@ -399,5 +399,9 @@ impl RemoteFunctions for PluginHost {
 
     fn names(&self) -> Vec<String> {
         self.catalog.function_names()
+    }
+
+    fn troubles(&self, rule: &str) -> Vec<HostTrouble> {
+        self.catalog.troubles(rule)
     }
 }

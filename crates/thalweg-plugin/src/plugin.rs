@@ -5,16 +5,18 @@
 //! for the end of the next.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::channel::{Deadline, ExchangeError, Limits, Options, PeerCheck, Rep};
+use crate::channel::{Deadline, ExchangeError, Limits, Options, PeerCheck, Rep, Stopwatch};
+use thalweg_core::{Clock, SystemClock, Timestamp};
 use tracing::{debug, warn};
 
 use crate::config::HostConfig;
 use crate::control::Peer;
 use crate::group;
+use crate::health::{self, Missed};
 use crate::limits::PluginLimits;
 use crate::manifest::Kind;
 use crate::output::Output;
@@ -41,7 +43,8 @@ pub(crate) struct Plugin {
     group: Arc<AtomicI32>,
     /// The time for which its processes were stopped because of their share of the processor.
     throttled_ms: AtomicU64,
-    is_throttled: AtomicBool,
+    /// The length of the pause in which they are now, in milliseconds; 0 when in none.
+    pause_ms: AtomicU64,
     /// Ordered as they are started again: functions, sinks, sources.
     symbols: Mutex<BTreeMap<(Kind, String), Arc<Symbol>>>,
 }
@@ -52,6 +55,10 @@ pub(crate) struct State {
     /// Those of the package over those of the configuration.
     pub(crate) limits: PluginLimits,
     pub(crate) phase: Phase,
+    /// Since when the phase is this one: for comparing, and for people.
+    pub(crate) since: (Stopwatch, Timestamp),
+    /// The process does not answer to `ping`.
+    pub(crate) missed: Option<Missed>,
     /// Whether the process is to be kept alive.
     pub(crate) wanted: bool,
     /// The phase after a stop: `Starting` when the next version is about to follow.
@@ -86,6 +93,24 @@ pub(crate) enum Phase {
     Stop,
 }
 
+fn now() -> (Stopwatch, Timestamp) {
+    (Stopwatch::start(), SystemClock::default().now())
+}
+
+impl State {
+    /// Changes the phase. From one try to start to the next it is the same state that lasts.
+    pub(crate) fn enter(&mut self, phase: Phase) {
+        let is_down = |phase| matches!(phase, Phase::Initializing | Phase::Starting | Phase::Error);
+        if self.phase != phase && !(is_down(self.phase) && is_down(phase)) {
+            self.since = now();
+        }
+        self.phase = phase;
+        if phase != Phase::Running {
+            self.missed = None;
+        }
+    }
+}
+
 impl Plugin {
     pub(crate) fn new(name: &str, config: Arc<HostConfig>) -> Arc<Self> {
         let limits = config.limits;
@@ -97,6 +122,8 @@ impl Plugin {
                 package: None,
                 limits,
                 phase: Phase::Initializing,
+                since: now(),
+                missed: None,
                 wanted: false,
                 after_stop: Phase::Stop,
                 hurry: false,
@@ -113,7 +140,7 @@ impl Plugin {
             changed: Condvar::new(),
             group: Arc::new(AtomicI32::new(0)),
             throttled_ms: AtomicU64::new(0),
-            is_throttled: AtomicBool::new(false),
+            pause_ms: AtomicU64::new(0),
             symbols: Mutex::default(),
         })
     }
@@ -125,6 +152,11 @@ impl Plugin {
     pub(crate) fn wait<'a>(&self, state: MutexGuard<'a, State>, deadline: Deadline) -> MutexGuard<'a, State> {
         let wait = deadline.left_at_most(Duration::from_secs(3600));
         self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Everything that is started.
+    pub(crate) fn all_symbols(&self) -> Vec<Arc<Symbol>> {
+        self.symbols().values().cloned().collect()
     }
 
     fn symbols(&self) -> MutexGuard<'_, BTreeMap<(Kind, String), Arc<Symbol>>> {
@@ -146,7 +178,7 @@ impl Plugin {
         }
         (state.package, state.limits) = (Some(package), limits);
         state.wanted = true;
-        state.phase = Phase::Starting;
+        state.enter(Phase::Starting);
         state.error.clear();
         if !state.is_supervised {
             process::supervise(self).map_err(|error| format!("cannot start a thread: {error}"))?;
@@ -177,7 +209,7 @@ impl Plugin {
         // One that is stopped, by its limits or by somebody else, would hear nothing.
         sys::signal_group(group, sys::CONTINUE);
         if self.ask_to_end() && self.wait_unsupervised(Deadline::after(self.config.stop_timeout)) {
-            self.state().phase = next;
+            self.state().enter(next);
             self.changed.notify_all();
             return;
         }
@@ -186,7 +218,7 @@ impl Plugin {
             sys::signal_group(group, sys::KILL);
             self.wait_unsupervised(Deadline::after(Duration::from_secs(5)));
         }
-        self.state().phase = next;
+        self.state().enter(next);
         self.changed.notify_all();
     }
 
@@ -200,10 +232,17 @@ impl Plugin {
         self.state().limits.call_timeout.unwrap_or(self.config.recv_timeout)
     }
 
-    /// Notes that the processes are stopped for so long because of their share of the processor, or go on.
-    pub(crate) fn set_throttled(&self, is_throttled: bool, pause: Duration) {
-        self.is_throttled.store(is_throttled, SeqCst);
-        self.throttled_ms.fetch_add(pause.as_millis() as u64, SeqCst);
+    /// Notes that the processes are stopped for so long because of their share of the processor; zero when they go on.
+    pub(crate) fn set_throttled(&self, pause: Duration) {
+        let pause = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        self.pause_ms.store(pause, SeqCst);
+        self.throttled_ms.fetch_add(pause, SeqCst);
+    }
+
+    /// The pause in which the processes are now because of their share of the processor.
+    pub(crate) fn throttled(&self) -> Option<Duration> {
+        let pause = self.pause_ms.load(SeqCst);
+        (pause > 0).then(|| Duration::from_millis(pause))
     }
 
     fn wait_unsupervised(&self, deadline: Deadline) -> bool {
@@ -222,7 +261,7 @@ impl Plugin {
         let control = {
             let mut state = self.state();
             state.package = None;
-            state.phase = Phase::Stop;
+            state.enter(Phase::Stop);
             state.control.take()
         };
         if let Some(control) = control {
@@ -276,7 +315,7 @@ impl Plugin {
         let mut state = self.state();
         if hurry && state.phase == Phase::Error && state.wanted {
             state.hurry = true;
-            state.phase = Phase::Starting;
+            state.enter(Phase::Starting);
             self.changed.notify_all();
         }
         loop {
@@ -418,6 +457,7 @@ impl Plugin {
         // The channel asks this plugin questions while it holds its own lock, so it is asked before ours is taken.
         let control = self.state().control.clone();
         let queue = control.map_or(0, |control| control.n_callers());
+        let health_reasons = self.troubles();
         let usage = self.state().pid.map(|pid| group::usage(&group::members(pid as i32)));
         let state = self.state();
         let mut ref_count = BTreeMap::new();
@@ -458,6 +498,9 @@ impl Plugin {
             last_exit: state.last_exit.clone(),
             queue,
             symbols: symbols.iter().map(describe).collect(),
+            since: state.since.1.0,
+            health: health::word(&health_reasons),
+            health_reasons,
             limits: state.limits,
             usage,
             throttled_ms: self.throttled_ms.load(SeqCst),

@@ -58,7 +58,8 @@ fn pause_before_next(plugin: &Plugin, reason: &str, pause: Duration) -> bool {
     if state.wanted {
         state.restarts += 1;
     } else {
-        state.phase = state.after_stop;
+        let next = state.after_stop;
+        state.enter(next);
         state.is_supervised = false;
     }
     let goes_on = state.wanted;
@@ -102,7 +103,7 @@ fn begin(plugin: &Plugin) -> u64 {
     }
     let mut state = plugin.state();
     state.life += 1;
-    state.phase = Phase::Starting;
+    state.enter(Phase::Starting);
     state.kill_reason = None;
     state.peer = Arc::default();
     state.life
@@ -163,10 +164,11 @@ fn bring_up(plugin: &Plugin, life: u64, pid: u32) {
     plugin.replay(life);
     let mut state = plugin.state();
     if state.life == life && state.pid.is_some() {
-        state.phase = Phase::Running;
+        state.enter(Phase::Running);
         state.error.clear();
         drop(state);
         plugin.changed.notify_all();
+        plugin.feel_pulse(life);
     }
 }
 
@@ -175,7 +177,8 @@ fn end(plugin: &Plugin, reason: &str) -> String {
     let mut state = plugin.state();
     let reason = state.kill_reason.take().unwrap_or_else(|| reason.to_owned());
     state.pid = None;
-    state.phase = if state.wanted { Phase::Error } else { state.after_stop };
+    let next = if state.wanted { Phase::Error } else { state.after_stop };
+    state.enter(next);
     state.error = reason.clone();
     state.last_exit = Some(reason.clone());
     let control = state.control.clone();

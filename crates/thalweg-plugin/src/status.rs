@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::control::SymbolMetrics;
 use crate::group::PluginUsage;
+use crate::health::PluginTrouble;
 use crate::limits::PluginLimits;
 
 /// The state of a plugin. The first three fields are upstream's; ours follow.
@@ -22,6 +23,8 @@ pub struct PluginStatus {
     pub pid: Option<u32>,
     /// The package's version.
     pub version: String,
+    /// Since when it runs, or does not, in milliseconds since 1970.
+    pub since: i64,
     /// Processes started after the first.
     pub restarts: u64,
     /// How the last process ended.
@@ -30,6 +33,10 @@ pub struct PluginStatus {
     pub queue: usize,
     /// What is started.
     pub symbols: Vec<SymbolStatus>,
+    /// `ok`, `degraded` or `failing`.
+    pub health: &'static str,
+    /// Why it is not well.
+    pub health_reasons: Vec<PluginTrouble>,
     /// What its processes may use: the configuration's limits and its own.
     pub limits: PluginLimits,
     /// What they use, while there are any.

@@ -1,7 +1,8 @@
 //! A function, source or sink that was started in a plugin and is started again in its next process.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use crate::channel::{remove_stale, socket_path_fits};
 use serde_json::Value as Json;
@@ -26,7 +27,12 @@ pub(crate) struct Symbol {
     state: Mutex<SymbolState>,
     /// What it has counted, and in which life.
     metrics: Mutex<(u64, SymbolMetrics)>,
+    /// Tells how long it has been at work on a call.
+    probe: OnceLock<Probe>,
 }
+
+/// See [`Symbol::set_probe`].
+type Probe = Box<dyn Fn() -> Option<Duration> + Send + Sync>;
 
 /// Where the symbol runs. The lock is held during `start` and `stop`, so that neither happens twice.
 #[derive(Default)]
@@ -47,6 +53,7 @@ impl Symbol {
             control,
             state: Mutex::default(),
             metrics: Mutex::default(),
+            probe: OnceLock::new(),
         }
     }
 
@@ -69,6 +76,17 @@ impl Symbol {
     pub(crate) fn metrics(&self) -> Option<SymbolMetrics> {
         let metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
         (metrics.1 != SymbolMetrics::default()).then(|| metrics.1.clone())
+    }
+
+    /// From now on `probe` tells how long the symbol has been at work on a call.
+    pub(crate) fn set_probe(&self, probe: impl Fn() -> Option<Duration> + Send + Sync + 'static) {
+        // The first one stays: a symbol has one channel.
+        let _ = self.probe.set(Box::new(probe));
+    }
+
+    /// How long it has been at work on a call; `None` when on none.
+    pub(crate) fn busy(&self) -> Option<Duration> {
+        self.probe.get().and_then(|probe| probe())
     }
 
     /// What tells it from all others of its plugin.

@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use crate::channel::Deadline;
 use crate::group::{self, PluginUsage};
 use crate::limits::{PluginLimits, shown};
-use crate::plugin::Plugin;
+use crate::plugin::{Phase, Plugin};
 use crate::sys;
 
 const TICK: Duration = Duration::from_millis(100);
@@ -47,7 +46,7 @@ struct Watcher {
 impl Watcher {
     fn run(mut self) {
         let mut tick = 0;
-        while self.wait(TICK) {
+        while self.plugin.pause_in(self.life, TICK) {
             if tick % SEARCH == 0 || self.limits.processes.is_some() {
                 self.members = group::members(self.group);
             }
@@ -60,29 +59,20 @@ impl Watcher {
         }
     }
 
-    /// Waits; false when the life has ended or is about to.
-    fn wait(&self, wait: Duration) -> bool {
-        let deadline = Deadline::after(wait);
-        let mut state = self.plugin.state();
-        loop {
-            if state.life != self.life || state.pid.is_none() || !state.wanted {
-                return false;
-            }
-            if deadline.is_over() {
-                return true;
-            }
-            state = self.plugin.wait(state, deadline);
-        }
-    }
-
     fn excess(&self, usage: &PluginUsage) -> Option<String> {
         if let Some(limit) = self.limits.memory.filter(|limit| usage.memory_bytes > *limit) {
             return Some(format!("went over its memory limit of {}", shown(limit)));
         }
+        // Until it runs, its processes may be those of a launcher, which are many and short.
+        if self.plugin.state().phase != Phase::Running {
+            return None;
+        }
         if let Some(limit) = self.limits.processes.filter(|limit| usage.processes > *limit) {
             return Some(format!("went over its limit of {limit} processes"));
         }
-        None
+        let limit = self.limits.hang_timeout?;
+        let (_, what) = self.plugin.owes().filter(|(owed, _)| *owed > limit)?;
+        Some(format!("did not answer for {}ms {what}", limit.as_millis()))
     }
 
     fn end(&self, reason: String) {
@@ -103,11 +93,11 @@ impl Watcher {
             return;
         }
         let pause = Duration::from_secs_f64((-self.credit / share / 1_000.0).min(60.0));
-        self.plugin.set_throttled(true, pause);
+        self.plugin.set_throttled(pause);
         sys::signal_group(self.group, sys::STOP);
-        self.wait(pause);
+        self.plugin.pause_in(self.life, pause);
         sys::signal_group(self.group, sys::CONTINUE);
-        self.plugin.set_throttled(false, Duration::ZERO);
+        self.plugin.set_throttled(Duration::ZERO);
         // It has earned during the pause what it owed; the tick that follows counts on its own.
         self.credit = 0.0;
     }

@@ -118,6 +118,7 @@ fn host_config(home: &Path, config: &Config, environment: &Environment) -> Resul
         ("sendTimeout", &mut host.send_timeout),
         ("recvTimeout", &mut host.recv_timeout),
         ("installTimeout", &mut host.install_timeout),
+        ("heartbeat", &mut host.heartbeat),
     ] {
         let millis = config.portable.millis(name).map_err(wrong)?;
         if let Some(millis) =

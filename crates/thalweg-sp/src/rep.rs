@@ -22,6 +22,9 @@ use crate::{Options, Protocol};
 /// While a call has the connection, the listener's thread looks this often whether it is back.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// A peer that has sent so many keepalives is expected to go on.
+const REGULAR: u32 = 2;
+
 /// Why an exchange failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExchangeError {
@@ -77,18 +80,18 @@ pub struct Greeting {
 
 /// A REP listener with one peer: when a second one connects, the older is disconnected.
 pub struct Rep {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-struct Inner {
+pub(crate) struct Inner {
     state: Mutex<State>,
     changed: Condvar,
     waker: UnixStream,
     is_keepalive: fn(&[u8]) -> bool,
 }
 
-struct State {
+pub(crate) struct State {
     slot: Slot,
     closed: bool,
     /// Callers in order of arrival; the first has the turn.
@@ -97,6 +100,10 @@ struct State {
     timing: Timing,
     /// How many peers there were.
     n_peers: u64,
+    /// Since when the peer is at work on a command.
+    busy: Option<Stopwatch>,
+    /// When the peer was last heard of while nothing was asked, and how often that was.
+    pub(crate) heard: Option<(Stopwatch, u32)>,
 }
 
 enum Slot {
@@ -133,6 +140,8 @@ impl Rep {
             next_turn: 0,
             timing: Timing::default(),
             n_peers: 0,
+            busy: None,
+            heard: None,
         };
         let inner =
             Arc::new(Inner { state: Mutex::new(state), changed: Condvar::new(), waker, is_keepalive });
@@ -185,6 +194,19 @@ impl Rep {
         }
     }
 
+    /// How long the peer has been at work on a command, also on one whose answer nobody waits for any more; `None`
+    /// while it waits for commands, or is not there.
+    pub fn busy(&self) -> Option<Duration> {
+        self.inner.lock().busy.map(Stopwatch::elapsed)
+    }
+
+    /// How long nothing was heard of an idle peer that has sent keepalives before; `None` for one that does not.
+    pub fn silence(&self) -> Option<Duration> {
+        let state = self.inner.lock();
+        let (last, n_keepalives) = state.heard?;
+        (n_keepalives >= REGULAR && state.busy.is_none()).then(|| last.elapsed())
+    }
+
     /// Makes [`Rep::wait_request`] ask `is_cancelled` again.
     pub fn wake(&self) {
         drop(self.inner.lock());
@@ -214,6 +236,7 @@ impl Rep {
     /// Ends the connection of the present peer.
     pub fn disconnect(&self) {
         let mut state = self.inner.lock();
+        (state.busy, state.heard) = (None, None);
         end(std::mem::replace(&mut state.slot, Slot::Empty));
     }
 
@@ -239,6 +262,16 @@ impl Drop for Rep {
     }
 }
 
+impl State {
+    /// The peer has answered, and waits for commands again.
+    fn note_idle(&mut self) {
+        self.busy = None;
+        if let Some((last, _)) = &mut self.heard {
+            *last = Stopwatch::start();
+        }
+    }
+}
+
 /// Disconnects whoever is in the slot. A caller who has the line sees the end of its stream.
 fn end(slot: Slot) {
     if let Slot::Lent(stream, _) = slot {
@@ -248,7 +281,7 @@ fn end(slot: Slot) {
 }
 
 impl Inner {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -292,6 +325,8 @@ impl Inner {
             match std::mem::replace(&mut state.slot, Slot::Empty) {
                 Slot::Idle(line) => {
                     state.slot = Slot::Lent(Arc::clone(line.conn.stream()), line.greeting.clone());
+                    // One that owes an answer still has been at work since then.
+                    state.busy.get_or_insert_with(Stopwatch::start);
                     return Ok(line);
                 }
                 other => state.slot = other,
@@ -307,6 +342,9 @@ impl Inner {
     fn return_line(&self, line: Box<Line>, is_alive: bool) {
         let mut state = self.lock();
         if matches!(&state.slot, Slot::Lent(stream, _) if Arc::ptr_eq(stream, line.conn.stream())) {
+            if !is_alive || line.held.is_some() {
+                state.note_idle();
+            }
             state.slot = if is_alive { Slot::Idle(line) } else { Slot::Empty };
         }
     }
@@ -320,6 +358,7 @@ impl Inner {
             return;
         }
         end(std::mem::replace(&mut state.slot, Slot::Idle(line)));
+        (state.busy, state.heard) = (None, None);
         drop(state);
         self.changed.notify_all();
     }
@@ -332,8 +371,17 @@ impl Inner {
         if line.conn.as_raw_fd() != fd {
             return;
         }
-        if line.conn.fill().and_then(|_| line.take_in()).is_err() {
+        let was_held = line.held.is_some();
+        let read = line.conn.fill().and_then(|_| line.take_in());
+        let is_held = line.held.is_some();
+        if read.is_err() {
             state.slot = Slot::Empty;
+            (state.busy, state.heard) = (None, None);
+        } else if was_held {
+            let n_keepalives = state.heard.map_or(0, |(_, n_keepalives)| n_keepalives);
+            state.heard = Some((Stopwatch::start(), n_keepalives.saturating_add(1)));
+        } else if is_held {
+            state.note_idle();
         }
         drop(state);
         self.changed.notify_all();

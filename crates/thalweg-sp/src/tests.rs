@@ -195,6 +195,43 @@ fn the_end_of_the_peer_fails_the_call_in_flight_at_once() {
 }
 
 #[test]
+fn a_peer_is_busy_from_the_command_until_its_answer_even_if_nobody_waits_for_it() {
+    let place = Place::new();
+    let rep = place.rep();
+    let mut peer = Req::dial(&place.path());
+    peer.send(b"handshake");
+    ready(&rep);
+    assert_eq!(rep.busy(), None);
+    let soon = Limits { hand_over: LONG, answer: Duration::from_millis(1) };
+    assert_eq!(rep.exchange(b"c", soon), Err(ExchangeError::Timeout));
+    let since = rep.busy().unwrap();
+    peer.recv().unwrap();
+    // The next caller changes nothing about that.
+    let now = Limits { hand_over: Duration::ZERO, answer: LONG };
+    assert_eq!(rep.exchange(b"d", now), Err(ExchangeError::Late));
+    assert!(rep.busy().unwrap() >= since);
+    peer.send(b"r");
+    ready(&rep);
+    assert_eq!((rep.busy(), rep.silence()), (None, None));
+    for n_keepalives in 1..=2 {
+        peer.send(b"handshake");
+        let deadline = Deadline::after(LONG);
+        while rep.inner.lock().heard.is_none_or(|(_, n)| n < n_keepalives) {
+            assert!(!deadline.is_over(), "the keepalive was not read");
+            std::thread::yield_now();
+        }
+    }
+    assert!(rep.silence().is_some(), "from now on it is expected to go on");
+    drop(peer);
+    let deadline = Deadline::after(LONG);
+    while rep.is_connected() {
+        assert!(!deadline.is_over(), "the end was not seen");
+        std::thread::yield_now();
+    }
+    assert_eq!((rep.busy(), rep.silence()), (None, None));
+}
+
+#[test]
 fn a_second_peer_takes_the_place_of_the_first() {
     let place = Place::new();
     let rep = place.rep();

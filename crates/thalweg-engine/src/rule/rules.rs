@@ -355,7 +355,9 @@ impl Rules {
         let entry = self.known(id)?;
         let (needs, memory) = (entry.needs().unwrap_or_default(), entry.memory().await);
         let figures = (&entry.figures(), memory.as_ref());
-        Ok(status::status(&entry.view(), figures, &needs.shape.notes, self.clock.now()))
+        let hosts = self.builder.functions.troubles(id);
+        let now = self.clock.now();
+        Ok(status::status(&entry.view(), figures, (&needs.shape.notes, &hosts), now))
     }
 
     /// The short status of all rules.

@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 use thalweg_core::Timestamp;
 use thalweg_core::connector::ConnectionStatus;
 use thalweg_core::metrics::ConnectionMetrics;
+use thalweg_expr::registry::HostTrouble;
 use thalweg_runtime::{CheckpointStatus, Memory, NodeSnapshot};
 
 use super::entry::{Figures, View};
@@ -19,11 +20,11 @@ const MEMORY: i64 = 300_000;
 const PATIENCE: i64 = 5_000;
 
 /// The status of a rule.
-/// `notes`: what was written without effect.
+/// `notes`: what was written without effect. `hosts`: what is wrong with the plugins that it uses.
 pub(super) fn status(
     view: &View,
     (figures, memory): (&Figures, Option<&Memory>),
-    notes: &[String],
+    (notes, hosts): (&[String], &[HostTrouble]),
     now: Timestamp,
 ) -> Document {
     let nodes = &figures.nodes[..];
@@ -47,6 +48,9 @@ pub(super) fn status(
     }
     let mut reasons = reasons(view, nodes, now);
     reasons.extend(figures.checkpoints.as_ref().and_then(|checkpoints| checkpoint_reason(view, checkpoints)));
+    if view.phase == Phase::Running {
+        reasons.extend(hosts.iter().map(|trouble| host_reason(trouble, now)));
+    }
     document.push("health", health(view, &reasons));
     document.push("health_reasons", Document::List(reasons.iter().map(Reason::document).collect()));
     if !notes.is_empty() {
@@ -172,6 +176,18 @@ impl Reason {
             .with("since", self.since)
             .with("count", self.count)
             .with("hint", self.hint.as_str())
+    }
+}
+
+fn host_reason(trouble: &HostTrouble, now: Timestamp) -> Reason {
+    let lasting = i64::try_from(trouble.lasting.as_millis()).unwrap_or(i64::MAX);
+    Reason {
+        node: Arc::from(trouble.node.as_str()),
+        cause: trouble.cause,
+        since: now.0.saturating_sub(lasting),
+        count: 1,
+        hint: trouble.hint.clone(),
+        is_failing: trouble.is_failing,
     }
 }
 

@@ -8,6 +8,7 @@ mod control;
 mod faults;
 mod flows;
 mod functions;
+mod health;
 mod life;
 mod limits;
 mod ports;

@@ -44,6 +44,10 @@ struct State {
     /// How many peers there were.
     n_peers: u64,
     greeting: Option<Greeting>,
+    /// Since when the peer is at work on a command.
+    busy: Option<Stopwatch>,
+    /// When the peer was last heard of while nothing was asked, and how often that was.
+    heard: Option<(Stopwatch, u32)>,
 }
 
 impl State {
@@ -54,6 +58,7 @@ impl State {
         self.n_peers += u64::from(self.peer.is_some());
         self.held = None;
         self.greeting = None;
+        (self.busy, self.heard) = (None, None);
     }
 }
 
@@ -111,6 +116,7 @@ impl Rep {
             }
             // The second time it is a keepalive that crossed our answer, which the peer threw away.
             if let Some(header) = state.held.take() {
+                state.busy.get_or_insert_with(Stopwatch::start);
                 drop(state);
                 self.send(&header, command)?;
                 state = self.shared.lock();
@@ -165,6 +171,18 @@ impl Rep {
     /// How the present peer has greeted; `None` when there is none, or its first request has not come yet.
     pub(crate) fn greeting(&self) -> Option<Greeting> {
         self.shared.lock().greeting.clone()
+    }
+
+    /// How long the peer has been at work on a command, also on one whose answer nobody waits for any more.
+    pub(crate) fn busy(&self) -> Option<Duration> {
+        self.shared.lock().busy.map(Stopwatch::elapsed)
+    }
+
+    /// How long nothing was heard of an idle peer that has sent keepalives before; `None` for one that does not.
+    pub(crate) fn silence(&self) -> Option<Duration> {
+        let state = self.shared.lock();
+        let (last, n_keepalives) = state.heard?;
+        (n_keepalives >= 2 && state.busy.is_none()).then(|| last.elapsed())
     }
 
     /// Makes [`Rep::wait_request`] ask `is_cancelled` again.
@@ -237,6 +255,7 @@ impl Shared {
                     state.peer = None;
                     state.held = None;
                     state.greeting = None;
+                    (state.busy, state.heard) = (None, None);
                 }
             }
             _ => {}
@@ -258,6 +277,13 @@ impl Shared {
                     let connection = state.n_peers;
                     state.greeting = Some(Greeting { connection, message: Arc::from(request.as_slice()) });
                 }
+                if state.held.is_some() {
+                    let n_keepalives = state.heard.map_or(0, |(_, n_keepalives)| n_keepalives);
+                    state.heard = Some((Stopwatch::start(), n_keepalives.saturating_add(1)));
+                } else if let Some((last, _)) = &mut state.heard {
+                    *last = Stopwatch::start();
+                }
+                state.busy = None;
                 state.held = Some(request.as_header().as_slice().to_vec());
             }
             drop(state);
