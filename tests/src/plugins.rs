@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::http::Api;
 
 /// A name that no other test of this machine uses.
-fn own_name(stem: &str) -> String {
+pub fn own_name(stem: &str) -> String {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     format!("{stem}{}n{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
 }

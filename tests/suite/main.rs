@@ -9,6 +9,7 @@ mod explain;
 mod inventory;
 mod options;
 mod pipeline;
+mod plugin_command;
 mod reference;
 mod rest;
 mod shared_windows;

@@ -6,6 +6,7 @@
 //! SQL, rules or REST.
 
 mod blocking;
+mod bundle;
 mod catalog;
 mod channel;
 mod config;
@@ -35,6 +36,7 @@ mod sys;
 mod watch;
 mod wire;
 
+pub use bundle::{Bundle, name_in};
 pub use config::HostConfig;
 pub use control::{Pulse, SymbolMetrics};
 pub use error::PluginError;
@@ -46,4 +48,5 @@ pub use limits::PluginLimits;
 pub use manifest::PluginInfo;
 pub use output::{LogLine, PluginLog};
 pub use pack::{VIBRATION, pack};
+pub use sdk::unpack_sdk;
 pub use status::{CallTimes, PluginStatus, SymbolStatus};

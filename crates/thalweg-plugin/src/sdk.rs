@@ -42,6 +42,7 @@ const FILES: [&[(&str, &str)]; 2] = [
         "thalweg_sdk/log.py",
         "thalweg_sdk/outlet.py",
         "thalweg_sdk/plugin.py",
+        "thalweg_sdk/project.py",
         "thalweg_sdk/region.py",
         "thalweg_sdk/sp.py",
         "thalweg_sdk/stub.py",
@@ -54,6 +55,16 @@ const FILES: [&[(&str, &str)]; 2] = [
 /// The folder that goes onto PYTHONPATH.
 fn folder(data_dir: &Path) -> PathBuf {
     data_dir.join("sdk").join("python")
+}
+
+/// Writes the modules below a folder; the folder in there goes onto PYTHONPATH.
+///
+/// # Errors
+/// A file cannot be written; the text names it.
+pub fn unpack_sdk(below: &Path) -> Result<PathBuf, String> {
+    unpack(below)?;
+    let folder = folder(below);
+    folder.canonicalize().map_err(|error| format!("{}: {error}", folder.display()))
 }
 
 /// Writes the modules' files, unless they are there already.

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod explain;
+pub mod plugin;
 
 use std::path::PathBuf;
 
@@ -23,6 +24,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Show how a running engine runs a rule, or would run a SELECT: `explain rule ID`, `explain "SELECT …"`.
     Explain(ExplainArgs),
+    /// Write, test, pack and install plugins, and look after those that are installed.
+    Plugin(plugin::PluginArgs),
     /// See the main job at work: simulated devices, an MQTT broker, a rule with Python functions, results on the screen.
     Demo(DemoArgs),
 }

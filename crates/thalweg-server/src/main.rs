@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use thalweg_server::cli::client::Failure;
-use thalweg_server::cli::{Cli, Command, ServeArgs, explain};
+use thalweg_server::cli::{Cli, Command, ServeArgs, explain, plugin};
 use thalweg_server::demo::{self, DemoOptions};
 use thalweg_server::environment::Environment;
 use thalweg_server::{RunningServer, ServeOptions, UPSTREAM_VERSION, home, start};
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
     };
     let done = match cli.command {
         Command::Explain(args) => return answer(explain::run(&args)),
+        Command::Plugin(args) => return answer(plugin::run(&args)),
         Command::Serve(args) => runtime.block_on(serve(args)),
         Command::Demo(args) => {
             let options = DemoOptions { seconds: args.seconds, port: args.port, environment: environment() };

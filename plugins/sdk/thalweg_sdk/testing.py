@@ -1,5 +1,7 @@
 """Tries a plugin out without an engine: `python -m thalweg_sdk.testing FOLDER`, or `--env ID` for installed plugins.
 
+The folder holds a package (`<name>.json` and what it names) or a distribution in the making (pyproject.toml).
+
 The plugin runs in a process of its own against a stand-in for the engine (stub.py). What is tried: handshake, every
 symbol's start, how many arguments functions accept, calls with values of every kind, and the cases of the file
 `cases.json` in the folder, each as a call of the old protocol, as a batch and as a column frame, which must agree:
@@ -21,9 +23,11 @@ import json
 import math
 import os
 import sys
+import tempfile
 import time
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
+from .project import stage
 from .stub import ALL, Calls, Engine, Outbox, PluginFailed, Rep, Rows
 
 __all__ = [
@@ -306,7 +310,7 @@ def _package(folder: str) -> Any:
 def main(args: Optional[List[str]] = None) -> int:
     """The program."""
     parser = argparse.ArgumentParser(prog="python -m thalweg_sdk.testing", description=__doc__.splitlines()[0])
-    parser.add_argument("folder", nargs="?", help="a folder with <name>.json and what it names")
+    parser.add_argument("folder", nargs="?", help="a folder with <name>.json, or with pyproject.toml")
     parser.add_argument("--env", help="instead: all plugins that are installed for this interpreter")
     parser.add_argument("--cases", help="the file with cases (default: cases.json in the folder)")
     options = parser.parse_args(args)
@@ -326,6 +330,8 @@ def _run(folder: Optional[str], environment: Optional[str], path: Optional[str],
         cases = _cases(path or os.path.join(folder or ".", "cases.json"), path is not None)
         if environment is not None:
             _try_environment(environment, cases, report)
+        elif os.path.exists(os.path.join(folder or ".", "pyproject.toml")):
+            _try_project(folder or ".", cases, report)
         else:
             _try_folder(folder or ".", cases, report)
     except (PluginFailed, OSError, ValueError) as error:
@@ -361,17 +367,32 @@ def _try_folder(folder: str, cases: List[dict], report: Report) -> None:
     try_plugin(command, name, manifest, cases, report, os.path.dirname(script), is_python and not own)
 
 
-def _try_environment(environment: str, cases: List[dict], report: Report) -> None:
+def _try_project(folder: str, cases: List[dict], report: Report) -> None:
+    before, variable = list(sys.path), os.environ.get("PYTHONPATH", "")
+    with tempfile.TemporaryDirectory() as into:
+        name, paths = stage(folder, into)
+        report.note("distribution %s" % name)
+        try:
+            sys.path[:0] = paths
+            os.environ["PYTHONPATH"] = os.pathsep.join(paths + [path for path in [variable] if path])
+            _try_environment("project", cases, report, name)
+        finally:
+            sys.path[:], os.environ["PYTHONPATH"] = before, variable
+
+
+def _try_environment(environment: str, cases: List[dict], report: Report, only: Optional[str] = None) -> None:
     from .discover import discover
 
     found = discover(True)
     symbols: Dict[str, List[str]] = {"functions": [], "sources": [], "sinks": []}
     for (kind, name), offer in sorted(found.winners().items()):
-        if offer.alias_of is None:
+        if offer.alias_of is None and only in (None, offer.distribution):
             where = "%s of %s %s" % (name, offer.distribution, offer.version)
             report.check(where, lambda offer=offer: offer.maker() and None)
             symbols[kind + "s"].append(name)
     for error in found.errors:
+        if only not in (None, error["distribution"]):
+            continue
         report.check(error["distribution"], lambda error=error: _raise(PluginFailed(error["error"])))
     command = [sys.executable, "-u", "-m", "thalweg_sdk.host", "--env", environment]
     try_plugin(command, environment + "-host", symbols, cases, report, is_trial=True)

@@ -43,10 +43,24 @@ pub struct Client {
 impl Client {
     /// A client of the engine at this address, such as `http://127.0.0.1:9081`.
     pub fn new(url: &str) -> Self {
+        Self::waiting(url, Duration::from_secs(60))
+    }
+
+    fn waiting(url: &str, patience: Duration) -> Self {
         let config = ureq::Agent::config_builder().http_status_as_error(false);
-        let agent = config.timeout_global(Some(Duration::from_secs(60))).build().new_agent();
+        let agent = config.timeout_global(Some(patience)).build().new_agent();
         let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
         Self { url: url.trim_end_matches('/').to_owned(), agent }
+    }
+
+    /// A client that also waits for installations, which download and compile.
+    pub fn patient(url: &str) -> Self {
+        Self::waiting(url, Duration::from_secs(30 * 60))
+    }
+
+    /// The address.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// The body of a GET.
@@ -55,6 +69,35 @@ impl Client {
     /// There is no answer, or it is a refusal.
     pub fn get(&self, path: &str) -> Result<String, Failure> {
         let answer = self.agent.get(format!("{}{path}", self.url)).call();
+        self.body(answer)
+    }
+
+    /// The body of a GET; nothing for what is not there.
+    ///
+    /// # Errors
+    /// There is no answer, or it is another refusal.
+    pub fn find(&self, path: &str) -> Result<Option<String>, Failure> {
+        match self.agent.get(format!("{}{path}", self.url)).call() {
+            Ok(answer) if answer.status() == 404 => Ok(None),
+            answer => self.body(answer).map(Some),
+        }
+    }
+
+    /// The body of the answer to a PUT.
+    ///
+    /// # Errors
+    /// There is no answer, or it is a refusal.
+    pub fn put(&self, path: &str, body: &str) -> Result<String, Failure> {
+        let answer = self.agent.put(format!("{}{path}", self.url)).send(body);
+        self.body(answer)
+    }
+
+    /// The body of the answer to a DELETE.
+    ///
+    /// # Errors
+    /// There is no answer, or it is a refusal.
+    pub fn delete(&self, path: &str) -> Result<String, Failure> {
+        let answer = self.agent.delete(format!("{}{path}", self.url)).call();
         self.body(answer)
     }
 

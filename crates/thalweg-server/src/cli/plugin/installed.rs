@@ -1,0 +1,222 @@
+//! `thalweg plugin list`, `info`, `logs` and `remove`, for packages and for distributions.
+
+use serde_json::{Value as Json, json};
+
+use super::{Engine, Failure, LogsArgs, Output, RemoveArgs, pretty};
+use crate::cli::client::segment;
+
+const KINDS: [&str; 3] = ["functions", "sources", "sinks"];
+
+pub(super) fn list(engine: &Engine) -> Result<String, Failure> {
+    let mut packages = Vec::new();
+    for package in array(parsed(&engine.client.get("/plugins/portables")?)?) {
+        let path = format!("/plugins/portables/{}/status", segment(&text(&package["name"])));
+        let status = engine.client.find(&path)?.map_or(Ok(Json::Null), |body| parsed(&body))?;
+        packages.push(json!({"plugin": package, "status": status}));
+    }
+    let environments = engine.client.find("/plugins/python")?.map_or(Ok(Json::Null), |body| parsed(&body))?;
+    if engine.output == Output::Json {
+        return Ok(pretty(&json!({"portables": packages, "python": environments})));
+    }
+    let mut rows = Vec::new();
+    for package in &packages {
+        let plugin = &package["plugin"];
+        let state = &package["status"];
+        let state = match text(&state["errMsg"]) {
+            none if none.is_empty() => text(&state["status"]),
+            why => format!("{}: {}", text(&state["status"]), first_line(&why)),
+        };
+        rows.push([
+            text(&plugin["name"]),
+            text(&plugin["version"]),
+            "zip".to_owned(),
+            state,
+            symbols(plugin),
+        ]);
+    }
+    rows.extend(distributions(&environments));
+    if rows.is_empty() {
+        return Ok("no plugin is installed; thalweg plugin new writes one to start from\n".to_owned());
+    }
+    let heading = ["name", "version", "kind", "state", "symbols"].map(str::to_owned);
+    Ok(table(&[vec![heading], rows].concat()))
+}
+
+/// A line for each distribution of each environment.
+fn distributions(document: &Json) -> Vec<[String; 5]> {
+    let mut rows = Vec::new();
+    let environments = document.get("environments").unwrap_or(document).clone();
+    for environment in array(environments) {
+        let name = text(environment.get("env").or(environment.get("name")).unwrap_or(&Json::Null));
+        let host = environment.get("host").unwrap_or(&Json::Null);
+        let host = text(host.get("status").unwrap_or(host));
+        for distribution in array(environment["distributions"].clone()) {
+            let n_errors = array(distribution["errors"].clone()).len();
+            let state = if n_errors == 0 { host.clone() } else { format!("{host}, {n_errors} errors") };
+            let (own, version) = (text(&distribution["name"]), text(&distribution["version"]));
+            rows.push([own, version, format!("pip ({name})"), state, symbols(&distribution)]);
+        }
+    }
+    rows
+}
+
+pub(super) fn info(engine: &Engine, name: &str) -> Result<String, Failure> {
+    let path = format!("/plugins/portables/{}", segment(name));
+    let document = match engine.client.find(&path)? {
+        Some(body) => {
+            let status = engine.client.find(&format!("{path}/status"))?;
+            json!({"plugin": parsed(&body)?, "status": status.map_or(Ok(Json::Null), |body| parsed(&body))?})
+        }
+        None => match engine.client.find(&format!("/plugins/python/{}", segment(name)))? {
+            Some(body) => parsed(&body)?,
+            None => return Err(not_installed(name)),
+        },
+    };
+    match engine.output {
+        Output::Json => Ok(pretty(&document)),
+        Output::Table => Ok(told(&document)),
+    }
+}
+
+/// A document as lines `key  value`, what is inside indented below its key.
+fn told(document: &Json) -> String {
+    let mut lines = Vec::new();
+    tell(document, 0, &mut lines);
+    let width =
+        lines.iter().map(|(key, value)| if value.is_empty() { 0 } else { key.len() }).max().unwrap_or(0);
+    lines.iter().map(|(key, value)| format!("{key:width$}  {value}").trim_end().to_owned() + "\n").collect()
+}
+
+fn tell(value: &Json, depth: usize, lines: &mut Vec<(String, String)>) {
+    let indent = "  ".repeat(depth);
+    let members: Vec<(String, &Json)> = match value {
+        Json::Object(members) => members.iter().map(|(key, value)| (key.clone(), value)).collect(),
+        Json::Array(items) => items.iter().map(|item| ("-".to_owned(), item)).collect(),
+        _ => Vec::new(),
+    };
+    for (key, value) in members {
+        match value {
+            Json::Null => {}
+            Json::Array(items) if items.iter().all(|item| !item.is_object() && !item.is_array()) => {
+                if !items.is_empty() {
+                    lines.push((
+                        format!("{indent}{key}"),
+                        items.iter().map(text).collect::<Vec<_>>().join(", "),
+                    ));
+                }
+            }
+            Json::Object(_) | Json::Array(_) => {
+                lines.push((format!("{indent}{key}"), String::new()));
+                tell(value, depth + 1, lines);
+            }
+            plain => {
+                let plain = text(plain);
+                if !plain.is_empty() {
+                    lines.push((format!("{indent}{key}"), plain));
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn logs(engine: &Engine, args: &LogsArgs) -> Result<String, Failure> {
+    let path = format!("/plugins/portables/{}/logs?lines={}", segment(&args.name), args.lines);
+    let found = engine.client.find(&path)?.ok_or_else(|| not_installed(&args.name))?;
+    if engine.output == Output::Json {
+        return Ok(pretty(&parsed(&found)?));
+    }
+    let document = parsed(&found)?;
+    let mut shown: String =
+        array(document["lines"].clone()).iter().map(|line| text(&line["text"]) + "\n").collect();
+    if document["suppressedLines"].as_u64().is_some_and(|n| n > 0) {
+        shown
+            .push_str(&format!("({} lines did not go into the engine's log)\n", document["suppressedLines"]));
+    }
+    Ok(shown)
+}
+
+pub(super) fn remove(engine: &Engine, args: &RemoveArgs) -> Result<String, Failure> {
+    let path = format!("/plugins/portables/{}", segment(&args.name));
+    if engine.client.find(&path)?.is_some() {
+        return Ok(engine.done(&engine.client.delete(&path)?));
+    }
+    let path = format!("/plugins/python/{}", segment(&args.name));
+    if engine.client.find(&path)?.is_none() {
+        return Err(not_installed(&args.name));
+    }
+    let path = if args.force { path + "?force=1" } else { path };
+    Ok(engine.done(&engine.client.delete(&path)?))
+}
+
+fn not_installed(name: &str) -> Failure {
+    Failure::Refused(format!("plugin {name} is not installed; thalweg plugin list shows what is"))
+}
+
+fn parsed(body: &str) -> Result<Json, Failure> {
+    let wrong =
+        |why| Failure::Refused(format!("the engine's answer is no JSON: {why}: {}", first_line(body)));
+    serde_json::from_str(body).map_err(wrong)
+}
+
+fn array(value: Json) -> Vec<Json> {
+    match value {
+        Json::Array(items) => items,
+        _ => Vec::new(),
+    }
+}
+
+/// A value for people.
+fn text(value: &Json) -> String {
+    match value {
+        Json::String(text) => text.clone(),
+        Json::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+/// The symbols of a plugin or distribution, which lists names or objects with a name.
+fn symbols(plugin: &Json) -> String {
+    let name = |symbol: &Json| text(symbol.get("name").unwrap_or(symbol));
+    KINDS
+        .iter()
+        .flat_map(|kind| array(plugin[*kind].clone()))
+        .map(|symbol| name(&symbol))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// Columns side by side, each as wide as its widest cell.
+fn table(rows: &[[String; 5]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..4).map(width).collect();
+    let line = |row: &[String; 5]| {
+        let cells: String = (0..4).map(|column| format!("{:1$}  ", row[column], widths[column])).collect();
+        format!("{cells}{}", row[4]).trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distributions_are_listed_with_their_environment_and_errors() {
+        let document = json!([{"env": "default", "host": {"status": "running"}, "distributions": [
+            {"name": "acme", "version": "1", "functions": [{"name": "f"}], "sinks": ["s"], "errors": ["bad"]}]}]);
+        let row = ["acme", "1", "pip (default)", "running, 1 errors", "f s"].map(str::to_owned);
+        assert_eq!(distributions(&document), std::slice::from_ref(&row));
+        assert_eq!(distributions(&json!({"environments": document})), [row]);
+        assert_eq!(distributions(&Json::Null), Vec::<[String; 5]>::new());
+    }
+
+    #[test]
+    fn a_document_is_told_line_by_line_without_what_is_empty() {
+        let document = json!({"name": "a", "sinks": null, "list": ["x", "y"], "in": {"n": 1, "none": "", "deep": [{"k": 2}]}});
+        assert_eq!(told(&document), "in\n  deep\n    -\n      k  2\n  n      1\nlist     x, y\nname     a\n");
+    }
+}
