@@ -99,3 +99,38 @@ fn plugins_answer_as_documented_and_bad_zips_leave_nothing() {
     check("plugins.rest", bad_zips);
     assert_eq!(Path::new("/tmp/thalweg-evil.py").exists(), before);
 }
+
+const SCHEMA: &str = "syntax = \"proto3\";
+message Text { string text = 1; }
+service Labels { rpc Label(Text) returns (Text); }
+";
+
+fn service_zips(folder: &Path) {
+    let definition = |protocol: &str| {
+        json!({
+            "about": {"author": {"name": "we"}, "description": {"en_US": "<x>"}},
+            "interfaces": {"itf": {
+                "address": "http://127.0.0.1:1", "protocol": protocol,
+                "schemaType": "protobuf", "schemaFile": "sample.proto",
+                "functions": [{"name": "label", "serviceName": "Label"}],
+            }},
+        })
+        .to_string()
+    };
+    let (right, soap) = (definition("rest"), definition("soap"));
+    let pack = |name: &str, files: &[(&str, &str)]| {
+        thalweg_plugin::pack(files, &folder.join(name)).expect("the zip can be written");
+    };
+    pack("sample.zip", &[("sample.json", &right), ("schemas/sample.proto", SCHEMA)]);
+    pack("traversal.zip", &[("sample.json", &right), ("../../evil.json", "{}")]);
+    pack("no-schema.zip", &[("sample.json", &right)]);
+    let wrong = SCHEMA.replace("returns", "return");
+    pack("wrong-schema.zip", &[("sample.json", &right), ("schemas/sample.proto", &wrong)]);
+    pack("wrong-protocol.zip", &[("sample.json", &soap), ("schemas/sample.proto", SCHEMA)]);
+    std::fs::write(folder.join("no-zip.zip"), "this is no zip").expect("the folder is ours");
+}
+
+#[test]
+fn services_answer_as_documented_and_bad_zips_leave_nothing() {
+    check("services.rest", service_zips);
+}

@@ -16,17 +16,30 @@ const EDGES: &[(&str, &[&str])] = &[
     ("plan", &["core", "sql", "expr"]),
     ("plugin", &["core", "expr", "sp"]),
     ("script", &["core", "expr"]),
+    ("service", &["core", "expr"]),
     ("runtime", &["core", "expr", "template", "plan"]),
     ("engine", &["core", "sql", "expr", "plan", "runtime"]),
     (
         "server",
-        &["core", "sql", "expr", "plan", "runtime", "engine", "connectors", "plugin", "script", "template"],
+        &[
+            "core",
+            "sql",
+            "expr",
+            "plan",
+            "runtime",
+            "engine",
+            "connectors",
+            "plugin",
+            "script",
+            "service",
+            "template",
+        ],
     ),
 ];
 
 /// Outside crates that only some of ours may use.
 const ONLY_IN: &[(&str, &[&str])] = &[
-    ("tokio", &["connectors", "plugin", "runtime", "engine", "server"]),
+    ("tokio", &["connectors", "plugin", "service", "runtime", "engine", "server"]),
     ("axum", &["connectors", "server"]),
     ("sqlparser", &["sql"]),
     ("redb", &["engine"]),
@@ -54,6 +67,7 @@ const CLOCKS: &[&str] = &["thalweg-core/src/time.rs"];
 const WAITS: &[&str] = &[
     "thalweg-core/src/time.rs",
     "thalweg-sp/src/deadline.rs",
+    "thalweg-service/src/gate.rs",
     "thalweg-connectors/src/broker/connection.rs",
     "thalweg-connectors/src/broker/hub.rs",
     "thalweg-script/src/watch.rs",

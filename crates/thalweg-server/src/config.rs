@@ -49,6 +49,8 @@ pub struct Config {
     pub audit_log: bool,
     /// `basic.allowExternalFileAccess`.
     pub external_files: bool,
+    /// `basic.enablePrivateNet`: whether REST services may be at private addresses (N6.7: they may).
+    pub private_net: bool,
     /// `rule:`.
     pub rule: Props,
     /// `sink:`.
@@ -98,6 +100,7 @@ impl Config {
             grace: tree.duration("basic", "gracefulShutdownTimeout", 3_000)?,
             audit_log: tree.flag("basic", "enableRestAuditLog", false)?,
             external_files: tree.flag("basic", "allowExternalFileAccess", false)?,
+            private_net: tree.flag("basic", "enablePrivateNet", true)?,
             rule: tree.section("rule")?,
             sink: repaired(tree.section("sink")?),
             portable: tree.section("portable")?,

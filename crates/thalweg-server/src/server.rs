@@ -9,6 +9,7 @@ use thalweg_connectors::listen::{DevicePort, ReservedPort};
 use thalweg_core::Clock;
 use thalweg_engine::Engine;
 use thalweg_plugin::PluginHost;
+use thalweg_service::ServiceHost;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -45,6 +46,7 @@ pub(crate) struct App {
     pub(crate) plugins: Arc<PluginHost>,
     #[cfg(feature = "javascript")]
     pub(crate) scripts: Arc<thalweg_script::ScriptHost>,
+    pub(crate) services: Arc<ServiceHost>,
     pub(crate) audit_log: bool,
     pub(crate) home: PathBuf,
     /// Whether `/metrics` is on the management interface, and then whether it tells of nodes.
@@ -116,6 +118,7 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, String> {
         plugins: parts.plugins,
         #[cfg(feature = "javascript")]
         scripts: parts.scripts,
+        services: parts.services,
         audit_log: config.audit_log,
         metrics_here: (config.prometheus_port == config.rest_port).then_some(config.prometheus),
         usage: config.profiling.map(|_| Usage::default()),

@@ -16,6 +16,7 @@ use thalweg_engine::{Engine, EngineConfig, Surroundings};
 use thalweg_expr::registry::{FunctionRegistry, RemoteFunctions};
 use thalweg_plugin::{HostConfig, PluginHost, PluginSettings};
 use thalweg_runtime::{Runtime, RuntimeConfig};
+use thalweg_service::{ServiceConfig, ServiceHost};
 use tokio::runtime::Handle;
 
 use crate::config::Config;
@@ -28,6 +29,7 @@ pub(crate) struct Parts {
     pub(crate) plugins: Arc<PluginHost>,
     #[cfg(feature = "javascript")]
     pub(crate) scripts: Arc<thalweg_script::ScriptHost>,
+    pub(crate) services: Arc<ServiceHost>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) shared: Arc<Shared>,
     /// A thread that waits for sockets.
@@ -55,12 +57,20 @@ pub(crate) fn connect(home: &Path, config: &Config, environment: &Environment) -
     })
     .map_err(|why| why.to_string())?;
     let plugins = PluginHost::new(host_config(home, config, environment)?, Arc::clone(&registry));
-    // In the order in which names are looked up: portable plugins, JavaScript (functions.md 1.5).
+    // In the order in which names are looked up: portable plugins, JavaScript, external services (functions.md 1.5).
     let mut functions = vec![Arc::clone(&plugins) as Arc<dyn RemoteFunctions>];
     #[cfg(feature = "javascript")]
     let scripts = crate::scripts::open(&store, &config.javascript)?;
     #[cfg(feature = "javascript")]
     functions.push(Arc::clone(&scripts) as Arc<dyn RemoteFunctions>);
+    let services = ServiceHost::open(ServiceConfig {
+        data_dir: home.join("data"),
+        etc_dir: home.join("etc"),
+        allow_external_files: config.external_files,
+        allow_private_net: config.private_net,
+        io: Handle::current(),
+    });
+    functions.push(Arc::clone(&services) as Arc<dyn RemoteFunctions>);
     let poller = runtime.poller();
     let around = Surroundings {
         registry,
@@ -88,6 +98,7 @@ pub(crate) fn connect(home: &Path, config: &Config, environment: &Environment) -
         plugins,
         #[cfg(feature = "javascript")]
         scripts,
+        services,
         clock,
         shared,
         poller,

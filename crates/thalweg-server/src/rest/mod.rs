@@ -14,6 +14,7 @@ mod scripts;
 #[cfg(not(feature = "javascript"))]
 #[path = "no_scripts.rs"]
 mod scripts;
+mod services;
 mod streams;
 mod system;
 
@@ -42,6 +43,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(connections::routes())
         .merge(plugins::routes())
         .merge(scripts::routes())
+        .merge(services::routes())
         .merge(metadata::routes())
         .merge(keyed_state::routes())
         .fallback(unknown_path)

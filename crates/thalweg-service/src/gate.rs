@@ -1,0 +1,143 @@
+//! A dead service costs its time-out once, not once a row: after failures calls are refused at once for a while.
+//!
+//! A connection that cannot be made closes the gate; so do three calls in a row without an answer. While it is closed
+//! calls fail at once with the cause. Then one call may try; its success opens the gate, its failure doubles the pause.
+//! The only file of this crate that asks for the time.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// So many calls in a row without an answer close the gate.
+const STRIKES: u32 = 3;
+
+/// How a call failed on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failing {
+    /// There was no connection.
+    Connect,
+    /// There was no answer.
+    Answer,
+}
+
+/// Before an address.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    strikes: u32,
+    closed: Option<Closed>,
+}
+
+#[derive(Debug)]
+struct Closed {
+    until: Instant,
+    pause: Duration,
+    /// Somebody tries.
+    is_tried: bool,
+    why: String,
+}
+
+impl Gate {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks to pass. Whoever passes says later how it went.
+    pub(crate) fn pass(&self) -> Result<(), String> {
+        let mut state = self.state();
+        let Some(closed) = &mut state.closed else { return Ok(()) };
+        let left = closed.until.saturating_duration_since(Instant::now());
+        if left.is_zero() && !closed.is_tried {
+            closed.is_tried = true;
+            return Ok(());
+        }
+        Err(format!("{}; next try in {} ms", closed.why, left.as_millis()))
+    }
+
+    /// There was an answer, be it an error.
+    pub(crate) fn answered(&self) {
+        let mut state = self.state();
+        state.strikes = 0;
+        state.closed = None;
+    }
+
+    /// There was none.
+    pub(crate) fn failed(&self, failing: Failing, why: &str) {
+        let mut state = self.state();
+        state.strikes = state.strikes.saturating_add(1);
+        let was = state.closed.take();
+        if failing == Failing::Answer && state.strikes < STRIKES && was.is_none() {
+            return;
+        }
+        let pause = match was {
+            // Calls that were under way when it closed do not prolong it.
+            Some(closed) if !closed.is_tried => {
+                state.closed = Some(closed);
+                return;
+            }
+            Some(closed) => closed.pause.saturating_mul(2).min(LONGEST_PAUSE),
+            None => FIRST_PAUSE,
+        };
+        let until = Instant::now() + pause;
+        state.closed = Some(Closed { until, pause, is_tried: false, why: why.to_owned() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The pause is over.
+    fn later(gate: &Gate) {
+        gate.state().closed.as_mut().unwrap().until = Instant::now();
+    }
+
+    fn pause(gate: &Gate) -> u128 {
+        gate.state().closed.as_ref().unwrap().pause.as_millis()
+    }
+
+    #[test]
+    fn a_refused_connection_closes_it_and_one_call_at_a_time_tries_again() {
+        let gate = Gate::default();
+        assert_eq!(gate.pass(), Ok(()));
+        gate.failed(Failing::Connect, "connection refused");
+        let why = gate.pass().unwrap_err();
+        assert!(why.starts_with("connection refused; next try in "), "{why}");
+        later(&gate);
+        assert_eq!(gate.pass(), Ok(()));
+        assert!(gate.pass().is_err());
+        gate.failed(Failing::Connect, "connection refused");
+        assert_eq!(pause(&gate), 400);
+        // One that was under way all the time.
+        gate.failed(Failing::Connect, "connection refused");
+        assert_eq!(pause(&gate), 400);
+        later(&gate);
+        assert_eq!(gate.pass(), Ok(()));
+        gate.answered();
+        assert_eq!((gate.pass(), gate.pass()), (Ok(()), Ok(())));
+        for _ in 0..20 {
+            gate.failed(Failing::Connect, "x");
+            later(&gate);
+            assert_eq!(gate.pass(), Ok(()));
+        }
+        assert_eq!(pause(&gate), LONGEST_PAUSE.as_millis());
+    }
+
+    #[test]
+    fn one_slow_answer_closes_nothing_three_do() {
+        let gate = Gate::default();
+        gate.failed(Failing::Answer, "no answer");
+        gate.failed(Failing::Answer, "no answer");
+        gate.answered();
+        gate.failed(Failing::Answer, "no answer");
+        gate.failed(Failing::Answer, "no answer");
+        assert_eq!(gate.pass(), Ok(()));
+        gate.failed(Failing::Answer, "no answer");
+        assert!(gate.pass().is_err());
+    }
+}
