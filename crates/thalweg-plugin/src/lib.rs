@@ -13,6 +13,7 @@ mod config;
 mod control;
 mod download;
 mod error;
+mod frame;
 mod function;
 mod greeting;
 mod group;

@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 use thalweg_core::{Cell, Fields, Timestamp, Value};
 use thalweg_expr::function::{ArgShape, CallCx};
 
+use crate::frame::encode::Numbers;
 use crate::manifest::Kind;
 
 /// Integers beyond this cannot be floats without loss.
@@ -156,6 +157,20 @@ pub(crate) fn write_cell(out: &mut String, cell: Cell<'_>) {
     }
 }
 
+/// The same, for arguments whose whole floats stay floats.
+pub(crate) fn write_cell_as(out: &mut String, cell: Cell<'_>, numbers: Numbers) {
+    let from = out.len();
+    let is_float = match (numbers, cell) {
+        (Numbers::Json, _) => false,
+        (Numbers::Typed, cell) => matches!(cell, Cell::Float(_)),
+        (Numbers::Float, cell) => matches!(cell, Cell::Float(_) | Cell::Int(_)),
+    };
+    write_cell(out, cell);
+    if is_float && out[from..].bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
+        out.push_str(".0");
+    }
+}
+
 fn write_value(out: &mut String, value: &Value) {
     match value {
         Value::Null => out.push_str("null"),
@@ -219,7 +234,7 @@ fn write_float(out: &mut String, value: f64) {
     }
 }
 
-fn write_text(out: &mut String, text: &str) {
+pub(crate) fn write_text(out: &mut String, text: &str) {
     out.push('"');
     for c in text.chars() {
         match c {
@@ -237,7 +252,7 @@ fn write_text(out: &mut String, text: &str) {
     out.push('"');
 }
 
-fn write_time(out: &mut String, time: Timestamp) {
+pub(crate) fn write_time(out: &mut String, time: Timestamp) {
     match chrono::DateTime::from_timestamp_millis(time.0) {
         None => out.push_str("null"),
         Some(time) => {

@@ -150,6 +150,11 @@ class FunctionOf(Function):
         for kind, convert in ((bytes, to_bytes), (_TIME, to_time)):
             if hint.wants(kind) and not hint.wants(str):
                 return [convert(item) for item in value] if isinstance(value, list) else convert(value)
+        if hint.wants(float) and not hint.wants(int):
+            # JSON does not tell 2.0 from 2.
+            if type(value) is list:
+                return [float(item) if type(item) is int else item for item in value]
+            return float(value) if type(value) is int else value
         return value
 
     def is_aggregate(self) -> bool:

@@ -22,6 +22,7 @@ from .values import (
     to_base64,
     to_json,
     unpack_validity,
+    with_integers,
     with_nulls,
 )
 
@@ -56,8 +57,12 @@ class FrameError(ValueError):
 class Column:
     """One column of a frame. Its buffers are views: nothing is copied until somebody asks for a list."""
 
-    def __init__(self, kind: str, n: int, data: Any, null: Any = None, off: Any = None, name: str = ""):
+    def __init__(
+        self, kind: str, n: int, data: Any, null: Any = None, off: Any = None, name: str = "", whole: Any = None
+    ):
         self.kind, self.n, self.data, self.null, self.off, self.name = kind, n, data, null, off, name
+        # The bit map of the floats that are integers to Python, as they would be in JSON.
+        self.whole = whole
 
     def to_list(self, text_bytes: bool = False, datetimes: bool = False) -> List[Any]:
         """Plain Python values. `text_bytes`: bytes as base64 text. `datetimes`: times as such, else RFC 3339 text."""
@@ -72,6 +77,8 @@ class Column:
             make = time_of if datetimes else time_text
             # Out of range times are nulls, as they are in the engine's JSON.
             values = [make(value) if -62135596800000 <= value < 253402300800000 else None for value in values]
+        if self.whole is not None:
+            values = with_integers(values, self.whole)
         if self.null is not None:
             values = with_nulls(values, self.null)
         return values
@@ -86,7 +93,7 @@ class Column:
 
     def group_lists(self, offsets: List[int], text_bytes: bool = False, datetimes: bool = False) -> Iterator[List[Any]]:
         """The list of each group, made when its turn comes: the values of one group are gone before the next."""
-        if self.kind not in ("f64", "i64", "bool"):
+        if self.kind not in ("f64", "i64", "bool") or self.whole is not None:
             return _slices(self.to_list(text_bytes, datetimes), offsets)
         whole, valid = self._sliceable(), None
         if self.null is not None:
@@ -211,7 +218,7 @@ class Values:
     def to_numpy(self, numpy: Any) -> Any:
         """An array of the narrowest type that holds the values; nulls are NaN among numbers."""
         kinds = set(map(type, self.values))
-        if kinds <= {int, float, type(None)} and kinds != {type(None)}:
+        if kinds <= {int, float, type(None)} and kinds:
             if type(None) in kinds or float in kinds:
                 return numpy.array([numpy.nan if v is None else v for v in self.values], dtype="f8")
             return numpy.array(self.values)
@@ -334,7 +341,12 @@ def _column(spec: Dict[str, Any], memory: memoryview, n_values: int, what: str) 
     width = _FORMATS[kind][1]
     if len(data) < n * width:
         raise FrameError("%s: %d bytes are too few for %d values of type %s" % (what, len(data), n, kind))
-    return Column(kind, n, data[: n * width], null, None, name)
+    whole = spec.get("whole")
+    if whole is not None:
+        whole = _buffer(whole, memory, what + ": whole")
+        if kind != "f64" or 8 * len(whole) < n:
+            raise FrameError("%s: whole is for f64 and needs a bit for each of %d values" % (what, n))
+    return Column(kind, n, data[: n * width], null, None, name, whole)
 
 
 class Packed:

@@ -101,6 +101,18 @@ def with_nulls(values: List[Any], bits: Any) -> List[Any]:
     return values
 
 
+def with_integers(values: List[Any], bits: Any) -> List[Any]:
+    """The list with an int in place of the float wherever the bit map has 1; changes it in place."""
+    whole = unpack_validity(bits, len(values))
+    if 2 * whole.count("1") > len(values):
+        return [int(value) if is_whole == "1" else value for value, is_whole in zip(values, whole)]
+    position = whole.find("1")
+    while position >= 0:
+        values[position] = int(values[position])
+        position = whole.find("1", position + 1)
+    return values
+
+
 def numpy_if_there() -> Optional[Any]:
     """The module numpy if something has imported it or it can be imported."""
     module = sys.modules.get("numpy")

@@ -1,0 +1,360 @@
+//! Frames of answers, read into a column. Nothing in them is believed: every place, length and number is checked
+//! against the message, and what makes no sense is an error of the message, never a panic.
+
+use serde::Deserialize;
+use serde_json::Value as Json;
+use thalweg_core::{Column, RowError, Timestamp};
+
+use super::{ANSWER, HEAD, IN_REGION, MAGIC, MAX_ROWS, Place, VERSION};
+use crate::wire;
+
+/// Integers up to this count as floats (`portable-plugins.md` 6).
+const EXACT: i64 = 1 << 53;
+
+/// What an answer must fit.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Expected {
+    /// Whether the request was one of groups.
+    pub(crate) groups: bool,
+    pub(crate) seq: u64,
+    /// The number of results.
+    pub(crate) n: usize,
+    /// Where in shared memory its buffers may lie.
+    pub(crate) place: Option<Place>,
+}
+
+/// What an answer says beside its values.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// Microseconds inside of the function.
+    pub(crate) micros: u64,
+    /// Results that are numbers which JSON lacks, and became null.
+    pub(crate) n_lost: usize,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    n: u64,
+    cols: Vec<Spec>,
+    #[serde(default)]
+    errors: Vec<(u64, String)>,
+    #[serde(default)]
+    us: u64,
+}
+
+#[derive(Deserialize)]
+struct Spec {
+    t: String,
+    #[serde(default)]
+    null: Option<[u64; 2]>,
+    #[serde(default)]
+    off: Option<[u64; 2]>,
+    #[serde(default)]
+    data: Option<[u64; 2]>,
+    #[serde(default)]
+    v: Json,
+}
+
+/// Reads part of the shared memory.
+pub(crate) type ReadRegion<'a> = &'a dyn Fn(Place) -> Result<Vec<u8>, String>;
+
+/// Whether a message is a frame rather than text.
+pub(crate) fn is_frame(message: &[u8]) -> bool {
+    message.first() == Some(&MAGIC)
+}
+
+/// Reads an answer: exactly `expected.n` cells are added to `out`, unless it is an error. `failed` makes the error
+/// of a row out of the plugin's text.
+pub(crate) fn answer(
+    message: &[u8],
+    expected: Expected,
+    region: ReadRegion<'_>,
+    failed: &dyn Fn(&str) -> RowError,
+    out: &mut Column,
+) -> Result<Said, String> {
+    let header = header(message, expected)?;
+    let [spec] = &header.cols[..] else {
+        return Err(format!("invalid answer: it has {} columns, not 1", header.cols.len()));
+    };
+    if header.n != expected.n as u64 || expected.n > MAX_ROWS {
+        return Err(format!("invalid answer: {} results for {}", header.n, expected.n));
+    }
+    let is_outside = message[3] & IN_REGION != 0;
+    let mut kept = Vec::new();
+    let memory = match (is_outside, expected.place) {
+        (false, _) => Memory { bytes: message, from: 0 },
+        (true, Some(place)) => {
+            kept = region(used_of(spec, place)?)?;
+            Memory { bytes: &kept, from: place.offset as u64 }
+        }
+        (true, None) => return Err("invalid answer: it names shared memory that it was not given".to_owned()),
+    };
+    let errors = Errors::of(header.errors, expected.n)?;
+    let column = Values::of(spec, memory, expected.n)?;
+    let before = out.len();
+    let mut said = Said { micros: header.us, n_lost: 0 };
+    match column.push_all(errors, failed, out, &mut said) {
+        Ok(()) => {
+            debug_assert_eq!(out.len(), before + expected.n);
+            drop(kept);
+            Ok(said)
+        }
+        Err(error) => {
+            out.truncate(before);
+            Err(error)
+        }
+    }
+}
+
+fn header(message: &[u8], expected: Expected) -> Result<Header, String> {
+    let Some((head, rest)) = message.split_first_chunk::<HEAD>() else {
+        return Err(format!("invalid answer: a frame of {} bytes", message.len()));
+    };
+    let [magic, version, op, _, length @ .., _, _, _, _, _, _, _, _] = head;
+    let seq = u64::from_le_bytes([head[8], head[9], head[10], head[11], head[12], head[13], head[14], head[15]]);
+    let op_wanted = ANSWER | if expected.groups { super::GROUPS } else { super::ROWS };
+    if (*magic, *version, *op) != (MAGIC, VERSION, op_wanted) {
+        return Err(format!("invalid answer: a frame of version {version} and kind {op}, not {op_wanted}"));
+    }
+    if seq != expected.seq {
+        return Err(format!("invalid answer: it answers message {seq}, not {}", expected.seq));
+    }
+    let length = u32::from_le_bytes(*length) as usize;
+    let Some(text) = rest.get(..length) else {
+        return Err(format!("invalid answer: a header of {length} bytes in {}", message.len()));
+    };
+    // Zeros or blanks may follow.
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    Header::deserialize(&mut reader).map_err(|error| format!("invalid answer: its header: {error}"))
+}
+
+/// The part of the region that an answer's buffers take, from the place's start to the end of the last.
+fn used_of(spec: &Spec, place: Place) -> Result<Place, String> {
+    let (start, end) = (place.offset as u64, (place.offset + place.size) as u64);
+    let mut used = start;
+    for [offset, size] in [spec.null, spec.off, spec.data].into_iter().flatten() {
+        let last = offset.checked_add(size).filter(|last| offset >= start && *last <= end);
+        let Some(last) = last else {
+            return Err(format!("invalid answer: [{offset},{size}] is not within [{start},{}]", place.size));
+        };
+        used = used.max(last);
+    }
+    Ok(Place { offset: place.offset, size: (used - start) as usize })
+}
+
+/// The bytes that places of a header lie in.
+#[derive(Clone, Copy)]
+struct Memory<'a> {
+    bytes: &'a [u8],
+    from: u64,
+}
+
+impl<'a> Memory<'a> {
+    fn slice(self, place: Option<[u64; 2]>, what: &str) -> Result<&'a [u8], String> {
+        let Some([offset, size]) = place else {
+            return Err(format!("invalid answer: {what} is missing"));
+        };
+        let start = offset.checked_sub(self.from).and_then(|start| usize::try_from(start).ok());
+        let end = start.and_then(|start| start.checked_add(usize::try_from(size).ok()?));
+        let bytes = start.zip(end).and_then(|(start, end)| self.bytes.get(start..end));
+        bytes.ok_or_else(|| {
+            format!("invalid answer: {what} [{offset},{size}] is not within {} bytes", self.bytes.len())
+        })
+    }
+}
+
+/// Errors of rows, in order.
+struct Errors {
+    /// Backwards.
+    rest: Vec<(u64, String)>,
+}
+
+impl Errors {
+    fn of(mut errors: Vec<(u64, String)>, n: usize) -> Result<Self, String> {
+        errors.sort_by_key(|error| std::cmp::Reverse(error.0));
+        match errors.first() {
+            Some((row, _)) if *row >= n as u64 => {
+                Err(format!("invalid answer: an error of result {row} among {n}"))
+            }
+            _ => Ok(Self { rest: errors }),
+        }
+    }
+
+    /// The error of a row; rows are asked in order.
+    fn take(&mut self, row: usize) -> Option<String> {
+        let mut found = None;
+        while let Some((_, text)) = self.rest.pop_if(|error| error.0 <= row as u64) {
+            found.get_or_insert(text);
+        }
+        found
+    }
+}
+
+enum Data<'a> {
+    Floats(&'a [u8]),
+    Ints(&'a [u8]),
+    Bools(&'a [u8]),
+    Times(&'a [u8]),
+    Texts { text: &'a str, offsets: &'a [u8], is_json: bool },
+    Bytes { bytes: &'a [u8], offsets: &'a [u8] },
+    Constant(thalweg_core::Value),
+}
+
+struct Values<'a> {
+    data: Data<'a>,
+    nulls: Option<&'a [u8]>,
+    n: usize,
+}
+
+impl<'a> Values<'a> {
+    fn of(spec: &Spec, memory: Memory<'a>, n: usize) -> Result<Self, String> {
+        let fixed = |width: usize| {
+            let bytes = memory.slice(spec.data, "data")?;
+            let needed = n * width;
+            bytes
+                .get(..needed)
+                .ok_or_else(|| format!("invalid answer: data has {} bytes, not {needed}", bytes.len()))
+        };
+        let data = match spec.t.as_str() {
+            "f64" => Data::Floats(fixed(8)?),
+            "i64" => Data::Ints(fixed(8)?),
+            "bool" => Data::Bools(fixed(1)?),
+            "ts" => Data::Times(fixed(8)?),
+            "str" | "json" | "bin" => {
+                let bytes = memory.slice(spec.data, "data")?;
+                let offsets = offsets(memory.slice(spec.off, "off")?, n, bytes.len())?;
+                if spec.t == "bin" {
+                    Data::Bytes { bytes, offsets }
+                } else {
+                    let text = std::str::from_utf8(bytes)
+                        .map_err(|error| format!("invalid answer: text is no UTF-8: {error}"))?;
+                    Data::Texts { text, offsets, is_json: spec.t == "json" }
+                }
+            }
+            "const" => Data::Constant(wire::value(&spec.v)),
+            other => {
+                let other: String = other.chars().take(40).collect();
+                return Err(format!("invalid answer: a column of the unknown type {other}"));
+            }
+        };
+        let nulls = spec.null.map(|place| memory.slice(Some(place), "null")).transpose()?;
+        if nulls.is_some_and(|bits| bits.len() < n.div_ceil(8)) {
+            return Err(format!("invalid answer: too few null bits for {n} results"));
+        }
+        Ok(Self { data, nulls, n })
+    }
+
+    fn push_all(
+        &self,
+        mut errors: Errors,
+        failed: &dyn Fn(&str) -> RowError,
+        out: &mut Column,
+        said: &mut Said,
+    ) -> Result<(), String> {
+        if let (Data::Floats(bytes), None, true) = (&self.data, self.nulls, errors.rest.is_empty()) {
+            let floats = || bytes.as_chunks().0.iter().map(|word| f64::from_le_bytes(*word));
+            if floats().fold(true, |finite, value| finite & value.is_finite()) {
+                out.extend_floats(floats());
+                return Ok(());
+            }
+        }
+        for row in 0..self.n {
+            if let Some(text) = errors.take(row) {
+                out.push_error(failed(&text));
+            } else if self.nulls.is_some_and(|bits| bits[row / 8] >> (row % 8) & 1 == 0) {
+                out.push_null();
+            } else {
+                self.push(row, failed, out, said)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn push(
+        &self,
+        row: usize,
+        failed: &dyn Fn(&str) -> RowError,
+        out: &mut Column,
+        said: &mut Said,
+    ) -> Result<(), String> {
+        match &self.data {
+            Data::Floats(bytes) => match f64::from_le_bytes(word(bytes, row)) {
+                value if value.is_finite() => out.push_float(value),
+                _ => {
+                    said.n_lost += 1;
+                    out.push_null();
+                }
+            },
+            Data::Ints(bytes) => match i64::from_le_bytes(word(bytes, row)) {
+                value if (-EXACT..=EXACT).contains(&value) => out.push_float(value as f64),
+                value => out.push_int(value),
+            },
+            Data::Bools(bytes) => out.push_bool(bytes[row] != 0),
+            // As in JSON, where a plugin's times are text.
+            Data::Times(bytes) => match time_text(i64::from_le_bytes(word(bytes, row))) {
+                Some(text) => out.push_str(&text),
+                None => out.push_null(),
+            },
+            Data::Texts { text, offsets, is_json } => {
+                let (start, end) = span(offsets, row);
+                let Some(text) = text.get(start..end) else {
+                    return Err(format!("invalid answer: offset {start} or {end} is inside of a character"));
+                };
+                match is_json {
+                    false => out.push_str(text),
+                    true => match serde_json::from_str::<Json>(text) {
+                        Ok(value) => out.push_value(&wire::value(&value)),
+                        Err(error) => out.push_error(failed(&format!("invalid answer: {error}"))),
+                    },
+                }
+            }
+            Data::Bytes { bytes, offsets } => {
+                let (start, end) = span(offsets, row);
+                out.push_bytes(&bytes[start..end]);
+            }
+            Data::Constant(value) => out.push_value(value),
+        }
+        Ok(())
+    }
+}
+
+fn time_text(millis: i64) -> Option<String> {
+    let mut text = String::new();
+    wire::write_time(&mut text, Timestamp(millis));
+    Some(text.strip_prefix('"')?.strip_suffix('"')?.to_owned())
+}
+
+/// Checks offsets: they ascend, from 0 or more to at most `limit`.
+fn offsets(bytes: &[u8], n: usize, limit: usize) -> Result<&[u8], String> {
+    let needed = (n + 1) * 4;
+    let Some(bytes) = bytes.get(..needed) else {
+        return Err(format!("invalid answer: off has {} bytes, not {needed}", bytes.len()));
+    };
+    let mut last = 0;
+    for word in bytes.as_chunks().0 {
+        let offset = i32::from_le_bytes(*word);
+        if offset < last {
+            return Err(format!("invalid answer: offset {offset} behind {last}"));
+        }
+        last = offset;
+    }
+    if last as usize > limit {
+        return Err(format!("invalid answer: offset {last} in {limit} bytes"));
+    }
+    Ok(bytes)
+}
+
+/// From checked offsets, where a value begins and ends.
+fn span(offsets: &[u8], row: usize) -> (usize, usize) {
+    let offset = |at: usize| {
+        let at = at * 4;
+        i32::from_le_bytes([offsets[at], offsets[at + 1], offsets[at + 2], offsets[at + 3]]) as usize
+    };
+    (offset(row), offset(row + 1))
+}
+
+fn word(bytes: &[u8], row: usize) -> [u8; 8] {
+    let mut word = [0; 8];
+    word.copy_from_slice(&bytes[row * 8..row * 8 + 8]);
+    word
+}

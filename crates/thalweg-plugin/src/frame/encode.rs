@@ -1,0 +1,327 @@
+//! Frames of arguments, written from the columns of a batch.
+
+use std::fmt::Write as _;
+
+use thalweg_core::{Cell, Column, ColumnRef, Tag};
+
+pub(crate) use super::survey::Numbers;
+
+use super::rows::{Part, Rows};
+use super::survey::{Kind, Survey, is_whole};
+use super::{ALIGN, GROUPS, HEAD, IN_REGION, MAGIC, Place, ROWS, VERSION, aligned};
+use crate::wire;
+
+/// One argument of a call.
+pub(crate) struct Arg<'a> {
+    pub(crate) values: &'a ColumnRef<'a>,
+    pub(crate) numbers: Numbers,
+    /// The JSON of an argument that is the same for every row.
+    constant: Option<String>,
+}
+
+impl<'a> Arg<'a> {
+    pub(crate) fn new(values: &'a ColumnRef<'a>, numbers: Numbers) -> Self {
+        let constant = values.is_constant().then(|| {
+            let mut text = String::new();
+            wire::write_cell_as(&mut text, values.cell(0), numbers);
+            text
+        });
+        Self { values, numbers, constant }
+    }
+
+    /// Whether a cell is a number that JSON lacks, which reaches the plugin as null.
+    pub(crate) fn is_lost(&self, row: usize) -> bool {
+        matches!(self.values.cell(row), Cell::Float(value) if !value.is_finite())
+    }
+
+    /// About how many bytes a row of it takes; `None` when that depends on the row.
+    pub(crate) fn weight(&self) -> Option<usize> {
+        let small = [Tag::Missing, Tag::Null, Tag::Bool, Tag::Int, Tag::Float, Tag::Time];
+        let seen = small.into_iter().fold(self.values.column().seen(), thalweg_core::TagSet::without);
+        if self.constant.is_some() {
+            return Some(0);
+        }
+        (seen == thalweg_core::TagSet::default()).then_some(8)
+    }
+
+    /// The same for one row.
+    pub(crate) fn weight_at(&self, row: usize) -> usize {
+        match self.values.cell(row) {
+            _ if self.constant.is_some() => 0,
+            Cell::Str(text) => 4 + text.len(),
+            Cell::Json(bytes) | Cell::Bytes(bytes) => 4 + bytes.len(),
+            Cell::Value(value) => value.memory(),
+            _ => 8,
+        }
+    }
+}
+
+/// What stands in a frame beside its columns.
+pub(crate) struct Opening<'a> {
+    pub(crate) function: &'a str,
+    pub(crate) context: u32,
+    pub(crate) seq: u64,
+    /// Where the buffers go instead of into the message; the answer may use the same place.
+    pub(crate) place: Option<Place>,
+}
+
+/// Some text or bytes are too long for offsets of 32 bits, or for the place in shared memory.
+#[derive(Debug, PartialEq)]
+pub(crate) struct TooLarge;
+
+/// Writes one frame after the other into the same memory.
+#[derive(Default)]
+pub(crate) struct FrameWriter {
+    message: Vec<u8>,
+    columns: String,
+    text: String,
+    /// Where the buffers begin in `message`, and what stands for that in the header.
+    start: usize,
+    base: usize,
+    /// Whether some argument of the last frame was a number that JSON lacks.
+    pub(crate) lost_number: bool,
+}
+
+/// A frame as [`FrameWriter`] wrote it.
+pub(crate) struct Frame<'a> {
+    pub(crate) message: &'a [u8],
+    /// What belongs into the shared memory at the place that was given.
+    pub(crate) outside: &'a [u8],
+}
+
+impl FrameWriter {
+    /// Writes the arguments of some calls.
+    pub(crate) fn write(
+        &mut self,
+        opening: &Opening<'_>,
+        args: &[Arg<'_>],
+        part: &Part<'_>,
+    ) -> Result<Frame<'_>, TooLarge> {
+        self.lost_number = false;
+        self.columns.clear();
+        self.start = aligned(HEAD + self.room_of_header(opening, args));
+        self.base = opening.place.map_or(self.start, |place| place.offset);
+        self.message.clear();
+        self.message.resize(self.start, 0);
+        let mut groups = None;
+        if let Some(offsets) = part.groups {
+            let at = self.begin();
+            let first = offsets[0];
+            for offset in offsets {
+                self.message.extend_from_slice(&(offset - first).to_le_bytes());
+            }
+            groups = Some(self.since(at));
+        }
+        for arg in args {
+            self.column(arg, part.rows)?;
+        }
+        if opening.place.is_some_and(|place| self.message.len() - self.start > place.size) {
+            return Err(TooLarge);
+        }
+        self.finish(opening, part, groups);
+        let (inside, outside) = self.message.split_at(self.start);
+        match opening.place {
+            Some(_) => Ok(Frame { message: inside, outside }),
+            None => Ok(Frame { message: &self.message, outside: &[] }),
+        }
+    }
+
+    /// More than the header will take, whatever the offsets in it are.
+    fn room_of_header(&self, opening: &Opening<'_>, args: &[Arg<'_>]) -> usize {
+        let constants: usize = args.iter().map(|arg| arg.constant.as_ref().map_or(0, String::len)).sum();
+        256 + 6 * opening.function.len() + 200 * args.len() + constants
+    }
+
+    fn finish(&mut self, opening: &Opening<'_>, part: &Part<'_>, groups: Option<[usize; 2]>) {
+        let mut header = std::mem::take(&mut self.text);
+        header.clear();
+        header.push_str("{\"fn\":");
+        wire::write_text(&mut header, opening.function);
+        // Writing to a string cannot fail.
+        let _ = write!(header, ",\"ctx\":{},\"n\":{},\"cols\":[{}]", opening.context, part.n(), self.columns);
+        if let Some([offset, size]) = groups {
+            let _ = write!(header, ",\"groups\":[{offset},{size}]");
+        }
+        if let Some(place) = opening.place {
+            let _ = write!(header, ",\"answer\":[{},{}]", place.offset, place.size);
+        }
+        header.push('}');
+        debug_assert!(HEAD + header.len() <= self.start);
+        let op = if groups.is_some() { GROUPS } else { ROWS };
+        let flags = if opening.place.is_some() { IN_REGION } else { 0 };
+        self.message[..4].copy_from_slice(&[MAGIC, VERSION, op, flags]);
+        self.message[4..8].copy_from_slice(&((self.start - HEAD) as u32).to_le_bytes());
+        self.message[8..16].copy_from_slice(&opening.seq.to_le_bytes());
+        self.message[HEAD..HEAD + header.len()].copy_from_slice(header.as_bytes());
+        self.text = header;
+    }
+
+    /// Where the next buffer begins.
+    fn begin(&mut self) -> usize {
+        let length = aligned(self.message.len());
+        self.message.resize(length, 0);
+        length
+    }
+
+    /// The place of a buffer that ends here, as the header says it.
+    fn since(&self, at: usize) -> [usize; 2] {
+        [at - self.start + self.base, self.message.len() - at]
+    }
+
+    fn column(&mut self, arg: &Arg<'_>, rows: Rows<'_>) -> Result<(), TooLarge> {
+        if !self.columns.is_empty() {
+            self.columns.push(',');
+        }
+        if let Some(constant) = &arg.constant {
+            self.lost_number |= arg.is_lost(0);
+            let _ = write!(self.columns, "{{\"t\":\"const\",\"v\":{constant}}}");
+            return Ok(());
+        }
+        let column = arg.values.column();
+        let survey = Survey::of(column, rows);
+        self.lost_number |= survey.n_not_finite > 0;
+        let kind = survey.kind(arg.numbers);
+        if kind == Kind::Nothing {
+            self.columns.push_str("{\"t\":\"const\",\"v\":null}");
+            return Ok(());
+        }
+        let nulls = survey.has_nulls().then(|| self.bits(rows, |row| has_value(column, row)));
+        let (name, offsets, whole) = match kind {
+            Kind::Str | Kind::Bytes | Kind::Json => {
+                let name = match kind {
+                    Kind::Str => "str",
+                    Kind::Bytes => "bin",
+                    _ => "json",
+                };
+                let offsets = self.offsets(arg, kind, rows)?;
+                (name, Some(offsets), None)
+            }
+            Kind::Float { some_whole } => {
+                let is_integer = |row| match column.cell(row) {
+                    Cell::Int(_) => true,
+                    Cell::Float(value) => is_whole(value),
+                    _ => false,
+                };
+                ("f64", None, some_whole.then(|| self.bits(rows, is_integer)))
+            }
+            Kind::Int => ("i64", None, None),
+            Kind::Time => ("ts", None, None),
+            Kind::Bool | Kind::Nothing => ("bool", None, None),
+        };
+        let at = self.begin();
+        match kind {
+            Kind::Str | Kind::Bytes | Kind::Json => self.texts(column, kind, rows),
+            Kind::Bool | Kind::Nothing => {
+                let words = column.words();
+                rows.each(|row| self.message.push(u8::from(words[row] != 0)));
+            }
+            Kind::Float { .. } => self.floats(column, rows),
+            Kind::Int => self.ints(column, rows),
+            Kind::Time => self.words(column, rows, |row| column.words()[row]),
+        }
+        let [offset, size] = self.since(at);
+        let _ = write!(self.columns, "{{\"t\":\"{name}\"");
+        for (key, place) in [("null", nulls), ("whole", whole), ("off", offsets)] {
+            if let Some([offset, size]) = place {
+                let _ = write!(self.columns, ",\"{key}\":[{offset},{size}]");
+            }
+        }
+        let _ = write!(self.columns, ",\"data\":[{offset},{size}]}}");
+        Ok(())
+    }
+
+    /// A bit a row, the least significant first.
+    fn bits(&mut self, rows: Rows<'_>, holds: impl Fn(usize) -> bool) -> [usize; 2] {
+        let at = self.begin();
+        self.message.resize(at + rows.len().div_ceil(8), 0);
+        let bits = &mut self.message[at..];
+        let mut place = 0;
+        rows.each(|row| {
+            bits[place / 8] |= u8::from(holds(row)) << (place % 8);
+            place += 1;
+        });
+        self.since(at)
+    }
+
+    fn words(&mut self, column: &Column, rows: Rows<'_>, word: impl Fn(usize) -> u64) {
+        let at = self.message.len();
+        self.message.resize(at + rows.len() * 8, 0);
+        let mut room = self.message[at..].chunks_exact_mut(8);
+        debug_assert!(column.len() >= rows.len());
+        rows.each(|row| {
+            if let Some(room) = room.next() {
+                room.copy_from_slice(&word(row).to_le_bytes());
+            }
+        });
+    }
+
+    fn floats(&mut self, column: &Column, rows: Rows<'_>) {
+        let (words, tags) = (column.words(), column.tags());
+        match column.floats() {
+            // What is not finite is a null, whose value nobody looks at.
+            Some(_) => self.words(column, rows, |row| words[row]),
+            None => self.words(column, rows, |row| {
+                let is_int = tags[row] == Tag::Int as u8;
+                if is_int { (words[row] as i64 as f64).to_bits() } else { words[row] }
+            }),
+        }
+    }
+
+    fn ints(&mut self, column: &Column, rows: Rows<'_>) {
+        let (words, tags) = (column.words(), column.tags());
+        match column.ints() {
+            Some(_) => self.words(column, rows, |row| words[row]),
+            None => self.words(column, rows, |row| {
+                let is_float = tags[row] == Tag::Float as u8;
+                if is_float { f64::from_bits(words[row]) as i64 as u64 } else { words[row] }
+            }),
+        }
+    }
+
+    /// The offsets of texts; those of JSON are made here and kept for [`FrameWriter::texts`].
+    fn offsets(&mut self, arg: &Arg<'_>, kind: Kind, rows: Rows<'_>) -> Result<[usize; 2], TooLarge> {
+        let column = arg.values.column();
+        let at = self.begin();
+        self.message.extend_from_slice(&0i32.to_le_bytes());
+        self.text.clear();
+        let (mut end, mut fits) = (0, true);
+        rows.each(|row| {
+            match (kind, column.cell(row)) {
+                (Kind::Str, Cell::Str(text)) => end += text.len(),
+                (Kind::Bytes, Cell::Bytes(bytes)) => end += bytes.len(),
+                (Kind::Json, _) if has_value(column, row) => {
+                    wire::write_cell_as(&mut self.text, column.cell(row), arg.numbers);
+                    end = self.text.len();
+                }
+                _ => {}
+            }
+            let offset = i32::try_from(end);
+            fits &= offset.is_ok();
+            self.message.extend_from_slice(&offset.unwrap_or(0).to_le_bytes());
+        });
+        if fits { Ok(self.since(at)) } else { Err(TooLarge) }
+    }
+
+    fn texts(&mut self, column: &Column, kind: Kind, rows: Rows<'_>) {
+        if kind == Kind::Json {
+            self.message.extend_from_slice(self.text.as_bytes());
+            return;
+        }
+        rows.each(|row| match column.cell(row) {
+            Cell::Str(text) => self.message.extend_from_slice(text.as_bytes()),
+            Cell::Bytes(bytes) => self.message.extend_from_slice(bytes),
+            _ => {}
+        });
+    }
+}
+
+/// Whether a cell is more than nothing to a plugin.
+fn has_value(column: &Column, row: usize) -> bool {
+    match column.cell(row) {
+        Cell::Missing | Cell::Null | Cell::Error(_) => false,
+        Cell::Float(value) => value.is_finite(),
+        _ => true,
+    }
+}
+
+const _: () = assert!(ALIGN.is_multiple_of(8), "numbers lie at multiples of their size");
