@@ -78,7 +78,8 @@ class RoundTrip(unittest.TestCase):
     def test_nan_stays_in_a_float_column_and_is_null_within_documents(self):
         nan = float("nan")
         self.assertNotEqual(through([nan, 1.0])[0][0], through([nan, 1.0])[0][0])
-        self.assertEqual(through([[nan, 1], {"a": nan}])[0], [[None, 1], {"a": None}])
+        # Inside of JSON it keeps its name, so that the engine can count it.
+        self.assertEqual(repr(through([[nan, 1], {"a": nan}])[0]), "[[nan, 1], {'a': nan}]")
 
     def test_a_value_that_fits_nowhere_is_the_error_of_its_row(self):
         out, errors, _ = through([1, {1, 2}, "x", b"b", "\ud800", object()])

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use thalweg_expr::function::CallSite;
+
 use crate::channel::Timing;
 use crate::config::HostConfig;
 use crate::function::FunctionChannel;
@@ -181,6 +183,13 @@ impl Catalog {
             .values()
             .filter(|channel| Arc::ptr_eq(channel.plugin(), plugin))
             .for_each(|c| c.refresh());
+    }
+
+    /// A rule that called a function has ended.
+    pub(crate) fn forget_site(&self, function: &str, site: &CallSite<'_>) {
+        if let Some(channel) = self.channels().get(function) {
+            channel.forget(site);
+        }
     }
 
     /// Closes the channels of a plugin (of all plugins when `None`).

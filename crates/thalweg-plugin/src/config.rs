@@ -47,6 +47,10 @@ pub struct HostConfig {
     pub max_unpacked: u64,
     /// The largest message that a plugin may send.
     pub max_message: usize,
+    /// `portable.batchRows`: the most rows, or groups, in one message to a function.
+    pub batch_rows: usize,
+    /// `portable.batchBytes`: about how many bytes of arguments, unless one row alone has more.
+    pub batch_bytes: usize,
     /// `portable.config` and `portable.secrets`, by plugin.
     pub settings: BTreeMap<String, PluginSettings>,
 }
@@ -73,6 +77,8 @@ impl HostConfig {
             limits: PluginLimits::default(),
             max_unpacked: 4 << 30,
             max_message: 256 << 20,
+            batch_rows: 4096,
+            batch_bytes: 1 << 20,
             settings: BTreeMap::new(),
         }
     }

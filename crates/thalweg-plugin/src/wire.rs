@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value as Json, json};
 use thalweg_core::{Cell, Fields, Timestamp, Value};
-use thalweg_expr::function::{ArgShape, CallCx};
+use thalweg_expr::function::{ArgShape, CallCx, CallSite};
 
 use crate::frame::encode::Numbers;
 use crate::manifest::Kind;
@@ -73,9 +73,14 @@ pub(crate) fn validate(args: &[ArgShape]) -> Vec<u8> {
     json!({"func": "Validate", "arg": args.iter().map(shape).collect::<Vec<_>>()}).to_string().into_bytes()
 }
 
+/// The caller.
+pub(crate) fn meta(site: &CallSite<'_>) -> Json {
+    json!({"ruleId": site.rule, "opId": site.node, "instanceId": 0, "funcId": site.call_id})
+}
+
 /// The caller, as the last argument of every call: JSON inside a string.
 pub(crate) fn context(cx: &CallCx<'_>) -> String {
-    let context = json!({"ruleId": cx.rule, "opId": cx.node, "instanceId": 0, "funcId": cx.call_id});
+    let context = meta(&cx.site());
     let mut out = String::new();
     write_text(&mut out, &context.to_string());
     out
@@ -288,7 +293,7 @@ pub(crate) fn answer(message: &[u8]) -> Result<Answer, String> {
 }
 
 /// JSON, in which Python's three words for numbers that JSON lacks are read as null (trap 8).
-fn parse(message: &[u8]) -> Result<(Json, bool), String> {
+pub(crate) fn parse(message: &[u8]) -> Result<(Json, bool), String> {
     match serde_json::from_slice(message) {
         Ok(document) => Ok((document, false)),
         Err(error) => match without_nan(message).and_then(|text| serde_json::from_slice(&text).ok()) {
@@ -327,7 +332,8 @@ fn without_nan(message: &[u8]) -> Option<Vec<u8>> {
     replaced.then_some(out)
 }
 
-fn excerpt(message: &[u8]) -> String {
+/// The beginning of a message, for errors.
+pub(crate) fn excerpt(message: &[u8]) -> String {
     let text: String = String::from_utf8_lossy(message).chars().take(100).collect();
     format!("{text:?}")
 }

@@ -145,6 +145,12 @@ fn host_config(home: &Path, config: &Config, environment: &Environment) -> Resul
         host.limits =
             host.limits.changed_by(limits).map_err(|why| format!("configuration: portable: {why}"))?;
     }
+    for (name, place) in [("batchRows", &mut host.batch_rows), ("batchBytes", &mut host.batch_bytes)] {
+        let most = config.portable.int(name).map_err(wrong)?.and_then(|most| usize::try_from(most).ok());
+        if let Some(most) = most.filter(|most| *most > 0) {
+            *place = most;
+        }
+    }
     host.use_bundled_sdk = config.portable.bool("useBundledSdk").map_err(wrong)?.unwrap_or(true);
     host.python_path = environment.get("PYTHONPATH").map(Into::into);
     host.settings = plugin_settings(&config.portable).map_err(wrong)?;

@@ -157,12 +157,36 @@ impl Rep {
     /// # Errors
     /// See [`ExchangeError`]. After a time-out the peer owes a result; later exchanges wait for it and drop it.
     pub fn exchange(&self, command: &[u8], limits: Limits) -> Result<Vec<u8>, ExchangeError> {
+        self.exchange_on(None, command, limits, &mut || {})
+    }
+
+    /// The same with the peer of this number ([`Greeting::connection`]) and no other. `meanwhile` is run once while
+    /// the peer is at work on the command.
+    ///
+    /// # Errors
+    /// See [`ExchangeError`]; [`ExchangeError::Gone`] also when another peer is there.
+    pub fn exchange_on(
+        &self,
+        connection: Option<u64>,
+        command: &[u8],
+        limits: Limits,
+        meanwhile: &mut dyn FnMut(),
+    ) -> Result<Vec<u8>, ExchangeError> {
         let whole = Stopwatch::start();
         let turn = self.inner.take_turn()?;
         let waiting = whole.elapsed();
         let hand_over = Deadline::after(limits.hand_over);
         let result = self.inner.borrow_line(hand_over).and_then(|mut line| {
-            let result = line.exchange(command, hand_over, limits.answer, self.inner.is_keepalive);
+            if connection.is_some_and(|wanted| wanted != line.connection) {
+                self.inner.return_line(line, true);
+                return Err(ExchangeError::Gone("another process has connected".to_owned()));
+            }
+            let sent = line.hand_over(command, hand_over);
+            let result = sent.and_then(|()| {
+                let deadline = Deadline::after(limits.answer);
+                meanwhile();
+                line.result(command, deadline, self.inner.is_keepalive)
+            });
             self.inner.return_line(line, !matches!(result, Err(ExchangeError::Gone(_))));
             result
         });
@@ -205,6 +229,15 @@ impl Rep {
         let state = self.inner.lock();
         let (last, n_keepalives) = state.heard?;
         (n_keepalives >= REGULAR && state.busy.is_none()).then(|| last.elapsed())
+    }
+
+    /// The number of the present peer, if it has greeted ([`Greeting::connection`]).
+    pub fn connection(&self) -> Option<u64> {
+        match &self.inner.lock().slot {
+            Slot::Empty => None,
+            Slot::Idle(line) => line.greeting.as_ref().map(|greeting| greeting.connection),
+            Slot::Lent(_, greeting) => greeting.as_ref().map(|greeting| greeting.connection),
+        }
     }
 
     /// Makes [`Rep::wait_request`] ask `is_cancelled` again.
@@ -389,26 +422,28 @@ impl Inner {
 }
 
 impl Line {
-    fn exchange(
-        &mut self,
-        command: &[u8],
-        hand_over: Deadline,
-        answer: Duration,
-        is_keepalive: fn(&[u8]) -> bool,
-    ) -> Result<Vec<u8>, ExchangeError> {
-        let gone = |error: io::Error| ExchangeError::Gone(reason(&error));
+    /// Gives the peer a command, once it is ready for one.
+    fn hand_over(&mut self, command: &[u8], deadline: Deadline) -> Result<(), ExchangeError> {
         // All requests that wait are read first; only an answer to the newest reaches the peer.
         while self.conn.fill().map_err(gone)? {}
         self.take_in().map_err(gone)?;
         while self.held.is_none() {
-            if !self.conn.wait_readable(hand_over).map_err(gone)? {
+            if !self.conn.wait_readable(deadline).map_err(gone)? {
                 return Err(ExchangeError::Late);
             }
             self.conn.fill().map_err(gone)?;
             self.take_in().map_err(gone)?;
         }
-        self.answer_held(command, hand_over).map_err(gone)?;
-        let deadline = Deadline::after(answer);
+        self.answer_held(command, deadline).map_err(gone)
+    }
+
+    /// Waits for the result of the command.
+    fn result(
+        &mut self,
+        command: &[u8],
+        deadline: Deadline,
+        is_keepalive: fn(&[u8]) -> bool,
+    ) -> Result<Vec<u8>, ExchangeError> {
         loop {
             while let Some((id, body)) = self.next_request().map_err(gone)? {
                 self.held = Some(id);
@@ -453,6 +488,10 @@ impl Line {
         }
         Ok(Some((id, body)))
     }
+}
+
+fn gone(error: io::Error) -> ExchangeError {
+    ExchangeError::Gone(reason(&error))
 }
 
 fn reason(error: &io::Error) -> String {

@@ -7,7 +7,6 @@ never an exception from somewhere inside.
 import array
 import datetime
 import json
-import math
 import struct
 import sys
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
@@ -452,27 +451,14 @@ def _pack_documents(values: List[Any], errors: List[List[Any]], name: str) -> Pa
 
 
 def _document(value: Any) -> str:
-    try:
-        text = _strict(value)
-    except ValueError:
-        # NaN and the infinities have no place in JSON: null, as the engine takes them elsewhere.
-        text = _strict(_finite(value))
+    # NaN and the infinities stay what Python calls them, which the engine takes for null, and counts.
+    text = _encode(value)
     # Half a character is an error of this value, not of all.
     text.encode()
     return text
 
 
-_strict = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=plain).encode
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(member) for key, member in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if type(value).__module__ == "numpy":
-        return _finite(value.tolist())
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=plain).encode
 
 
 def pack_array(values: Any, numpy: Any, errors: List[List[Any]], name: str = "") -> Packed:

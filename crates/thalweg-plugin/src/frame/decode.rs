@@ -24,12 +24,14 @@ pub(crate) struct Expected {
 }
 
 /// What an answer says beside its values.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct Said {
     /// Microseconds inside of the function.
     pub(crate) micros: u64,
     /// Results that are numbers which JSON lacks, and became null.
     pub(crate) n_lost: usize,
+    /// Totals of what the function counts.
+    pub(crate) metrics: Option<Json>,
 }
 
 #[derive(Deserialize)]
@@ -40,6 +42,8 @@ struct Header {
     errors: Vec<(u64, String)>,
     #[serde(default)]
     us: u64,
+    #[serde(default)]
+    metrics: Option<Json>,
 }
 
 #[derive(Deserialize)]
@@ -92,7 +96,7 @@ pub(crate) fn answer(
     let errors = Errors::of(header.errors, expected.n)?;
     let column = Values::of(spec, memory, expected.n)?;
     let before = out.len();
-    let mut said = Said { micros: header.us, n_lost: 0 };
+    let mut said = Said { micros: header.us, n_lost: 0, metrics: header.metrics };
     match column.push_all(errors, failed, out, &mut said) {
         Ok(()) => {
             debug_assert_eq!(out.len(), before + expected.n);
@@ -111,7 +115,8 @@ fn header(message: &[u8], expected: Expected) -> Result<Header, String> {
         return Err(format!("invalid answer: a frame of {} bytes", message.len()));
     };
     let [magic, version, op, _, length @ .., _, _, _, _, _, _, _, _] = head;
-    let seq = u64::from_le_bytes([head[8], head[9], head[10], head[11], head[12], head[13], head[14], head[15]]);
+    let seq =
+        u64::from_le_bytes([head[8], head[9], head[10], head[11], head[12], head[13], head[14], head[15]]);
     let op_wanted = ANSWER | if expected.groups { super::GROUPS } else { super::ROWS };
     if (*magic, *version, *op) != (MAGIC, VERSION, op_wanted) {
         return Err(format!("invalid answer: a frame of version {version} and kind {op}, not {op_wanted}"));
@@ -302,9 +307,12 @@ impl<'a> Values<'a> {
                 };
                 match is_json {
                     false => out.push_str(text),
-                    true => match serde_json::from_str::<Json>(text) {
-                        Ok(value) => out.push_value(&wire::value(&value)),
-                        Err(error) => out.push_error(failed(&format!("invalid answer: {error}"))),
+                    true => match wire::parse(text.as_bytes()) {
+                        Ok((value, had_nan)) => {
+                            said.n_lost += usize::from(had_nan);
+                            out.push_value(&wire::value(&value));
+                        }
+                        Err(error) => out.push_error(failed(&error)),
                     },
                 }
             }
@@ -357,4 +365,212 @@ fn word(bytes: &[u8], row: usize) -> [u8; 8] {
     let mut word = [0; 8];
     word.copy_from_slice(&bytes[row * 8..row * 8 + 8]);
     word
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use thalweg_core::{Cell, Value};
+
+    use super::*;
+
+    /// A frame of one column with these buffers, as a plugin would answer to message 7.
+    fn frame(kind: &str, n: usize, buffers: [Option<&[u8]>; 3], further: &str) -> Vec<u8> {
+        let (mut body, mut places) = (Vec::new(), String::new());
+        for (name, buffer) in ["null", "off", "data"].iter().zip(buffers) {
+            let Some(buffer) = buffer else { continue };
+            places += &format!(",\"{name}\":[{},{}]", 512 + body.len(), buffer.len());
+            body.extend_from_slice(buffer);
+            body.resize(super::super::aligned(body.len()), 0);
+        }
+        let header = format!("{{{further}\"n\":{n},\"us\":5,\"cols\":[{{\"t\":\"{kind}\"{places}}}]}}");
+        let mut message = vec![MAGIC, VERSION, ANSWER | super::super::ROWS, 0];
+        message.extend_from_slice(&(512u32 - 16).to_le_bytes());
+        message.extend_from_slice(&7u64.to_le_bytes());
+        message.extend_from_slice(header.as_bytes());
+        message.resize(512, b' ');
+        message.extend_from_slice(&body);
+        message
+    }
+
+    fn read(message: &[u8], n: usize) -> Result<(Vec<Value>, Said), String> {
+        let expected = Expected { groups: false, seq: 7, n, place: None };
+        let mut out = Column::from_ints([1]);
+        let failed = |text: &str| RowError::text(format!("failed: {text}"));
+        let said = answer(message, expected, &|_| Err("no region".to_owned()), &failed, &mut out);
+        match said {
+            Ok(said) => {
+                assert_eq!(out.len(), n + 1);
+                let value = |row| match out.cell(row) {
+                    Cell::Error(error) => Value::text(error.to_string()),
+                    cell => cell.to_value(),
+                };
+                Ok(((1..=n).map(value).collect(), said))
+            }
+            Err(error) => {
+                assert_eq!(out.len(), 1, "nothing is left of a wrong answer");
+                Err(error)
+            }
+        }
+    }
+
+    fn words(values: &[u64]) -> Vec<u8> {
+        values.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    fn samples() -> Vec<(Vec<u8>, Vec<Value>)> {
+        let floats = words(&[0.5f64.to_bits(), f64::NAN.to_bits(), 2.0f64.to_bits()]);
+        let ints = words(&[1, (-1i64) as u64, i64::MAX as u64]);
+        let offsets: Vec<u8> = [0i32, 1, 1, 4].iter().flat_map(|offset| offset.to_le_bytes()).collect();
+        let float = Value::Float;
+        let errors = "\"errors\":[[2,\"bad\"]],";
+        vec![
+            (frame("f64", 3, [None, None, Some(&floats)], ""), vec![float(0.5), Value::Null, float(2.0)]),
+            (
+                frame("i64", 3, [Some(&[0b101]), None, Some(&ints)], ""),
+                vec![float(1.0), Value::Null, Value::Int(i64::MAX)],
+            ),
+            (
+                frame("bool", 3, [None, None, Some(&[1, 0, 9])], errors),
+                vec![Value::Bool(true), Value::Bool(false), Value::text("failed: bad")],
+            ),
+            (
+                frame("ts", 3, [None, None, Some(&words(&[0, 3_120, u64::MAX / 2]))], ""),
+                vec![
+                    Value::text("1970-01-01T00:00:00Z"),
+                    Value::text("1970-01-01T00:00:03.12Z"),
+                    Value::Null,
+                ],
+            ),
+            (
+                frame("str", 3, [None, Some(&offsets), Some("a\u{20ac}".as_bytes())], ""),
+                vec![Value::text("a"), Value::text(""), Value::text("\u{20ac}")],
+            ),
+            (
+                frame("json", 3, [Some(&[0b101]), Some(&offsets), Some(b"2[1]")], ""),
+                vec![float(2.0), Value::Null, Value::list(vec![float(1.0)])],
+            ),
+            (
+                frame("bin", 3, [None, Some(&offsets), Some(b"\xff123")], ""),
+                [&b"\xff"[..], b"", b"123"]
+                    .map(|bytes| Value::Bytes(bytes::Bytes::copy_from_slice(bytes)))
+                    .to_vec(),
+            ),
+        ]
+    }
+
+    #[test]
+    fn every_type_is_read_with_nulls_and_errors_and_numbers_count_as_floats() {
+        for (message, expected) in samples() {
+            let (values, said) = read(&message, 3).unwrap();
+            assert_eq!((values, said.micros), (expected, 5));
+        }
+        assert_eq!(read(&samples()[0].0, 3).unwrap().1.n_lost, 1);
+    }
+
+    #[test]
+    fn what_does_not_fit_the_request_is_refused_with_its_reason() {
+        let sound = &samples()[0].0;
+        for (change, reason) in [
+            (&(|m: &mut Vec<u8>| m.truncate(10)) as &dyn Fn(&mut Vec<u8>), "a frame of 10 bytes"),
+            (&|m| m[1] = 2, "version 2"),
+            (&|m| m[2] = 2 | ANSWER, "kind 130"),
+            (&|m| m[8] = 8, "it answers message 8, not 7"),
+            (&|m| m[4..8].copy_from_slice(&u32::MAX.to_le_bytes()), "a header of 4294967295 bytes"),
+            (&|m| m[3] = IN_REGION, "shared memory that it was not given"),
+            (&|m| m.truncate(520), "data [512,24] is not within 520 bytes"),
+            (&|m| m[16] = b'[', "its header"),
+        ] {
+            let mut message = sound.clone();
+            change(&mut message);
+            let error = read(&message, 3).unwrap_err();
+            assert!(error.starts_with("invalid answer") && error.contains(reason), "{error}");
+        }
+        assert!(read(sound, 4).unwrap_err().contains("3 results for 4"));
+        let odd = frame("str", 2, [None, Some(&words(&[1 << 32, 9])), Some(b"ab")], "");
+        assert!(read(&odd, 2).unwrap_err().contains("offset 9 in 2 bytes"));
+        let back = frame("str", 2, [None, Some(&words(&[2, 1])), Some(b"ab")], "");
+        assert!(read(&back, 2).unwrap_err().contains("offset 0 behind 2"));
+        let negative = frame("str", 1, [None, Some(&words(&[u64::from(u32::MAX)])), Some(b"ab")], "");
+        assert!(read(&negative, 1).unwrap_err().contains("offset -1"));
+        let half =
+            frame("str", 2, [None, Some(&[0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0]), Some("ü".as_bytes())], "");
+        assert!(read(&half, 2).unwrap_err().contains("inside of a character"));
+        let late = frame("bool", 1, [None, None, Some(&[1])], "\"errors\":[[1,\"x\"]],");
+        assert!(read(&late, 1).unwrap_err().contains("an error of result 1 among 1"));
+        let short = frame("f64", 9, [Some(&[1]), None, Some(&words(&[0; 9]))], "");
+        assert!(read(&short, 9).unwrap_err().contains("too few null bits"));
+        let unknown = frame("decimal", 1, [None, None, Some(&[1])], "");
+        assert!(read(&unknown, 1).unwrap_err().contains("unknown type decimal"));
+    }
+
+    #[test]
+    fn places_in_shared_memory_are_checked_before_it_is_read() {
+        let place = Place { offset: 4096, size: 128 };
+        let ask = |data: &str, n: usize| {
+            let header = format!("{{\"n\":{n},\"cols\":[{{\"t\":\"f64\",\"data\":{data}}}]}}");
+            let mut message = vec![MAGIC, VERSION, ANSWER | super::super::ROWS, IN_REGION];
+            message.extend_from_slice(&(header.len() as u32).to_le_bytes());
+            message.extend_from_slice(&7u64.to_le_bytes());
+            message.extend_from_slice(header.as_bytes());
+            let expected = Expected { groups: false, seq: 7, n, place: Some(place) };
+            let read = |used: Place| {
+                assert!(used.offset == 4096 && used.size <= 128, "{used:?}");
+                Ok((0..used.size as u8).collect())
+            };
+            let mut out = Column::new();
+            answer(&message, expected, &read, &|text| RowError::text(text), &mut out).map(|_| out.value(0))
+        };
+        let second = f64::from_le_bytes([64, 65, 66, 67, 68, 69, 70, 71]);
+        assert_eq!(ask("[4160,8]", 1), Ok(Value::Float(second)));
+        for wrong in
+            ["[0,8]", "[4032,64]", "[4216,16]", "[18446744073709551615,8]", "[4160,18446744073709551615]"]
+        {
+            let error = ask(wrong, 1).unwrap_err();
+            assert!(error.contains("is not within"), "{error}");
+        }
+        assert!(ask("[4160,8]", 2).unwrap_err().contains("data has 8 bytes, not 16"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn a_hostile_answer_is_an_error_and_never_a_panic(
+            sample in 0usize..7,
+            end in 0usize..600,
+            changes in proptest::collection::vec((0usize..600, any::<u8>()), 0..6),
+            n in 0usize..5,
+        ) {
+            let mut message = samples().swap_remove(sample).0;
+            for (at, byte) in changes {
+                if let Some(place) = message.get_mut(at) {
+                    *place = byte;
+                }
+            }
+            let _ = read(&message, n);
+            message.truncate(end);
+            let _ = read(&message, n);
+        }
+
+        #[test]
+        fn a_header_with_other_numbers_is_an_error_and_never_a_panic(
+            kind in "f64|i64|bool|ts|str|json|bin|const",
+            numbers in proptest::collection::vec(
+                prop_oneof![0u64..200, Just(u64::MAX), Just(1 << 63), any::<u64>()], 8),
+            n in prop_oneof![0usize..5, Just(1 << 24)],
+        ) {
+            let [a, b, c, d, e, f, g, h] = numbers[..] else { unreachable!() };
+            let header = format!(
+                "{{\"n\":{n},\"us\":{g},\"errors\":[[{h},\"x\"]],\"cols\":[{{\"t\":\"{kind}\",\"null\":[{a},{b}],\
+                 \"off\":[{c},{d}],\"data\":[{e},{f}],\"v\":[{a}]}}]}}"
+            );
+            let mut message = vec![MAGIC, VERSION, ANSWER | super::super::ROWS, 0];
+            message.extend_from_slice(&(header.len() as u32).to_le_bytes());
+            message.extend_from_slice(&7u64.to_le_bytes());
+            message.extend_from_slice(header.as_bytes());
+            message.extend_from_slice(&[0; 100]);
+            let _ = read(&message, n);
+        }
+    }
 }

@@ -166,10 +166,7 @@ mod tests {
         let order = Order::of_groups(&Selection::rows(vec![1, 2, 4, 7, 9]), &[2, 0, 2, 0, 9], 4);
         let part = order.part();
         assert_eq!((rows_of(&part), part.n()), (vec![2, 7, 1, 4], 4), "what is in no group is left out");
-        assert_eq!(
-            (0..4).map(|group| part.places(group)).collect::<Vec<_>>(),
-            [0..2, 2..2, 2..4, 4..4]
-        );
+        assert_eq!((0..4).map(|group| part.places(group)).collect::<Vec<_>>(), [0..2, 2..2, 2..4, 4..4]);
         let tail = part.slice(1..3);
         assert_eq!((rows_of(&tail), tail.n(), tail.places(1)), (vec![1, 4], 2, 0..2));
         assert_eq!(tail.slice(0..0).n(), 0);

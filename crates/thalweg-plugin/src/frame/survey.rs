@@ -136,9 +136,7 @@ impl Survey {
             Numbers::Json if self.has_large_float => Kind::Json,
             Numbers::Json if self.n_fraction == 0 => Kind::Int,
             Numbers::Json if self.has_large_int => Kind::Json,
-            Numbers::Json => {
-                Kind::Float { some_whole: self.n_whole > 0 || self.tags.contains(Tag::Int) }
-            }
+            Numbers::Json => Kind::Float { some_whole: self.n_whole > 0 || self.tags.contains(Tag::Int) },
         }
     }
 }

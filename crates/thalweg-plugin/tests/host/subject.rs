@@ -186,6 +186,17 @@ impl Subject {
         this.file(&format!("sources/{name}_walk.yaml"), "default: {}\n")
     }
 
+    /// With all capabilities of our SDK, or only these.
+    pub(crate) fn kinds(caps: Option<&[&str]>) -> Self {
+        let mut this = Self::new("kinds/kinds.py");
+        let functions = ["tell", "tellall", "back", "count"];
+        this.manifest["functions"] = json!(functions.map(|name| format!("{}_{name}", this.name)));
+        match caps {
+            None => this,
+            Some(caps) => this.file("caps", &json!(caps).to_string()),
+        }
+    }
+
     pub(crate) fn misbehave() -> Self {
         let mut this = Self::new("misbehave/misbehave.py");
         this.manifest["functions"] = json!([format!("{}_do", this.name)]);

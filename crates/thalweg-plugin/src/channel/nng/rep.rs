@@ -79,6 +79,17 @@ impl Rep {
 
     /// Sends a command and waits for its result. Callers take turns in the order in which they come.
     pub(crate) fn exchange(&self, command: &[u8], limits: Limits) -> Result<Vec<u8>, ExchangeError> {
+        self.exchange_on(None, command, limits, &mut || {})
+    }
+
+    /// The same with the peer of this number and no other. `meanwhile` is run once while the peer is at work.
+    pub(crate) fn exchange_on(
+        &self,
+        connection: Option<u64>,
+        command: &[u8],
+        limits: Limits,
+        meanwhile: &mut dyn FnMut(),
+    ) -> Result<Vec<u8>, ExchangeError> {
         let whole = Stopwatch::start();
         let mut state = self.shared.lock();
         let turn = state.next_turn;
@@ -88,7 +99,7 @@ impl Rep {
         }
         drop(state);
         let waiting = whole.elapsed();
-        let result = self.exchange_in_turn(command, limits);
+        let result = self.exchange_in_turn(connection, command, limits, meanwhile);
         let mut state = self.shared.lock();
         state.timing.add(waiting, whole.elapsed().saturating_sub(waiting));
         state.calling = false;
@@ -98,10 +109,20 @@ impl Rep {
         result
     }
 
-    fn exchange_in_turn(&self, command: &[u8], limits: Limits) -> Result<Vec<u8>, ExchangeError> {
+    fn exchange_in_turn(
+        &self,
+        connection: Option<u64>,
+        command: &[u8],
+        limits: Limits,
+        meanwhile: &mut dyn FnMut(),
+    ) -> Result<Vec<u8>, ExchangeError> {
         let peer = self.wait_held(Deadline::after(limits.hand_over))?;
         let answer = Deadline::after(limits.answer);
+        let mut meanwhile = Some(meanwhile);
         let mut state = self.shared.lock();
+        if state.peer != Some(peer) || connection.is_some_and(|wanted| wanted != state.n_peers) {
+            return Err(ExchangeError::Gone("another process has connected".to_owned()));
+        }
         state.answer = None;
         state.calling = true;
         loop {
@@ -119,6 +140,9 @@ impl Rep {
                 state.busy.get_or_insert_with(Stopwatch::start);
                 drop(state);
                 self.send(&header, command)?;
+                if let Some(meanwhile) = meanwhile.take() {
+                    meanwhile();
+                }
                 state = self.shared.lock();
             } else if answer.is_over() {
                 return Err(ExchangeError::Timeout);
@@ -183,6 +207,11 @@ impl Rep {
         let state = self.shared.lock();
         let (last, n_keepalives) = state.heard?;
         (n_keepalives >= 2 && state.busy.is_none()).then(|| last.elapsed())
+    }
+
+    /// The number of the present peer, if it has greeted.
+    pub(crate) fn connection(&self) -> Option<u64> {
+        self.shared.lock().greeting.as_ref().map(|greeting| greeting.connection)
     }
 
     /// Makes [`Rep::wait_request`] ask `is_cancelled` again.

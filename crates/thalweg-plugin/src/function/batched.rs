@@ -1,0 +1,312 @@
+//! The calls of one batch: many in a message where the process knows how, else one by one
+//! (`portable-plugins.md` 12.2, 12.3, 12.6).
+//!
+//! A message whose calls end the process is tried again in halves, in the next process, until the one call that is to
+//! blame is alone: it alone fails. Functions that remember something are not called twice.
+
+use std::sync::Arc;
+
+use thalweg_core::{Cell, Column, RowError, Selection, Tag};
+use thalweg_expr::function::{CallCx, Frame, RemoteFunction as _};
+
+use super::channel::{Bound, Failure, FunctionChannel, Ready};
+use super::single::Single;
+use super::{PluginFunction, document};
+use crate::frame::decode::{self, Expected, Said};
+use crate::frame::encode::{Arg, FrameWriter, Numbers, Opening};
+use crate::frame::rows::{Order, Part};
+use crate::greeting::{Cap, FunctionTraits};
+use crate::wire;
+
+/// No plugin takes a longer message.
+const LONGEST: usize = 256 << 20;
+
+/// All calls of one frame.
+pub(super) struct Batched<'a> {
+    function: &'a PluginFunction,
+    frame: &'a Frame<'a>,
+    cx: &'a CallCx<'a>,
+    link: Option<Link<'a>>,
+    frames: FrameWriter,
+    text: String,
+    /// The number of the message in hand.
+    seq: u64,
+    single: Single<'a>,
+}
+
+/// A process to call, and the arguments as it wants them.
+struct Link<'a> {
+    channel: Arc<FunctionChannel>,
+    ready: Ready,
+    context: u32,
+    args: Arc<[Arg<'a>]>,
+}
+
+impl<'a> Batched<'a> {
+    pub(super) fn new(function: &'a PluginFunction, frame: &'a Frame<'a>, cx: &'a CallCx<'a>) -> Self {
+        let single = Single::new(function, cx);
+        let (frames, text) = (FrameWriter::default(), String::new());
+        Self { function, frame, cx, link: None, frames, text, seq: 0, single }
+    }
+
+    /// Adds one cell for each row or group.
+    pub(super) fn run(mut self, out: &mut Column) {
+        if let Some((groups, n_groups)) = self.frame.groups {
+            return self.all(&Order::of_groups(self.frame.rows, groups, n_groups).part(), out);
+        }
+        if !self.frame.args.iter().any(|arg| arg.column().seen().contains(Tag::Error)) {
+            return self.rows(self.frame.rows, out);
+        }
+        let error_of = |row: usize| {
+            self.frame.args.iter().find_map(|arg| match arg.cell(row) {
+                Cell::Error(error) => Some(error.clone()),
+                _ => None,
+            })
+        };
+        let errors: Vec<Option<RowError>> = self.frame.rows.iter().map(error_of).collect();
+        let sound = self.frame.rows.iter().zip(&errors).filter(|(_, error)| error.is_none());
+        let sound = Selection::rows(sound.map(|(row, _)| row as u32).collect());
+        let mut results = Column::new();
+        self.rows(&sound, &mut results);
+        let mut next = 0;
+        for error in errors {
+            match error {
+                Some(error) => out.push_error(error),
+                None => {
+                    out.push_cell(results.cell(next));
+                    next += 1;
+                }
+            }
+        }
+    }
+
+    fn rows(&mut self, rows: &Selection, out: &mut Column) {
+        // Outside of a window an aggregate gets lists of one.
+        let is_aggregate = !rows.is_empty() && self.function.is_aggregate().unwrap_or(false);
+        let order = if is_aggregate { Order::of_lone_rows(rows) } else { Order::of_rows(rows) };
+        self.all(&order.part(), out);
+    }
+
+    fn all(&mut self, all: &Part<'_>, out: &mut Column) {
+        let (n, mut at) = (all.n(), 0);
+        while at < n {
+            match self.link() {
+                Err(failure) => {
+                    self.fail(n - at, failure.text(), out);
+                    return;
+                }
+                Ok(link) if !link.ready.terms.is_batched() => {
+                    let (channel, args) = (Arc::clone(&link.channel), Arc::clone(&link.args));
+                    let ready = link.ready.clone();
+                    let ready = if channel.is_closed() { Err(closed(&channel)) } else { Ok(&ready) };
+                    let before = out.len();
+                    self.single.call((&channel, ready), &args, &all.slice(at..at + 1), out);
+                    if matches!(out.cell(before), Cell::Error(_)) {
+                        // Perhaps there is another process by now.
+                        self.link = None;
+                    }
+                    at += 1;
+                }
+                Ok(link) => {
+                    let end = end_of_message(link, all, at);
+                    self.message(&all.slice(at..end), false, out);
+                    at = end;
+                }
+            }
+        }
+    }
+
+    fn fail(&self, n: usize, text: &str, out: &mut Column) {
+        let error = self.function.failed(text);
+        (0..n).for_each(|_| out.push_error(error.clone()));
+    }
+
+    /// The process to call: that of the message before if it is still there.
+    fn link(&mut self) -> Result<&Link<'a>, Failure> {
+        if self.link.as_ref().is_some_and(|link| link.channel.is_closed()) {
+            self.link = None;
+        }
+        if self.link.is_none() {
+            self.link = Some(self.connect()?);
+        }
+        self.link.as_ref().ok_or_else(|| Failure::Other("no process".to_owned()))
+    }
+
+    fn connect(&self) -> Result<Link<'a>, Failure> {
+        let channel = self.function.catalog.channel(&self.function.name).map_err(Failure::Other)?;
+        let mut link = self.connect_to(&channel);
+        // A process that is about to be started again is waited for, unless that happens all the time.
+        while let Err(Failure::Down(_) | Failure::Ended { .. }) = &link
+            && channel.was_batched()
+            && channel.may_try_again()
+        {
+            link = channel.ready_at_once().and_then(|_| self.connect_to(&channel));
+        }
+        let (ready, context) = link?;
+        let traits = &ready.terms.function;
+        let args = self.frame.args.iter().enumerate();
+        let args = args.map(|(index, arg)| Arg::new(arg, numbers(traits, index))).collect();
+        Ok(Link { channel, ready, context, args })
+    }
+
+    fn connect_to(&self, channel: &FunctionChannel) -> Result<(Ready, u32), Failure> {
+        let ready = channel.ready(self.cx.rule)?;
+        if !ready.terms.is_batched() {
+            return Ok((ready, 0));
+        }
+        let Bound { number, is_lost } = channel.context(&ready, &self.cx.site())?;
+        if is_lost {
+            let name = &self.function.name;
+            self.cx.warn(&format!(
+                "function {name}: its process was started again, and what it remembered for this rule is that of the \
+                 last checkpoint, if there was one"
+            ));
+        }
+        Ok((ready, number))
+    }
+
+    /// One message. `is_suspect`: its calls were among those of a message that has ended the process.
+    fn message(&mut self, part: &Part<'_>, is_suspect: bool, out: &mut Column) {
+        let n = part.n();
+        let failure = match self.exchange(part) {
+            Ok(answer) => match self.take_in(&answer, part, out) {
+                Ok(()) => return,
+                Err(text) => return self.fail(n, &text, out),
+            },
+            Err(failure) => failure,
+        };
+        let Some(link) = self.link.take() else { return self.fail(n, failure.text(), out) };
+        match failure {
+            Failure::Ended { text, .. } if link.ready.terms.is_stateful() => {
+                let text = format!("{text}, which forgets what it remembered since the last checkpoint");
+                self.fail(n, &text, out);
+            }
+            Failure::Ended { text, .. } if is_suspect && n == 1 => {
+                let what = if part.groups.is_some() { "group" } else { "row" };
+                self.fail(n, &format!("{text} with this {what} alone, which is not tried again"), out);
+            }
+            Failure::Ended { text, .. } => {
+                link.channel.pace.start_over();
+                if !link.channel.may_try_again() {
+                    let text = format!("{text}; this has happened too often to try again");
+                    return self.fail(n, &text, out);
+                }
+                let middle = n / 2;
+                for calls in [0..middle, middle..n] {
+                    if !calls.is_empty() {
+                        self.message(&part.slice(calls), true, out);
+                    }
+                }
+            }
+            Failure::Late(text) => {
+                link.channel.pace.start_over();
+                self.fail(n, &text, out);
+            }
+            Failure::Down(text) | Failure::Other(text) => self.fail(n, &text, out),
+        }
+    }
+
+    fn exchange(&mut self, part: &Part<'_>) -> Result<Vec<u8>, Failure> {
+        self.link()?;
+        let Some(link) = &self.link else { return Err(Failure::Other("no process".to_owned())) };
+        self.seq = link.channel.next_seq();
+        let seq = self.seq;
+        let too_large = || {
+            Failure::Other(format!(
+                "the arguments of {} calls of {} are too long for one message",
+                part.n(),
+                self.function.name
+            ))
+        };
+        let message = if link.ready.terms.caps.has(Cap::Cols) {
+            let opening = Opening { function: &self.function.name, context: link.context, seq, place: None };
+            let frame = self.frames.write(&opening, &link.args, part);
+            let frame = frame.map_err(|_| too_large())?;
+            debug_assert!(frame.outside.is_empty());
+            frame.message
+        } else {
+            self.frames.lost_number = document::write(&mut self.text, seq, link.context, &link.args, part);
+            self.text.as_bytes()
+        };
+        if message.len() > LONGEST || part.rows.len() > crate::frame::MAX_ROWS {
+            return Err(too_large());
+        }
+        link.channel.send(&link.ready, message, self.cx.rule, &mut || {})
+    }
+
+    /// Reads the answer to the message that was sent last.
+    fn take_in(&mut self, answer: &[u8], part: &Part<'_>, out: &mut Column) -> Result<(), String> {
+        let Some(link) = &self.link else { return Err("no process".to_owned()) };
+        let (n, failed) = (part.n(), |text: &str| self.function.failed(text));
+        let seq = self.seq;
+        let said = if decode::is_frame(answer) {
+            let expected = Expected { groups: part.groups.is_some(), seq, n, place: None };
+            let no_region = |_| Err("invalid answer: there is no shared memory".to_owned());
+            decode::answer(answer, expected, &no_region, &failed, out)?
+        } else if link.ready.terms.caps.has(Cap::Cols) {
+            let (document, _) = wire::parse(answer)?;
+            return Err(document::refusal(answer, &document));
+        } else {
+            document::answer(answer, seq, n, &failed, out)?
+        };
+        self.note(&said, part);
+        Ok(())
+    }
+
+    fn note(&self, said: &Said, part: &Part<'_>) {
+        let Some(link) = &self.link else { return };
+        link.channel.pace.note(part.rows.len(), said.micros);
+        if let Some(changed) = &said.metrics {
+            link.channel.note_metrics(link.ready.life, changed);
+        }
+        (0..said.n_lost).for_each(|_| self.function.warn_not_finite("a result", self.cx));
+        if !self.frames.lost_number {
+            return;
+        }
+        for call in 0..part.n() {
+            let rows = part.places(call).map(|place| part.rows.at(place));
+            if rows.into_iter().any(|row| link.args.iter().any(|arg| arg.is_lost(row))) {
+                self.function.warn_not_finite("an argument", self.cx);
+            }
+        }
+    }
+}
+
+fn closed(channel: &FunctionChannel) -> Failure {
+    Failure::Other(format!("plugin {} was removed while calling {}", channel.plugin.name, channel.name))
+}
+
+/// How an argument's numbers are to look.
+fn numbers(function: &FunctionTraits, index: usize) -> Numbers {
+    if function.vector.is_some() {
+        return Numbers::Typed;
+    }
+    match function.arg_types.get(index).and_then(Option::as_deref) {
+        Some("f64") => Numbers::Float,
+        _ => Numbers::Json,
+    }
+}
+
+/// Up to which call a message goes that begins with this one.
+fn end_of_message(link: &Link<'_>, all: &Part<'_>, from: usize) -> usize {
+    let config = &link.channel.plugin.config;
+    let most_values = link.channel.pace.limit();
+    let weights: Option<usize> = link.args.iter().map(Arg::weight).sum();
+    let (mut bytes, mut values, mut end) = (0, 0, from);
+    while end < all.n() && end - from < config.batch_rows {
+        let places = all.places(end);
+        values += places.len();
+        bytes += match weights {
+            Some(weight) => weight * places.len(),
+            None => {
+                let rows = places.map(|place| all.rows.at(place));
+                rows.map(|row| link.args.iter().map(|arg| arg.weight_at(row)).sum::<usize>()).sum()
+            }
+        };
+        if end > from && (values > most_values || bytes > config.batch_bytes) {
+            break;
+        }
+        end += 1;
+    }
+    end
+}

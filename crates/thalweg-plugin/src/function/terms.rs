@@ -1,0 +1,143 @@
+//! What was agreed with the process behind a function channel, and the calls that it knows by number
+//! (`portable-plugins.md` 12.1, 12.8).
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use thalweg_expr::function::CallSite;
+
+use crate::greeting::{Cap, Caps, FunctionTraits};
+
+/// What we can do on function channels.
+pub(crate) const OFFERED: Caps = Caps::of(&[Cap::Batch, Cap::Cols, Cap::Ping, Cap::State]);
+
+/// What is in force with one connection. Another connection has terms of its own.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    /// The number of the connection.
+    pub(crate) connection: u64,
+    pub(crate) caps: Caps,
+    pub(crate) function: FunctionTraits,
+    /// The calls that the process has been told of.
+    bound: Mutex<HashSet<u32>>,
+}
+
+impl Terms {
+    pub(crate) fn new(connection: u64, caps: Caps, function: FunctionTraits) -> Self {
+        Self { connection, caps, function, bound: Mutex::default() }
+    }
+
+    /// Whether many calls go in one message.
+    pub(crate) fn is_batched(&self) -> bool {
+        self.caps.has(Cap::Cols) || self.caps.has(Cap::Batch)
+    }
+
+    /// Whether a checkpoint has something to ask.
+    pub(crate) fn is_stateful(&self) -> bool {
+        self.function.is_stateful && self.caps.has(Cap::State)
+    }
+
+    /// The calls that the process has been told of.
+    pub(crate) fn bound(&self) -> MutexGuard<'_, HashSet<u32>> {
+        self.bound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The calls of a function in all rules, each with a number that is never given again.
+#[derive(Debug, Default)]
+pub(crate) struct Sites {
+    /// By rule.
+    known: HashMap<String, Vec<Site>>,
+    next: u32,
+    /// Numbers of calls whose rule has ended.
+    pub(crate) gone: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Site {
+    node: String,
+    call_id: u32,
+    number: u32,
+    /// What the process was last told to remember, in case there will be another process.
+    saved: Option<Vec<u8>>,
+    /// Whether some process was told of it.
+    is_known: bool,
+}
+
+impl Site {
+    fn is(&self, site: &CallSite<'_>) -> bool {
+        self.call_id == site.call_id && self.node == site.node
+    }
+}
+
+impl Sites {
+    /// The number of a call.
+    pub(crate) fn number(&mut self, site: &CallSite<'_>) -> u32 {
+        if let Some(known) = self.find(site) {
+            return known.number;
+        }
+        self.next += 1;
+        let fresh = Site {
+            node: site.node.to_owned(),
+            call_id: site.call_id,
+            number: self.next,
+            saved: None,
+            is_known: false,
+        };
+        self.known.entry(site.rule.to_owned()).or_default().push(fresh);
+        self.next
+    }
+
+    fn find(&mut self, site: &CallSite<'_>) -> Option<&mut Site> {
+        self.known.get_mut(site.rule)?.iter_mut().find(|known| known.is(site))
+    }
+
+    /// What a checkpoint holds of a call.
+    pub(crate) fn saved(&mut self, site: &CallSite<'_>) -> Option<Vec<u8>> {
+        self.find(site)?.saved.clone()
+    }
+
+    /// Notes what a checkpoint holds of a call.
+    pub(crate) fn set_saved(&mut self, site: &CallSite<'_>, saved: Option<Vec<u8>>) {
+        if let Some(known) = self.find(site) {
+            known.saved = saved;
+        }
+    }
+
+    /// A process has been told of a call. True when an earlier one was, too.
+    pub(crate) fn note_bound(&mut self, site: &CallSite<'_>) -> bool {
+        self.find(site).is_some_and(|known| std::mem::replace(&mut known.is_known, true))
+    }
+
+    /// Forgets a call whose rule has ended; the process is told with the next message.
+    pub(crate) fn forget(&mut self, site: &CallSite<'_>) {
+        let Some(calls) = self.known.get_mut(site.rule) else { return };
+        if let Some(place) = calls.iter().position(|known| known.is(site)) {
+            self.gone.push(calls.swap_remove(place).number);
+        }
+        if calls.is_empty() {
+            self.known.remove(site.rule);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_keeps_its_number_until_its_rule_ends_and_then_gets_another() {
+        let site = |rule, call_id| CallSite { rule, node: "2_project", call_id };
+        let mut sites = Sites::default();
+        let first = sites.number(&site("a", 0));
+        assert_ne!(sites.number(&site("a", 1)), first);
+        assert_ne!(sites.number(&site("b", 0)), first);
+        assert_eq!(sites.number(&site("a", 0)), first);
+        sites.set_saved(&site("a", 0), Some(vec![1]));
+        assert_eq!(sites.saved(&site("a", 0)), Some(vec![1]));
+        sites.forget(&site("a", 0));
+        sites.forget(&site("nobody", 0));
+        assert_eq!((sites.gone.clone(), sites.saved(&site("a", 0))), (vec![first], None));
+        assert_ne!(sites.number(&site("a", 0)), first);
+    }
+}
