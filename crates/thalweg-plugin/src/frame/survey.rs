@@ -149,12 +149,12 @@ pub(super) fn is_whole(value: f64) -> bool {
 /// Whether all are finite, not whole and not large: the usual case of measured values, seen at one go.
 fn all_fractions(floats: &[f64], rows: Rows<'_>) -> bool {
     const LARGE: f64 = EXACT / 4.0;
-    let is_odd = |value: f64| !(value.abs() < LARGE) | ((value + ROUND) - ROUND == value);
+    let is_fraction = |value: f64| (value.abs() < LARGE) & ((value + ROUND) - ROUND != value);
     match rows {
-        Rows::Span(start, end) => {
-            floats[start..end].chunks(256).all(|chunk| !chunk.iter().fold(false, |odd, v| odd | is_odd(*v)))
-        }
-        Rows::List(rows) => !rows.iter().any(|row| is_odd(floats[*row as usize])),
+        Rows::Span(start, end) => floats[start..end]
+            .chunks(256)
+            .all(|chunk| chunk.iter().fold(true, |all, v| all & is_fraction(*v))),
+        Rows::List(rows) => rows.iter().all(|row| is_fraction(floats[*row as usize])),
     }
 }
 

@@ -259,16 +259,15 @@ impl<'a> Batched<'a> {
         if let Some(changed) = &said.metrics {
             link.channel.note_metrics(link.ready.life, changed);
         }
-        (0..said.n_lost).for_each(|_| self.function.warn_not_finite("a result", self.cx));
-        if !self.frames.lost_number {
-            return;
-        }
-        for call in 0..part.n() {
-            let rows = part.places(call).map(|place| part.rows.at(place));
-            if rows.into_iter().any(|row| link.args.iter().any(|arg| arg.is_lost(row))) {
-                self.function.warn_not_finite("an argument", self.cx);
+        if self.frames.lost_number {
+            for call in 0..part.n() {
+                let mut rows = part.places(call).map(|place| part.rows.at(place));
+                if rows.any(|row| link.args.iter().any(|arg| arg.is_lost(row))) {
+                    self.function.warn_not_finite("an argument", self.cx);
+                }
             }
         }
+        (0..said.n_lost).for_each(|_| self.function.warn_not_finite("a result", self.cx));
     }
 }
 

@@ -114,8 +114,11 @@ fn failures_of_a_call_are_errors_that_name_the_function_and_the_channel_goes_on(
             &*metrics.rare().last_exception,
             format!("call func {function} error: a result is not a finite number; it became null")
         );
-        let garbage = ask("garbage").unwrap_err();
-        assert!(garbage.contains("invalid answer \"this is no JSON\""), "{garbage}");
+        if let Sdk::Real(_) = &sdk {
+            // A frame is not made with what the function has broken.
+            let garbage = ask("garbage").unwrap_err();
+            assert!(garbage.contains("invalid answer \"this is no JSON\""), "{garbage}");
+        }
         assert_eq!(ask("echo"), Ok(Value::text("why")));
     });
 }
