@@ -26,10 +26,10 @@ fn a_plugin_that_leaks_is_ended_at_its_limit_and_comes_back_while_its_neighbour_
         let neighbour = bench.install(&Subject::misbehave());
         let leaking = ask(&bench, &name, "leak", Value::Null);
         let reason = "signal 9: went over its memory limit of 96 MiB";
-        assert_eq!(
-            leaking,
-            Err(format!("call func {name}_do error: plugin {name} ended ({reason}) while calling {name}_do"))
-        );
+        let expected =
+            format!("call func {name}_do error: plugin {name} ended ({reason}) while calling {name}_do");
+        // Where calls come in batches it is tried once more, and that is said.
+        assert!(leaking.as_ref().unwrap_err().starts_with(&expected), "{leaking:?}");
         let status = bench.host.status(&name).unwrap();
         assert_eq!(status.last_exit.as_deref(), Some(reason));
         assert_eq!(ask(&bench, &name, "echo", Value::text("back")), Ok(Value::text("back")));
