@@ -57,6 +57,8 @@ impl Api {
     pub fn try_call(&self, method: &str, path: &str, body: &str) -> Result<Answer, String> {
         let wrong = |why: &dyn std::fmt::Display| format!("{method} {path}: {why}");
         let request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.base));
+        let is_json = body.starts_with(['{', '[']);
+        let request = if is_json { request.header("content-type", "application/json") } else { request };
         let request = request.body(body.to_owned()).map_err(|why| wrong(&why))?;
         let request = self.agent.configure_request(request).allow_non_standard_methods(true).build();
         let mut answer = self.agent.run(request).map_err(|why| wrong(&why))?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use thalweg_server::{ServeOptions, start};
 use thalweg_tests::http::Api;
-use thalweg_tests::processes::python;
+use thalweg_tests::processes::{Engine, python};
 use thalweg_tests::rest::play;
 
 /// Plays one file against an instance of its own.
@@ -53,6 +53,37 @@ fn functions_are_described_and_their_stored_state_is_set() {
 #[test]
 fn javascript_functions_answer_as_documented() {
     check("javascript.rest", |_| {});
+}
+
+#[test]
+fn uploads_rule_sets_and_batches_answer_as_documented() {
+    check("files.rest", |folder| {
+        std::fs::write(folder.join("prepared.txt"), "prepared").expect("it can be written");
+    });
+}
+
+#[test]
+fn a_form_uploads_a_file_under_its_name_and_nowhere_else() {
+    // rest-api.md 13: the field is `uploadFile`.
+    let home = tempfile::tempdir().expect("a folder can be made");
+    let Some(engine) = Engine::start(home.path(), &[]) else { return };
+    let form = |field: &str, name: &str| {
+        let head = format!("content-disposition: form-data; name=\"{field}\"; filename=\"{name}\"");
+        let body = format!("--cut\r\n{head}\r\n\r\nhello\r\n--cut--\r\n");
+        let url = format!("{}/config/uploads", engine.api().url());
+        let agent =
+            ureq::Agent::new_with_config(ureq::Agent::config_builder().http_status_as_error(false).build());
+        let sent = agent.post(&url).header("content-type", "multipart/form-data; boundary=cut").send(body);
+        let mut answer = sent.expect("there is an answer");
+        (answer.status().as_u16(), answer.body_mut().read_to_string().expect("it is text"))
+    };
+    let (status, path) = form("uploadFile", "a.txt");
+    assert_eq!((status, path.ends_with("/data/uploads/a.txt")), (201, true), "{path}");
+    assert_eq!(std::fs::read_to_string(&path).expect("it is there"), "hello");
+    for (field, name) in [("uploadFile", "../a.txt"), ("uploadFile", ""), ("file", "a.txt")] {
+        let (status, text) = form(field, name);
+        assert_eq!((status, text.starts_with("{\"error\":1000")), (400, true), "{field} {name}: {text}");
+    }
 }
 
 /// A manifest of plugin `p` with these members over the right ones.

@@ -133,6 +133,14 @@ impl PluginHost {
         plugins.iter().for_each(|plugin| plugin.remove());
     }
 
+    /// Copies what an url names (`http`, `https`, `file`) to a file, within what the configuration allows.
+    ///
+    /// # Errors
+    /// It cannot be had or written, or is outside of what is allowed.
+    pub fn fetch(&self, url: &str, target: &Path) -> Result<(), String> {
+        download(url, target, self.config())
+    }
+
     /// Installs a package and starts it: returns after the handshake.
     ///
     /// # Errors

@@ -368,6 +368,13 @@ impl Rules {
         Document::Object(self.all().into_iter().map(line).collect())
     }
 
+    /// The text of each rule, as it was posted, that is to be kept.
+    pub fn exported(&self) -> Vec<(String, String)> {
+        let text =
+            |entry: Arc<RuleEntry>| self.describe(&entry.id).ok().map(|text| (entry.id.to_string(), text));
+        self.all().into_iter().filter_map(text).collect()
+    }
+
     /// What monitoring is told of each rule.
     pub fn observe(&self) -> Vec<Observed> {
         let observed = |entry: Arc<RuleEntry>| Observed {

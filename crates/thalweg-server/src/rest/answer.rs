@@ -96,6 +96,12 @@ pub(super) fn prefix(prefix: &'static str) -> impl Fn(EngineError) -> Failure {
     move |error| Failure::from(error.prefixed(&format!("{prefix}: ")))
 }
 
+/// What HTML would read is escaped, as Go's templates do.
+pub(super) fn html(text: &str) -> String {
+    let names = [("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("'", "&#39;"), ("\"", "&#34;")];
+    names.iter().fold(text.to_owned(), |text, (character, name)| text.replace(character, name))
+}
+
 /// Go's JSON escapes what HTML would read (1.4). These characters stand only inside strings.
 pub(super) fn escape(json: &str) -> String {
     if !json.contains(['<', '>', '&', '\u{2028}', '\u{2029}']) {

@@ -1,6 +1,7 @@
 //! The management interface (`rest-api.md`): a handler a call, grouped by area. Nothing below this folder knows HTTP.
 
 mod answer;
+mod batch;
 mod body;
 mod connections;
 mod cors;
@@ -9,6 +10,7 @@ mod metadata;
 mod plugins;
 pub(crate) mod prometheus;
 mod rules;
+mod ruleset;
 #[cfg(feature = "javascript")]
 mod scripts;
 #[cfg(not(feature = "javascript"))]
@@ -17,6 +19,7 @@ mod scripts;
 mod services;
 mod streams;
 mod system;
+mod uploads;
 
 use std::sync::Arc;
 
@@ -35,7 +38,7 @@ pub(crate) use answer::{Answer, Failure};
 pub(crate) fn router(app: Arc<App>) -> Router {
     let audit = app.audit_log;
     let metrics = app.metrics_here.map(prometheus::routes).unwrap_or_default();
-    Router::new()
+    let all = Router::new()
         .merge(metrics)
         .merge(system::routes())
         .merge(streams::routes())
@@ -46,9 +49,11 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(services::routes())
         .merge(metadata::routes())
         .merge(keyed_state::routes())
+        .merge(uploads::routes())
+        .merge(ruleset::routes())
         .fallback(unknown_path)
-        .with_state(app)
-        .layer(middleware::from_fn(move |request, next| around(audit, request, next)))
+        .with_state(app);
+    batch::route(all).layer(middleware::from_fn(move |request, next| around(audit, request, next)))
 }
 
 /// What surrounds every call: the audit log, HEAD (which is routed nowhere, 1.2), and CORS (1.3).

@@ -1,0 +1,63 @@
+//! Several calls in one (`rest-api.md` 18): one after the other, whatever becomes of each.
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Request, header};
+use axum::routing::post;
+use serde_json::Value as Json;
+use thalweg_engine::Document;
+use tower::ServiceExt;
+
+use super::body::Text;
+use super::{Answer, Failure};
+
+/// The largest answer that is passed on.
+const LIMIT: usize = 64 << 20;
+
+/// The route over all other ones.
+pub(super) fn route(others: Router) -> Router {
+    let all = others.clone();
+    let calls = move |headers: HeaderMap, Text(text): Text| run(all, headers, text);
+    others.route("/batch/req", post(calls))
+}
+
+async fn run(router: Router, headers: HeaderMap, text: String) -> Result<Answer, Failure> {
+    let calls: Vec<Json> =
+        serde_json::from_str(&text).map_err(|why| Failure::plain(format!("Invalid body: {why}")))?;
+    let mut answers = Vec::with_capacity(calls.len());
+    for call in calls {
+        answers.push(match request(&call, &headers) {
+            Ok(request) => answer(router.clone(), request).await,
+            Err(why) => Document::object().with("code", 0).with("error", why),
+        });
+    }
+    Ok(Answer::document(&Document::List(answers)))
+}
+
+fn request(call: &Json, headers: &HeaderMap) -> Result<Request<Body>, String> {
+    let text = |name: &str| call.get(name).and_then(Json::as_str).unwrap_or_default();
+    let (method, path) = (text("method"), text("path"));
+    if !path.starts_with('/') {
+        return Err(format!("path {path:?} must begin with a slash"));
+    }
+    let method =
+        Method::from_bytes(method.as_bytes()).map_err(|_| format!("net/http: invalid method {method:?}"))?;
+    let built = Request::builder().method(method).uri(path).body(Body::from(text("body").to_owned()));
+    let mut request = built.map_err(|why| why.to_string())?;
+    *request.headers_mut() = headers.clone();
+    request.headers_mut().remove(header::CONTENT_LENGTH);
+    Ok(request)
+}
+
+async fn answer(router: Router, request: Request<Body>) -> Document {
+    let answer = match router.oneshot(request).await {
+        Ok(answer) => answer,
+        Err(never) => match never {},
+    };
+    let document = Document::object().with("code", answer.status().as_u16());
+    match axum::body::to_bytes(answer.into_body(), LIMIT).await {
+        Ok(bytes) if bytes.is_empty() => document,
+        Ok(bytes) => document.with("response", String::from_utf8_lossy(&bytes).into_owned()),
+        Err(why) => document.with("error", why.to_string()),
+    }
+}

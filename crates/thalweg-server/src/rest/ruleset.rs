@@ -1,0 +1,109 @@
+//! Streams, tables and rules as one document (`rest-api.md` 14.1): for version control, and from one engine to another.
+
+use std::fs;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use serde_json::{Map, Value as Json};
+use thalweg_core::Props;
+use thalweg_engine::{Document, EngineError};
+use thalweg_sql::ast::SourceKind;
+
+use super::answer::escape;
+use super::body::{self, Text};
+use super::{Answer, Failure, blocking};
+use crate::server::App;
+
+pub(super) fn routes() -> Router<Arc<App>> {
+    Router::new().route("/ruleset/export", post(export)).route("/ruleset/import", post(import))
+}
+
+/// The document, offered as a file.
+async fn export(State(app): State<Arc<App>>) -> Response {
+    let catalog = app.engine.catalog();
+    let of_kind = |kind: SourceKind| {
+        let entries = catalog.names(kind, None).into_iter().filter_map(|name| catalog.get(&name));
+        let kept = entries.filter(|entry| !entry.def.temp);
+        Document::Object(
+            kept.map(|entry| (entry.def.name.to_string(), entry.statement.clone().into())).collect(),
+        )
+    };
+    let rules = app.engine.rules().exported();
+    let document = Document::object()
+        .with("streams", of_kind(SourceKind::Stream))
+        .with("tables", of_kind(SourceKind::Table))
+        .with("rules", Document::Object(rules.into_iter().map(|(id, text)| (id, text.into())).collect()));
+    let headers =
+        [(header::CONTENT_TYPE, "application/octet-stream"), (header::CONTENT_DISPOSITION, "Attachment")];
+    (StatusCode::OK, headers, escape(&document.compact())).into_response()
+}
+
+async fn import(State(app): State<Arc<App>>, Text(text): Text) -> Result<Answer, Failure> {
+    let wrong = |why: &str| Failure::plain(format!("Invalid body: {why}"));
+    let body = body::object(&text).map_err(|why| wrong(&format!("Error decoding json: {why}")))?;
+    let member = |name: &str| {
+        let member = body.text(name).map_err(|why| wrong(&why.message))?;
+        Ok::<_, Failure>(member.filter(|text| !text.is_empty()).map(str::to_owned))
+    };
+    let content = match (member("content")?, member("file")?) {
+        (Some(_), Some(_)) => return Err(wrong("Cannot specify both content and file: bad request")),
+        (None, None) => return Err(wrong("must specify content or file: bad request")),
+        (Some(content), None) => content,
+        (None, Some(file)) => read(Arc::clone(&app), file).await?,
+    };
+    let set: Json = serde_json::from_str(&content)
+        .map_err(|why| Failure::plain(format!("configuration unmarshal with error {why}")))?;
+    let Json::Object(set) = set else {
+        return Err(Failure::plain("configuration unmarshal with error: it must be an object"));
+    };
+    let set = Props::from(set);
+    let streams = define(&app, SourceKind::Stream, &set, "streams").await?;
+    let tables = define(&app, SourceKind::Table, &set, "tables").await?;
+    let rules = rules(&app, &set).await;
+    Ok(Answer::ok(format!("imported {streams} streams, {tables} tables and {rules} rules")))
+}
+
+/// A file by its url.
+async fn read(app: Arc<App>, file: String) -> Result<String, Failure> {
+    let read = blocking(move || {
+        let failed = |why: String| EngineError::plain(format!("fail to get file {file}: {why}"));
+        let place = tempfile::NamedTempFile::new().map_err(|why| failed(why.to_string()))?;
+        app.plugins.fetch(&file, place.path()).map_err(failed)?;
+        fs::read_to_string(place.path()).map_err(|why| failed(why.to_string()))
+    });
+    Ok(read.await?)
+}
+
+fn members(set: &Props, name: &str) -> Map<String, Json> {
+    set.get(name).and_then(Json::as_object).cloned().unwrap_or_default()
+}
+
+/// Makes or replaces streams or tables; how many that worked for.
+async fn define(app: &App, kind: SourceKind, set: &Props, name: &str) -> Result<usize, Failure> {
+    let (members, catalog) = (members(set, name), Arc::clone(app.engine.catalog()));
+    let done = blocking(move || {
+        let one = |(name, sql): &(String, Json)| {
+            let replaced = catalog.replace(kind, name, sql.as_str().unwrap_or_default());
+            let why = replaced.as_ref().err().map(|why| why.message.as_str());
+            why.inspect(|why| tracing::warn!(name, why, "a definition is not imported")).is_none()
+        };
+        Ok(members.into_iter().filter(one).count())
+    });
+    Ok(done.await?)
+}
+
+/// Makes or replaces rules; how many that worked for.
+async fn rules(app: &App, set: &Props) -> usize {
+    let mut done = 0;
+    for (id, text) in members(set, "rules") {
+        match app.engine.rules().update(&id, text.as_str().unwrap_or_default().to_owned()).await {
+            Ok(_) => done += 1,
+            Err(why) => tracing::warn!(rule = id, why = why.message, "a rule is not imported"),
+        }
+    }
+    done
+}
