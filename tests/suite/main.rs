@@ -10,6 +10,7 @@ mod inventory;
 mod options;
 mod pipeline;
 mod plugin_command;
+mod python;
 mod reference;
 mod rest;
 mod shared_windows;

@@ -165,3 +165,8 @@ fn service_zips(folder: &Path) {
 fn services_answer_as_documented_and_bad_zips_leave_nothing() {
     check("services.rest", service_zips);
 }
+
+#[test]
+fn refusals_about_distributions_are_as_documented_and_make_nothing() {
+    check("python.rest", |_| {});
+}

@@ -1,8 +1,9 @@
 //! Which plugins there are, who owns which symbol, and the channels of functions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use thalweg_core::registry::Registry;
 use thalweg_expr::function::CallSite;
 
 use crate::channel::Timing;
@@ -11,6 +12,8 @@ use crate::function::FunctionChannel;
 use crate::linger::Linger;
 use crate::manifest::{Kind, Manifest};
 use crate::plugin::Plugin;
+use crate::sink::SinkConnector;
+use crate::source::SourceConnector;
 
 /// Shared between the host and the functions that rules hold.
 pub(crate) struct Catalog {
@@ -27,6 +30,8 @@ pub(crate) struct Entries {
     /// Also those that were deleted: their status stays readable.
     pub(crate) plugins: BTreeMap<String, Arc<Plugin>>,
     owners: BTreeMap<(Kind, String), String>,
+    /// What hosts of Python distributions offer. Plugins from zips go before them, unless the second says otherwise.
+    hosted: BTreeMap<(Kind, String), (String, bool)>,
 }
 
 impl Entries {
@@ -40,6 +45,30 @@ impl Entries {
             Some((key.0, key.1, owner.clone()))
         });
         taken.collect()
+    }
+
+    /// The plugin that has a symbol.
+    pub(crate) fn owner(&self, kind: Kind, symbol: &str) -> Option<&String> {
+        let key = (kind, symbol.to_owned());
+        match (self.owners.get(&key), self.hosted.get(&key)) {
+            (Some(_), Some((host, true))) => Some(host),
+            (Some(owner), _) => Some(owner),
+            (None, hosted) => hosted.map(|(host, _)| host),
+        }
+    }
+
+    /// The plugin from a zip that has a symbol or would have it.
+    pub(crate) fn zip_owner(&self, kind: Kind, symbol: &str) -> Option<&String> {
+        self.owners.get(&(kind, symbol.to_owned()))
+    }
+
+    /// Says anew what hosts of Python distributions offer. Returns all symbols that one of them has or had.
+    pub(crate) fn host(
+        &mut self,
+        hosted: BTreeMap<(Kind, String), (String, bool)>,
+    ) -> BTreeSet<(Kind, String)> {
+        let before = std::mem::replace(&mut self.hosted, hosted);
+        before.into_keys().chain(self.hosted.keys().cloned()).collect()
     }
 
     /// Gives symbols to a plugin.
@@ -83,18 +112,39 @@ impl Catalog {
     /// The plugin that owns a function.
     pub(crate) fn function_owner(&self, function: &str) -> Option<Arc<Plugin>> {
         let entries = self.read();
-        let owner = entries.owners.get(&(Kind::Function, function.to_owned()))?;
+        let owner = entries.owner(Kind::Function, function)?;
         entries.plugins.get(owner).cloned()
     }
 
     /// All functions.
     pub(crate) fn function_names(&self) -> Vec<String> {
-        self.read()
-            .owners
-            .keys()
-            .filter(|(kind, _)| *kind == Kind::Function)
-            .map(|(_, name)| name.clone())
-            .collect()
+        let entries = self.read();
+        let all: BTreeSet<_> = entries.owners.keys().chain(entries.hosted.keys()).collect();
+        all.into_iter().filter(|(kind, _)| *kind == Kind::Function).map(|(_, name)| name.clone()).collect()
+    }
+
+    /// The plugin of this name, made where there is none.
+    pub(crate) fn plugin(&self, name: &str) -> Arc<Plugin> {
+        let mut entries = self.write();
+        let made = || Plugin::new(name, Arc::clone(&self.config));
+        Arc::clone(entries.plugins.entry(name.to_owned()).or_insert_with(made))
+    }
+
+    /// Lets rules find a source or sink at the plugin that has it now. Functions are looked up with each call.
+    pub(crate) fn publish(&self, registry: &Registry, kind: Kind, symbol: &str) {
+        let entries = self.read();
+        let plugin = entries.owner(kind, symbol).and_then(|owner| entries.plugins.get(owner));
+        let key = format!("{}:{symbol}", kind.wire_name());
+        match (kind, plugin) {
+            (Kind::Function, _) => {}
+            (Kind::Source, Some(plugin)) => {
+                registry.add_plugin(&key, Arc::new(SourceConnector::new(plugin, symbol)))
+            }
+            (Kind::Sink, Some(plugin)) => {
+                registry.add_plugin(&key, Arc::new(SinkConnector::new(plugin, symbol)))
+            }
+            (_, None) => registry.remove_plugin(&key),
+        }
     }
 
     /// The channel of a function, opened on first use.

@@ -51,8 +51,19 @@ pub struct HostConfig {
     pub batch_rows: usize,
     /// `portable.batchBytes`: about how many bytes of arguments, unless one row alone has more.
     pub batch_bytes: usize,
+    /// `plugins.python`.
+    pub python: PythonConfig,
     /// `portable.config` and `portable.secrets`, by plugin.
     pub settings: BTreeMap<String, PluginSettings>,
+}
+
+/// Distributions that pip installs (`portable-plugins.md` 11).
+#[derive(Debug, Clone, Default)]
+pub struct PythonConfig {
+    /// `plugins.python.offline`: wheels come from this folder and from nowhere else.
+    pub offline: Option<PathBuf>,
+    /// `plugins.python.prefer`: the distribution that has a name which several want.
+    pub prefer: BTreeMap<String, String>,
 }
 
 impl HostConfig {
@@ -80,6 +91,7 @@ impl HostConfig {
             batch_rows: 4096,
             batch_bytes: 1 << 20,
             settings: BTreeMap::new(),
+            python: PythonConfig::default(),
         }
     }
 

@@ -38,7 +38,8 @@ fn write(mut from: impl io::Read, target: &Path) -> io::Result<()> {
     io::copy(&mut from, &mut File::create(target)?).map(drop)
 }
 
-fn allowed(path: &Path, config: &HostConfig) -> Result<(), String> {
+/// Whether a path may be read at all.
+pub(crate) fn allowed(path: &Path, config: &HostConfig) -> Result<(), String> {
     if config.allow_external_files {
         return Ok(());
     }
@@ -51,7 +52,7 @@ fn allowed(path: &Path, config: &HostConfig) -> Result<(), String> {
 }
 
 /// `%20` and the like.
-fn decode(path: &str) -> PathBuf {
+pub(crate) fn decode(path: &str) -> PathBuf {
     use std::os::unix::ffi::OsStringExt;
     let bytes = path.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());

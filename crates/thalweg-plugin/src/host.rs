@@ -25,9 +25,8 @@ use crate::manifest::{Kind, Manifest, PluginInfo};
 use crate::output::PluginLog;
 use crate::package::Package;
 use crate::plugin::Plugin;
+use crate::python::PythonPlugins;
 use crate::sdk;
-use crate::sink::SinkConnector;
-use crate::source::SourceConnector;
 use crate::status::{CallTimes, PluginStatus};
 use crate::symbol::remove_stale_sockets;
 
@@ -54,6 +53,7 @@ const FRESH: Duration = Duration::from_millis(200);
 pub struct PluginHost {
     catalog: Arc<Catalog>,
     registry: Arc<Registry>,
+    python: PythonPlugins,
     /// Plugins that are being installed, updated or removed.
     busy: Mutex<BTreeSet<String>>,
 }
@@ -61,7 +61,14 @@ pub struct PluginHost {
 impl PluginHost {
     /// A host without plugins; see [`PluginHost::start_all`].
     pub fn new(config: HostConfig, registry: Arc<Registry>) -> Arc<Self> {
-        Arc::new(Self { catalog: Catalog::new(Arc::new(config)), registry, busy: Mutex::default() })
+        let catalog = Catalog::new(Arc::new(config));
+        let python = PythonPlugins::new(Arc::clone(&catalog), Arc::clone(&registry));
+        Arc::new(Self { catalog, registry, python, busy: Mutex::default() })
+    }
+
+    /// What pip has installed.
+    pub fn python(&self) -> &PythonPlugins {
+        &self.python
     }
 
     fn config(&self) -> &HostConfig {
@@ -81,7 +88,7 @@ impl PluginHost {
         }
         for (dir, name) in self.installed(&mut problems) {
             let started = Package::load(&dir, &name).and_then(|package| {
-                let plugin = self.plugin(&name);
+                let plugin = self.catalog.plugin(&name);
                 problems.extend(self.register(&plugin, &package.manifest, false));
                 remove_stale_sockets(&package.manifest);
                 plugin.start(Arc::new(package))
@@ -90,6 +97,7 @@ impl PluginHost {
                 problems.push(format!("plugin {name}: {error}"));
             }
         }
+        problems.extend(self.python.start_all());
         problems.iter().for_each(|problem| warn!("{problem}"));
         problems
     }
@@ -190,7 +198,7 @@ impl PluginHost {
         {
             return Err(format!("{} {symbol} belongs to plugin {owner} already", kind.noun()));
         }
-        let plugin = self.plugin(name);
+        let plugin = self.catalog.plugin(name);
         let old = plugin.package();
         let installation = Installation::unpack(&mut archive, &manifest, self.config())?;
         let started = installation
@@ -252,7 +260,7 @@ impl PluginHost {
         let not_found = || PluginError::NotFound(name.to_owned());
         let plugin = self.catalog.read().plugins.get(name).cloned().ok_or_else(not_found)?;
         let _busy = self.occupy(name)?;
-        let package = plugin.package().ok_or_else(not_found)?;
+        let package = plugin.package().filter(|package| !package.is_host()).ok_or_else(not_found)?;
         self.unregister(&plugin);
         plugin.stop();
         self.catalog.close_channels(Some(&plugin));
@@ -264,13 +272,14 @@ impl PluginHost {
     /// All installed plugins, by name.
     pub fn list(&self) -> Vec<PluginInfo> {
         let entries = self.catalog.read();
-        entries.plugins.values().filter_map(|plugin| plugin.package()).map(|package| package.info()).collect()
+        let installed = entries.plugins.values().filter_map(|plugin| plugin.package());
+        installed.filter(|package| !package.is_host()).map(|package| package.info()).collect()
     }
 
     /// One installed plugin.
     pub fn describe(&self, name: &str) -> Option<PluginInfo> {
         let plugin = self.catalog.read().plugins.get(name).cloned()?;
-        plugin.package().map(|package| package.info())
+        plugin.package().filter(|package| !package.is_host()).map(|package| package.info())
     }
 
     /// The state of a plugin, also of one that was deleted; `None` if there was never one.
@@ -303,14 +312,6 @@ impl PluginHost {
         Some(plugin.ping(limit))
     }
 
-    fn plugin(&self, name: &str) -> Arc<Plugin> {
-        let mut entries = self.catalog.write();
-        let config = &self.catalog.config;
-        let plugin =
-            entries.plugins.entry(name.to_owned()).or_insert_with(|| Plugin::new(name, Arc::clone(config)));
-        Arc::clone(plugin)
-    }
-
     /// Offers what a plugin declares. A name that another plugin owns is taken over or left, which is reported.
     fn register(&self, plugin: &Arc<Plugin>, manifest: &Manifest, takes_over: bool) -> Vec<String> {
         let taken = self.catalog.read().taken(manifest);
@@ -327,24 +328,16 @@ impl PluginHost {
                     continue;
                 }
                 self.catalog.write().own(kind, symbol, &plugin.name);
-                let key = format!("{}:{symbol}", kind.wire_name());
-                match kind {
-                    Kind::Function => {}
-                    Kind::Source => {
-                        self.registry.add_plugin(&key, Arc::new(SourceConnector::new(plugin, symbol)))
-                    }
-                    Kind::Sink => {
-                        self.registry.add_plugin(&key, Arc::new(SinkConnector::new(plugin, symbol)))
-                    }
-                }
+                self.catalog.publish(&self.registry, kind, symbol);
             }
         }
         conflicts
     }
 
     fn unregister(&self, plugin: &Plugin) {
-        for (kind, symbol) in self.catalog.write().disown(&plugin.name) {
-            self.registry.remove_plugin(&format!("{}:{symbol}", kind.wire_name()));
+        let gone = self.catalog.write().disown(&plugin.name);
+        for (kind, symbol) in gone {
+            self.catalog.publish(&self.registry, kind, &symbol);
         }
     }
 

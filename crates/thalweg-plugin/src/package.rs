@@ -1,5 +1,6 @@
 //! An unpacked plugin in its folder, and the command that runs it (`portable-plugins.md` 3).
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -9,6 +10,7 @@ use crate::config::HostConfig;
 use crate::group;
 use crate::limits::PluginLimits;
 use crate::manifest::{Manifest, PluginInfo};
+use crate::python::pip;
 use crate::sdk;
 use crate::sys;
 
@@ -21,6 +23,8 @@ pub(crate) struct Package {
     pub(crate) manifest: Manifest,
     pub(crate) dir: PathBuf,
     executable: PathBuf,
+    /// For the interpreter of an environment: what it is to run.
+    host_args: Option<Vec<OsString>>,
 }
 
 impl Package {
@@ -42,7 +46,17 @@ impl Package {
         if !executable.is_file() {
             return Err(format!("missing {}", manifest.executable));
         }
-        Ok(Self { manifest, dir: dir.to_owned(), executable })
+        Ok(Self { manifest, dir: dir.to_owned(), executable, host_args: None })
+    }
+
+    /// The host of an environment's distributions: this interpreter, which gets these arguments.
+    pub(crate) fn host(manifest: Manifest, dir: &Path, python: PathBuf, args: Vec<OsString>) -> Self {
+        Self { manifest, dir: dir.to_owned(), executable: python, host_args: Some(args) }
+    }
+
+    /// Whether it is a host rather than something that was installed from a zip.
+    pub(crate) fn is_host(&self) -> bool {
+        self.host_args.is_some()
     }
 
     /// As the API shows it.
@@ -57,14 +71,21 @@ impl Package {
         limits: &PluginLimits,
         interpreter: &str,
     ) -> Result<Command, String> {
-        let mut command = match self.manifest.language.as_str() {
-            "go" => Command::new(&self.executable),
+        let mut command = match (&self.host_args, self.manifest.language.as_str()) {
+            (Some(args), _) => {
+                let mut command = Command::new(&self.executable);
+                command.arg("-u").args(args);
+                command
+            }
+            (None, "go") => Command::new(&self.executable),
             _ => self.python(interpreter),
         };
         command.arg(ARGUMENT);
         let folder = self.executable.parent().unwrap_or(&self.dir);
         command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        if self.manifest.language == "python"
+        if self.is_host() {
+            pip::alone(&mut command, config)?;
+        } else if self.manifest.language == "python"
             && self.manifest.use_bundled_sdk.unwrap_or(config.use_bundled_sdk)
         {
             sdk::put_first(&mut command, config)?;

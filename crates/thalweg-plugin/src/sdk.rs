@@ -82,16 +82,27 @@ pub(crate) fn unpack(data_dir: &Path) -> Result<(), String> {
 
 /// Puts the modules in front of everything that the process would find otherwise.
 pub(crate) fn put_first(command: &mut Command, config: &HostConfig) -> Result<(), String> {
-    unpack(&config.data_dir)?;
-    let folder = folder(&config.data_dir);
-    let folder = folder.canonicalize().map_err(|error| format!("{}: {error}", folder.display()))?;
-    let mut path = OsString::from(folder);
+    let mut path = OsString::from(unpacked(config)?);
     if let Some(further) = config.python_path.as_ref().filter(|path| !path.is_empty()) {
         path.push(":");
         path.push(further);
     }
     command.env("PYTHONPATH", path);
     Ok(())
+}
+
+/// The folder with the modules, with everything in it.
+pub(crate) fn unpacked(config: &HostConfig) -> Result<PathBuf, String> {
+    unpack(&config.data_dir)?;
+    let folder = folder(&config.data_dir);
+    folder.canonicalize().map_err(|error| format!("{}: {error}", folder.display()))
+}
+
+/// The version of the module `thalweg_sdk`.
+pub(crate) fn version() -> &'static str {
+    let text = include_str!("../../../plugins/sdk/thalweg_sdk/__init__.py");
+    let rest = text.split_once("__version__ = \"").map_or("0", |(_, rest)| rest);
+    rest.split('"').next().unwrap_or_default()
 }
 
 #[cfg(test)]

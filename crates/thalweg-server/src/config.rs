@@ -59,6 +59,8 @@ pub struct Config {
     pub portable: Props,
     /// `javascript:`.
     pub javascript: Props,
+    /// `plugins:`.
+    pub plugins: Props,
 }
 
 impl Config {
@@ -105,6 +107,7 @@ impl Config {
             sink: repaired(tree.section("sink")?),
             portable: tree.section("portable")?,
             javascript: tree.section("javascript")?,
+            plugins: tree.section("plugins")?,
         })
     }
 }

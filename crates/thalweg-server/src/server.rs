@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -54,6 +55,7 @@ pub(crate) struct App {
     /// Set when CPU time is accounted for.
     pub(crate) usage: Option<Usage>,
     clock: Arc<dyn Clock>,
+    counter: AtomicU64,
     started: u64,
     stop: watch::Sender<bool>,
 }
@@ -62,6 +64,11 @@ impl App {
     /// How long the instance has been up.
     pub(crate) fn uptime(&self) -> Duration {
         Duration::from_micros(self.clock.monotonic_micros().saturating_sub(self.started))
+    }
+
+    /// A number that no other call has got.
+    pub(crate) fn unique(&self) -> u64 {
+        self.counter.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Ends the instance a second from now, so that the answer gets out.
@@ -125,6 +132,7 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, String> {
         home: home.clone(),
         started: parts.clock.monotonic_micros(),
         clock: parts.clock,
+        counter: AtomicU64::new(0),
         stop: watch::Sender::new(false),
     });
     if let Some(interval) = config.profiling {

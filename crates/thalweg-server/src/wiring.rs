@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value as Json;
 use thalweg_core::connector::Spawner;
 use thalweg_core::polled::Poller;
 use thalweg_core::registry::Shared;
@@ -14,7 +15,7 @@ use thalweg_core::{Clock, Diagnostic, Props, SystemClock};
 use thalweg_engine::store::{DiskStore, Snapshots, Store};
 use thalweg_engine::{Engine, EngineConfig, Surroundings};
 use thalweg_expr::registry::{FunctionRegistry, RemoteFunctions};
-use thalweg_plugin::{HostConfig, PluginHost, PluginSettings};
+use thalweg_plugin::{HostConfig, PluginHost, PluginSettings, PythonConfig};
 use thalweg_runtime::{Runtime, RuntimeConfig};
 use thalweg_service::{ServiceConfig, ServiceHost};
 use tokio::runtime::Handle;
@@ -155,6 +156,7 @@ fn host_config(home: &Path, config: &Config, environment: &Environment) -> Resul
     host.python_path = environment.get("PYTHONPATH").map(Into::into);
     host.settings = plugin_settings(&config.portable).map_err(wrong)?;
     host.allow_external_files = config.external_files;
+    host.python = python_config(home, config)?;
     Ok(host)
 }
 
@@ -179,6 +181,29 @@ fn plugin_settings(portable: &Props) -> Result<BTreeMap<String, PluginSettings>,
         }
     }
     Ok(all)
+}
+
+/// `plugins.python` (portable-plugins.md 11).
+fn python_config(home: &Path, config: &Config) -> Result<PythonConfig, String> {
+    let section = |props: &Props, path: &str, name: &str| match props.get(name) {
+        None | Some(Json::Null) => Ok(Props::new()),
+        Some(Json::Object(members)) => Ok(Props::from(members.clone())),
+        Some(other) => Err(format!("configuration: {path} must be a section, not {other}")),
+    };
+    let wrong = |why: Diagnostic| format!("configuration: plugins.python: {}", why.message);
+    let python = section(&config.plugins, "plugins.python", "python")?;
+    let offline = python.text("offline").map_err(wrong)?.filter(|folder| !folder.is_empty());
+    let prefer = section(&python, "plugins.python.prefer", "prefer")?;
+    let choices = prefer.iter().map(|(name, _)| {
+        let distribution = prefer.text(name).map_err(wrong)?.unwrap_or_default();
+        Ok((name.to_owned(), distribution.to_owned()))
+    });
+    // pip runs elsewhere.
+    let home = home.canonicalize().unwrap_or_else(|_| home.to_owned());
+    Ok(PythonConfig {
+        offline: offline.map(|folder| home.join(folder)),
+        prefer: choices.collect::<Result<_, String>>()?,
+    })
 }
 
 /// Background tasks of connections, and the thread that their sockets wait on.

@@ -501,6 +501,11 @@ impl Rules {
         nodes.filter(|(connection, _)| connection.as_ref() == id).map(|(_, node)| node).collect()
     }
 
+    /// The documents of live rules.
+    pub fn live_definitions(&self) -> Vec<RuleDefinition> {
+        self.live().iter().filter_map(|entry| entry.record().definition(&self.defaults).ok()).collect()
+    }
+
     fn live(&self) -> Vec<Arc<RuleEntry>> {
         self.all().into_iter().filter(|entry| entry.view().phase.is_live()).collect()
     }

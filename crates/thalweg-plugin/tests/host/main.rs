@@ -13,4 +13,6 @@ mod health;
 mod life;
 mod limits;
 mod ports;
+mod python;
 mod subject;
+mod wheel;

@@ -13,6 +13,8 @@ pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 pub(crate) enum Answer {
     /// J: a document.
     Json(String),
+    /// J with status 201.
+    JsonCreated(String),
     /// JT: a document that goes out as text.
     JsonAsText(String),
     /// T: a short text.
@@ -47,6 +49,9 @@ impl IntoResponse for Answer {
     fn into_response(self) -> Response {
         match self {
             Self::Json(text) => ([(header::CONTENT_TYPE, "application/json")], text).into_response(),
+            Self::JsonCreated(text) => {
+                (StatusCode::CREATED, [(header::CONTENT_TYPE, "application/json")], text).into_response()
+            }
             Self::JsonAsText(text) => ([(header::CONTENT_TYPE, TEXT)], text).into_response(),
             Self::Text(status, text) => (status, [(header::CONTENT_TYPE, TEXT)], text).into_response(),
             Self::Empty => StatusCode::OK.into_response(),

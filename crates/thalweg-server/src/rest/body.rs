@@ -8,7 +8,7 @@ use thalweg_core::Props;
 use super::Failure;
 
 /// The largest body that is read.
-const LIMIT: usize = 16 << 20;
+pub(super) const LIMIT: usize = 16 << 20;
 
 /// A whole body as text.
 pub(super) struct Text(pub(super) String);

@@ -9,6 +9,7 @@ mod keyed_state;
 mod metadata;
 mod plugins;
 pub(crate) mod prometheus;
+mod python;
 mod rules;
 mod ruleset;
 #[cfg(feature = "javascript")]
@@ -47,6 +48,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(plugins::routes())
         .merge(scripts::routes())
         .merge(services::routes())
+        .merge(python::routes())
         .merge(metadata::routes())
         .merge(keyed_state::routes())
         .merge(uploads::routes())

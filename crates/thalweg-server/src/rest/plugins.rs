@@ -31,11 +31,8 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .merge(native("/plugins/sources", "/plugins/sources/{name}", "sources"))
         .merge(native("/plugins/sinks", "/plugins/sinks/{name}", "sinks"))
         .merge(native("/plugins/functions", "/plugins/functions/{name}", "functions"))
-        .route("/plugins/udfs", get(|| async { Answer::Json("[]".to_owned()) }))
-        .route(
-            "/plugins/udfs/{name}",
-            get(|Path(name): Name| async move { missing(format!("describe function {name} error: not found")) }),
-        )
+        .route("/plugins/udfs", get(functions))
+        .route("/plugins/udfs/{name}", get(function))
 }
 
 fn native(all: &'static str, one: &'static str, kind: &'static str) -> Router<Arc<App>> {
@@ -163,6 +160,26 @@ async fn logs(State(app): Shared, Path(name): Name, Query(wanted): Query<Wanted>
         return Ok(Answer::ok(log.lines.iter().map(|line| format!("{}\n", line.text)).collect::<String>()));
     }
     Ok(Answer::Json(json(&log)))
+}
+
+/// 11.3: of native plugins there are none.
+async fn functions(State(app): Shared) -> Call {
+    let names = blocking(move || Ok(app.plugins.python().functions()));
+    Ok(Answer::Json(json(&names.await?.into_iter().map(|(name, _)| name).collect::<Vec<_>>())))
+}
+
+async fn function(State(app): Shared, Path(name): Name) -> Call {
+    let all = blocking(move || Ok(app.plugins.python().functions())).await?;
+    let found = all.into_iter().find(|(function, _)| *function == name);
+    let found = found.ok_or_else(|| missing(format!("describe function {name} error: not found")))?;
+    Ok(Answer::Json(json(&Function { name: found.0, plugin: found.1, r#type: "portable" })))
+}
+
+#[derive(Serialize)]
+struct Function {
+    name: String,
+    plugin: String,
+    r#type: &'static str,
 }
 
 /// Runs a request to the host; what it refuses is 400 and 1000, also when the plugin is missing (11.1).

@@ -1,0 +1,324 @@
+//! Distributions that pip installs (`rest-api.md` 11.3).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::routing::{get, post};
+use serde::Serialize;
+use thalweg_core::Props;
+use thalweg_engine::rule::RuleDefinition;
+use thalweg_plugin::{Changed, Install, PythonError, Users, What};
+
+use super::answer::escape;
+use super::body;
+use super::{Answer, Failure, blocking};
+use crate::server::App;
+
+type Call = Result<Answer, Failure>;
+type Shared = State<Arc<App>>;
+type Params = Query<BTreeMap<String, String>>;
+
+/// The largest wheel that is taken as an upload.
+const LARGEST: usize = 1 << 30;
+
+pub(super) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/plugins/python", get(list).post(install))
+        .route("/plugins/python/conflicts", get(conflicts))
+        .route("/plugins/python/reload", post(reload))
+        .route("/plugins/python/rollback", post(roll_back))
+        .route("/plugins/python/{dist}", get(describe).put(update).delete(remove))
+}
+
+/// Which live rules use what: by `function`, `source` or `sink`, and name.
+struct Uses(Vec<RuleUses>);
+
+struct RuleUses {
+    rule: String,
+    sql: String,
+    sources: Vec<String>,
+    sinks: Vec<String>,
+}
+
+impl Uses {
+    fn of(app: &App) -> Self {
+        let streams = app.engine.catalog();
+        let of_rule = |rule: RuleDefinition| RuleUses {
+            rule: rule.id.to_string(),
+            sources: rule
+                .sources()
+                .iter()
+                .filter_map(|stream| Some(streams.get(stream)?.def.source_type.to_string()))
+                .collect(),
+            sinks: rule.actions.iter().map(|action| action.kind.clone()).collect(),
+            sql: rule.sql,
+        };
+        Self(app.engine.rules().live_definitions().into_iter().map(of_rule).collect())
+    }
+
+    fn users(&self, kind: &str, name: &str) -> Vec<String> {
+        let uses = |rule: &&RuleUses| match kind {
+            "function" => calls(&rule.sql, name),
+            "source" => rule.sources.iter().any(|source| source == name),
+            _ => rule.sinks.iter().any(|sink| sink == name),
+        };
+        self.0.iter().filter(uses).map(|rule| rule.rule.clone()).collect()
+    }
+}
+
+/// Whether a statement calls a function: its name, outside of texts, before a parenthesis.
+fn calls(sql: &str, name: &str) -> bool {
+    let is_part = |letter: char| letter.is_alphanumeric() || letter == '_' || letter == '.';
+    let mut rest = sql;
+    while let Some(letter) = rest.chars().next() {
+        if letter == '\'' || letter == '"' {
+            let text = &rest[1..];
+            rest = text.find(letter).map_or("", |end| &text[end + 1..]);
+        } else if is_part(letter) || letter == '`' {
+            let (word, after) = if letter == '`' {
+                rest[1..].split_once('`').unwrap_or((&rest[1..], ""))
+            } else {
+                rest.split_at(rest.find(|letter| !is_part(letter)).unwrap_or(rest.len()))
+            };
+            if word == name && after.trim_start().starts_with('(') {
+                return true;
+            }
+            rest = after;
+        } else {
+            rest = &rest[letter.len_utf8()..];
+        }
+    }
+    false
+}
+
+fn failure(error: PythonError, what: &str) -> Failure {
+    let text = format!("python plugin {what} error: {error}");
+    match error {
+        PythonError::NotFound(_) => Failure::from(thalweg_engine::EngineError::not_found(text)),
+        PythonError::InUse(_) => Failure::with_status(StatusCode::CONFLICT, text),
+        PythonError::Refused(_) => Failure::plain(text),
+    }
+}
+
+fn json(document: &impl Serialize) -> String {
+    // These documents hold texts, numbers and lists, none of which can fail.
+    escape(&serde_json::to_string(document).unwrap_or_default())
+}
+
+/// Runs work that waits for pip and for processes, and shows what it has changed.
+async fn changed(
+    app: Arc<App>,
+    what: &'static str,
+    work: impl FnOnce(&App, Users<'_>) -> Result<Changed, PythonError> + Send + 'static,
+) -> Result<String, Failure> {
+    let done = blocking(move || {
+        let uses = Uses::of(&app);
+        Ok(work(&app, &|kind, name| uses.users(kind, name)))
+    });
+    done.await?.map(|changed| json(&changed)).map_err(|error| failure(error, what))
+}
+
+async fn list(State(app): Shared) -> Call {
+    let shown = blocking(move || {
+        let uses = Uses::of(&app);
+        Ok(app.plugins.python().list(&|kind, name| uses.users(kind, name)))
+    });
+    Ok(Answer::json(&shown.await?))
+}
+
+async fn describe(State(app): Shared, Path(name): Path<String>, Query(params): Params) -> Call {
+    let shown = blocking(move || {
+        let uses = Uses::of(&app);
+        let env = param(&params, "env");
+        Ok(app.plugins.python().describe(env, &name, &|kind, name| uses.users(kind, name)))
+    });
+    shown.await?.map(|shown| Answer::json(&shown)).map_err(|error| failure(error, "describe"))
+}
+
+async fn conflicts(State(app): Shared) -> Call {
+    Ok(Answer::json(&blocking(move || Ok(app.plugins.python().conflicts())).await?))
+}
+
+async fn install(State(app): Shared, Query(params): Params, request: Request) -> Call {
+    let (install, upload) = read(&app, &params, request, None).await?;
+    let done = changed(app, "install", move |app, users| {
+        // Removed with the upload when all is done.
+        let _upload = upload;
+        app.plugins.python().install(&install, users)
+    });
+    Ok(Answer::JsonCreated(done.await?))
+}
+
+async fn update(
+    State(app): Shared,
+    Path(name): Path<String>,
+    Query(params): Params,
+    request: Request,
+) -> Call {
+    let (install, upload) = read(&app, &params, request, Some(name)).await?;
+    let done = changed(app, "update", move |app, users| {
+        let _upload = upload;
+        app.plugins.python().install(&install, users)
+    });
+    Ok(Answer::Json(done.await?))
+}
+
+async fn remove(State(app): Shared, Path(name): Path<String>, Query(params): Params) -> Call {
+    let done = changed(app, "delete", move |app, users| {
+        app.plugins.python().remove(param(&params, "env"), &name, is_forced(&params), users)
+    });
+    Ok(Answer::Json(done.await?))
+}
+
+async fn reload(State(app): Shared, Query(params): Params) -> Call {
+    let done = changed(app, "reload", move |app, users| {
+        app.plugins.python().reload(param(&params, "env"), is_forced(&params), users)
+    });
+    Ok(Answer::Json(done.await?))
+}
+
+async fn roll_back(State(app): Shared, Query(params): Params) -> Call {
+    let done = changed(app, "rollback", move |app, users| {
+        app.plugins.python().roll_back(param(&params, "env"), is_forced(&params), users)
+    });
+    Ok(Answer::Json(done.await?))
+}
+
+fn param<'a>(params: &'a BTreeMap<String, String>, name: &str) -> &'a str {
+    params.get(name).map(String::as_str).unwrap_or_default()
+}
+
+fn is_forced(params: &BTreeMap<String, String>) -> bool {
+    matches!(param(params, "force"), "1" | "true")
+}
+
+/// A file that was uploaded; its folder goes with it.
+struct Upload {
+    folder: PathBuf,
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        // A leftover lies among the uploads, where it can be seen and removed.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The body of POST and PUT: JSON, or a wheel.
+async fn read(
+    app: &App,
+    params: &BTreeMap<String, String>,
+    request: Request,
+    distribution: Option<String>,
+) -> Result<(Install, Option<Upload>), Failure> {
+    let is_upload = is_wheel(request.headers());
+    let bytes = axum::body::to_bytes(request.into_body(), if is_upload { LARGEST } else { body::LIMIT });
+    let too_large = |_| {
+        let text = "the request's body is too large, or was cut off";
+        Failure::with_status(StatusCode::PAYLOAD_TOO_LARGE, text)
+    };
+    let bytes = bytes.await.map_err(too_large)?;
+    let mut props = Props::new();
+    let mut upload = None;
+    let mut install = Install { distribution, force: is_forced(params), ..Install::default() };
+    if is_upload {
+        let (kept, file) = keep(app, param(params, "file"), &bytes)?;
+        install.what = What::File(file);
+        upload = Some(kept);
+    } else {
+        let text = String::from_utf8(bytes.into())
+            .map_err(|why| Failure::plain(format!("request body is not UTF-8: {why}")))?;
+        props = if text.trim().is_empty() { props } else { body::object(&text).map_err(wrong)? };
+        install.what = what(&props, &install)?;
+    }
+    for name in ["env", "isolate", "workers"] {
+        if let Some(value) = params.get(name) {
+            let value = value.parse().unwrap_or_else(|_| serde_json::Value::from(value.as_str()));
+            props.set(name, value);
+        }
+    }
+    let text =
+        |name: &str| props.text(name).map(|text| text.map(str::to_owned)).map_err(|why| wrong(why.message));
+    install.env = text("env")?.unwrap_or_default();
+    install.lock = text("lock")?;
+    install.lock_file = text("lockFile")?;
+    install.isolate = props.bool("isolate").map_err(|why| wrong(why.message))?;
+    let workers = props.int("workers").map_err(|why| wrong(why.message))?;
+    // What does not fit is refused there, as 0 is.
+    install.workers = workers.map(|workers| u32::try_from(workers).unwrap_or_default());
+    Ok((install, upload))
+}
+
+fn wrong(why: String) -> Failure {
+    Failure::plain(format!("Invalid body: Error decoding the python plugin json: {why}"))
+}
+
+fn is_wheel(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.starts_with("application/octet-stream") || kind.starts_with("application/zip")
+}
+
+/// What the body says is to be installed.
+fn what(props: &Props, install: &Install) -> Result<What, Failure> {
+    let field = |name: &str| props.text(name).map_err(|why| wrong(why.message));
+    let version = match (&install.distribution, field("version")?) {
+        (Some(name), Some(version)) => Some(What::Package(format!("{name}=={version}"))),
+        _ => None,
+    };
+    let given: Vec<What> = [
+        field("package")?.map(|text| What::Package(text.to_owned())),
+        field("file")?.map(|url| What::Url(url.to_owned())),
+        field("editable")?.map(|folder| What::Editable(folder.to_owned())),
+        version,
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let is_bare = ["isolate", "workers", "lock", "lockFile"].iter().all(|name| props.get(name).is_none());
+    match <[What; 1]>::try_from(given) {
+        Ok([what]) => Ok(what),
+        Err(none) if none.is_empty() && install.distribution.is_some() && is_bare => Ok(What::Newest),
+        Err(none) if none.is_empty() => Ok(What::Nothing),
+        Err(_) => Err(wrong(
+            "only one of \"package\", \"file\", \"editable\" and \"version\" may be given".to_owned(),
+        )),
+    }
+}
+
+/// Puts an uploaded wheel where pip can read it under its name.
+fn keep(app: &App, name: &str, bytes: &[u8]) -> Result<(Upload, PathBuf), Failure> {
+    if name.contains(['/', '\\', '\0']) || !name.ends_with(".whl") {
+        let text = format!(
+            "an upload needs the wheel's name, as ?file=acme_math-1.2.0-py3-none-any.whl, not \"{name}\""
+        );
+        return Err(Failure::plain(text));
+    }
+    let unique = app.unique();
+    let folder = app.home.join("data/uploads").join(format!(".python-{unique}"));
+    let upload = Upload { folder: folder.clone() };
+    let file = folder.join(name);
+    let written = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&file, bytes));
+    written.map_err(|why| Failure::plain(format!("cannot write {}: {why}", file.display())))?;
+    Ok((upload, file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_uses_a_function_that_it_calls_and_no_other() {
+        for sql in ["SELECT pyavg(a) FROM s", "SELECT 1 FROM s WHERE x = 'y' AND `pyavg` (a) > 1"] {
+            assert!(calls(sql, "pyavg"), "{sql}");
+        }
+        for sql in
+            ["SELECT pyavg FROM s", "SELECT 'pyavg(a)' FROM s", "SELECT mypyavg(a), PYAVG(a) FROM s", "é'"]
+        {
+            assert!(!calls(sql, "pyavg"), "{sql}");
+        }
+    }
+}

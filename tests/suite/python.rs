@@ -1,0 +1,104 @@
+//! Distributions that pip installs, over REST and under a rule (`rest-api.md` 11.3). More of them in
+//! `thalweg-plugin/tests/host/python.rs`.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use thalweg_server::{ServeOptions, start};
+use thalweg_tests::http::Api;
+use thalweg_tests::processes::python;
+
+/// A wheel of distribution `acme-math` with one function of rows that returns this text.
+fn wheel(folder: &Path, version: &str, function: &str, text: &str) -> PathBuf {
+    let info = format!("acme_math-{version}.dist-info");
+    let path = folder.join(format!("acme_math-{version}-py3-none-any.whl"));
+    let module = format!("def f() -> str:\n    return {text:?}\n");
+    let files = [
+        ("acme_math.py".to_owned(), module),
+        (format!("{info}/METADATA"), format!("Metadata-Version: 2.1\nName: acme-math\nVersion: {version}\n")),
+        (
+            format!("{info}/WHEEL"),
+            "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n".to_owned(),
+        ),
+        (format!("{info}/entry_points.txt"), format!("[thalweg.functions]\n{function} = acme_math:f\n")),
+        (
+            format!("{info}/RECORD"),
+            ["METADATA", "WHEEL", "entry_points.txt", "RECORD"]
+                .iter()
+                .fold("acme_math.py,,\n".to_owned(), |all, name| format!("{all}{info}/{name},,\n")),
+        ),
+    ];
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    thalweg_plugin::pack(&files, &path).expect("the wheel can be written");
+    path
+}
+
+#[test]
+fn a_distribution_is_installed_used_upgraded_and_removed_over_rest() {
+    if python().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    // Names of sockets: nobody else's.
+    let env = format!("twrest{}", std::process::id());
+    let f = format!("{env}_f");
+    let wheels = folder.path().join("wheels");
+    std::fs::create_dir(&wheels).expect("the folder is ours");
+    let environment = [
+        ("KUIPER__BASIC__RESTIP", "127.0.0.1".to_owned()),
+        ("KUIPER__PLUGINS__PYTHON__OFFLINE", wheels.display().to_string()),
+    ];
+    let options = ServeOptions {
+        home: folder.path().join("home"),
+        port: Some(0),
+        data_port: Some(0),
+        environment: environment.map(|(name, value)| (name.to_owned(), value)).into(),
+        ..ServeOptions::default()
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("the system gives threads");
+    let server = runtime.block_on(start(options)).expect("it starts");
+    let api = Api::new(server.port());
+    let path = wheel(&wheels, "1.0", &f, "one");
+    let body = json!({"file": format!("file://{}", path.display()), "env": env});
+    let made = api.call("POST", "/plugins/python", &body.to_string());
+    assert_eq!((made.status, made.content_type.as_str()), (201, "application/json"), "{}", made.body);
+    assert_eq!(made.json()["changes"], json!([{"name": "acme-math", "from": null, "to": "1.0"}]));
+    api.call("GET", "/plugins/udfs", "").is(200, &format!("[\"{f}\"]"));
+    let described = format!(r#"{{"name":"{f}","plugin":"acme-math","type":"portable"}}"#);
+    api.call("GET", &format!("/plugins/udfs/{f}"), "").is(200, &described);
+    api.call("GET", "/plugins/portables", "").is(200, "[]");
+    let stream = json!({"sql": r#"CREATE STREAM s () WITH (TYPE="memory", DATASOURCE="t", FORMAT="json")"#});
+    assert_eq!(api.call("POST", "/streams", &stream.to_string()).status, 201);
+    let rule = json!({"id": "r", "sql": format!("SELECT {f}() AS x FROM s"), "actions": [{"nop": {}}]});
+    let rule = api.call("POST", "/rules", &rule.to_string());
+    assert_eq!(rule.status, 201, "{}", rule.body);
+    let all = api.call("GET", "/plugins/python", "").json();
+    assert_eq!((&all[0]["env"], &all[0]["hosts"][0]["status"]), (&json!(env), &json!("running")));
+    assert_eq!(all[0]["distributions"][0]["rules"], json!(["r"]));
+    // The next version by its number, from the folder of wheels.
+    wheel(&wheels, "2.0", &f, "two");
+    let next = json!({"version": "2.0", "env": env}).to_string();
+    let updated = api.call("PUT", "/plugins/python/Acme.Math", &next);
+    assert_eq!(
+        (updated.status, &updated.json()["changes"][0]["to"]),
+        (200, &json!("2.0")),
+        "{}",
+        updated.body
+    );
+    let one = api.call("GET", &format!("/plugins/python/acme-math?env={env}"), "").json();
+    assert_eq!(
+        (&one["version"], &one["health"], &one["files"][0]),
+        (&json!("2.0"), &json!("running"), &json!("acme_math.py"))
+    );
+    assert_eq!(one["functions"][0]["types"]["result"], "str");
+    let refused = api.call("DELETE", &format!("/plugins/python/acme-math?env={env}"), "");
+    assert_eq!(refused.status, 409);
+    assert!(refused.body.contains("acme-math is used by rule r: stop"), "{}", refused.body);
+    let back = api.call("POST", &format!("/plugins/python/rollback?env={env}"), "");
+    assert_eq!((back.status, &back.json()["changes"][0]["to"]), (200, &json!("1.0")), "{}", back.body);
+    let gone = api.call("DELETE", &format!("/plugins/python/acme-math?env={env}&force=1"), "");
+    assert_eq!((gone.status, &gone.json()["changes"][0]["to"]), (200, &json!(null)), "{}", gone.body);
+    api.call("GET", "/plugins/udfs", "").is(200, "[]");
+    runtime.block_on(server.stop());
+}
