@@ -42,6 +42,27 @@ pub struct RawMessage<'a> {
     pub offset: Option<Value>,
 }
 
+/// Rows that arrived together, one message each.
+#[derive(Debug, Default)]
+pub struct RowArrivals {
+    /// The rows, which need no decoding.
+    pub rows: Vec<Arc<Fields>>,
+    /// What `meta()` shows of each row; shorter when the rest has none.
+    pub meta: Vec<Option<Arc<Fields>>>,
+    /// When they arrived.
+    pub time: Timestamp,
+    /// Where a rewindable source would resume after the last of them. No checkpoint stands between them.
+    pub offset: Option<Value>,
+}
+
+impl RowArrivals {
+    /// Forgets the first rows.
+    pub fn forget(&mut self, count: usize) {
+        self.rows.drain(..count.min(self.rows.len()));
+        self.meta.drain(..count.min(self.meta.len()));
+    }
+}
+
 /// What to do with a message when the inlet is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhenFull {
@@ -121,6 +142,22 @@ pub trait SourcePort: Send + Sync {
         Ok((Offer::Accepted, arrivals.spans.len()))
     }
 
+    /// Offers rows that arrived together and tells how many were accepted, from the front. With room for the first they
+    /// are taken whole, where the port can do that.
+    fn offer_rows(&self, arrivals: &RowArrivals, when_full: WhenFull) -> (Offer, usize) {
+        let last = arrivals.rows.len().saturating_sub(1);
+        for (index, row) in arrivals.rows.iter().enumerate() {
+            let payload = Payload::Rows(vec![Arc::clone(row)]);
+            let meta = arrivals.meta.get(index).cloned().flatten();
+            let offset = arrivals.offset.clone().filter(|_| index == last);
+            let offer = self.offer(RawMessage { payload, time: arrivals.time, meta, offset }, when_full);
+            if offer != Offer::Accepted {
+                return (offer, index);
+            }
+        }
+        (Offer::Accepted, arrivals.rows.len())
+    }
+
     /// Whether a message is safe as soon as it is accepted, so that [`SourcePort::offer_all`] may be used for messages
     /// whose other side waits for an answer.
     fn answers_at_once(&self) -> bool {
@@ -183,7 +220,8 @@ pub trait SourcePort: Send + Sync {
     /// Counts lost messages with their cause, one of the causes of `decisions.md` ("status").
     fn dropped(&self, cause: &'static str, count: u64);
 
-    /// The offset to resume from, when the rule was restored from a checkpoint.
+    /// The offset to resume from: behind the newest message that was accepted with one, else that of the checkpoint
+    /// from which the rule was restored.
     fn resume_from(&self) -> Option<Value>;
 
     /// The newest offset whose effects are durable; what is older may be acknowledged to the outside.

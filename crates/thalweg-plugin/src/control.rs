@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use tracing::debug;
 
 use crate::channel::{ExchangeError, Limits, Rep};
 use crate::greeting::{Cap, Caps, Greeting, PluginSettings};
 use crate::plugin::Plugin;
+use crate::symbol::Symbol;
 use crate::wire;
 
 /// What we can do on control, source and sink channels.
-const OFFERED: Caps = Caps::of(&[Cap::Ping, Cap::Shutdown]);
+const OFFERED: Caps = Caps::of(&[Cap::Batch, Cap::Ping, Cap::State, Cap::Credit, Cap::Eof, Cap::Shutdown]);
 
 /// The process behind a plugin, as it has introduced itself.
 #[derive(Debug, Default)]
@@ -68,6 +69,27 @@ impl SymbolMetrics {
 const MOST_METRICS: usize = 256;
 
 impl Plugin {
+    /// The process of this life; one of old when that is over.
+    pub(crate) fn peer(&self, life: u64) -> Arc<Peer> {
+        let state = self.state();
+        if state.life == life { Arc::clone(&state.peer) } else { Arc::default() }
+    }
+
+    /// Tells a source that there is room for so many rows more; false if it has not heard that and may live.
+    pub(crate) fn grant(&self, symbol: &Symbol, rows: i64) -> bool {
+        let Some(control) = self.state().control.clone() else { return true };
+        let grant =
+            json!({"meta": {"ruleId": symbol.rule, "opId": symbol.op, "instanceId": 0}, "rows": rows});
+        let limit = self.config.control_timeout;
+        let limits = Limits { hand_over: limit, answer: limit };
+        let heard = control.exchange(&wire::command("credit", &grant.to_string()), limits);
+        if let Err(error) = &heard {
+            debug!(plugin = %self.name, rule = symbol.rule, "credit was not heard: {error:?}");
+        }
+        // Of a time-out it will hear later, and after its end it will be told anew.
+        !matches!(heard, Err(ExchangeError::Late | ExchangeError::NoPeer))
+    }
+
     /// What the engine's configuration says for it.
     pub(crate) fn settings(&self) -> &PluginSettings {
         static NOTHING: PluginSettings = PluginSettings::nothing();

@@ -342,7 +342,7 @@ impl Plugin {
     }
 
     /// One command on the control channel.
-    fn command(&self, name: &str, symbol: &Symbol) -> Result<(), String> {
+    fn command(&self, name: &str, symbol: &Symbol, arg: &str) -> Result<(), String> {
         let (control, life) = {
             let state = self.state();
             (state.control.clone(), state.life)
@@ -352,7 +352,7 @@ impl Plugin {
         };
         let limits = Limits { hand_over: self.config.control_timeout, answer: self.config.control_timeout };
         let what = format!("to {name} {} {}", symbol.kind.noun(), symbol.name);
-        match control.exchange(&wire::command(name, &symbol.control), limits) {
+        match control.exchange(&wire::command(name, arg), limits) {
             Ok(answer) if answer == b"ok" => Ok(()),
             Ok(answer) => {
                 let text = String::from_utf8_lossy(&answer);
@@ -391,7 +391,8 @@ impl Plugin {
     }
 
     fn launch(&self, symbol: &Symbol, state: &mut SymbolState, life: u64) -> Result<(), String> {
-        let started = self.command("start", symbol);
+        let control = symbol.start_control(self.peer(life).caps);
+        let started = self.command("start", symbol, &control);
         state.error = started.clone().err();
         state.life = if started.is_ok() { life } else { 0 };
         started
@@ -401,7 +402,7 @@ impl Plugin {
     pub(crate) fn restart_symbol(&self, symbol: &Arc<Symbol>, life: u64) -> Result<(), String> {
         if std::mem::take(&mut symbol.state().life) == life {
             // What has ended cannot be stopped; that it says so does not matter.
-            let _ = self.command("stop", symbol);
+            let _ = self.command("stop", symbol, &symbol.control);
         }
         self.start_symbol(symbol, life)
     }
@@ -425,7 +426,7 @@ impl Plugin {
         let life = std::mem::take(&mut symbol.state().life);
         if life != 0
             && self.life(Duration::ZERO) == Ok(life)
-            && let Err(error) = self.command("stop", symbol)
+            && let Err(error) = self.command("stop", symbol, &symbol.control)
         {
             warn!(plugin = %self.name, "{error}");
         }

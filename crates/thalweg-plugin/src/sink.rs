@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use crate::channel::{Deadline, Pull, PullEvent, Push};
 use async_trait::async_trait;
-use bytes::Bytes;
-use thalweg_core::IoError;
 use thalweg_core::connector::{
     BuildCx, Built, Connection, ConnectionStatus, ConnectorKind, LookupSource, Sink, SinkPayload, SinkPort,
     SourceKind, Written,
 };
 use thalweg_core::spec::PropSpec;
+use thalweg_core::{IoError, Props};
 use tokio::sync::oneshot;
 
+use crate::consignment::{Consignment, Form, Memory, Receipt};
+use crate::greeting::Cap;
 use crate::manifest::Kind;
 use crate::plugin::Plugin;
 use crate::symbol::{Symbol, ack_path, check_names, data_path};
@@ -23,6 +24,7 @@ use crate::wire;
 /// How often the plugin's listener is tried after `start` has answered.
 const DIALS: u32 = 20;
 const BETWEEN_DIALS: Duration = Duration::from_millis(25);
+const STOPS: &str = "the rule stops";
 
 /// A sink symbol in the table of connectors.
 pub(crate) struct SinkConnector {
@@ -44,11 +46,20 @@ impl SinkConnector {
                 symbol: Arc::new(Symbol::new(Kind::Sink, &self.symbol, &cx.rule, control).at(&cx.node)),
                 node: Arc::clone(&cx.node),
                 requires_ack: cx.props.bool("requireAck")?.unwrap_or(false),
+                is_json: is_json(&cx.props),
             }),
             worker: None,
             port: None,
         }))
     }
+}
+
+/// Whether the messages are JSON as the engine writes it.
+fn is_json(props: &Props) -> bool {
+    let says = |name: &str| props.get(name).filter(|value| !value.is_null() && *value != "");
+    says("format").is_none_or(|format| format.as_str().is_some_and(|name| name.eq_ignore_ascii_case("json")))
+        && says("compression").is_none()
+        && says("encryption").is_none()
 }
 
 impl ConnectorKind for SinkConnector {
@@ -99,6 +110,7 @@ struct Start {
     symbol: Arc<Symbol>,
     node: Arc<str>,
     requires_ack: bool,
+    is_json: bool,
 }
 
 struct PluginSink {
@@ -124,12 +136,12 @@ impl Drop for Handle {
 
 enum Job {
     Open(oneshot::Sender<Result<(), String>>),
-    Write(Vec<Bytes>, oneshot::Sender<Written>),
+    Write(Vec<SinkPayload>, oneshot::Sender<Written>),
 }
 
 /// What may come while an acknowledgement is awaited.
 enum Ack {
-    Message(Option<String>),
+    Message(Receipt),
     Gone,
     /// The rule stops.
     Stop,
@@ -159,13 +171,8 @@ impl Sink for PluginSink {
     }
 
     async fn write(&mut self, payloads: &[SinkPayload]) -> Written {
-        let encode = |payload: &SinkPayload| match payload {
-            SinkPayload::Bytes { payload, .. } => payload.clone(),
-            // The connector asks for bytes; whoever hands over rows all the same gets their JSON.
-            SinkPayload::Rows { rows, .. } => Bytes::from(wire::rows(rows)),
-        };
         let (done, written) = oneshot::channel();
-        let job = Job::Write(payloads.iter().map(encode).collect(), done);
+        let job = Job::Write(payloads.to_vec(), done);
         let written = self.ask(job, written).await.unwrap_or_else(|| Written {
             accepted: 0,
             error: Some(IoError::transient("the sink is closed")),
@@ -209,6 +216,9 @@ fn spawn(start: Start) -> Result<Handle, String> {
         ack_channel: None,
         data: None,
         dialed_life: 0,
+        form: None,
+        seq: 0,
+        memory: Memory::default(),
     };
     std::thread::Builder::new()
         .name("plugin-sink".to_owned())
@@ -230,6 +240,11 @@ struct Worker {
     data: Option<Push>,
     /// The life of the plugin in which the data channel was dialed.
     dialed_life: u64,
+    /// How the sink wants its messages in batches; `None` when it does not know them.
+    form: Option<Form>,
+    /// Counts batches.
+    seq: u64,
+    memory: Memory,
 }
 
 impl Worker {
@@ -257,7 +272,7 @@ impl Worker {
                 // The worker may have ended.
                 let _ = match event {
                     PullEvent::Connected => Ok(()),
-                    PullEvent::Message(message) => acks.send(Ack::Message(wire::ack_error(message))),
+                    PullEvent::Message(message) => acks.send(Ack::Message(Receipt::read(message))),
                     PullEvent::Disconnected => acks.send(Ack::Gone),
                 };
             };
@@ -277,9 +292,17 @@ impl Worker {
         } else {
             plugin.start_symbol(symbol, life)?;
         }
+        self.form = self.form_of(life);
         self.data = Some(self.dial()?);
         self.dialed_life = life;
         Ok(())
+    }
+
+    fn form_of(&self, life: u64) -> Option<Form> {
+        let Start { plugin, symbol, is_json, .. } = &self.start;
+        let peer = plugin.peer(life);
+        let sink = peer.greeting.symbols.sinks.get(&symbol.name).copied().unwrap_or_default();
+        peer.caps.has(Cap::Batch).then_some(Form { rows: sink.rows, is_json: *is_json })
     }
 
     fn dial(&self) -> Result<Push, String> {
@@ -298,7 +321,7 @@ impl Worker {
                 }
                 // Whatever comes meanwhile is left over from before, but for the end of the rule.
                 Err(_) if matches!(self.acks.recv_timeout(BETWEEN_DIALS), Ok(Ack::Stop)) => {
-                    return Err("the rule stops".to_owned());
+                    return Err(STOPS.to_owned());
                 }
                 Err(_) => {}
             }
@@ -306,43 +329,110 @@ impl Worker {
         }
     }
 
-    fn write(&mut self, payloads: &[Bytes]) -> Written {
-        for (accepted, payload) in payloads.iter().enumerate() {
-            if let Err(error) = self.write_one(payload) {
-                return Written { accepted, error: Some(IoError::transient(error)) };
-            }
-        }
-        Written { accepted: payloads.len(), error: None }
-    }
-
-    fn write_one(&mut self, payload: &[u8]) -> Result<(), String> {
+    /// Sees to it that messages can be sent, and forgets acknowledgements nobody has waited for.
+    fn prepare(&mut self) -> Result<(), String> {
         let life = self.start.plugin.life(self.start.plugin.config.send_timeout)?;
         self.connect(life)?;
-        // Acknowledgements nobody has waited for must not be taken for the next one's.
         while let Ok(ack) = self.acks.try_recv() {
             if matches!(ack, Ack::Stop) {
-                return Err("the rule stops".to_owned());
+                return Err(STOPS.to_owned());
             }
         }
-        let deadline = Deadline::after(self.start.plugin.config.send_timeout);
-        let sent = self.data.as_mut().map_or(Ok(()), |data| data.send(payload, deadline));
-        let (plugin, name) = (&self.start.plugin.name, &self.start.symbol.name);
-        if let Err(error) = sent {
-            // Half a message may have left: the connection is of no use any more.
-            self.data = None;
-            return Err(format!("cannot send to sink {name} of plugin {plugin}: {error}"));
+        Ok(())
+    }
+
+    fn write(&mut self, payloads: &[SinkPayload]) -> Written {
+        self.memory.keep_only(payloads);
+        let mut accepted = 0;
+        while accepted < payloads.len() {
+            let rest = &payloads[accepted..];
+            let (more, error) = match (self.prepare(), self.form) {
+                (Err(error), _) => (0, Some(IoError::transient(error))),
+                (Ok(()), Some(form)) => self.write_batch(rest, form),
+                (Ok(()), None) => match self.write_one(&rest[0]) {
+                    Ok(()) => (1, None),
+                    Err(error) => (0, Some(IoError::transient(error))),
+                },
+            };
+            accepted += more;
+            if error.is_some() {
+                return Written { accepted, error };
+            }
+        }
+        Written { accepted, error: None }
+    }
+
+    /// Sends a message to a sink of old.
+    fn write_one(&mut self, payload: &SinkPayload) -> Result<(), String> {
+        match payload {
+            SinkPayload::Bytes { payload, .. } => self.send(payload)?,
+            // The connector asks for bytes; whoever hands over rows all the same gets their JSON.
+            SinkPayload::Rows { rows, .. } => self.send(wire::rows(rows).as_bytes())?,
         }
         if !self.start.requires_ack {
             return Ok(());
         }
+        self.receive()?.error.map_or(Ok(()), |error| Err(self.refusal(&error)))
+    }
+
+    /// Sends as many messages as go into one batch, and waits for the acknowledgement. How many are out, and why not
+    /// the next one.
+    fn write_batch(&mut self, payloads: &[SinkPayload], form: Form) -> (usize, Option<IoError>) {
+        if let Some(error) = payloads.first().and_then(|payload| self.memory.take_refusal(payload)) {
+            return (0, Some(IoError::permanent(self.refusal(&error))));
+        }
+        let batch = Consignment::pack(self.seq, payloads, form, &self.memory);
+        self.seq += 1;
+        let receipt = match batch.is_empty() {
+            true => Receipt::default(),
+            false => match self.deliver(&batch) {
+                Ok(receipt) => receipt,
+                Err(error) => return (0, Some(IoError::transient(error))),
+            },
+        };
+        // Without requireAck what was refused is lost, and counted.
+        let is_final = !self.start.requires_ack;
+        let outcome = batch.settle(payloads, receipt, &mut self.memory, is_final);
+        let error = outcome.error.map(|error| self.refusal(&error));
+        (outcome.accepted, error.map(if is_final { IoError::permanent } else { IoError::transient }))
+    }
+
+    fn deliver(&mut self, batch: &Consignment) -> Result<Receipt, String> {
+        self.send(batch.text())?;
+        loop {
+            // One that comes late belongs to a batch that was given up.
+            let receipt = self.receive()?;
+            if batch.is_for(&receipt) {
+                return Ok(receipt);
+            }
+        }
+    }
+
+    fn send(&mut self, message: &[u8]) -> Result<(), String> {
+        let deadline = Deadline::after(self.start.plugin.config.send_timeout);
+        let sent = self.data.as_mut().map_or(Ok(()), |data| data.send(message, deadline));
+        sent.map_err(|error| {
+            // Half a message may have left: the connection is of no use any more.
+            self.data = None;
+            let (plugin, name) = (&self.start.plugin.name, &self.start.symbol.name);
+            format!("cannot send to sink {name} of plugin {plugin}: {error}")
+        })
+    }
+
+    /// The next acknowledgement.
+    fn receive(&mut self) -> Result<Receipt, String> {
         match self.acks.recv() {
-            Ok(Ack::Message(None)) => Ok(()),
-            Ok(Ack::Message(Some(error))) => Err(format!("sink {name} of plugin {plugin}: {error}")),
+            Ok(Ack::Message(receipt)) => Ok(receipt),
             Ok(Ack::Gone) => {
                 self.data = None;
+                let (plugin, name) = (&self.start.plugin.name, &self.start.symbol.name);
                 Err(format!("sink {name} of plugin {plugin} ended before it acknowledged a message"))
             }
-            Ok(Ack::Stop) | Err(_) => Err("the rule stops".to_owned()),
+            Ok(Ack::Stop) | Err(_) => Err(STOPS.to_owned()),
         }
+    }
+
+    fn refusal(&self, error: &str) -> String {
+        format!("sink {} of plugin {}: {error}", self.start.symbol.name, self.start.plugin.name)
     }
 }

@@ -5,18 +5,20 @@ use std::sync::Arc;
 use crate::channel::{Pull, PullEvent};
 use async_trait::async_trait;
 use thalweg_core::connector::{
-    BuildCx, Built, Connection, ConnectionStatus, ConnectorKind, LookupSource, Payload, RawMessage, Sink,
+    BuildCx, Built, Connection, ConnectionStatus, ConnectorKind, LookupSource, Offer, RowArrivals, Sink,
     Source, SourceKind, SourcePort, WhenFull,
 };
 use thalweg_core::spec::PropSpec;
 use thalweg_core::{Clock, IoError, Props};
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::blocking::offload;
+use crate::feed::{Arrived, Feed};
 use crate::manifest::Kind;
+use crate::messages::Names;
 use crate::plugin::Plugin;
 use crate::symbol::{Symbol, check_names, data_path};
-use crate::wire::{self, SourceMessage};
+use crate::wire;
 
 /// Keys that a source always finds in its configuration, with their defaults.
 const ALWAYS: [(&str, &str); 9] = [
@@ -48,7 +50,9 @@ impl SourceConnector {
             wire::control(Kind::Source, &self.symbol, &cx.rule, &cx.node, &configuration(&cx.props));
         Ok(SourceKind::Push(Box::new(PluginSource {
             plugin: Arc::clone(&self.plugin),
-            symbol: Arc::new(Symbol::new(Kind::Source, &self.symbol, &cx.rule, control).at(&cx.node)),
+            symbol: self.symbol.clone(),
+            control,
+            rule: Arc::clone(&cx.rule),
             node: Arc::clone(&cx.node),
             clock: Arc::clone(&cx.clock),
         })))
@@ -120,13 +124,19 @@ impl ConnectorKind for SourceConnector {
 
 struct PluginSource {
     plugin: Arc<Plugin>,
-    symbol: Arc<Symbol>,
+    symbol: String,
+    control: String,
+    rule: Arc<str>,
     node: Arc<str>,
     clock: Arc<dyn Clock>,
 }
 
-/// What the reader reports besides rows.
-struct Disconnected;
+/// A source that is being run.
+struct Running {
+    plugin: Arc<Plugin>,
+    symbol: Arc<Symbol>,
+    feed: Arc<Feed>,
+}
 
 /// A started source.
 struct Started {
@@ -137,12 +147,12 @@ struct Started {
 #[async_trait]
 impl Source for PluginSource {
     async fn run(self: Box<Self>, port: Arc<dyn SourcePort>) -> Result<(), IoError> {
-        let (events, mut incoming) = unbounded_channel();
-        let this = Arc::new(*self);
+        let (arrivals, mut incoming) = unbounded_channel();
+        let running = Arc::new(self.prepare(&port, arrivals));
         port.status(ConnectionStatus::Connecting);
-        let starter = (Arc::clone(&this), Arc::clone(&port));
-        let started = offload("plugin-source", move || starter.0.start(&starter.1, events)).await;
-        let mut started = match started {
+        let (starter, node) = (Arc::clone(&running), self.node);
+        let started = offload("plugin-source", move || starter.start(&node)).await;
+        let started = match started {
             Some(Ok(started)) => started,
             Some(Err(error)) => {
                 port.status(ConnectionStatus::Disconnected(Arc::clone(&error.message)));
@@ -150,34 +160,13 @@ impl Source for PluginSource {
             }
             None => return Err(IoError::transient("cannot start a thread")),
         };
-        let result = loop {
-            let event = tokio::select! {
-                () = port.stopped() => break Ok(()),
-                event = incoming.recv() => event,
-            };
-            match event {
-                Some(Disconnected) => {
-                    let (watcher, life) = (Arc::clone(&this), started.life);
-                    let next = offload("plugin-source", move || watcher.after_disconnect(life)).await;
-                    match next.unwrap_or_else(|| Err("cannot start a thread".to_owned())) {
-                        Ok((life, reason)) => {
-                            started.life = life;
-                            port.fault(&reason);
-                        }
-                        Err(reason) => {
-                            port.status(ConnectionStatus::Disconnected(Arc::from(reason.as_str())));
-                            break Err(IoError::transient(reason));
-                        }
-                    }
-                }
-                None => break Err(IoError::transient("the reader has ended")),
-            }
-        };
+        let Started { life, data } = started;
+        let result = running.read(life, &port, &mut incoming).await;
+        running.feed.end();
         // First `stop`, then the channel: the other way round `emit` fails in the plugin.
-        let stopper = Arc::clone(&this);
         offload("plugin-source", move || {
-            stopper.plugin.stop_symbol(&stopper.symbol);
-            drop(started.data);
+            running.plugin.stop_symbol(&running.symbol);
+            drop(data);
         })
         .await;
         result
@@ -185,30 +174,106 @@ impl Source for PluginSource {
 }
 
 impl PluginSource {
-    fn start(
-        &self,
-        port: &Arc<dyn SourcePort>,
-        events: UnboundedSender<Disconnected>,
-    ) -> Result<Started, IoError> {
+    fn prepare(&self, port: &Arc<dyn SourcePort>, arrivals: UnboundedSender<Arrived>) -> Running {
+        let feed = Feed::new(port, &self.clock, arrivals);
+        let starting = Arc::clone(&feed);
+        let symbol = Symbol::new(Kind::Source, &self.symbol, &self.rule, self.control.clone());
+        let symbol = symbol.at(&self.node).saying(Box::new(move |caps| starting.starting(caps)));
+        Running { plugin: Arc::clone(&self.plugin), symbol: Arc::new(symbol), feed }
+    }
+}
+
+impl Running {
+    fn start(self: &Arc<Self>, node: &str) -> Result<Started, IoError> {
         let life = self.plugin.wait_ready(true).map_err(IoError::transient)?;
-        let (port, clock) = (Arc::clone(port), Arc::clone(&self.clock));
-        let handler = move |event: PullEvent<'_>| {
-            match event {
-                PullEvent::Message(message) => take(message, &*port, &*clock),
-                PullEvent::Connected => port.status(ConnectionStatus::Connected),
-                // Nobody listens after the end.
-                PullEvent::Disconnected => drop(events.send(Disconnected)),
-            }
-        };
-        let path = data_path(&self.symbol.rule, &self.node);
+        let (feed, mut names) = (Arc::clone(&self.feed), Names::default());
+        let handler = move |event: PullEvent<'_>| feed.take(event, &mut names);
+        let path = data_path(&self.symbol.rule, node);
         let data = Pull::listen(&path, self.plugin.socket_options(), handler);
         let data = data.map_err(|error| IoError::permanent(error.to_string()))?;
+        let granter = Arc::clone(self);
+        let thread = std::thread::Builder::new().name("plugin-credit".to_owned());
+        thread
+            .spawn(move || {
+                while let Some(grant) = granter.feed.next_grant() {
+                    if !granter.plugin.grant(&granter.symbol, grant.rows) {
+                        granter.feed.take_back(&grant);
+                    }
+                }
+            })
+            .map_err(|error| IoError::transient(format!("cannot start a thread: {error}")))?;
         let started = self.plugin.start_symbol(&self.symbol, life);
         if started.is_err() {
+            self.feed.end();
             self.plugin.stop_symbol(&self.symbol);
         }
         started.map_err(IoError::transient)?;
         Ok(Started { life, data })
+    }
+
+    /// Hands over what arrives until the rule stops, the input ends, or nobody brings the source back.
+    async fn read(
+        self: &Arc<Self>,
+        mut life: u64,
+        port: &Arc<dyn SourcePort>,
+        incoming: &mut UnboundedReceiver<Arrived>,
+    ) -> Result<(), IoError> {
+        loop {
+            let arrived = tokio::select! {
+                () = port.stopped() => return Ok(()),
+                arrived = incoming.recv() => arrived,
+            };
+            match arrived {
+                Some(Arrived::Rows(rows)) => {
+                    if !self.hand_over(rows, &**port).await {
+                        return Ok(());
+                    }
+                }
+                Some(Arrived::Fault(text)) => port.fault(&text),
+                Some(Arrived::End) => return Ok(()),
+                Some(Arrived::Disconnected) => {
+                    let watcher = Arc::clone(self);
+                    let next = offload("plugin-source", move || watcher.after_disconnect(life)).await;
+                    match next.unwrap_or_else(|| Err("cannot start a thread".to_owned())) {
+                        Ok((next, reason)) => {
+                            life = next;
+                            port.fault(&reason);
+                        }
+                        Err(reason) => {
+                            // What a process has sent that came and went meanwhile.
+                            while let Ok(arrived) = incoming.try_recv() {
+                                if let Arrived::Rows(rows) = arrived
+                                    && !self.hand_over(rows, &**port).await
+                                {
+                                    return Ok(());
+                                }
+                            }
+                            port.status(ConnectionStatus::Disconnected(Arc::from(reason.as_str())));
+                            return Err(IoError::transient(reason));
+                        }
+                    }
+                }
+                None => return Err(IoError::transient("the reader has ended")),
+            }
+        }
+    }
+
+    /// Waits until the rows are in the inlet; false when the rule stops.
+    async fn hand_over(&self, mut rows: RowArrivals, port: &dyn SourcePort) -> bool {
+        loop {
+            let (offer, accepted) = port.offer_rows(&rows, WhenFull::Refuse);
+            self.feed.consumed(accepted);
+            match offer {
+                Offer::Accepted => return true,
+                Offer::Stopped => return false,
+                Offer::Full => {
+                    rows.forget(accepted);
+                    if !port.room().await {
+                        return false;
+                    }
+                }
+            }
+        }
     }
 
     /// After the end of a connection: the process has ended and will be back with this source in it (its new life
@@ -223,21 +288,6 @@ impl PluginSource {
         // The restart has started it; if that failed, this tries once more and says why.
         self.plugin.start_symbol(&self.symbol, life)?;
         Ok((life, format!("plugin {plugin} ended ({reason}) and was started again")))
-    }
-}
-
-/// Hands one message over. Never waits: a source that is not read for a second dies (trap 4).
-fn take(message: &[u8], port: &dyn SourcePort, clock: &dyn Clock) {
-    match wire::source_message(message) {
-        Ok(SourceMessage::Row { row, meta }) => {
-            let meta = meta.filter(|_| port.wants_meta());
-            let message =
-                RawMessage { payload: Payload::Rows(vec![row]), time: clock.now(), meta, offset: None };
-            // It either fits, or an older row was dropped and counted, or the rule has ended.
-            let _ = port.offer(message, WhenFull::DropOldest);
-        }
-        Ok(SourceMessage::Error(text)) => port.fault(&text),
-        Err(text) => port.fault(&text),
     }
 }
 

@@ -5,14 +5,18 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::channel::{remove_stale, socket_path_fits};
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 use thalweg_core::Diagnostic;
 
 use crate::control::SymbolMetrics;
+use crate::greeting::Caps;
 use crate::manifest::{Kind, Manifest};
 
 /// Where the SDKs look for all sockets.
 const SOCKETS: &str = "/tmp";
+
+/// Further members of the control object for a process with these capabilities.
+pub(crate) type Further = Box<dyn Fn(Caps) -> Map<String, Json> + Send + Sync>;
 
 /// One started symbol.
 pub(crate) struct Symbol {
@@ -25,6 +29,8 @@ pub(crate) struct Symbol {
     /// The control object as JSON text, which starts and stops it.
     pub(crate) control: String,
     state: Mutex<SymbolState>,
+    /// What `start` says beyond the control object.
+    further: OnceLock<Further>,
     /// What it has counted, and in which life.
     metrics: Mutex<(u64, SymbolMetrics)>,
     /// Tells how long it has been at work on a call.
@@ -52,6 +58,7 @@ impl Symbol {
             op: String::new(),
             control,
             state: Mutex::default(),
+            further: OnceLock::new(),
             metrics: Mutex::default(),
             probe: OnceLock::new(),
         }
@@ -61,6 +68,27 @@ impl Symbol {
     pub(crate) fn at(mut self, op: &str) -> Self {
         op.clone_into(&mut self.op);
         self
+    }
+
+    /// Lets `start` say more than the control object, to a process with these capabilities.
+    pub(crate) fn saying(self, further: Further) -> Self {
+        self.further.get_or_init(|| further);
+        self
+    }
+
+    /// What starts it in a process with these capabilities.
+    pub(crate) fn start_control(&self, caps: Caps) -> String {
+        let further = self.further.get().map(|further| further(caps)).unwrap_or_default();
+        if further.is_empty() {
+            return self.control.clone();
+        }
+        match serde_json::from_str(&self.control) {
+            Ok(Json::Object(mut control)) => {
+                control.extend(further);
+                Json::Object(control).to_string()
+            }
+            _ => self.control.clone(),
+        }
     }
 
     /// Takes in the totals that have changed in this life; each process counts from nothing.

@@ -210,6 +210,18 @@ fn write_value(out: &mut String, value: &Value) {
     }
 }
 
+/// A value as JSON text.
+pub(crate) fn text_of(value: &Value) -> String {
+    let mut out = String::new();
+    write_value(&mut out, value);
+    out
+}
+
+/// A row as JSON.
+pub(crate) fn row(row: &Arc<Fields>) -> String {
+    text_of(&Value::Map(Arc::clone(row)))
+}
+
 /// Rows as one JSON list.
 pub(crate) fn rows(rows: &[Arc<Fields>]) -> String {
     let mut out = String::new();
@@ -303,7 +315,7 @@ pub(crate) fn parse(message: &[u8]) -> Result<(Json, bool), String> {
     }
 }
 
-fn without_nan(message: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn without_nan(message: &[u8]) -> Option<Vec<u8>> {
     const WORDS: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
     let (mut out, mut rest, mut is_text, mut replaced) =
         (Vec::with_capacity(message.len()), message, false, false);
@@ -355,39 +367,6 @@ pub(crate) fn value(json: &Json) -> Value {
 
 fn fields(members: &serde_json::Map<String, Json>) -> Fields {
     members.iter().map(|(name, member)| (Arc::from(name.as_str()), value(member))).collect()
-}
-
-/// What a source sends.
-#[derive(Debug, PartialEq)]
-pub(crate) enum SourceMessage {
-    Row { row: Arc<Fields>, meta: Option<Arc<Fields>> },
-    Error(String),
-}
-
-/// Reads a source's message.
-pub(crate) fn source_message(message: &[u8]) -> Result<SourceMessage, String> {
-    let (document, _) = parse(message)?;
-    // The Go SDK sends an error as JSON text inside a string.
-    let document = match &document {
-        Json::String(text) => serde_json::from_str(text).unwrap_or(document),
-        _ => document,
-    };
-    if let Some(error) = document.get("error").filter(|error| !error.is_null()) {
-        return Ok(SourceMessage::Error(error.as_str().map_or_else(|| error.to_string(), str::to_owned)));
-    }
-    let Some(Json::Object(row)) = document.get("message") else {
-        return Err(format!("invalid source message {}: message must be an object", excerpt(message)));
-    };
-    let meta = document.get("meta").and_then(Json::as_object).map(|meta| Arc::new(fields(meta)));
-    Ok(SourceMessage::Row { row: Arc::new(fields(row)), meta })
-}
-
-/// The error in an acknowledgement, if there is one.
-pub(crate) fn ack_error(message: &[u8]) -> Option<String> {
-    let document: Json = serde_json::from_slice(message).ok()?;
-    let error = document.get("error")?;
-    let text = error.as_str().map_or_else(|| error.to_string(), str::to_owned);
-    (!text.is_empty() && !error.is_null()).then_some(text)
 }
 
 /// The part of an error that says what is wrong: the last line of a Python traceback, else the whole.
@@ -466,22 +445,6 @@ mod tests {
     fn numbers_come_back_as_floats_and_large_integers_whole() {
         assert_eq!(value(&json!(2)), Value::Float(2.0));
         assert_eq!(value(&json!(9_007_199_254_740_993i64)), Value::Int(9_007_199_254_740_993));
-    }
-
-    #[test]
-    fn source_messages_are_rows_or_errors() {
-        assert!(matches!(
-            source_message(br#"{"message":{"a":1},"meta":{"t":"x"}}"#),
-            Ok(SourceMessage::Row { meta: Some(_), .. })
-        ));
-        assert!(matches!(
-            source_message(br#"{"message":{},"meta":null}"#),
-            Ok(SourceMessage::Row { meta: None, .. })
-        ));
-        for error in [&br#"{"error":"bad"}"#[..], br#""{\"error\":\"bad\"}""#] {
-            assert_eq!(source_message(error), Ok(SourceMessage::Error("bad".to_owned())));
-        }
-        assert!(source_message(br#"{"message":[1]}"#).is_err());
     }
 
     #[test]

@@ -21,7 +21,13 @@ class Outlet:
     """Sends what one source emits."""
 
     def __init__(
-        self, push: sp.Push, caps: List[str], save: Callable[[], Any], credit: int = 0, most: int = sp.MAX_MESSAGE
+        self,
+        push: sp.Push,
+        caps: List[str],
+        save: Callable[[], Any],
+        credit: int = 0,
+        most: int = sp.MAX_MESSAGE,
+        saves: bool = False,
     ):
         self._push, self._caps, self._save_own = push, caps, save
         # How many bytes a message may have.
@@ -41,6 +47,9 @@ class Outlet:
         self._credit = credit if "credit" in caps else None
         # What the source remembered when it emitted last.
         self._state: Dict[str, Any] = {}
+        # Whether each message says so, and what the last one said.
+        self._saves = saves and "state" in caps
+        self._saved, self._said = "null", "null"
 
     def send(self, what: str, *args: Any) -> None:
         """What Context calls."""
@@ -64,17 +73,12 @@ class Outlet:
         """Sends what the source remembers, right behind the rows that it has emitted so far."""
         with self._lock:
             self._flush()
-            saved: Dict[str, Any] = {}
-            if self._state:
-                saved["state"] = self._state
-            own = self._save_own()
-            if own is not None:
-                saved["own"] = own
-            self._push.send(to_json({"epoch": epoch, "saved": saved or None}).encode())
+            self._push.send(to_json({"epoch": epoch, "saved": self._to_save()}).encode())
 
-    def restored(self, state: Dict[str, Any]) -> None:
+    def restored(self, state: Dict[str, Any], saved: Any = None) -> None:
         """What the source starts with."""
         self._state = dict(state)
+        self._saved = self._said = to_json(saved or None)
 
     def end(self) -> None:
         """The source has no more rows."""
@@ -100,12 +104,17 @@ class Outlet:
         if "batch" not in self._caps:
             for row, meta in zip(rows, each):
                 self._in_order(self._fitting(json.dumps({"message": row, "meta": meta}, default=plain)).encode())
+            with self._lock:
+                self._remember()
             return
         # What cannot be encoded is the caller's error, so it is done here.
         texts, meta_texts = [self._fitting(to_json(row)) for row in rows], [to_json(meta) for meta in each]
         # Rows that are long go in smaller parties.
         longest = max(map(len, texts), default=0) + max(map(len, meta_texts), default=0)
-        most = max(1, min(_MOST, (self._longest >> 1) // (longest + 2)))
+        most = max(1, (self._longest >> 1) // (longest + 2))
+        if not self._saves:
+            most = min(_MOST, most)
+        # Otherwise they travel together, because what the source remembers covers all of them.
         for start in range(0, len(texts), most):
             part = texts[start : start + most]
             self._take_credit(len(part))
@@ -116,7 +125,8 @@ class Outlet:
                 self._n_bytes += len(part) * (longest + 2)
                 self._rows.extend(part)
                 self._metas.extend(meta_texts[start : start + most])
-                self._remember()
+                if start + most >= len(texts):
+                    self._remember()
                 now = time.monotonic()
                 if len(self._rows) >= _MOST or now - self._last > _LINGER:
                     self._flush()
@@ -144,7 +154,11 @@ class Outlet:
         if errors:
             raise TypeError("row %d: %s" % tuple(errors[0]))
         further = "" if meta is None else '"meta":%s,' % to_json(meta)
-        self._in_order(frames.encode(frames.SOURCE, 0, n, packed, further))
+        with self._lock:
+            self._check()
+            self._flush()
+            self._remember()
+            self._push.send(frames.encode(frames.SOURCE, 0, n, packed, further + self._news('%s,')))
 
     def _fitting(self, text: str) -> str:
         if len(text) + 64 > self._longest:
@@ -156,11 +170,29 @@ class Outlet:
             self._check()
             self._flush()
             self._push.send(message)
-            self._remember()
 
     def _remember(self) -> None:
+        """What the source remembers covers all rows up to here."""
         if self.context is not None and self.context.state:
             self._state = dict(self.context.state)
+        if self._saves:
+            self._saved = to_json(self._to_save())
+
+    def _to_save(self) -> Any:
+        saved: Dict[str, Any] = {}
+        if self._state:
+            saved["state"] = self._state
+        own = self._save_own()
+        if own is not None:
+            saved["own"] = own
+        return saved or None
+
+    def _news(self, form: str) -> str:
+        """The member that says what the source remembers, if that has changed."""
+        if self._saved == self._said:
+            return ""
+        self._said = self._saved
+        return form % ('"saved":%s' % self._saved)
 
     def _check(self) -> None:
         if self._failure is not None:
@@ -187,7 +219,7 @@ class Outlet:
             text += ',"metas":[%s]' % ",".join(metas)
         elif metas[0] != "null":
             text += ',"meta":%s' % metas[0]
-        self._push.send((text + "}").encode())
+        self._push.send((text + self._news(",%s") + "}").encode())
 
     def _flush_soon(self) -> None:
         if self._flusher is None:

@@ -132,13 +132,14 @@ class SourceSymbol(Symbol):
         source.configure(control.get("datasource", ""), config)
         self._data = sp.Push(path)
         most = engine.surroundings.max_message
-        self.outlet = Outlet(self._data, engine.caps, self._save, control.get("credit", 0), most)
+        credit, saves = control.get("credit", 0), bool(control.get("saves"))
+        self.outlet = Outlet(self._data, engine.caps, self._save, credit, most, saves)
         name = control["symbolName"]
         self.context = Context(control["meta"], self.outlet.send, name, config, engine.surroundings)
         self.outlet.context = self.context
         saved = control.get("saved") or {}
         self.context.state = dict(saved.get("state", {}))
-        self.outlet.restored(self.context.state)
+        self.outlet.restored(self.context.state, saved)
         if "own" in saved:
             source.restore(self.context, saved["own"])
         self._speaks_batches = "batch" in engine.caps

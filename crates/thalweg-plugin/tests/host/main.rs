@@ -7,6 +7,7 @@
 mod batches;
 mod control;
 mod faults;
+mod feeds;
 mod flows;
 mod functions;
 mod health;

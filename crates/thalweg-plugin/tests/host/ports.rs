@@ -23,9 +23,14 @@ pub(crate) struct Seen {
     pub(crate) statuses: Vec<ConnectionStatus>,
     stopped: bool,
     wakers: Vec<Waker>,
-    /// Rows are refused (and counted) beyond this.
+    /// Beyond this the oldest rows go (and are counted), or rows are refused.
     room: Option<usize>,
     pub(crate) dropped: u64,
+    /// The offset behind the newest rows, and whether any were offered by who can wait.
+    pub(crate) offset: Option<Value>,
+    pub(crate) waits: bool,
+    /// Rows that were taken out.
+    pub(crate) n_taken: usize,
 }
 
 /// A port that keeps everything.
@@ -40,6 +45,23 @@ impl Port {
         let port = Self::default();
         port.seen.lock().unwrap().room = Some(rows);
         Arc::new(port)
+    }
+
+    /// A port of a rule that was restored.
+    pub(crate) fn resuming(offset: Option<Value>) -> Arc<Self> {
+        let port = Self::default();
+        port.seen.lock().unwrap().offset = offset;
+        Arc::new(port)
+    }
+
+    /// Takes everything out, which makes room.
+    pub(crate) fn take(&self) -> Vec<Arc<Fields>> {
+        let mut seen = self.seen.lock().unwrap();
+        seen.wakers.drain(..).for_each(Waker::wake);
+        seen.meta.clear();
+        let rows = std::mem::take(&mut seen.rows);
+        seen.n_taken += rows.len();
+        rows
     }
 
     pub(crate) fn stop(&self) {
@@ -75,22 +97,41 @@ impl Port {
 
 impl SourcePort for Port {
     fn offer(&self, message: RawMessage<'_>, when_full: WhenFull) -> Offer {
-        assert_eq!(when_full, WhenFull::DropOldest, "a plugin's source never waits");
         let Payload::Rows(rows) = message.payload else { panic!("rows are decoded already") };
+        let mut offer = Offer::Accepted;
         self.note(|seen| {
+            seen.waits |= when_full == WhenFull::Refuse;
+            if seen.stopped {
+                offer = Offer::Stopped;
+                return;
+            }
             if seen.room.is_some_and(|room| seen.rows.len() >= room) {
+                if when_full == WhenFull::Refuse {
+                    offer = Offer::Full;
+                    return;
+                }
                 seen.rows.remove(0);
                 seen.meta.remove(0);
                 seen.dropped += 1;
             }
             seen.rows.extend(rows);
             seen.meta.push(message.meta);
+            if message.offset.is_some() {
+                seen.offset = message.offset;
+            }
         });
-        Offer::Accepted
+        offer
     }
 
     fn room(&self) -> BoxFuture<'_, bool> {
-        Box::pin(std::future::ready(true))
+        Box::pin(std::future::poll_fn(|cx| {
+            let mut seen = self.seen.lock().unwrap();
+            if seen.stopped || seen.room.is_none_or(|room| seen.rows.len() < room) {
+                return Poll::Ready(!seen.stopped);
+            }
+            seen.wakers.push(cx.waker().clone());
+            Poll::Pending
+        }))
     }
 
     fn stopped(&self) -> BoxFuture<'_, ()> {
@@ -121,7 +162,7 @@ impl SourcePort for Port {
     }
 
     fn resume_from(&self) -> Option<Value> {
-        None
+        self.seen.lock().unwrap().offset.clone()
     }
 
     fn committed(&self) -> Option<Value> {
@@ -177,6 +218,29 @@ pub(crate) fn run_source(
     let Some(Ok(SourceKind::Push(source))) = connector.source(cx) else { panic!("no push source") };
     let port: Arc<dyn SourcePort> = Arc::clone(port) as _;
     std::thread::spawn(move || block_on(source.run(port)))
+}
+
+/// The same, built anew while it breaks for a while, as the runtime does.
+pub(crate) fn keep_source_running(
+    bench: &Bench,
+    name: &str,
+    cx: &BuildCx,
+    port: &Arc<Port>,
+) -> std::thread::JoinHandle<Result<(), IoError>> {
+    let connector = bench.registry.source(name).expect("the source is there");
+    let (cx, port) = (cx.clone(), Arc::clone(port));
+    std::thread::spawn(move || {
+        loop {
+            let Some(Ok(SourceKind::Push(source))) = connector.source(&cx) else { panic!("no push source") };
+            match block_on(source.run(Arc::clone(&port) as Arc<dyn SourcePort>)) {
+                Err(error) if error.retry == thalweg_core::Retry::Transient => {
+                    port.note(|seen| seen.faults.push(error.message.to_string()));
+                    std::thread::park_timeout(std::time::Duration::from_millis(50));
+                }
+                ended => return ended,
+            }
+        }
+    })
 }
 
 /// A sink of a rule.

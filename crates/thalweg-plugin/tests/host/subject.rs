@@ -25,6 +25,12 @@ pub(crate) enum Sdk {
     Real(String),
 }
 
+impl Sdk {
+    pub(crate) fn is_bundled(&self) -> bool {
+        matches!(self, Self::Bundled)
+    }
+}
+
 /// The interpreter with the package from PyPI, or nothing (said aloud) where there is none.
 pub(crate) fn real_sdk() -> Option<Sdk> {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");

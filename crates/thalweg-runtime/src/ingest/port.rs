@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use thalweg_core::connector::{
-    ConnectionStatus, Due, Offer, Payload, RawMessage, SourcePort, WantsMeta, WhenFull,
+    ConnectionStatus, Due, Offer, Payload, RawMessage, RowArrivals, SourcePort, WantsMeta, WhenFull,
 };
 use thalweg_core::format::RawBatch;
 use thalweg_core::metrics::NodeMetrics;
@@ -14,7 +14,7 @@ use thalweg_core::{Clock, Value};
 use tokio::sync::Notify;
 
 use super::ledger::Ledger;
-use super::raw::{RawBucket, size_of};
+use super::raw::{RawBucket, size_of, size_of_row};
 use crate::checkpoint::Urge;
 use crate::queue::{Bounds, Bucket, Queue, Wake};
 use crate::shard::inbox::Key;
@@ -28,7 +28,8 @@ pub(crate) struct Inlet {
     may_want_meta: bool,
     /// Whether one does.
     wants_meta: AtomicBool,
-    resume: Option<Value>,
+    /// Where a source that is built anew goes on: behind what was accepted.
+    resume: Mutex<Option<Value>>,
     committed: Mutex<Option<Value>>,
     ledger: Mutex<Ledger>,
     /// Told when messages were answered, or will not be.
@@ -61,7 +62,7 @@ impl Inlet {
             clock,
             may_want_meta,
             wants_meta: AtomicBool::new(wants_meta),
-            resume,
+            resume: Mutex::new(resume),
             committed: Mutex::default(),
             ledger: Mutex::default(),
             answered: Notify::new(),
@@ -92,6 +93,13 @@ impl Inlet {
     pub(crate) fn reuse(&self, raw: RawBatch) {
         if !raw.spans.is_empty() {
             *self.spare() = Some(raw);
+        }
+    }
+
+    /// A message with this offset was accepted.
+    fn advance(&self, offset: Option<Value>) {
+        if offset.is_some() {
+            *self.resume.lock().unwrap_or_else(PoisonError::into_inner) = offset;
         }
     }
 
@@ -164,6 +172,7 @@ impl SourcePort for Inlet {
             self.dropped("too_large", 1);
             return Offer::Accepted;
         }
+        let offset = message.offset.clone();
         let put = |bucket: &mut RawBucket| {
             if bucket.is_empty() && matches!(message.payload, Payload::Bytes(_)) {
                 self.spare().take().into_iter().for_each(|spare| bucket.refit(spare));
@@ -172,7 +181,33 @@ impl SourcePort for Inlet {
         };
         let (offer, dropped) = self.queue.offer(size, when_full, put);
         self.count_full(dropped);
+        if offer == Offer::Accepted {
+            self.advance(offset);
+        }
         offer
+    }
+
+    fn offer_rows(&self, arrivals: &RowArrivals, when_full: WhenFull) -> (Offer, usize) {
+        let count = arrivals.rows.len();
+        if count == 0 {
+            return (Offer::Accepted, 0);
+        }
+        let size = arrivals.rows.iter().map(size_of_row).sum();
+        let put = |bucket: &mut RawBucket| {
+            for (index, row) in arrivals.rows.iter().enumerate() {
+                let offset = arrivals.offset.clone().filter(|_| index + 1 == count);
+                let meta = arrivals.meta.get(index).cloned().flatten();
+                let payload = Payload::Rows(vec![Arc::clone(row)]);
+                bucket.push(RawMessage { payload, time: arrivals.time, meta, offset });
+            }
+        };
+        let (offer, dropped) = self.queue.offer_all((count, size), when_full, put);
+        self.count_full(dropped);
+        if offer != Offer::Accepted {
+            return (offer, 0);
+        }
+        self.advance(arrivals.offset.clone());
+        (offer, count)
     }
 
     fn offer_all(&self, arrivals: &Arrivals<'_>, when_full: WhenFull) -> Result<(Offer, usize), WantsMeta> {
@@ -297,7 +332,7 @@ impl SourcePort for Inlet {
     }
 
     fn resume_from(&self) -> Option<Value> {
-        self.resume.clone()
+        self.resume.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn committed(&self) -> Option<Value> {
@@ -333,5 +368,26 @@ mod tests {
             let want: Vec<_> = if asks { meta.iter().cloned().map(Some).collect() } else { Vec::new() };
             assert_eq!((raw.len(), &raw.meta), (5_600, &want));
         }
+    }
+
+    #[test]
+    fn rows_that_arrived_together_stand_in_one_batch_with_the_offset_behind_them() {
+        let clock = ManualClock::at(Timestamp(0));
+        let inlet = Inlet::new(2, Arc::new(NoWake), clock, (true, true), Some(Value::Int(1)));
+        let row = |number| Arc::new(Fields::from([(Arc::from("a"), Value::Int(number))]));
+        let arrivals = |numbers: std::ops::Range<i64>, offset| RowArrivals {
+            rows: numbers.map(row).collect(),
+            meta: vec![Some(row(7))],
+            time: Timestamp(5),
+            offset: Some(Value::Int(offset)),
+        };
+        assert_eq!(inlet.resume_from(), Some(Value::Int(1)));
+        assert_eq!(inlet.offer_rows(&arrivals(0..5, 40), WhenFull::Refuse), (Offer::Accepted, 5));
+        assert_eq!(inlet.offer_rows(&arrivals(5..6, 50), WhenFull::Refuse), (Offer::Full, 0));
+        assert_eq!(inlet.resume_from(), Some(Value::Int(40)), "what was refused does not count");
+        let Taken::Bucket(bucket) = inlet.queue.take() else { panic!("nothing there") };
+        let raw: Vec<_> = bucket.into_batches().collect();
+        assert_eq!((raw.len(), raw[0].len(), &raw[0].mark.offset), (1, 5, &Some(Value::Int(40))));
+        assert_eq!((&raw[0].meta[0], &raw[0].meta[1..]), (&Some(row(7)), &[None, None, None, None][..]));
     }
 }

@@ -86,7 +86,8 @@ pub(crate) fn size_of(payload: &Payload<'_>) -> usize {
     }
 }
 
-fn size_of_row(row: &Arc<Fields>) -> usize {
+/// The bytes that a row counts for.
+pub(crate) fn size_of_row(row: &Arc<Fields>) -> usize {
     64 * row.len().max(1)
 }
 
