@@ -13,6 +13,7 @@ mod plugin_command;
 mod python;
 mod reference;
 mod rest;
+mod services;
 mod shared_windows;
 mod split;
 mod tidy;

@@ -39,7 +39,7 @@ impl Plant {
     }
 
     /// A rule whose results go to `out/<id>`; returns when it is connected.
-    fn rule(&self, id: &str, sql: &str) {
+    pub(crate) fn rule(&self, id: &str, sql: &str) {
         self.api().rule(id, sql, self.broker.action(&format!("out/{id}")));
         self.api().connected(id);
     }

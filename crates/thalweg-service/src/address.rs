@@ -8,6 +8,8 @@ pub(crate) struct Address {
     pub(crate) host: String,
     /// As it was written.
     pub(crate) text: String,
+    /// The same without a password, for messages.
+    pub(crate) shown: String,
 }
 
 impl Address {
@@ -22,7 +24,12 @@ impl Address {
         if !is_sound(host) || !scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) || !is_sound(text) {
             return Err(wrong());
         }
-        Ok(Self { scheme: scheme.to_ascii_lowercase(), host: host.to_owned(), text: text.to_owned() })
+        let shown = match host.rsplit_once('@') {
+            Some((login, bare)) => text.replacen(&format!("{login}@{bare}"), &format!("***@{bare}"), 1),
+            None => text.to_owned(),
+        };
+        let host = host.rsplit_once('@').map_or(host, |(_, bare)| bare).to_owned();
+        Ok(Self { scheme: scheme.to_ascii_lowercase(), host, text: text.to_owned(), shown })
     }
 
     /// The port, if one is written.
@@ -52,6 +59,7 @@ mod tests {
         );
         assert!(Address::parse("http://a").unwrap().with_port().is_err());
         assert_eq!(Address::parse("tcp://[::1]:9").unwrap().port(), Some(9));
+        assert_eq!(Address::parse("http://me:secret@h/x").unwrap().shown, "http://***@h/x");
         for wrong in ["", "localhost:80", "http://", "tcp:///x", "http://a b", "ht tp://a"] {
             assert!(Address::parse(wrong).is_err(), "{wrong}");
         }

@@ -21,6 +21,22 @@ pub(crate) enum Failing {
     Answer,
 }
 
+/// A moment until which somebody waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline(Instant);
+
+impl Deadline {
+    /// So long from now.
+    pub(crate) fn after(wait: Duration) -> Self {
+        Self(Instant::now() + wait)
+    }
+
+    /// What is left of it.
+    pub(crate) fn left(self) -> Option<Duration> {
+        Some(self.0.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
+    }
+}
+
 /// Before an address.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
@@ -30,6 +46,8 @@ pub(crate) struct Gate {
 #[derive(Debug, Default)]
 struct State {
     strikes: u32,
+    /// All failures so far.
+    failures: u64,
     closed: Option<Closed>,
 }
 
@@ -42,21 +60,36 @@ struct Closed {
     why: String,
 }
 
+impl Closed {
+    fn refusal(&self) -> String {
+        let left = self.until.saturating_duration_since(Instant::now());
+        format!("{}; next try in {} ms", self.why, left.as_millis())
+    }
+}
+
 impl Gate {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks to pass. Whoever passes says later how it went.
-    pub(crate) fn pass(&self) -> Result<(), String> {
+    /// Asks to pass. Whoever passes says later how it went. The number is for [`Gate::closed_since`].
+    pub(crate) fn pass(&self) -> Result<u64, String> {
         let mut state = self.state();
-        let Some(closed) = &mut state.closed else { return Ok(()) };
+        let failures = state.failures;
+        let Some(closed) = &mut state.closed else { return Ok(failures) };
         let left = closed.until.saturating_duration_since(Instant::now());
         if left.is_zero() && !closed.is_tried {
             closed.is_tried = true;
-            return Ok(());
+            return Ok(failures);
         }
-        Err(format!("{}; next try in {} ms", closed.why, left.as_millis()))
+        Err(closed.refusal())
+    }
+
+    /// Whether it has closed after somebody passed who has waited since, and why.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn closed_since(&self, passed: u64) -> Option<String> {
+        let state = self.state();
+        state.closed.as_ref().filter(|_| state.failures > passed).map(Closed::refusal)
     }
 
     /// There was an answer, be it an error.
@@ -70,6 +103,7 @@ impl Gate {
     pub(crate) fn failed(&self, failing: Failing, why: &str) {
         let mut state = self.state();
         state.strikes = state.strikes.saturating_add(1);
+        state.failures = state.failures.wrapping_add(1);
         let was = state.closed.take();
         if failing == Failing::Answer && state.strikes < STRIKES && was.is_none() {
             return;
@@ -104,12 +138,12 @@ mod tests {
     #[test]
     fn a_refused_connection_closes_it_and_one_call_at_a_time_tries_again() {
         let gate = Gate::default();
-        assert_eq!(gate.pass(), Ok(()));
+        assert!(gate.pass().is_ok());
         gate.failed(Failing::Connect, "connection refused");
         let why = gate.pass().unwrap_err();
         assert!(why.starts_with("connection refused; next try in "), "{why}");
         later(&gate);
-        assert_eq!(gate.pass(), Ok(()));
+        assert!(gate.pass().is_ok());
         assert!(gate.pass().is_err());
         gate.failed(Failing::Connect, "connection refused");
         assert_eq!(pause(&gate), 400);
@@ -117,13 +151,13 @@ mod tests {
         gate.failed(Failing::Connect, "connection refused");
         assert_eq!(pause(&gate), 400);
         later(&gate);
-        assert_eq!(gate.pass(), Ok(()));
+        assert!(gate.pass().is_ok());
         gate.answered();
-        assert_eq!((gate.pass(), gate.pass()), (Ok(()), Ok(())));
+        assert!(gate.pass().is_ok() && gate.pass().is_ok());
         for _ in 0..20 {
             gate.failed(Failing::Connect, "x");
             later(&gate);
-            assert_eq!(gate.pass(), Ok(()));
+            assert!(gate.pass().is_ok());
         }
         assert_eq!(pause(&gate), LONGEST_PAUSE.as_millis());
     }
@@ -136,7 +170,7 @@ mod tests {
         gate.answered();
         gate.failed(Failing::Answer, "no answer");
         gate.failed(Failing::Answer, "no answer");
-        assert_eq!(gate.pass(), Ok(()));
+        assert!(gate.pass().is_ok());
         gate.failed(Failing::Answer, "no answer");
         assert!(gate.pass().is_err());
     }

@@ -41,6 +41,8 @@ enum Failure {
     Way(Failing, String),
     /// The service said no.
     Said(String),
+    /// Others have found out that there is no way.
+    Closed(String),
 }
 
 impl Grpc {
@@ -83,8 +85,8 @@ fn frame(rpc: &MethodDescriptor, args: &[Value]) -> Result<Bytes, String> {
 
 impl Shared {
     async fn one(&self, rpc: &MethodDescriptor, request: Bytes) -> Result<Value, String> {
-        self.gate.pass()?;
-        let answer = match self.answer(rpc, request).await {
+        let passed = self.gate.pass()?;
+        let answer = match self.answer(rpc, request, passed).await {
             Ok(answer) => answer,
             Err(Failure::Said(why)) => {
                 self.gate.answered();
@@ -94,6 +96,7 @@ impl Shared {
                 self.gate.failed(failing, &why);
                 return Err(why);
             }
+            Err(Failure::Closed(why)) => return Err(why),
         };
         self.gate.answered();
         let message = DynamicMessage::decode(rpc.output(), answer)
@@ -101,33 +104,34 @@ impl Shared {
         decode::message(&message)
     }
 
-    async fn answer(&self, rpc: &MethodDescriptor, request: Bytes) -> Result<Bytes, Failure> {
+    async fn answer(&self, rpc: &MethodDescriptor, request: Bytes, passed: u64) -> Result<Bytes, Failure> {
         let limit = self.options.timeout;
-        let mut connection = self.connected().await?;
-        let millis = limit.as_millis();
         let late = |_| {
-            Failure::Way(
-                Failing::Answer,
-                format!("invoke {} timeout: no answer within {millis} ms", rpc.name()),
-            )
+            let (name, millis) = (rpc.name(), limit.as_millis());
+            Failure::Way(Failing::Answer, format!("invoke {name} timeout: no answer within {millis} ms"))
         };
-        let answered = timeout(limit, self.exchange(&mut connection, rpc, request)).await.map_err(late)?;
+        let mut connection = self.connected(passed).await?;
+        let answered =
+            timeout(limit, self.exchange(&mut connection, rpc, request)).await.map_err(late).flatten();
         if let Err(Failure::Way(..)) = &answered {
-            // The next call connects anew.
+            // The next call connects anew: nobody says when a machine behind a cable is gone.
             *self.connection.lock().await = None;
         }
         answered
     }
 
-    /// The connection, made if there is none that works.
-    async fn connected(&self) -> Result<SendRequest<Bytes>, Failure> {
+    /// The connection, made if there is none that works. Calls that wait for one that cannot be made end with it.
+    async fn connected(&self, passed: u64) -> Result<SendRequest<Bytes>, Failure> {
+        let limit = self.options.timeout;
         let mut kept = self.connection.lock().await;
         if let Some(connection) = kept.take()
-            && let Ok(ready) = connection.ready().await
+            && let Ok(Ok(ready)) = timeout(limit, connection.ready()).await
         {
             return Ok(kept.insert(ready).clone());
         }
-        let limit = self.options.timeout;
+        if let Some(why) = self.gate.closed_since(passed) {
+            return Err(Failure::Closed(why));
+        }
         let connect = async {
             let stream = TcpStream::connect(&self.host).await.map_err(|why| why.to_string())?;
             stream.set_nodelay(true).map_err(|why| why.to_string())?;

@@ -37,6 +37,8 @@ pub(crate) struct Interface {
     title: String,
     /// rpcs by the names of their functions.
     methods: BTreeMap<String, Method>,
+    /// The functions in the order of the schema.
+    pub(crate) functions: Vec<String>,
     line: Line,
     pub(crate) schema_files: std::collections::BTreeSet<String>,
 }
@@ -67,11 +69,9 @@ impl Interface {
         config: &ServiceConfig,
     ) -> Result<Self, String> {
         let wrong = |why: String| format!("interface {name}: {why}");
-        let (mut methods, mut schema_files) = (BTreeMap::new(), Default::default());
+        let (mut methods, mut schema_files) = (Vec::new(), Default::default());
         match &described.schema_file {
-            None => {
-                methods.insert(name.to_owned(), Method { name: name.to_owned(), rpc: None, rule: None });
-            }
+            None => methods.push((name.to_owned(), Method { name: name.to_owned(), rpc: None, rule: None })),
             Some(file) => {
                 let schema = Schema::compile(file, resolver.clone())
                     .map_err(|why| wrong(format!("fail to parse schema file {file}: {why}")))?;
@@ -81,8 +81,10 @@ impl Interface {
         }
         let options = Props::from(described.options.clone().unwrap_or_default());
         let line = open_line(described, &options, config).map_err(wrong)?;
-        let title = format!("service {service} at {}", described.address.text);
-        Ok(Self { described: described.clone(), title, methods, line, schema_files })
+        let title = format!("service {service} at {}", described.address.shown);
+        let functions = methods.iter().map(|(function, _)| function.clone()).collect();
+        let methods = methods.into_iter().collect();
+        Ok(Self { described: described.clone(), title, methods, functions, line, schema_files })
     }
 
     /// All interfaces of a definition.
@@ -136,23 +138,27 @@ impl Method {
     }
 }
 
-fn rpcs(described: &Described, schema: &Schema) -> Result<BTreeMap<String, Method>, String> {
-    let mut methods = BTreeMap::new();
+/// The functions that the rpcs of a schema make, in its order.
+fn rpcs(described: &Described, schema: &Schema) -> Result<Vec<(String, Method)>, String> {
+    let mut methods: Vec<(String, Method)> = Vec::new();
     for rpc in schema.methods() {
         let function =
             described.aliases.get(rpc.name()).map_or_else(|| rpc.name(), String::as_str).to_owned();
         let rule = (described.protocol == Protocol::Rest).then(|| HttpRule::of(&rpc)).transpose()?;
         let method = Method { name: rpc.name().to_owned(), rpc: Some(rpc.clone()), rule };
-        if methods.insert(function.clone(), method).is_some() {
+        if methods.iter().any(|(known, _)| *known == function) {
             return Err(format!(
                 "two rpcs make the function {function}; give one another name in \"functions\""
             ));
         }
+        methods.push((function, method));
     }
     if methods.is_empty() {
         return Err("its schema defines no rpc".to_owned());
     }
-    if let Some(unknown) = described.aliases.keys().find(|rpc| !methods.values().any(|m| m.name == **rpc)) {
+    if let Some(unknown) =
+        described.aliases.keys().find(|rpc| !methods.iter().any(|(_, method)| method.name == **rpc))
+    {
         warn!("\"functions\" names {unknown}, which the schema does not define");
     }
     Ok(methods)

@@ -114,7 +114,7 @@ impl Rest {
                     self.gate.answered();
                     return answer.value(method);
                 }
-                Err((_, _)) if attempt < self.attempts => {
+                Err((Some(_), _)) if attempt < self.attempts => {
                     std::thread::sleep(self.between);
                     attempt += 1;
                 }

@@ -23,14 +23,38 @@ pub(crate) struct Service {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ServiceInfo {
-    about: Json,
+    about: Option<About>,
     interfaces: BTreeMap<String, InterfaceInfo>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct About {
+    author: Option<Author>,
+    help_url: Option<Language>,
+    description: Option<Language>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Author {
+    name: Json,
+    email: Json,
+    company: Json,
+    website: Json,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Language {
+    #[serde(rename = "en_US")]
+    english: Json,
+    #[serde(rename = "zh_CN")]
+    chinese: Json,
 }
 
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct InterfaceInfo {
-    desc: Json,
+    desc: Option<Language>,
     addr: String,
     protocol: &'static str,
     schema: SchemaInfo,
@@ -120,7 +144,7 @@ impl Service {
                     schema_file: described.schema_file.clone().unwrap_or_default(),
                     schemaless: described.schema_file.is_none(),
                 },
-                functions: interface.methods().keys().cloned().collect(),
+                functions: interface.functions.clone(),
                 options: described.options.clone(),
             };
             (name.clone(), info)
@@ -132,26 +156,28 @@ impl Service {
     }
 }
 
-/// The members that upstream knows, in its order, with empty texts where nothing is written.
-fn fixed(props: Option<&Props>, names: &[&str]) -> Json {
-    let Some(props) = props else { return Json::Null };
-    let text = |name: &&str| props.get(name).cloned().unwrap_or_else(|| Json::from(""));
-    Json::Object(names.iter().map(|name| ((*name).to_owned(), text(name))).collect())
+/// A member, or an empty text where nothing is written.
+fn text(props: &Props, name: &str) -> Json {
+    props.get(name).cloned().unwrap_or_else(|| Json::from(""))
 }
 
-fn language(props: Option<&Props>) -> Json {
-    fixed(props, &["en_US", "zh_CN"])
+fn language(props: Option<&Props>) -> Option<Language> {
+    let props = props?;
+    Some(Language { english: text(props, "en_US"), chinese: text(props, "zh_CN") })
 }
 
-fn about(props: Option<&Props>) -> Json {
-    let Some(props) = props else { return Json::Null };
+fn about(props: Option<&Props>) -> Option<About> {
+    let props = props?;
     let member = |name: &str| props.get(name).and_then(Json::as_object).cloned().map(Props::from);
-    let mut about = Map::new();
-    about.insert(
-        "author".to_owned(),
-        fixed(member("author").as_ref(), &["name", "email", "company", "website"]),
-    );
-    about.insert("helpUrl".to_owned(), language(member("helpUrl").as_ref()));
-    about.insert("description".to_owned(), language(member("description").as_ref()));
-    Json::Object(about)
+    let author = |props: Props| Author {
+        name: text(&props, "name"),
+        email: text(&props, "email"),
+        company: text(&props, "company"),
+        website: text(&props, "website"),
+    };
+    Some(About {
+        author: member("author").map(author),
+        help_url: language(member("helpUrl").as_ref()),
+        description: language(member("description").as_ref()),
+    })
 }

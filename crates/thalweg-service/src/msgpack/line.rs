@@ -7,6 +7,7 @@ use std::time::Duration;
 use thalweg_core::Value;
 
 use super::codec::{self, ReadError};
+use crate::gate::Deadline;
 
 /// The largest answer that is waited for.
 const LARGEST: usize = 64 << 20;
@@ -32,10 +33,7 @@ impl Connection {
         for address in host.to_socket_addrs().map_err(|why| why.to_string())? {
             match TcpStream::connect_timeout(&address, timeout) {
                 Ok(stream) => {
-                    let set = stream
-                        .set_nodelay(true)
-                        .and_then(|()| stream.set_read_timeout(Some(timeout)))
-                        .and_then(|()| stream.set_write_timeout(Some(timeout)));
+                    let set = stream.set_nodelay(true).and_then(|()| stream.set_write_timeout(Some(timeout)));
                     set.map_err(|why| why.to_string())?;
                     return Ok(Self { stream, timeout, next_id: 0, read: Vec::new(), out: Vec::new() });
                 }
@@ -73,6 +71,7 @@ impl Connection {
 
     /// Waits for the next answer: the number of its request, and the result or the server's error.
     pub(super) fn receive(&mut self) -> Result<Response, String> {
+        let deadline = Deadline::after(self.timeout);
         loop {
             if !self.read.is_empty() {
                 let mut rest = &self.read[..];
@@ -93,6 +92,8 @@ impl Connection {
                     Err(ReadError::Short) => {}
                 }
             }
+            let left = deadline.left().ok_or_else(|| self.late())?;
+            self.stream.set_read_timeout(Some(left)).map_err(|why| why.to_string())?;
             let before = self.read.len();
             self.read.resize(before + before.clamp(4 << 10, 1 << 20), 0);
             let got = self.stream.read(&mut self.read[before..]);
@@ -108,11 +109,13 @@ impl Connection {
 
     fn explain(&self, why: &std::io::Error) -> String {
         match why.kind() {
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
-                format!("no answer within {} ms", self.timeout.as_millis())
-            }
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => self.late(),
             _ => why.to_string(),
         }
+    }
+
+    fn late(&self) -> String {
+        format!("no answer within {} ms", self.timeout.as_millis())
     }
 }
 
