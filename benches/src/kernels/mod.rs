@@ -5,6 +5,7 @@ pub(crate) mod decode;
 mod encode;
 mod filter;
 pub(crate) mod pipeline;
+mod script;
 mod share;
 mod window;
 
@@ -13,9 +14,9 @@ use crate::report::Report;
 /// What it is called and what runs it.
 type Group = (&'static str, fn(&Report));
 
-/// All kernels, or those of one group (`decode`, `encode`, `filter`, `share`, `aggregate`, `pipeline`, `rules`, `window`).
+/// All kernels, or those of one group (`decode`, `encode`, `filter`, `share`, `aggregate`, `pipeline`, `rules`, `window`, `script`).
 pub(crate) fn run(report: &Report, group: &str) {
-    let groups: [Group; 8] = [
+    let groups: [Group; 9] = [
         ("decode", decode::run),
         ("encode", encode::run),
         ("filter", filter::run),
@@ -24,6 +25,7 @@ pub(crate) fn run(report: &Report, group: &str) {
         ("pipeline", pipeline::run),
         ("rules", pipeline::rule_sets),
         ("window", window::run),
+        ("script", script::run),
     ];
     let wanted = groups.iter().filter(|(name, _)| group.is_empty() || *name == group);
     wanted.for_each(|(_, run)| run(report));

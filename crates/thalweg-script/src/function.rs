@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use thalweg_core::{Column, Diagnostic, RowError};
-use thalweg_expr::function::{ArgShape, CallCx, Frame, RemoteFunction};
+use thalweg_expr::function::{ArgShape, CallCx, CallSite, Frame, RemoteFunction};
 
 use crate::host::{Entry, Scripts};
 use crate::logs::Log;
@@ -127,5 +127,12 @@ impl RemoteFunction for ScriptFunction {
                 (0..calls.len()).for_each(|_| out.push_error(RowError::text(&text)));
             }
         }
+    }
+
+    fn forget(&self, site: &CallSite<'_>) {
+        let mut sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
+        sites.retain(|known| {
+            (known.call_id, known.node.as_str(), known.rule.as_str()) != (site.call_id, site.node, site.rule)
+        });
     }
 }

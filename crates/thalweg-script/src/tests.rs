@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::{Cell, Column, ColumnRef, Fields, Selection, Timestamp, Value};
-use thalweg_expr::function::{CallCx, Frame, RemoteFunction};
+use thalweg_expr::function::{CallCx, CallSite, Frame, RemoteFunction};
 use thalweg_expr::registry::RemoteFunctions;
 
 use crate::{Limits, Script, ScriptError, ScriptHost, Shelf};
@@ -275,6 +275,9 @@ fn state_is_kept_between_batches_and_shared_by_no_other_call() {
     assert_eq!(count(&*one, 1, ("r", "2_project", 1)), Value::Int(1));
     assert_eq!(count(&*one, 1, ("r", "3_filter", 0)), Value::Int(1));
     assert_eq!(count(&*other, 1, ("r2", "2_project", 0)), Value::Int(1));
+    one.forget(&CallSite { rule: "r", node: "2_project", call_id: 0 });
+    assert_eq!(count(&*one, 1, ("r", "2_project", 0)), Value::Int(1));
+    assert_eq!(count(&*one, 1, ("r", "2_project", 1)), Value::Int(2));
 }
 
 #[test]

@@ -39,7 +39,21 @@ fn ours(level: &str) -> String {
         "fatal" | "panic" => "error".to_owned(),
         _ => "info".to_owned(),
     };
-    ["core", "connectors", "engine", "expr", "plan", "plugin", "runtime", "server", "sp", "sql", "template"]
-        .map(|part| format!("thalweg_{part}={level}"))
-        .join(",")
+    [
+        "core",
+        "connectors",
+        "engine",
+        "expr",
+        "plan",
+        "plugin",
+        "runtime",
+        "script",
+        "server",
+        "service",
+        "sp",
+        "sql",
+        "template",
+    ]
+    .map(|part| format!("thalweg_{part}={level}"))
+    .join(",")
 }

@@ -33,7 +33,12 @@ async fn results(instance: &Instance, rule: &str, sql: &str, n: u64) -> Vec<Json
     assert_eq!(made.status, 201, "{made:?}");
     instance.status_when(rule, |status| status["sink_file_0_0_records_out_total"].as_u64() >= Some(n)).await;
     instance.delete(&format!("/rules/{rule}")).await.is(200, &format!("Rule {rule} is dropped."));
-    let text = std::fs::read_to_string(&file).expect("the rule has written");
+    written(&file)
+}
+
+/// What a rule that has ended has written.
+fn written(file: &std::path::Path) -> Vec<Json> {
+    let text = std::fs::read_to_string(file).expect("the rule has written");
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
@@ -71,6 +76,40 @@ async fn a_script_is_a_function_after_a_restart_and_its_errors_are_of_their_rows
         error.contains("call func fragile error: TypeError: ") && error.contains("(line 4, column "),
         "{error}"
     );
+    instance.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rule_that_is_started_again_has_a_new_interpreter_and_an_update_reaches_one_that_runs() {
+    let instance = Instance::start().await;
+    post(&instance, "counted", "let n = 0; function counted() { return ++n; }", false).await;
+    let demo = "CREATE STREAM ticks () WITH (DATASOURCE=\"ticks\", TYPE=\"memory\")";
+    instance.sql(demo).await.is(201, "Stream ticks is created.");
+    stream(&instance, "three", &json!([{"a": 1}, {"a": 2}, {"a": 3}])).await;
+    let feed = |id: &str| json!({"id": id, "sql": "SELECT a FROM three", "actions": [{"memory": {"topic": "ticks"}}]});
+    let file = instance.home().join("counts.jsonl");
+    let rule = json!({"id": "counts", "sql": "SELECT counted() AS n FROM ticks",
+        "actions": [{"file": {"path": file, "fileType": "lines", "format": "json", "interval": 1, "sendSingle": true}}]});
+    instance.post("/rules", &rule.to_string()).await.is(201, "Rule counts was created successfully.");
+    let fed = async |id: &str, out: u64| {
+        let made = instance.post("/rules", &feed(id).to_string()).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        instance
+            .status_when("counts", |status| status["sink_file_0_0_records_out_total"].as_u64() >= Some(out))
+            .await;
+    };
+    fed("first", 3).await;
+    let script = "let n = 100; function counted() { return ++n; }";
+    let body = json!({"id": "counted", "script": script}).to_string();
+    instance.put("/udf/javascript/counted", &body).await.is(200, "javascript function counted is updated");
+    fed("second", 6).await;
+    instance.post("/rules/counts/stop", "").await.is(200, "Rule counts was stopped.");
+    assert_eq!(written(&file), [1, 2, 3, 101, 102, 103].map(|n| json!({"n": n})));
+    // The sink begins its file again.
+    instance.post("/rules/counts/start", "").await.is(200, "Rule counts was started");
+    fed("third", 3).await;
+    instance.delete("/rules/counts").await.is(200, "Rule counts is dropped.");
+    assert_eq!(written(&file), [101, 102, 103].map(|n| json!({"n": n})));
     instance.stop().await;
 }
 
