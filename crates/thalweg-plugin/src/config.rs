@@ -49,6 +49,8 @@ pub struct HostConfig {
     pub max_message: usize,
     /// `portable.batchRows`: the most rows, or groups, in one message to a function.
     pub batch_rows: usize,
+    /// Whether large messages may lie in shared memory.
+    pub shared_memory: bool,
     /// `portable.batchBytes`: about how many bytes of arguments, unless one row alone has more.
     pub batch_bytes: usize,
     /// `plugins.python`.
@@ -88,6 +90,7 @@ impl HostConfig {
             limits: PluginLimits::default(),
             max_unpacked: 4 << 30,
             max_message: 256 << 20,
+            shared_memory: true,
             batch_rows: 4096,
             batch_bytes: 1 << 20,
             settings: BTreeMap::new(),

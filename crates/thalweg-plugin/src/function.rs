@@ -4,6 +4,7 @@ mod batched;
 mod channel;
 mod document;
 mod pace;
+mod region;
 mod single;
 mod terms;
 

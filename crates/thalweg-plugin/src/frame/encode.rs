@@ -78,25 +78,30 @@ pub(crate) struct FrameWriter {
     /// Where the buffers begin in `message`, and what stands for that in the header.
     start: usize,
     base: usize,
+    is_outside: bool,
     /// Whether some argument of the last frame was a number that JSON lacks.
     pub(crate) lost_number: bool,
 }
 
-/// A frame as [`FrameWriter`] wrote it.
-pub(crate) struct Frame<'a> {
-    pub(crate) message: &'a [u8],
-    /// What belongs into the shared memory at the place that was given.
-    pub(crate) outside: &'a [u8],
-}
-
 impl FrameWriter {
+    /// The frame that was written last, without what lies elsewhere.
+    pub(crate) fn message(&self) -> &[u8] {
+        if self.is_outside { &self.message[..self.start] } else { &self.message }
+    }
+
+    /// What of it belongs into the shared memory, at the place that was given.
+    pub(crate) fn outside(&self) -> &[u8] {
+        if self.is_outside { &self.message[self.start..] } else { &[] }
+    }
+
     /// Writes the arguments of some calls.
     pub(crate) fn write(
         &mut self,
         opening: &Opening<'_>,
         args: &[Arg<'_>],
         part: &Part<'_>,
-    ) -> Result<Frame<'_>, TooLarge> {
+    ) -> Result<(), TooLarge> {
+        self.is_outside = opening.place.is_some();
         self.lost_number = false;
         self.columns.clear();
         self.start = aligned(HEAD + self.room_of_header(opening, args));
@@ -119,11 +124,7 @@ impl FrameWriter {
             return Err(TooLarge);
         }
         self.finish(opening, part, groups);
-        let (inside, outside) = self.message.split_at(self.start);
-        match opening.place {
-            Some(_) => Ok(Frame { message: inside, outside }),
-            None => Ok(Frame { message: &self.message, outside: &[] }),
-        }
+        Ok(())
     }
 
     /// More than the header will take, whatever the offsets in it are.

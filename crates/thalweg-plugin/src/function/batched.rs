@@ -10,8 +10,10 @@ use thalweg_core::{Cell, Column, RowError, Selection, Tag};
 use thalweg_expr::function::{CallCx, Frame, RemoteFunction as _};
 
 use super::channel::{Bound, Failure, FunctionChannel, Ready};
+use super::region::{Region, WORTH_IT};
 use super::single::Single;
 use super::{PluginFunction, document};
+use crate::frame::Place;
 use crate::frame::decode::{self, Expected, Said};
 use crate::frame::encode::{Arg, FrameWriter, Numbers, Opening};
 use crate::frame::rows::{Order, Part};
@@ -27,11 +29,24 @@ pub(super) struct Batched<'a> {
     frame: &'a Frame<'a>,
     cx: &'a CallCx<'a>,
     link: Option<Link<'a>>,
-    frames: FrameWriter,
+    /// While the process works on what one has written, the other writes the next message.
+    frames: [FrameWriter; 2],
+    turn: usize,
+    /// What the other has written ahead.
+    ahead: Option<Written>,
     text: String,
-    /// The number of the message in hand.
-    seq: u64,
     single: Single<'a>,
+}
+
+/// A message that is ready to be sent, or was sent.
+#[derive(Clone, Copy)]
+struct Written {
+    connection: u64,
+    seq: u64,
+    /// Its part of the shared memory.
+    place: Option<Place>,
+    /// Some argument is a number that JSON lacks.
+    has_lost: bool,
 }
 
 /// A process to call, and the arguments as it wants them.
@@ -45,8 +60,8 @@ struct Link<'a> {
 impl<'a> Batched<'a> {
     pub(super) fn new(function: &'a PluginFunction, frame: &'a Frame<'a>, cx: &'a CallCx<'a>) -> Self {
         let single = Single::new(function, cx);
-        let (frames, text) = (FrameWriter::default(), String::new());
-        Self { function, frame, cx, link: None, frames, text, seq: 0, single }
+        let (frames, text) = (<[FrameWriter; 2]>::default(), String::new());
+        Self { function, frame, cx, link: None, frames, turn: 0, ahead: None, text, single }
     }
 
     /// Adds one cell for each row or group.
@@ -89,6 +104,8 @@ impl<'a> Batched<'a> {
 
     fn all(&mut self, all: &Part<'_>, out: &mut Column) {
         let (n, mut at) = (all.n(), 0);
+        // Up to where the message goes that was written ahead.
+        let mut written_to = None;
         while at < n {
             match self.link() {
                 Err(failure) => {
@@ -108,8 +125,11 @@ impl<'a> Batched<'a> {
                     at += 1;
                 }
                 Ok(link) => {
-                    let end = end_of_message(link, all, at);
-                    self.message(&all.slice(at..end), false, out);
+                    let end = written_to.unwrap_or_else(|| end_of_message(link, all, at));
+                    let end_of_next = if end < n { end_of_message(link, all, end) } else { n };
+                    let next = (end < n).then(|| all.slice(end..end_of_next));
+                    self.message(&all.slice(at..end), next.as_ref(), false, out);
+                    written_to = self.ahead.map(|_| end_of_next);
                     at = end;
                 }
             }
@@ -166,15 +186,17 @@ impl<'a> Batched<'a> {
     }
 
     /// One message. `is_suspect`: its calls were among those of a message that has ended the process.
-    fn message(&mut self, part: &Part<'_>, is_suspect: bool, out: &mut Column) {
+    /// `next`: the message that will follow if this one succeeds.
+    fn message(&mut self, part: &Part<'_>, next: Option<&Part<'_>>, is_suspect: bool, out: &mut Column) {
         let n = part.n();
-        let failure = match self.exchange(part) {
-            Ok(answer) => match self.take_in(&answer, part, out) {
+        let failure = match self.exchange(part, next) {
+            Ok((answer, sent)) => match self.take_in(&answer, sent, part, out) {
                 Ok(()) => return,
                 Err(text) => return self.fail(n, &text, out),
             },
             Err(failure) => failure,
         };
+        self.ahead = None;
         let Some(link) = self.link.take() else { return self.fail(n, failure.text(), out) };
         match failure {
             Failure::Ended { text, .. } if link.ready.terms.is_stateful() => {
@@ -194,7 +216,7 @@ impl<'a> Batched<'a> {
                 let middle = n / 2;
                 for calls in [0..middle, middle..n] {
                     if !calls.is_empty() {
-                        self.message(&part.slice(calls), true, out);
+                        self.message(&part.slice(calls), None, true, out);
                     }
                 }
             }
@@ -206,51 +228,83 @@ impl<'a> Batched<'a> {
         }
     }
 
-    fn exchange(&mut self, part: &Part<'_>) -> Result<Vec<u8>, Failure> {
+    /// Sends a message; the answer, and what was sent.
+    fn exchange(&mut self, part: &Part<'_>, next: Option<&Part<'_>>) -> Result<(Vec<u8>, Written), Failure> {
         self.link()?;
         let Some(link) = &self.link else { return Err(Failure::Other("no process".to_owned())) };
-        self.seq = link.channel.next_seq();
-        let seq = self.seq;
         let too_large = || {
-            Failure::Other(format!(
-                "the arguments of {} calls of {} are too long for one message",
-                part.n(),
-                self.function.name
-            ))
+            let (n, name) = (part.n(), &self.function.name);
+            Failure::Other(format!("the arguments of {n} calls of {name} are too long for one message"))
         };
-        let message = if link.ready.terms.caps.has(Cap::Cols) {
-            let opening = Opening { function: &self.function.name, context: link.context, seq, place: None };
-            let frame = self.frames.write(&opening, &link.args, part);
-            let frame = frame.map_err(|_| too_large())?;
-            debug_assert!(frame.outside.is_empty());
-            frame.message
-        } else {
-            self.frames.lost_number = document::write(&mut self.text, seq, link.context, &link.args, part);
-            self.text.as_bytes()
-        };
-        if message.len() > LONGEST || part.rows.len() > crate::frame::MAX_ROWS {
+        if part.rows.len() > crate::frame::MAX_ROWS {
             return Err(too_large());
         }
-        link.channel.send(&link.ready, message, self.cx.rule, &mut || {})
+        let (connection, rule) = (link.ready.terms.connection, self.cx.rule);
+        if !link.ready.terms.caps.has(Cap::Cols) {
+            let seq = link.channel.next_seq();
+            let has_lost = document::write(&mut self.text, seq, link.context, &link.args, part);
+            let sent = Written { connection, seq, place: None, has_lost };
+            if self.text.len() > LONGEST {
+                return Err(too_large());
+            }
+            let answer = link.channel.send(&link.ready, self.text.as_bytes(), rule, &mut || {})?;
+            return Ok((answer, sent));
+        }
+        let sent = match self.ahead.take().filter(|ahead| ahead.connection == connection) {
+            // Written for this part: whoever gives it up forgets it.
+            Some(ahead) => ahead,
+            None => link.write(&mut self.frames[self.turn], self.turn, part).ok_or_else(too_large)?,
+        };
+        let turn = self.turn;
+        self.turn = 1 - turn;
+        let [even, odd] = &mut self.frames;
+        let (now, then) = if turn == 0 { (even, odd) } else { (odd, even) };
+        let mut ahead = None;
+        let mut write_ahead = || ahead = next.and_then(|next| link.write(then, 1 - turn, next));
+        let answer = link.channel.send(&link.ready, now.message(), rule, &mut write_ahead)?;
+        self.ahead = ahead;
+        Ok((answer, sent))
     }
 
-    /// Reads the answer to the message that was sent last.
-    fn take_in(&mut self, answer: &[u8], part: &Part<'_>, out: &mut Column) -> Result<(), String> {
+    /// Reads the answer to a message.
+    fn take_in(
+        &mut self,
+        answer: &[u8],
+        sent: Written,
+        part: &Part<'_>,
+        out: &mut Column,
+    ) -> Result<(), String> {
         let Some(link) = &self.link else { return Err("no process".to_owned()) };
         let (n, failed) = (part.n(), |text: &str| self.function.failed(text));
-        let seq = self.seq;
         let said = if decode::is_frame(answer) {
-            let expected = Expected { groups: part.groups.is_some(), seq, n, place: None };
-            let no_region = |_| Err("invalid answer: there is no shared memory".to_owned());
-            decode::answer(answer, expected, &no_region, &failed, out)?
+            let expected = Expected { groups: part.groups.is_some(), seq: sent.seq, n, place: sent.place };
+            let region = |place| match &link.ready.terms.region {
+                Some(region) => region.read(place),
+                None => Err("invalid answer: there is no shared memory".to_owned()),
+            };
+            decode::answer(answer, expected, &region, &failed, out)?
         } else if link.ready.terms.caps.has(Cap::Cols) {
             let (document, _) = wire::parse(answer)?;
             return Err(document::refusal(answer, &document));
         } else {
-            document::answer(answer, seq, n, &failed, out)?
+            document::answer(answer, sent.seq, n, &failed, out)?
         };
+        if sent.has_lost {
+            self.count_lost(part);
+        }
         self.note(&said, part);
         Ok(())
+    }
+
+    /// Counts the calls with an argument that is no number in JSON.
+    fn count_lost(&self, part: &Part<'_>) {
+        let Some(link) = &self.link else { return };
+        for call in 0..part.n() {
+            let mut rows = part.places(call).map(|place| part.rows.at(place));
+            if rows.any(|row| link.args.iter().any(|arg| arg.is_lost(row))) {
+                self.function.warn_not_finite("an argument", self.cx);
+            }
+        }
     }
 
     fn note(&self, said: &Said, part: &Part<'_>) {
@@ -259,15 +313,36 @@ impl<'a> Batched<'a> {
         if let Some(changed) = &said.metrics {
             link.channel.note_metrics(link.ready.life, changed);
         }
-        if self.frames.lost_number {
-            for call in 0..part.n() {
-                let mut rows = part.places(call).map(|place| part.rows.at(place));
-                if rows.any(|row| link.args.iter().any(|arg| arg.is_lost(row))) {
-                    self.function.warn_not_finite("an argument", self.cx);
-                }
+        (0..said.n_lost).for_each(|_| self.function.warn_not_finite("a result", self.cx));
+    }
+}
+
+impl Link<'_> {
+    /// Writes a frame, and its columns into the shared memory if that is worth it. Nothing if it is too long.
+    fn write(&self, frames: &mut FrameWriter, turn: usize, part: &Part<'_>) -> Option<Written> {
+        let terms = &self.ready.terms;
+        let seq = self.channel.next_seq();
+        let function = &*self.channel.name;
+        let weight = self.args.iter().filter_map(Arg::weight).sum::<usize>() * part.rows.len();
+        let region = terms.region.as_ref().filter(|_| weight >= WORTH_IT);
+        let place = region.map(|_| Region::half(turn));
+        let mut opening = Opening { function, context: self.context, seq, place };
+        let is_placed = match (region, place) {
+            (Some(region), Some(place)) => {
+                frames.write(&opening, &self.args, part).is_ok()
+                    && region.write(place, frames.outside()).is_ok()
+            }
+            _ => false,
+        };
+        if !is_placed {
+            opening.place = None;
+            frames.write(&opening, &self.args, part).ok()?;
+            if frames.message().len() > LONGEST {
+                return None;
             }
         }
-        (0..said.n_lost).for_each(|_| self.function.warn_not_finite("a result", self.cx));
+        let has_lost = frames.lost_number;
+        Some(Written { connection: terms.connection, seq, place: opening.place, has_lost })
     }
 }
 

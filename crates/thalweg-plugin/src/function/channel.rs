@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use thalweg_expr::function::CallSite;
+use tracing::debug;
 
 use super::pace::{Allowance, Pace};
-use super::terms::{OFFERED, Sites, Terms};
+use super::region::Region;
+use super::terms::{OFFERED, OFFERED_WITH_MEMORY, Sites, Terms};
 use crate::channel::{Deadline, ExchangeError, Limits, Rep, Timing};
-use crate::greeting::{Caps, FunctionTraits, Greeting};
+use crate::greeting::{Cap, Caps, Greeting};
 use crate::manifest::Kind;
 use crate::plugin::Plugin;
 use crate::symbol::{Symbol, function_path};
@@ -201,22 +203,34 @@ impl FunctionChannel {
             return Err(self.gone(life));
         };
         let greeting = Greeting::parse(&first.message);
-        let terms = if greeting.caps.is_empty() {
-            Terms::new(first.connection, Caps::default(), FunctionTraits::default())
+        let (caps, region) = if greeting.caps.is_empty() {
+            (Caps::default(), None)
         } else {
-            let caps = self.agree(greeting.caps, first.connection, life)?;
-            Terms::new(first.connection, caps, greeting.function)
+            self.agree(greeting.caps, first.connection, life)?
         };
-        let terms = Arc::new(terms);
+        let terms = Arc::new(Terms::new(first.connection, caps, greeting.function, region));
         *held = Some(Arc::clone(&terms));
         Ok(terms)
     }
 
     /// Offers what we can do; returns what is in force.
-    fn agree(&self, advertised: Caps, connection: u64, life: u64) -> Result<Caps, Failure> {
-        let hello = self.plugin.settings().hello(OFFERED, self.plugin.config.max_message);
-        let answer = self.command(&json!({"func": "Hello", "arg": hello}), connection, life)?;
-        Ok(Caps::read(answer.get("caps")).and(OFFERED).and(advertised))
+    fn agree(&self, advertised: Caps, connection: u64, life: u64) -> Result<(Caps, Option<Region>), Failure> {
+        let region = if advertised.has(Cap::Shm) && self.plugin.config.shared_memory {
+            let region = Region::create();
+            region.inspect_err(|why| debug!(function = self.name, "no shared memory: {why}")).ok()
+        } else {
+            None
+        };
+        let offered = if region.is_some() { OFFERED_WITH_MEMORY } else { OFFERED };
+        let mut hello = self.plugin.settings().hello(offered, self.plugin.config.max_message);
+        if let Some(region) = &region {
+            hello["shm"] = json!({"path": region.path(), "size": Region::size()});
+        }
+        let answer = self.command(&json!({"func": "Hello", "arg": hello}), connection, life);
+        if let Some(region) = &region {
+            region.unlink();
+        }
+        Ok((Caps::read(answer?.get("caps")).and(offered).and(advertised), region))
     }
 
     /// One of Thalweg's own commands.

@@ -6,10 +6,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use thalweg_expr::function::CallSite;
 
+use super::region::Region;
 use crate::greeting::{Cap, Caps, FunctionTraits};
 
 /// What we can do on function channels.
 pub(crate) const OFFERED: Caps = Caps::of(&[Cap::Batch, Cap::Cols, Cap::Ping, Cap::State]);
+/// The same where memory can be shared.
+pub(crate) const OFFERED_WITH_MEMORY: Caps =
+    Caps::of(&[Cap::Batch, Cap::Cols, Cap::Shm, Cap::Ping, Cap::State]);
 
 /// What is in force with one connection. Another connection has terms of its own.
 #[derive(Debug)]
@@ -18,13 +22,16 @@ pub(crate) struct Terms {
     pub(crate) connection: u64,
     pub(crate) caps: Caps,
     pub(crate) function: FunctionTraits,
+    /// Memory that the process has opened, too.
+    pub(crate) region: Option<Region>,
     /// The calls that the process has been told of.
     bound: Mutex<HashSet<u32>>,
 }
 
 impl Terms {
-    pub(crate) fn new(connection: u64, caps: Caps, function: FunctionTraits) -> Self {
-        Self { connection, caps, function, bound: Mutex::default() }
+    pub(crate) fn new(connection: u64, caps: Caps, function: FunctionTraits, region: Option<Region>) -> Self {
+        let region = region.filter(|_| caps.has(Cap::Shm) && caps.has(Cap::Cols));
+        Self { connection, caps, function, region, bound: Mutex::default() }
     }
 
     /// Whether many calls go in one message.

@@ -225,12 +225,43 @@ fn a_function_that_remembers_is_not_called_twice_and_goes_on_from_the_last_check
     assert_eq!(ask(&["x"]), numbers(&[3.0]));
     let error = ask(&["kill"])[0].clone().unwrap_err();
     assert!(error.ends_with("which forgets what it remembered since the last checkpoint"), "{error}");
-    assert_eq!(bench.host.status(&name).unwrap().restarts, 0, "it is not called again at once");
     eventually("the next process is there", || bench.host.status(&name).unwrap().status == "running");
+    assert_eq!(bench.host.status(&name).unwrap().restarts, 1, "the row was not tried again");
     assert_eq!(ask(&["x"]), numbers(&[3.0]), "2 of the checkpoint, and 1");
     assert_eq!(metrics.exceptions.load(Relaxed), 1, "{:?}", metrics.rare().last_exception);
     count.restore(&cx.site(), &saved).unwrap();
     assert_eq!(ask(&["x", "x"]), numbers(&[3.0, 4.0]));
     count.forget(&cx.site());
     assert_eq!(ask(&["x"]), numbers(&[1.0]), "nothing is left of it");
+}
+
+#[test]
+fn large_groups_lie_in_shared_memory_where_that_is_allowed() {
+    for shared in [true, false] {
+        let bench = Bench::with(&Sdk::Bundled, |config| config.shared_memory = shared);
+        let name = bench.install(&Subject::echo());
+        let mean = bench.host.resolve(&format!("{name}_mean")).unwrap().unwrap();
+        let (n_groups, n) = (50, 100_000);
+        let mut column = Column::from_floats((0..n - 1).map(|row| f64::from(row) + 0.5));
+        column.push_null();
+        let args = [ColumnRef::borrowed(&column)];
+        let groups: Vec<u32> = (0..n).map(|row| row % n_groups).collect();
+        let grouped = Some((&groups[..], n_groups as usize));
+        let expected: Vec<f64> = (0..n_groups)
+            .map(|group| {
+                let values = (0..n - 1).filter(|row| row % n_groups == group).map(|row| f64::from(row) + 0.5);
+                values.clone().sum::<f64>() / values.count() as f64
+            })
+            .collect();
+        for _ in 0..5 {
+            let out = call_all(&*mean, &args, &Selection::all(n as usize), grouped, &NodeMetrics::default());
+            assert_eq!(out, expected.iter().map(|mean| Ok(Value::Float(*mean))).collect::<Results>());
+        }
+        let pid = bench.host.status(&name).unwrap().pid.unwrap();
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+        let mine = format!("/dev/shm/thalweg-{}-", std::process::id());
+        let regions: Vec<&str> = maps.lines().filter(|line| line.contains(&mine)).collect();
+        assert_eq!(regions.len(), usize::from(shared), "{regions:?}");
+        assert!(regions.iter().all(|region| region.ends_with("(deleted)")), "its name is gone: {regions:?}");
+    }
 }
