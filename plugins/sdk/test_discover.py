@@ -8,7 +8,9 @@ import tempfile
 import textwrap
 import unittest
 
+from thalweg_sdk.project import _texts, read
 from thalweg_sdk.stub import ALL, Engine, PluginFailed
+from thalweg_sdk.testing import failures
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -301,6 +303,67 @@ class Trial(unittest.TestCase):
         self.assertIn("FAIL  handshake", out)
         self.assertIn("no license", out)
         self.assertIn("q.py is not there", self.trial([], manifest={"executable": "q.py"})[1])
+
+
+PROJECT = """[build-system]
+requires = ["setuptools>=64"]
+
+[project]
+name = "acme-trial"  # a remark
+version = "1.2.0"
+
+[project.entry-points."thalweg.functions"]
+%(name)s = "acme_trial:twice"
+
+[tool.other]
+'quoted' = 'x'
+"""
+
+
+class Projects(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+        self.name = "twice%d" % os.getpid()
+
+    def write(self, path, text):
+        path = os.path.join(self.folder, path)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+
+    def test_a_distribution_is_tried_out_without_an_installation(self):
+        self.write("pyproject.toml", PROJECT % {"name": self.name})
+        self.write("src/acme_trial/__init__.py", "from thalweg_sdk import function\n\n@function\ndef twice(x):\n    return 2 * x\n")
+        self.write("cases.json", json.dumps([{"function": self.name, "args": [4], "result": 8}]))
+        self.assertEqual(failures(self.folder), "")
+        self.write("cases.json", json.dumps([{"function": self.name, "args": [4], "result": 9}]))
+        self.assertIn("by call: 8, not 9", failures(self.folder))
+        self.write("src/acme_trial/__init__.py", "raise RuntimeError('torn')")
+        self.assertIn("torn", failures(self.folder))
+
+    def test_a_module_of_the_namespace_is_found_in_its_project(self):
+        self.write("pyproject.toml", '[project]\nname = "acme-space"\n')
+        code = "from thalweg_sdk import function\n__all__ = ['f']\n@function(name='%s')\ndef f(x):\n    return x\n"
+        self.write("src/thalweg/extensions/acmespace%d.py" % os.getpid(), code % self.name)
+        self.write("cases.json", json.dumps([{"function": self.name, "args": [4], "result": 4}]))
+        self.assertEqual(failures(self.folder), "")
+
+    def test_what_offers_nothing_or_has_no_name_is_told(self):
+        for text, part in (
+            ('[project]\nname = "x"\n', "pyproject.toml offers nothing"),
+            ("[project]\n", "has no name"),
+        ):
+            self.write("pyproject.toml", text)
+            self.assertIn(part, failures(self.folder))
+
+    def test_old_pythons_read_the_same_as_new_ones(self):
+        text = PROJECT % {"name": "f"}
+        project = {"name": "acme-trial", "version": "1.2.0", "entry-points": {"thalweg.functions": {"f": "acme_trial:twice"}}}
+        self.assertEqual(_texts(text)["project"], project)
+        self.write("pyproject.toml", text)
+        self.assertEqual(read(os.path.join(self.folder, "pyproject.toml"))["project"], project)
 
 
 if __name__ == "__main__":

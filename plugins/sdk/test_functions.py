@@ -519,6 +519,18 @@ class Annotations(unittest.TestCase):
             self.assertTrue(text in got if text else not got, (args, got))
         self.assertEqual(clamp.signature.result.column_type, "f64")
 
+    def test_the_context_may_have_a_default(self):
+        @function
+        def with_default(x: float, ctx: Context = None):
+            return x
+
+        @function
+        def optional(x: float, who: Optional[Context] = None):
+            return x
+
+        for made, name in ((with_default, "ctx"), (optional, "who")):
+            self.assertEqual((made.signature.context_name, made.signature.most), (name, 1))
+
     def test_what_is_known_goes_into_the_greeting(self):
         @function(parallel=True)
         def inc(x: int, by: int = 1) -> int:

@@ -124,8 +124,7 @@ class Signature:
         found = found[skip:] if skip >= 0 else found[:skip]
         for parameter in found:
             annotation = hints.get(parameter.name, inspect.Parameter.empty)
-            is_context = getattr(annotation, "__name__", "") == "Context"
-            if is_context or (parameter.name == "ctx" and annotation is inspect.Parameter.empty):
+            if _is_context(annotation) or (parameter.name == "ctx" and annotation is inspect.Parameter.empty):
                 self.context_name = parameter.name
             elif parameter.kind == parameter.VAR_POSITIONAL:
                 self.rest = Parameter(parameter.name, Hint(_element(annotation) if columns else annotation), False)
@@ -184,6 +183,11 @@ class Signature:
         if fewest == most:
             return "no argument" if not most else "%d argument%s" % (most, "" if most == 1 else "s")
         return "%d to %d arguments" % (fewest, most)
+
+
+def _is_context(annotation: Any) -> bool:
+    """Context, or with a default of None (Python below 3.11 makes it that by itself) Optional[Context]."""
+    return any(getattr(hint, "__name__", "") == "Context" for hint in (annotation, *typing.get_args(annotation)))
 
 
 def _literal(value: Any) -> str:

@@ -320,9 +320,11 @@ def main(args: Optional[List[str]] = None) -> int:
 
 
 def failures(folder: str) -> str:
-    """Tries out the plugin in a folder; nothing if all is well, else everything that was said."""
+    """Tries out the plugin in a folder; nothing if all is well, else the checks that failed, with their details."""
     lines: List[str] = []
-    return "\n".join(lines) if _run(folder, None, None, Report(lines.append)) else ""
+    if _run(folder, None, None, Report(lines.append)) == 0:
+        return ""
+    return "\n".join(line for line in lines if line.startswith(("  FAIL", "       ")))
 
 
 def _run(folder: Optional[str], environment: Optional[str], path: Optional[str], report: Report) -> int:
