@@ -16,7 +16,8 @@ use crate::symbol::Symbol;
 use crate::wire;
 
 /// What we can do on control, source and sink channels.
-const OFFERED: Caps = Caps::of(&[Cap::Batch, Cap::Ping, Cap::State, Cap::Credit, Cap::Eof, Cap::Shutdown]);
+const OFFERED: Caps =
+    Caps::of(&[Cap::Batch, Cap::Cols, Cap::Ping, Cap::State, Cap::Credit, Cap::Eof, Cap::Shutdown]);
 
 /// The process behind a plugin, as it has introduced itself.
 #[derive(Debug, Default)]

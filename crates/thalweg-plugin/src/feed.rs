@@ -14,6 +14,7 @@ use thalweg_core::{Clock, Value};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::channel::{Deadline, PullEvent};
+use crate::frame::{decode, source};
 use crate::greeting::{Cap, Caps};
 use crate::messages::{self, Names, Said};
 
@@ -171,7 +172,11 @@ impl Feed {
     }
 
     fn message(&self, message: &[u8], names: &mut Names) {
-        let mut said = match messages::read(message, names) {
+        let read = match decode::is_frame(message) {
+            true => source::read(message),
+            false => messages::read(message, names),
+        };
+        let mut said = match read {
             Ok(said) => said,
             Err(text) => return self.send_or_tell(text),
         };

@@ -3,12 +3,14 @@
 pub(crate) mod decode;
 pub(crate) mod encode;
 pub(crate) mod rows;
+pub(crate) mod source;
 mod survey;
 
 const MAGIC: u8 = b'C';
 const VERSION: u8 = 1;
 const ROWS: u8 = 1;
 const GROUPS: u8 = 2;
+const SOURCE: u8 = 3;
 const ANSWER: u8 = 128;
 const IN_REGION: u8 = 1;
 /// Magic, version, op, flags, length of the header, sequence number.

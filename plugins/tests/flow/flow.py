@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 
-from thalweg_sdk import function, run, sink, source
+from thalweg_sdk import Source, function, run, sink, source
 
 NAME = os.path.splitext(os.path.basename(os.path.abspath(sys.argv[0])))[0]
 
@@ -37,6 +37,25 @@ def walk(ctx, config):
         ctx.stopping.wait()
 
 
+class Columns(Source):
+    """Emits columns, `batches` times, and says with them what it remembers."""
+
+    def configure(self, datasource, conf):
+        self.conf = conf
+
+    def open(self, ctx):
+        for at in range(ctx.state.get("at", 0), self.conf.get("batches", 1)):
+            ctx.state["at"] = at + 1
+            columns = {"i": [2 * at, 2 * at + 1], "x": [0.5, None], "s": ["a", "ü"], "mixed": [1, {"k": [True]}]}
+            ctx.emit_columns(columns, {"at": at})
+
+    def close(self, ctx):
+        pass
+
+
+Columns.name = NAME + "_columns"
+
+
 def _append(path, rows):
     with open(path, "a", encoding="utf-8") as file:
         file.write("".join("%s\n" % json.dumps(row, sort_keys=True) for row in rows))
@@ -55,5 +74,5 @@ def keep(rows, config, ctx):
 if __name__ == "__main__":
     if os.path.exists(os.path.join(os.path.dirname(os.path.abspath(__file__)), "deaf")):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    run(NAME, known, walk, keep)
+    run(NAME, known, walk, Columns, keep)
     print("good bye")

@@ -47,7 +47,7 @@ struct Header {
 }
 
 #[derive(Deserialize)]
-struct Spec {
+pub(super) struct Spec {
     t: String,
     #[serde(default)]
     null: Option<[u64; 2]>,
@@ -149,9 +149,9 @@ fn used_of(spec: &Spec, place: Place) -> Result<Place, String> {
 
 /// The bytes that places of a header lie in.
 #[derive(Clone, Copy)]
-struct Memory<'a> {
-    bytes: &'a [u8],
-    from: u64,
+pub(super) struct Memory<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) from: u64,
 }
 
 impl<'a> Memory<'a> {
@@ -169,12 +169,16 @@ impl<'a> Memory<'a> {
 }
 
 /// Errors of rows, in order.
-struct Errors {
+pub(super) struct Errors {
     /// Backwards.
     rest: Vec<(u64, String)>,
 }
 
 impl Errors {
+    pub(super) fn none() -> Self {
+        Self { rest: Vec::new() }
+    }
+
     fn of(mut errors: Vec<(u64, String)>, n: usize) -> Result<Self, String> {
         errors.sort_by_key(|error| std::cmp::Reverse(error.0));
         match errors.first() {
@@ -205,14 +209,14 @@ enum Data<'a> {
     Constant(thalweg_core::Value),
 }
 
-struct Values<'a> {
+pub(super) struct Values<'a> {
     data: Data<'a>,
     nulls: Option<&'a [u8]>,
     n: usize,
 }
 
 impl<'a> Values<'a> {
-    fn of(spec: &Spec, memory: Memory<'a>, n: usize) -> Result<Self, String> {
+    pub(super) fn of(spec: &Spec, memory: Memory<'a>, n: usize) -> Result<Self, String> {
         let fixed = |width: usize| {
             let bytes = memory.slice(spec.data, "data")?;
             let needed = n * width;
@@ -249,7 +253,7 @@ impl<'a> Values<'a> {
         Ok(Self { data, nulls, n })
     }
 
-    fn push_all(
+    pub(super) fn push_all(
         &self,
         mut errors: Errors,
         failed: &dyn Fn(&str) -> RowError,

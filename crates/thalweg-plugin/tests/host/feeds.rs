@@ -92,6 +92,27 @@ fn a_source_of_a_restored_rule_begins_where_the_checkpoint_stands_and_its_end_is
 }
 
 #[test]
+fn columns_of_a_source_are_the_rows_that_it_would_have_emitted() {
+    let bench = Bench::new(&Sdk::Bundled);
+    let name = bench.install(&Subject::flow());
+    let port = Port::resuming(Some(Value::text(r#"{"state":{"at":1}}"#)));
+    let cx = build_cx(&bench, &format!("{name}r"), "demo", &[("batches", json!(3))]);
+    run_source(&bench, &format!("{name}_columns"), &cx, &port).join().unwrap().unwrap();
+    port.wait("the rows", |seen| {
+        assert_eq!(seen.rows.iter().map(|row| number(row)).collect::<Vec<_>>(), [2, 3, 4, 5]);
+        let last = &seen.rows[3];
+        assert_eq!((&last["x"], &last["s"]), (&Value::Null, &Value::text("ü")));
+        let mixed =
+            Value::map([(Arc::from("k"), Value::list(vec![Value::Bool(true)]))].into_iter().collect());
+        assert_eq!((&last["mixed"], &seen.rows[2]["mixed"]), (&mixed, &Value::Float(1.0)));
+        assert_eq!(seen.meta[3].as_ref().unwrap()["at"], Value::Float(2.0));
+        assert_eq!(seen.offset, Some(Value::text(r#"{"state":{"at":3}}"#)));
+        assert_eq!(seen.faults, [] as [String; 0]);
+        Some(())
+    });
+}
+
+#[test]
 fn a_source_that_fails_is_built_anew_and_goes_on() {
     let bench = Bench::new(&Sdk::Bundled);
     let name = bench.install(&Subject::flow());

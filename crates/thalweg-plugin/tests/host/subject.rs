@@ -186,10 +186,11 @@ impl Subject {
     pub(crate) fn flow() -> Self {
         let mut this = Self::new("flow/flow.py");
         let name = this.name.clone();
-        this.manifest["sources"] = json!([format!("{name}_walk")]);
+        this.manifest["sources"] = json!([format!("{name}_walk"), format!("{name}_columns")]);
         this.manifest["sinks"] = json!([format!("{name}_keep")]);
         this.manifest["functions"] = json!([format!("{name}_known")]);
         this.file(&format!("sources/{name}_walk.yaml"), "default: {}\n")
+            .file(&format!("sources/{name}_columns.yaml"), "default: {}\n")
     }
 
     /// With all capabilities of our SDK, or only these.
