@@ -49,6 +49,8 @@ pub enum Form {
     Statement,
     /// A whole rule document.
     Document,
+    /// The `graph` of a rule document. Messages stand under the names of their sinks, by time and by name.
+    Graph,
 }
 
 /// One message on its way in.

@@ -16,6 +16,9 @@
 //! document; lines with `|` continue it. The other lines are all that a user reads, with `…` for the SQL itself;
 //! `THALWEG_BLESS=1` writes what is said now.
 //!
+//! Behind `graph` stands the `graph` of a rule document; `to NAME message` is what its sink of that name gets. Lines of
+//! one moment stand in the order of these names.
+//!
 //! `stream`, `table`, `option name=value` and `action name=value` hold until the next blank line before a `#`, `rule`
 //! or `error`. Times count from the start of the rule; a line without `at` happens at once. `runs to 30s` moves the
 //! clock on after the last event. What the actions of `lateData` get is written as `late` behind all `out`.
@@ -175,6 +178,7 @@ fn read_line(
         "#" => {}
         "stream" | "table" => case.streams.push(stream(word, rest)?),
         "rule" => case.sql = rest.to_owned(),
+        "graph" => (case.sql, case.form) = (rest.to_owned(), Form::Graph),
         "error" | "ddlerror" | "jsonerror" => {
             case.sql = rest.to_owned();
             case.expect = Expect::Refused(None);
@@ -206,7 +210,11 @@ fn happens(
     messages: &mut Vec<(i64, Json)>,
 ) -> Result<(), String> {
     let (name, payload) = line.split_once(' ').ok_or("a stream, or out, and a payload")?;
-    if name == "out" || name == "late" {
+    if name == "to" {
+        let (sink, message) = payload.trim().split_once(' ').ok_or("a sink and a message")?;
+        let message: Json = serde_json::from_str(message.trim()).map_err(|error| error.to_string())?;
+        messages.push((at.unwrap_or(START), Json::Object(Map::from_iter([(sink.to_owned(), message)]))));
+    } else if name == "out" || name == "late" {
         let message: Json = serde_json::from_str(payload.trim()).map_err(|error| error.to_string())?;
         let message = if name == "late" { serde_json::json!({ "late": message }) } else { message };
         messages.push((at.unwrap_or(START), message));

@@ -103,7 +103,7 @@ pub type Counts = Vec<(String, u64, u64, u64, u64)>;
 pub fn counted(case: &Case, axis: Axis) -> Result<(Vec<(i64, Json)>, Counts), String> {
     let (mut rig, rule) = driven(case, axis)?;
     let counts = counted_of(&mut rig, rule);
-    Ok((collect(&mut rig, rule), counts))
+    Ok((collect(&mut rig, rule, &sinks(case)), counts))
 }
 
 /// When a rule comes and when it goes, by the number of the event before which it does.
@@ -145,7 +145,7 @@ pub fn together(case: &Case, rules: &[(&str, Stay)], axis: Axis) -> Result<(Vec<
     let readers = rig.readers();
     let told = told.into_iter().flatten().map(|(rule, counts)| {
         let counts = if counts.is_empty() { counted_of(&mut rig, rule) } else { counts };
-        (collect(&mut rig, rule), counts)
+        (collect(&mut rig, rule, &sinks(case)), counts)
     });
     Ok((told.collect(), readers))
 }
@@ -162,7 +162,7 @@ fn counted_of(rig: &mut Rig, rule: RigId) -> Counts {
 
 fn play(case: &Case, axis: Axis) -> Result<Vec<(i64, Json)>, String> {
     let (mut rig, rule) = driven(case, axis)?;
-    Ok(collect(&mut rig, rule))
+    Ok(collect(&mut rig, rule, &sinks(case)))
 }
 
 /// The rig behind the last event, and the rule of the case.
@@ -245,8 +245,22 @@ fn metadata(stream: &str) -> Arc<Fields> {
     ]))
 }
 
-/// What was sent. The messages of `lateData` stand behind the others, each as `{"late": message}`.
-fn collect(rig: &mut Rig, rule: RigId) -> Vec<(i64, Json)> {
+/// The sinks of a graph, in the order of the actions that they are.
+fn sinks(case: &Case) -> Vec<Arc<str>> {
+    let graph = (case.form == Form::Graph).then(|| serde_json::from_str(&case.sql).ok()).flatten();
+    let graph = graph.and_then(|graph| thalweg_plan::graph::Graph::read(&graph).ok());
+    graph.iter().flat_map(|graph| graph.sinks().map(|(name, ..)| Arc::clone(name))).collect()
+}
+
+/// What was sent. The messages of `lateData` stand behind the others, each as `{"late": message}`; those of a graph's
+/// sinks each under its name.
+fn collect(rig: &mut Rig, rule: RigId, sinks: &[Arc<str>]) -> Vec<(i64, Json)> {
+    if !sinks.is_empty() {
+        let mut sent = rig.output(rule);
+        sent.sort_by_key(|sent| (sent.at, sent.action));
+        let named = |sent: &Sent| (sent.at.0, serde_json::json!({ &*sinks[sent.action]: read(sent) }));
+        return sent.iter().map(named).collect();
+    }
     let (results, late): (Vec<Sent>, Vec<Sent>) =
         rig.output(rule).into_iter().partition(|sent| sent.action == 0);
     let results = results.iter().map(|sent| (sent.at.0, read(sent)));
@@ -324,6 +338,10 @@ fn shared(ddl: &str, is_shared: bool) -> String {
 fn document(case: &Case) -> String {
     if case.form == Form::Document {
         return case.sql.clone();
+    }
+    if case.form == Form::Graph {
+        let graph: Json = serde_json::from_str(&case.sql).unwrap_or(Json::Null);
+        return serde_json::json!({"id": "rule_1", "graph": graph, "options": case.options}).to_string();
     }
     let mut action = Map::new();
     action.insert("server".to_owned(), Json::from("tcp://127.0.0.1:1883"));

@@ -46,6 +46,11 @@ fn rules_answer_as_documented() {
 }
 
 #[test]
+fn graph_rules_answer_as_documented() {
+    check("graph.rest", |_| {});
+}
+
+#[test]
 fn functions_are_described_and_their_stored_state_is_set() {
     check("functions.rest", |_| {});
 }

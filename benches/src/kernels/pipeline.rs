@@ -135,6 +135,7 @@ pub(crate) fn spec(id: String, sql: &str, is_shared: bool, options: &PlanOptions
         is_late: false,
         props: Props::new(),
         connection: None,
+        drawn: None,
     };
     Some(RuleSpec {
         id: Arc::from(id),

@@ -38,6 +38,13 @@ const OPTIONS: [(&str, &str); 16] = [
 /// More connections no stream is split over.
 const MOST_PARTS: u32 = 64;
 
+/// The option of CREATE STREAM that a name in JSON stands for.
+pub(crate) fn option_of(json_name: &str) -> Option<&'static str> {
+    let found = OPTIONS.iter().find(|(_, name)| name.eq_ignore_ascii_case(json_name));
+    let written = || OPTIONS.iter().find(|(option, _)| option.eq_ignore_ascii_case(json_name));
+    found.or_else(written).map(|(option, _)| *option)
+}
+
 /// A defined stream or table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StreamEntry {

@@ -9,6 +9,7 @@ mod ast_walk;
 mod bind;
 pub mod explain;
 mod fingerprint;
+pub mod graph;
 pub mod logical;
 mod naming;
 mod optimize;

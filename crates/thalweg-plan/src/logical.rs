@@ -11,7 +11,7 @@
 //! | Aggregate | the input's (each group's first row, Q-7), then one per call |
 //! | Join | the sides' in the order in which they are joined: FROM's, then one for each step (the unmatched side missing, J-7) |
 //! | LookupJoin | the input's, then the lookup projection's |
-//! | Union | the inputs' columns by name; a batch has those of the input that it came from |
+//! | Union, Outlets | the inputs' columns by name; a batch has those of the input that it came from |
 //! | SubQuery | its projection's slots |
 //! | Project | its columns |
 //! | ProjectSet | its input's, with the set column taken apart |
@@ -44,6 +44,8 @@ pub struct Plan {
     pub hosts: Vec<Arc<str>>,
     /// Worth telling the user although the plan is valid.
     pub warnings: Vec<Diagnostic>,
+    /// Of a graph rule: how it was drawn.
+    pub drawn: Option<Arc<crate::graph::Drawn>>,
 }
 
 /// One operator.
@@ -181,6 +183,8 @@ pub enum Kind {
     },
     /// UNION ALL, by column name.
     Union,
+    /// Hands the rows of each input to those sinks that take them: the results of a graph rule. Always the root.
+    Outlets,
     /// Makes events of the results below: each row is one, without metadata.
     SubQuery(SubQuery),
 }

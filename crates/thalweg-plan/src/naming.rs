@@ -109,6 +109,11 @@ pub(crate) fn suffix(kind: &Kind) -> Option<&'static str> {
         Kind::Sort(_) => Some("order"),
         Kind::Project(_) => Some("project"),
         Kind::ProjectSet { .. } => Some("projectset"),
-        Kind::Scan(_) | Kind::Compute(_) | Kind::Limit(_) | Kind::Union | Kind::SubQuery(_) => None,
+        Kind::Scan(_)
+        | Kind::Compute(_)
+        | Kind::Limit(_)
+        | Kind::Union
+        | Kind::Outlets
+        | Kind::SubQuery(_) => None,
     }
 }

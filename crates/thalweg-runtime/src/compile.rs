@@ -125,6 +125,8 @@ pub(crate) struct CompiledAction {
     pub node: Arc<str>,
     /// It takes late rows (`lateData`), not results.
     pub is_late: bool,
+    /// The results that it takes; none: all.
+    pub results: Box<[usize]>,
     pub options: SinkOptions,
     pub output: Output,
     pub templates: Templates,
@@ -353,7 +355,8 @@ fn action_of(
         }
         Output::Encoder(format(registry, &options.format)?.encoder(&props)?)
     };
-    Ok(CompiledAction { node, is_late: action.is_late, options, output, templates, sink: None })
+    let results = action.drawn.as_ref().map(|drawn| drawn.results.clone()).unwrap_or_default();
+    Ok(CompiledAction { node, is_late: action.is_late, results, options, output, templates, sink: None })
 }
 
 fn build_source(

@@ -413,6 +413,10 @@ fn source_views(
         let all = attached.iter().chain(parts.iter().map(|part| &part.attached));
         let all: Vec<&Attached> = all.filter(|attached| attached.input == input).collect();
         let Some((first, others)) = all.split_first() else { continue };
+        if rule.scans[..input].iter().any(|earlier| earlier.node == scan.node) {
+            // Branches of a graph rule read one source.
+            continue;
+        }
         let is_shared = first.shared.is_some();
         let view = |name: &Arc<str>, of: fn(&Attached) -> &Arc<NodeMetrics>| {
             let view = NodeView::new(streams.names().same(name), Arc::clone(of(first)), is_shared);
@@ -464,7 +468,8 @@ fn actions(
             output,
             Arc::clone(rule),
             Arc::clone(&delivery),
-        );
+        )
+        .taking(action.results);
         let metrics = batch.iter().flat_map(|_| made.metrics().take(1)).chain(made.metrics());
         for (name, metrics) in batch.iter().chain(&steps).zip(metrics) {
             nodes.push(NodeView::new(streams.names().same(name), Arc::clone(metrics), false));

@@ -39,7 +39,8 @@ pub use egress::row::RowWriter;
 pub use ending::{Ended, Ending, Tell};
 pub use rig::{Rig, RigId, Sent};
 pub use rule::{
-    ActionSpec, CheckpointStatus, Memory, NodeSnapshot, Outcome, RuleSpec, RunOptions, SourceSpec, Topology,
+    ActionSpec, CheckpointStatus, DrawnSink, Memory, NodeSnapshot, Outcome, RuleSpec, RunOptions, SourceSpec,
+    Topology,
 };
 pub use running::RunningRule;
 pub use runtime::{RunError, Runtime, RuntimeConfig};

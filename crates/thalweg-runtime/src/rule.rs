@@ -49,11 +49,25 @@ pub struct ActionSpec {
     pub props: Props,
     /// The named connection and its id.
     pub connection: Option<(Arc<str>, Arc<dyn Connection>)>,
+    /// Of a graph rule: the sink's node.
+    pub drawn: Option<DrawnSink>,
+}
+
+/// A sink as a graph rule has it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DrawnSink {
+    /// The name of its node.
+    pub name: Arc<str>,
+    /// The results that it takes ([`thalweg_plan::graph::Drawn::results`]).
+    pub results: Box<[usize]>,
 }
 
 impl ActionSpec {
     /// The name of its node, without prefix.
     pub fn node(&self) -> String {
+        if let Some(drawn) = &self.drawn {
+            return drawn.name.to_string();
+        }
         let late = if self.is_late { "late_" } else { "" };
         format!("{late}{}_{}", self.kind, self.index)
     }

@@ -168,7 +168,7 @@ pub(crate) fn project(input: Node, name: &str, columns: &[(&str, u32)]) -> Plan 
     let schema = Arc::new(Schema::computed(columns.iter().map(|(name, _)| *name)));
     let kind = Kind::Project(columns.iter().map(one).collect());
     let root = Node { name: Arc::from(name), kind, inputs: vec![input], schema };
-    Plan { root, fingerprint: 7, is_collection: false, hosts: Vec::new(), warnings: Vec::new() }
+    Plan { root, fingerprint: 7, is_collection: false, hosts: Vec::new(), warnings: Vec::new(), drawn: None }
 }
 
 /// A rule over these streams with one action.
@@ -186,6 +186,7 @@ pub(crate) fn spec(id: &str, plan: Plan, streams: &[&Arc<StreamDef>], action: se
             is_late: false,
             props: Props::from(props),
             connection: None,
+            drawn: None,
         }
     });
     RuleSpec {

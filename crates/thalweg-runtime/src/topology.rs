@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use thalweg_plan::graph::Drawn;
 use thalweg_plan::logical::Scan;
 use thalweg_plan::{Kind, Node};
 
@@ -13,6 +14,10 @@ use crate::rule::Topology;
 /// The graph of a rule.
 pub(crate) fn of(rule: &CompiledRule) -> Topology {
     let mut draw = Draw::default();
+    if let Some(drawn) = &rule.spec.plan.drawn {
+        draw.graph(rule, drawn);
+        return draw.topology;
+    }
     let last = draw.node(&rule.spec.plan.root, &mut 0);
     let mut watermarks = Vec::new();
     late_from(&rule.spec.plan.root, &mut watermarks);
@@ -134,6 +139,35 @@ impl Draw {
         let name: Arc<str> = Arc::from(format!("op_{}", node.name));
         self.edge(&from, &name);
         vec![name]
+    }
+
+    /// Draws a graph rule as it was drawn, with the steps of its sources and sinks.
+    fn graph(&mut self, rule: &CompiledRule, drawn: &Drawn) {
+        let mut ends: BTreeMap<Arc<str>, Arc<str>> = BTreeMap::new();
+        for scan in &rule.scans {
+            if ends.contains_key(&scan.node) {
+                continue;
+            }
+            self.topology.sources.push(Arc::clone(&scan.node));
+            let mut last = Arc::clone(&scan.node);
+            for step in &scan.steps {
+                self.edge(&[last], step);
+                last = Arc::clone(step);
+            }
+            ends.insert(Arc::clone(&scan.node), last);
+        }
+        let end = |name: &Arc<str>| Arc::clone(ends.get(name).unwrap_or(name));
+        for (from, to) in &drawn.edges {
+            self.edge(&[end(from)], to);
+        }
+        for action in &rule.actions {
+            let results = action.results.iter().filter_map(|result| drawn.results.get(*result));
+            let mut from: Vec<Arc<str>> = results.map(end).collect();
+            for name in action_nodes(action) {
+                self.edge(&from, &name);
+                from = vec![name];
+            }
+        }
     }
 
     fn edge(&mut self, from: &[Arc<str>], to: &Arc<str>) {

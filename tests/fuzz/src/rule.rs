@@ -47,6 +47,7 @@ pub(crate) fn spec(sql: &str, options: &Options) -> Result<RuleSpec, String> {
         index: 0,
         props: Props::new(),
         connection: None,
+        drawn: None,
         is_late: false,
     };
     let options = RunOptions {

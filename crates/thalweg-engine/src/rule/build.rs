@@ -10,11 +10,12 @@ use thalweg_core::spec::Roles;
 use thalweg_core::{Diagnostic, ErrorCode, Props};
 use thalweg_expr::{FunctionRef, FunctionRegistry, Instance};
 use thalweg_plan::{Kind, Node, Plan, PlanOptions, Resolver, StreamDef};
-use thalweg_runtime::{ActionSpec, RuleSpec, SourceSpec, Topology};
+use thalweg_runtime::{ActionSpec, DrawnSink, RuleSpec, SourceSpec, Topology};
 use tracing::warn;
 
 use super::definition::{Action, RuleDefinition, located};
 use super::explain;
+use super::graph;
 use super::inert;
 use super::record::{Asks, Needs, Shape, Shapes};
 use super::run::{Ready, Runner};
@@ -85,17 +86,27 @@ impl Builder {
         definition: &RuleDefinition,
     ) -> Result<(Plan, BTreeMap<Arc<str>, SourceSpec>), EngineError> {
         let mut sources = BTreeMap::new();
-        for name in definition.sources() {
-            // The planner tells where a stream is named that does not exist.
-            if let Some(entry) = self.catalog.get(&name) {
-                sources.insert(name, self.source(definition, &entry)?);
-            }
+        let entries = self.entries(definition)?;
+        for entry in &entries {
+            sources.insert(Arc::clone(&entry.def.name), self.source(definition, entry)?);
         }
         let world = World { sources: &sources, builder: self };
         let mut plan = plan(definition, &definition.options.for_plan(self.ignore_case), &world)?;
         let notes = definition.options.notes.iter().cloned();
-        plan.warnings.extend(notes.chain(self.source_notes(&sources)).map(Diagnostic::plain));
+        plan.warnings.extend(notes.chain(self.source_notes(&entries, &sources)).map(Diagnostic::plain));
+        if let Some(Ok(graph)) = definition.graph.as_deref() {
+            plan.warnings.extend(graph::notes(graph).into_iter().map(Diagnostic::plain));
+        }
         Ok((plan, sources))
+    }
+
+    /// The definitions of what a rule reads. The planner tells where a stream is named that does not exist.
+    fn entries(&self, definition: &RuleDefinition) -> Result<Vec<Arc<StreamEntry>>, EngineError> {
+        match definition.graph.as_deref() {
+            None => Ok(definition.sources().iter().filter_map(|name| self.catalog.get(name)).collect()),
+            Some(Ok(graph)) => graph::sources(graph, &self.catalog, &self.registry),
+            Some(Err(mistakes)) => Err(EngineError::from_text("", mistakes)),
+        }
     }
 
     /// Builds a rule.
@@ -110,7 +121,12 @@ impl Builder {
             .late_data
             .iter()
             .map(|action| self.action(action, true).map_err(|why| why.prefixed("lateData: ")));
-        let actions = results.chain(late).collect::<Result<Vec<_>, EngineError>>()?;
+        let mut actions = results.chain(late).collect::<Result<Vec<_>, EngineError>>()?;
+        if let Some(drawn) = &plan.drawn {
+            for sink in actions.iter_mut().filter_map(|action| action.drawn.as_mut()) {
+                sink.results = drawn.sinks.get(&sink.name).cloned().unwrap_or_default().into();
+            }
+        }
         let mut shape = shape(definition, &plan, &sources);
         shape.notes.extend(self.sink_notes(definition));
         for note in &shape.notes {
@@ -142,14 +158,14 @@ impl Builder {
             is_late,
             props: resolved.props,
             connection: resolved.connection,
+            drawn: action.node.clone().map(|name| DrawnSink { name, results: Box::default() }),
         })
     }
 
     /// The sink exists, and the values of its common properties fit.
     fn check_sink(&self, action: &Action, is_late: bool) -> Result<(), EngineError> {
-        let Action { kind, index, props } = action;
-        let list = if is_late { "/options/lateData" } else { "/actions" };
-        let at = format!("{list}/{index}/{kind}");
+        let Action { kind, props, .. } = action;
+        let at = action.place(is_late);
         if self.registry.sink(kind).is_none() {
             let names = self.registry.names(|connector| connector.has_sink());
             let place = format!("at {at}; ");
@@ -162,9 +178,12 @@ impl Builder {
     /// What has no effect at the actions.
     fn sink_notes(&self, definition: &RuleDefinition) -> Vec<String> {
         let mut notes = Vec::new();
-        for Action { kind, index, props } in definition.actions.iter().chain(&definition.options.late_data) {
+        for action in definition.actions.iter().chain(&definition.options.late_data) {
+            let Action { kind, index, props, node } = action;
             let Some(connector) = self.registry.sink(kind) else { continue };
-            let mut note = |text: String| notes.push(format!("action {kind}_{index}: {text}"));
+            let name =
+                node.as_ref().map_or_else(|| format!("action {kind}_{index}"), |node| format!("sink {node}"));
+            let mut note = |text: String| notes.push(format!("{name}: {text}"));
             thalweg_runtime::without_effect(props).into_iter().for_each(|text| note(text.to_owned()));
             self.registry.inert(&connector, Roles::SINK, props).into_iter().for_each(&mut note);
             // R1.1: an unknown name is no error.
@@ -174,16 +193,20 @@ impl Builder {
     }
 
     /// What has no effect at the sources.
-    fn source_notes(&self, sources: &BTreeMap<Arc<str>, SourceSpec>) -> Vec<String> {
+    fn source_notes(
+        &self,
+        entries: &[Arc<StreamEntry>],
+        sources: &BTreeMap<Arc<str>, SourceSpec>,
+    ) -> Vec<String> {
         let mut notes = Vec::new();
         for (name, source) in sources {
-            let Some(entry) = self.catalog.get(name) else { continue };
-            notes.extend(inert::definition(&entry));
+            let Some(entry) = entries.iter().find(|entry| entry.def.name == *name) else { continue };
+            notes.extend(inert::definition(entry));
             if !source.stream.has_decoder && !entry.def.is_lookup && &*entry.def.format != "json" {
                 let kind = &entry.def.source_type;
                 notes.push(format!("stream {name}: option FORMAT has no effect: {kind} gives rows"));
             }
-            let Some((connector, role)) = self.connector(&entry) else { continue };
+            let Some((connector, role)) = self.connector(entry) else { continue };
             let kind = &entry.def.source_type;
             let mut note = |text: String| notes.push(format!("stream {name}, {kind} source: {text}"));
             self.registry.inert(&connector, role, &source.props).into_iter().for_each(&mut note);
@@ -325,6 +348,10 @@ fn plan(
     options: &PlanOptions,
     world: &dyn Resolver,
 ) -> Result<Plan, EngineError> {
+    if let Some(Ok(graph)) = definition.graph.as_deref() {
+        return thalweg_plan::graph::plan(graph, options, world)
+            .map_err(|mistakes| EngineError::from_text("", &mistakes));
+    }
     thalweg_plan::plan(&definition.query, options, world).map_err(|mistakes| {
         let code = mistakes.first().map_or(ErrorCode::Undefined, |first| first.code);
         EngineError::new(code, thalweg_sql::parse_error(&definition.sql, &mistakes))

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 use thalweg_core::{Diagnostic, Props};
+use thalweg_plan::graph::Graph;
 use thalweg_sql::ast::{FromSource, Query, Statement};
 
+use super::graph::{self, Drawing};
 use super::options::RuleOptions;
 use crate::error::EngineError;
 use crate::id::check_id;
@@ -23,8 +25,10 @@ pub struct RuleDefinition {
     pub text: String,
     /// The SELECT as text.
     pub sql: String,
-    /// The SELECT as it was read.
+    /// The SELECT as it was read; empty for a graph rule.
     pub query: Arc<Query>,
+    /// Of a graph rule: the graph.
+    pub graph: Option<Arc<Drawing>>,
     /// The sinks.
     pub actions: Vec<Action>,
     /// The options.
@@ -46,6 +50,19 @@ pub struct Action {
     pub index: usize,
     /// Its properties.
     pub props: Props,
+    /// Of a graph rule: the name of the sink's node.
+    pub node: Option<Arc<str>>,
+}
+
+impl Action {
+    /// Where it stands in the rule document.
+    pub(super) fn place(&self, is_late: bool) -> String {
+        let list = if is_late { "/options/lateData" } else { "/actions" };
+        match &self.node {
+            Some(node) => format!("/graph/nodes/{node}/props"),
+            None => format!("{list}/{}/{}", self.index, self.kind),
+        }
+    }
 }
 
 /// Finds mistakes of names and types in what could be read of a SELECT: given what was read, its mistakes of grammar,
@@ -74,14 +91,17 @@ impl RuleDefinition {
         let field =
             |name| document.text(name).map(|text| text.unwrap_or_default().to_owned()).map_err(mistyped);
         let (written_id, sql) = (field("id")?, field("sql")?);
-        let has_graph = document.get("graph").is_some_and(|graph| !graph.is_null());
+        let graph = document.get("graph").filter(|graph| !graph.is_null()).map(Graph::read);
+        let has_graph = graph.is_some();
         let written = all_actions(&document).map_err(mistyped)?;
         let options = own_options(&document).and_then(|own| RuleOptions::new(instance, &own)).map_err(at);
         let mut mistakes = Mistakes::default();
         let id = mistakes.keep(rule_id(&written_id, path_id));
         let name = id.as_deref().unwrap_or("(without id)");
-        let query = check_form(name, sql.is_empty(), has_graph)
-            .and_then(|()| read_sql(&sql, &|query, found| search(query, found, options.clone().ok())));
+        let query = check_form(name, sql.is_empty(), has_graph).and_then(|()| match has_graph {
+            true => Ok(Query { with: Vec::new(), selects: Vec::new() }),
+            false => read_sql(&sql, &|query, found| search(query, found, options.clone().ok())),
+        });
         let query = mistakes.keep(query);
         if written.is_empty() && !has_graph {
             mistakes.texts.push(format!("Missing rule actions. ({ACTIONS})"));
@@ -106,7 +126,11 @@ impl RuleDefinition {
             version: field("version")?,
             text: text.to_owned(),
             query: Arc::new(query),
-            actions: written,
+            actions: match &graph {
+                Some(graph) => graph.as_ref().map(graph::actions).unwrap_or_default(),
+                None => written,
+            },
+            graph: graph.map(Arc::new),
             options,
             triggered: document.bool("triggered").map_err(mistyped)?.unwrap_or(true),
             temp: document.bool("temp").map_err(mistyped)?.unwrap_or_default(),
@@ -116,9 +140,12 @@ impl RuleDefinition {
         })
     }
 
-    /// The streams and tables that the SELECT reads, in the order written, each once.
+    /// The streams and tables that the rule reads, in the order written, each once.
     pub fn sources(&self) -> Vec<Arc<str>> {
         let mut names = Vec::new();
+        if let Some(Ok(graph)) = self.graph.as_deref() {
+            return graph.source_nodes().map(|(node, source)| Arc::clone(source.emitter(node))).collect();
+        }
         collect(&self.query, &mut Vec::new(), &mut names);
         names
     }
@@ -201,7 +228,7 @@ fn own_options(document: &Props) -> Result<Props, Diagnostic> {
     }
 }
 
-/// A rule is written as SQL.
+/// A rule is written as SQL or as a graph.
 fn check_form(id: &str, no_sql: bool, has_graph: bool) -> Result<(), EngineError> {
     match (no_sql, has_graph) {
         (false, true) => {
@@ -210,10 +237,7 @@ fn check_form(id: &str, no_sql: bool, has_graph: bool) -> Result<(), EngineError
         (true, false) => Err(EngineError::plain(format!(
             "Rule {id} has neither sql nor graph. (write \"sql\": \"SELECT … FROM …\")"
         ))),
-        (true, true) => Err(EngineError::plain(format!(
-            "Rule {id} is a graph rule, which this version does not support yet; write it as sql"
-        ))),
-        (false, false) => Ok(()),
+        (true, true) | (false, false) => Ok(()),
     }
 }
 
@@ -268,7 +292,7 @@ pub(super) fn actions(items: &[Json], at: &str) -> Result<Vec<Action>, Diagnosti
                     .help(format!("at {at}/{index}/{kind}; its properties stand in it")));
                 }
             };
-            actions.push(Action { kind: kind.clone(), index, props });
+            actions.push(Action { kind: kind.clone(), index, props, node: None });
         }
     }
     Ok(actions)

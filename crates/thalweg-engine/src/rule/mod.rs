@@ -5,6 +5,7 @@ mod build;
 mod definition;
 mod entry;
 mod explain;
+mod graph;
 mod inert;
 mod options;
 mod record;

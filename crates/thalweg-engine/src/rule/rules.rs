@@ -314,6 +314,11 @@ impl Rules {
     pub async fn validate(&self, text: String) -> Result<Vec<Arc<str>>, EngineError> {
         let definition = self.read(text, None).await.map_err(|why| why.prefixed("invalid rule json: "))?;
         let sources = definition.sources();
+        if definition.graph.is_some() {
+            let builder = Arc::clone(&self.builder);
+            let planned = blocking(move || builder.plan(&definition)).await;
+            return planned.map(|_| sources).map_err(|why| why.prefixed("invalid ruleDef graph: "));
+        }
         match sources.iter().find(|name| self.builder.catalog.get(name).is_none_or(|entry| entry.def.temp)) {
             Some(missing) => Err(EngineError::plain(format!("{missing} is not found"))),
             None => Ok(sources),

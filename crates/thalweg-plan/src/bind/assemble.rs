@@ -60,6 +60,7 @@ impl<'q> Binder<'q, '_> {
             is_collection: self.is_collection,
             hosts: self.hosts.iter().cloned().collect(),
             warnings: std::mem::take(&mut self.warnings),
+            drawn: None,
         })
     }
 

@@ -57,7 +57,7 @@ pub(crate) fn search(query: &ast::Query, options: &PlanOptions, world: &dyn Reso
 }
 
 /// Plans a query that sees the names of a scope.
-pub(super) fn bind(
+pub(crate) fn bind(
     query: &ast::Query,
     options: &PlanOptions,
     world: &dyn Resolver,
@@ -109,5 +109,5 @@ fn union(plans: Vec<Plan>) -> Plan {
     let warnings = plans.iter().flat_map(|plan| plan.warnings.iter().cloned()).collect();
     let inputs = plans.into_iter().map(|plan| plan.root).collect();
     let root = Node { name: Arc::from(""), kind: Kind::Union, inputs, schema };
-    Plan { root, fingerprint: 0, is_collection, hosts, warnings }
+    Plan { root, fingerprint: 0, is_collection, hosts, warnings, drawn: None }
 }

@@ -80,6 +80,6 @@ fn upstream_name(kind: &Kind) -> Option<&'static str> {
         Kind::Sort(_) => "OrderPlan",
         Kind::Project(_) => "ProjectPlan",
         Kind::ProjectSet { .. } => "ProjectSetPlan",
-        Kind::Compute(_) | Kind::Limit(_) | Kind::Union | Kind::SubQuery(_) => return None,
+        Kind::Compute(_) | Kind::Limit(_) | Kind::Union | Kind::Outlets | Kind::SubQuery(_) => return None,
     })
 }

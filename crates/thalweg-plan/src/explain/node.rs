@@ -29,6 +29,7 @@ pub(super) fn line(node: &Node) -> String {
         Kind::Project(_) => "Project",
         Kind::ProjectSet { .. } => "ProjectSet",
         Kind::Union => "Union",
+        Kind::Outlets => "Outlets",
         Kind::SubQuery(_) => "SubQuery",
     };
     let info = match &node.kind {
@@ -104,7 +105,7 @@ pub(super) fn info(node: &Node) -> String {
             let limit = limit.map_or_else(String::new, |limit| format!(", limit: {limit}"));
             format!("{} of field {}{limit}", function.name(), set.0)
         }
-        Kind::Union => String::new(),
+        Kind::Union | Kind::Outlets => String::new(),
         Kind::SubQuery(query) => {
             let columns: Vec<String> =
                 query.projection.slots.iter().map(|wanted| want(&wanted.want)).collect();

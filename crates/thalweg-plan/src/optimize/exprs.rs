@@ -10,7 +10,7 @@ use crate::logical::{AggregateCall, Kind, Node, OutputColumn, SortKey, Window, W
 pub(crate) fn visit(kind: &mut Kind, visit: &mut dyn FnMut(&mut Expr)) {
     match kind {
         Kind::Scan(_) | Kind::Watermark { .. } | Kind::Limit(_) | Kind::ProjectSet { .. } => {}
-        Kind::Union | Kind::SubQuery(_) => {}
+        Kind::Union | Kind::Outlets | Kind::SubQuery(_) => {}
         Kind::Analytic(calls) => {
             for call in calls {
                 call.args

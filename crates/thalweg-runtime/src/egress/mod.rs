@@ -62,6 +62,8 @@ pub(crate) struct Egress {
     room: Room,
     /// Absent unless it collects.
     batching: Option<Box<Batching>>,
+    /// The results that it takes; none: all.
+    results: Box<[usize]>,
 }
 
 /// What is written again for each batch; made for the first one, because most actions of thousands of rules see none.
@@ -134,7 +136,18 @@ impl Egress {
             delivery,
             room: Room::default(),
             batching,
+            results: Box::default(),
         }
+    }
+
+    /// Takes only these results of a graph rule; none: all.
+    pub(crate) fn taking(self, results: Box<[usize]>) -> Self {
+        Self { results, ..self }
+    }
+
+    /// Whether it takes a result.
+    pub(crate) fn takes(&self, result: usize) -> bool {
+        self.results.is_empty() || self.results.contains(&result)
     }
 
     /// Metrics of the steps from transform on: encode and compress only for sinks of bytes.

@@ -24,6 +24,7 @@ mod limit;
 mod lookup_join;
 mod members;
 mod order;
+mod outlets;
 mod pairs;
 mod pass;
 mod project;
@@ -84,6 +85,7 @@ pub fn build(node: &Node, _rule: &RuleInfo) -> Box<dyn Operator> {
             Box::new(refuse::Refuse::new(&reason, schema))
         }
         Kind::SubQuery(query) => Box::new(sub_query::SubQuery::new(query, schema)),
+        Kind::Outlets => Box::new(outlets::Outlets),
         Kind::Union => Box::new(union::Union::new(node.inputs.len())),
     }
 }

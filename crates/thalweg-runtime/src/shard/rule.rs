@@ -433,8 +433,9 @@ struct Actions<'a> {
 }
 
 impl Emit for Actions<'_> {
-    fn batch(&mut self, _port: usize, batch: &Batch, rows: &Selection) {
-        self.results.iter_mut().for_each(|egress| egress.write(batch, rows, self.now));
+    fn batch(&mut self, port: usize, batch: &Batch, rows: &Selection) {
+        let takers = self.results.iter_mut().filter(|egress| egress.takes(port));
+        takers.for_each(|egress| egress.write(batch, rows, self.now));
         if let Some(forward) = self.forward {
             forward.rows(batch, rows, self.now);
         } else if let Some(given) = &mut self.given {
