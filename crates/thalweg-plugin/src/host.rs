@@ -27,8 +27,8 @@ use crate::package::Package;
 use crate::plugin::Plugin;
 use crate::python::PythonPlugins;
 use crate::sdk;
+use crate::sockets;
 use crate::status::{CallTimes, PluginStatus};
-use crate::symbol::remove_stale_sockets;
 
 /// The body of POST and PUT.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -80,6 +80,7 @@ impl PluginHost {
     pub fn start_all(&self) -> Vec<String> {
         let mut problems = Vec::new();
         group::end_orphans(&self.config().engine());
+        sockets::sweep(self.config());
         if let Err(error) = fs::create_dir_all(&self.config().plugin_dir)
             .map_err(|error| error.to_string())
             .and_then(|()| sdk::unpack(&self.config().data_dir))
@@ -90,7 +91,6 @@ impl PluginHost {
             let started = Package::load(&dir, &name).and_then(|package| {
                 let plugin = self.catalog.plugin(&name);
                 problems.extend(self.register(&plugin, &package.manifest, false));
-                remove_stale_sockets(&package.manifest);
                 plugin.start(Arc::new(package))
             });
             if let Err(error) = started {
@@ -139,6 +139,7 @@ impl PluginHost {
         });
         self.catalog.close_channels(None);
         plugins.iter().for_each(|plugin| plugin.remove());
+        sockets::sweep(self.config());
     }
 
     /// Copies what an url names (`http`, `https`, `file`) to a file, within what the configuration allows.

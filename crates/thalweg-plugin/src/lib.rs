@@ -34,6 +34,7 @@ mod process;
 mod python;
 mod sdk;
 mod sink;
+mod sockets;
 mod source;
 mod status;
 mod symbol;

@@ -12,10 +12,19 @@ use crate::limits::PluginLimits;
 use crate::manifest::{Manifest, PluginInfo};
 use crate::python::pip;
 use crate::sdk;
+use crate::sockets;
 use crate::sys;
 
 /// Always this, whatever is configured.
 const ARGUMENT: &str = r#"{"sendTimeout":1000}"#;
+
+/// What a process is started with besides its package.
+pub(crate) struct Launch<'a> {
+    pub(crate) config: &'a HostConfig,
+    pub(crate) limits: PluginLimits,
+    /// Where its sockets are.
+    pub(crate) sockets: PathBuf,
+}
 
 /// A plugin that could be started.
 #[derive(Debug, Clone)]
@@ -65,12 +74,8 @@ impl Package {
     }
 
     /// The command that runs it: own process group, output in pipes, our SDK first unless it is not wanted.
-    pub(crate) fn command(
-        &self,
-        config: &HostConfig,
-        limits: &PluginLimits,
-        interpreter: &str,
-    ) -> Result<Command, String> {
+    pub(crate) fn command(&self, launch: &Launch<'_>, interpreter: &str) -> Result<Command, String> {
+        let config = launch.config;
         let mut command = match (&self.host_args, self.manifest.language.as_str()) {
             (Some(args), _) => {
                 let mut command = Command::new(&self.executable);
@@ -85,17 +90,30 @@ impl Package {
         command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         if self.is_host() {
             pip::alone(&mut command, config)?;
-        } else if self.manifest.language == "python"
-            && self.manifest.use_bundled_sdk.unwrap_or(config.use_bundled_sdk)
-        {
+        } else if self.wants_bundled_sdk(config) {
             sdk::put_first(&mut command, config)?;
+        }
+        if launch.sockets != Path::new(sockets::USUAL) {
+            command.env(sockets::VARIABLE, &launch.sockets);
         }
         command.env(group::MARK, group::mark(&config.engine(), &self.manifest.name));
         sys::detach(&mut command);
-        if let Some(n_files) = limits.open_files {
+        if let Some(n_files) = launch.limits.open_files {
             sys::limit_open_files(&mut command, n_files);
         }
         Ok(command)
+    }
+
+    fn wants_bundled_sdk(&self, config: &HostConfig) -> bool {
+        self.manifest.language == "python" && self.manifest.use_bundled_sdk.unwrap_or(config.use_bundled_sdk)
+    }
+
+    /// Whether its process will run on the bundled SDK, as far as can be told: a module beside the script goes before
+    /// it.
+    pub(crate) fn is_on_bundled_sdk(&self, config: &HostConfig) -> bool {
+        let folder = self.executable.parent().unwrap_or(&self.dir);
+        let brings_own = ["ekuiper", "ekuiper.py"].iter().any(|module| folder.join(module).exists());
+        self.is_host() || (self.wants_bundled_sdk(config) && !brings_own)
     }
 
     fn python(&self, interpreter: &str) -> Command {
@@ -114,11 +132,12 @@ impl Package {
     }
 
     /// Starts it. `python` is also tried under the name `python3`.
-    pub(crate) fn spawn(&self, config: &HostConfig, limits: &PluginLimits) -> Result<Child, String> {
-        let spawned = self.command(config, limits, &config.python_bin)?.spawn();
+    pub(crate) fn spawn(&self, launch: &Launch<'_>) -> Result<Child, String> {
+        let config = launch.config;
+        let spawned = self.command(launch, &config.python_bin)?.spawn();
         let spawned = match spawned {
             Err(error) if error.kind() == io::ErrorKind::NotFound && config.python_bin == "python" => {
-                self.command(config, limits, "python3")?.spawn()
+                self.command(launch, "python3")?.spawn()
             }
             other => other,
         };

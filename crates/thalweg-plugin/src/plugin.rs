@@ -4,14 +4,15 @@
 //! hold on to it find the new one. Each process is a *life* with a number, so that nobody takes the end of one life
 //! for the end of the next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::channel::{Deadline, ExchangeError, Limits, Options, PeerCheck, Rep, Stopwatch};
 use thalweg_core::{Clock, SystemClock, Timestamp};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::config::HostConfig;
 use crate::control::Peer;
@@ -22,8 +23,9 @@ use crate::manifest::Kind;
 use crate::output::Output;
 use crate::package::Package;
 use crate::process;
+use crate::sockets;
 use crate::status::{PluginStatus, SymbolStatus};
-use crate::symbol::{Symbol, SymbolState, control_path};
+use crate::symbol::{Symbol, SymbolState};
 use crate::sys;
 use crate::wire;
 
@@ -41,6 +43,10 @@ pub(crate) struct Plugin {
     pub(crate) changed: Condvar,
     /// The process group that may connect; 0 for nobody.
     group: Arc<AtomicI32>,
+    /// Where its sockets are.
+    sockets: Mutex<PathBuf>,
+    /// Those that were written down, in case nobody can remove them.
+    noted: Mutex<BTreeSet<PathBuf>>,
     /// The time for which its processes were stopped because of their share of the processor.
     throttled_ms: AtomicU64,
     /// The length of the pause in which they are now, in milliseconds; 0 when in none.
@@ -139,6 +145,8 @@ impl Plugin {
             }),
             changed: Condvar::new(),
             group: Arc::new(AtomicI32::new(0)),
+            sockets: Mutex::new(PathBuf::from(sockets::USUAL)),
+            noted: Mutex::default(),
             throttled_ms: AtomicU64::new(0),
             pause_ms: AtomicU64::new(0),
             symbols: Mutex::default(),
@@ -173,8 +181,7 @@ impl Plugin {
         let limits = self.config.limits.changed_by(&package.manifest.limits)?;
         let mut state = self.state();
         if state.control.is_none() {
-            let control = Rep::listen(&control_path(&self.name), self.socket_options(), wire::is_keepalive);
-            state.control = Some(Arc::new(control.map_err(|error| error.to_string())?));
+            state.control = Some(Arc::new(self.listen(&package)?));
         }
         (state.package, state.limits) = (Some(package), limits);
         state.wanted = true;
@@ -187,6 +194,34 @@ impl Plugin {
         drop(state);
         self.changed.notify_all();
         Ok(())
+    }
+
+    /// Opens the control channel, in the usual folder or, if another engine is there, in our own.
+    fn listen(&self, package: &Package) -> Result<Rep, String> {
+        let mut folder = PathBuf::from(sockets::USUAL);
+        if sockets::is_taken(&self.name, &package.manifest) && package.is_on_bundled_sdk(&self.config) {
+            folder = sockets::own_folder(&self.config).map_err(|error| error.to_string())?;
+            let (name, folder) = (&self.name, folder.display());
+            info!(plugin = %name, "another engine has plugin {name} or one of its functions; ours are in {folder}");
+        }
+        *self.sockets.lock().unwrap_or_else(PoisonError::into_inner) = folder;
+        let path = self.socket(&sockets::control_file(&self.name));
+        Rep::listen(&path, self.socket_options(), wire::is_keepalive).map_err(|error| error.to_string())
+    }
+
+    /// Where its sockets are.
+    pub(crate) fn socket_folder(&self) -> PathBuf {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The path of a socket about to be made.
+    pub(crate) fn socket(&self, file: &str) -> PathBuf {
+        let path = self.socket_folder().join(file);
+        let is_new = self.noted.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
+        if is_new {
+            sockets::note(&self.config, &path);
+        }
+        path
     }
 
     /// Ends the process, first gently. The control channel stays, for the next process.

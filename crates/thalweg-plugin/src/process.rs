@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Child, ExitStatus};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,9 @@ use crate::channel::Deadline;
 use tracing::{info, warn};
 
 use crate::group;
+use crate::package::Launch;
 use crate::plugin::{Phase, Plugin};
+use crate::sockets;
 use crate::sys;
 use crate::watch::watch;
 
@@ -119,7 +122,7 @@ fn spawn(plugin: &Arc<Plugin>) -> Result<Child, String> {
     };
     plugin.set_group(None, true);
     let limits = state.limits;
-    let spawned = package.spawn(&plugin.config, &limits);
+    let spawned = package.spawn(&Launch { config: &plugin.config, limits, sockets: plugin.socket_folder() });
     plugin.set_group(spawned.as_ref().ok().map(Child::id), false);
     let mut child = spawned?;
     state.pid = Some(child.id());
@@ -149,7 +152,17 @@ fn bring_up(plugin: &Plugin, life: u64, pid: u32) {
     let patience = plugin.config.init_timeout;
     if !control.wait_request(Deadline::after(patience), &is_over) {
         if !is_over() {
-            plugin.state().kill_reason = Some(format!("no handshake within {}ms", patience.as_millis()));
+            let mut reason = format!("no handshake within {}ms", patience.as_millis());
+            let folder = plugin.socket_folder();
+            if folder != Path::new(sockets::USUAL) {
+                let where_to = format!(
+                    "; another engine has its names in {}, and it does not look into {}",
+                    sockets::USUAL,
+                    folder.display()
+                );
+                reason.push_str(&where_to);
+            }
+            plugin.state().kill_reason = Some(reason);
             sys::signal_group(pid as i32, sys::KILL);
         }
         return;

@@ -18,7 +18,8 @@ use crate::consignment::{Consignment, Form, Memory, Receipt};
 use crate::greeting::Cap;
 use crate::manifest::Kind;
 use crate::plugin::Plugin;
-use crate::symbol::{Symbol, ack_path, check_names, data_path};
+use crate::sockets::{ack_file, check_names, data_file};
+use crate::symbol::Symbol;
 use crate::wire;
 
 /// How often the plugin's listener is tried after `start` has answered.
@@ -38,7 +39,7 @@ impl SinkConnector {
     }
 
     fn build(&self, cx: &BuildCx) -> Built<Box<dyn Sink>> {
-        check_names(&cx.rule, &cx.node)?;
+        check_names(&self.plugin.socket_folder(), &cx.rule, &cx.node)?;
         let control = wire::control(Kind::Sink, &self.symbol, &cx.rule, &cx.node, &cx.props.to_json());
         Ok(Box::new(PluginSink {
             start: Some(Start {
@@ -276,7 +277,8 @@ impl Worker {
                     PullEvent::Disconnected => acks.send(Ack::Gone),
                 };
             };
-            let opened = Pull::listen(&ack_path(&symbol.rule, node), plugin.socket_options(), handler);
+            let opened =
+                Pull::listen(&plugin.socket(&ack_file(&symbol.rule, node)), plugin.socket_options(), handler);
             self.ack_channel = Some(opened.map_err(|error| error.to_string())?);
         }
         if self.dialed_life == life && self.data.as_mut().is_some_and(|data| !data.is_gone()) {
@@ -307,7 +309,7 @@ impl Worker {
 
     fn dial(&self) -> Result<Push, String> {
         let Start { plugin, symbol, node, .. } = &self.start;
-        let path = data_path(&symbol.rule, node);
+        let path = plugin.socket(&data_file(&symbol.rule, node));
         let options = plugin.socket_options();
         let mut tries = 0;
         loop {

@@ -17,7 +17,8 @@ use crate::feed::{Arrived, Feed};
 use crate::manifest::Kind;
 use crate::messages::Names;
 use crate::plugin::Plugin;
-use crate::symbol::{Symbol, check_names, data_path};
+use crate::sockets::{check_names, data_file};
+use crate::symbol::Symbol;
 use crate::wire;
 
 /// Keys that a source always finds in its configuration, with their defaults.
@@ -45,7 +46,7 @@ impl SourceConnector {
     }
 
     fn build(&self, cx: &BuildCx) -> Built<SourceKind> {
-        check_names(&cx.rule, &cx.node)?;
+        check_names(&self.plugin.socket_folder(), &cx.rule, &cx.node)?;
         let control =
             wire::control(Kind::Source, &self.symbol, &cx.rule, &cx.node, &configuration(&cx.props));
         Ok(SourceKind::Push(Box::new(PluginSource {
@@ -188,7 +189,7 @@ impl Running {
         let life = self.plugin.wait_ready(true).map_err(IoError::transient)?;
         let (feed, mut names) = (Arc::clone(&self.feed), Names::default());
         let handler = move |event: PullEvent<'_>| feed.take(event, &mut names);
-        let path = data_path(&self.symbol.rule, node);
+        let path = self.plugin.socket(&data_file(&self.symbol.rule, node));
         let data = Pull::listen(&path, self.plugin.socket_options(), handler);
         let data = data.map_err(|error| IoError::permanent(error.to_string()))?;
         let granter = Arc::clone(self);

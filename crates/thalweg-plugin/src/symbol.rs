@@ -1,19 +1,13 @@
 //! A function, source or sink that was started in a plugin and is started again in its next process.
 
-use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use crate::channel::{remove_stale, socket_path_fits};
 use serde_json::{Map, Value as Json};
-use thalweg_core::Diagnostic;
 
 use crate::control::SymbolMetrics;
 use crate::greeting::Caps;
-use crate::manifest::{Kind, Manifest};
-
-/// Where the SDKs look for all sockets.
-const SOCKETS: &str = "/tmp";
+use crate::manifest::Kind;
 
 /// Further members of the control object for a process with these capabilities.
 pub(crate) type Further = Box<dyn Fn(Caps) -> Map<String, Json> + Send + Sync>;
@@ -130,51 +124,4 @@ impl Symbol {
     pub(crate) fn try_state(&self) -> Option<MutexGuard<'_, SymbolState>> {
         self.state.try_lock().ok()
     }
-}
-
-/// `/tmp/plugin_<name>.ipc`.
-pub(crate) fn control_path(plugin: &str) -> PathBuf {
-    PathBuf::from(format!("{SOCKETS}/plugin_{plugin}.ipc"))
-}
-
-/// Removes what a killed engine has left of the sockets that this plugin's symbols have of their own. Those of rules
-/// are taken over when the rules start.
-pub(crate) fn remove_stale_sockets(manifest: &Manifest) {
-    for function in manifest.symbols(Kind::Function) {
-        // There may be none, or a live one, about which the first call will complain.
-        let _ = remove_stale(&function_path(function));
-    }
-}
-
-/// `/tmp/func_<symbol>.ipc`.
-pub(crate) fn function_path(symbol: &str) -> PathBuf {
-    PathBuf::from(format!("{SOCKETS}/func_{symbol}.ipc"))
-}
-
-/// `/tmp/<rule>_<op>_0.ipc`.
-pub(crate) fn data_path(rule: &str, op: &str) -> PathBuf {
-    PathBuf::from(format!("{SOCKETS}/{rule}_{op}_0.ipc"))
-}
-
-/// `/tmp/<rule>_<op>_0_ack.ipc`.
-pub(crate) fn ack_path(rule: &str, op: &str) -> PathBuf {
-    PathBuf::from(format!("{SOCKETS}/{rule}_{op}_0_ack.ipc"))
-}
-
-/// Checks the names that would become a path: their length, and that they stay in the folder.
-pub(crate) fn check_names(rule: &str, op: &str) -> Result<(), Diagnostic> {
-    let path = ack_path(rule, op);
-    if rule.contains('/') || op.contains('/') {
-        return Err(Diagnostic::plain(format!(
-            "plugins cannot be used with the name {rule}_{op}, which contains a slash"
-        )));
-    }
-    if !socket_path_fits(&path) {
-        let text = format!(
-            "the rule's id is too long for a plugin: the socket path {} has more than 107 bytes",
-            path.display()
-        );
-        return Err(Diagnostic::plain(text));
-    }
-    Ok(())
 }

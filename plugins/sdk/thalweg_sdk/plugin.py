@@ -179,7 +179,7 @@ def start(config: PluginConfig, set_up_log: Callable[[], None] = log.log_as_json
         signal.signal(signal.SIGTERM, terminate)
     try:
         # A trial run stays out of the way of an engine that has the same plugin.
-        path = os.environ.get("THALWEG_CONTROL") or "/tmp/plugin_%s.ipc" % config.name
+        path = os.environ.get("THALWEG_CONTROL") or sp.path_of("plugin_%s" % config.name)
         sp.Req(path).serve(control.answer, control.greeting())
     except OSError as error:
         logging.error("plugin %s: the engine is gone: %s", config.name, error)

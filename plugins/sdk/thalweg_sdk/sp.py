@@ -29,6 +29,11 @@ Message = Union[bytes, bytearray]
 Answer = Union[bytes, List[Buffer]]
 
 
+def path_of(name: str) -> str:
+    """The path of a socket. An engine that shares the machine with another one has a folder of its own for them."""
+    return os.path.join(os.environ.get("THALWEG_SOCKETS") or "/tmp", name + ".ipc")
+
+
 class Last(list):
     """An answer after which the channel ends."""
 

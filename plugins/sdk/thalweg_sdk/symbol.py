@@ -36,11 +36,11 @@ def key_of(control: dict) -> str:
 
 
 def channel_of(control: dict) -> str:
-    """The path of a source's or sink's data, without its end."""
+    """The name of the socket of a source's or sink's data."""
     meta = control["meta"]
     if not meta["ruleId"] or not meta["opId"]:
         raise ValueError("ruleId and opId must not be empty")
-    return "/tmp/{ruleId}_{opId}_{instanceId}".format(**meta)
+    return "{ruleId}_{opId}_{instanceId}".format(**meta)
 
 
 class Symbol:
@@ -106,7 +106,7 @@ class FunctionSymbol(Symbol):
         name = control["symbolName"]
         self._calls = FunctionChannel(make(maker, name), name, engine.surroundings)
         # Several processes that serve one function have a channel each.
-        self._channel = sp.Req("/tmp/func_%s.ipc" % control.get("channel", name))
+        self._channel = sp.Req(sp.path_of("func_%s" % control.get("channel", name)))
 
     def run(self) -> None:
         """Serves until the engine closes the channel."""
@@ -126,7 +126,7 @@ class SourceSymbol(Symbol):
 
     def __init__(self, running: Dict[str, Symbol], control: dict, maker: Any, engine: Engine):
         super().__init__(running, control)
-        path = channel_of(control) + ".ipc"
+        path = sp.path_of(channel_of(control))
         config = control.get("config") or {}
         self._source = source = make(maker)
         source.configure(control.get("datasource", ""), config)
@@ -174,7 +174,7 @@ class SinkSymbol(Symbol):
 
     def __init__(self, running: Dict[str, Symbol], control: dict, maker: Any, engine: Engine):
         super().__init__(running, control)
-        path = channel_of(control)
+        name = channel_of(control)
         config = control.get("config") or {}
         self._sink = sink = make(maker)
         sink.configure(config)
@@ -183,9 +183,9 @@ class SinkSymbol(Symbol):
         self._takes_rows = hasattr(sink, "collect_batch")
         self._takes_bytes = not self._takes_rows or getattr(type(sink), "collect", None) is not Sink.collect
         self._outcome: Optional[str] = None
-        self._data = sp.Pull(path + ".ipc")
+        self._data = sp.Pull(sp.path_of(name))
         try:
-            self._ack = sp.Push(path + "_ack.ipc")
+            self._ack = sp.Push(sp.path_of(name + "_ack"))
         except OSError:
             self._data.close()
             raise

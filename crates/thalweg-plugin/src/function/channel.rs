@@ -16,7 +16,8 @@ use crate::channel::{Deadline, ExchangeError, Limits, Rep, Timing};
 use crate::greeting::{Cap, Caps, Greeting};
 use crate::manifest::Kind;
 use crate::plugin::Plugin;
-use crate::symbol::{Symbol, function_path};
+use crate::sockets::function_file;
+use crate::symbol::Symbol;
 use crate::wire::{self, Answer};
 
 /// So many time-outs of one rule in a row make its calls fail fast …
@@ -101,7 +102,8 @@ impl FunctionChannel {
         if name.contains('/') {
             return Err(format!("function name {name} contains a slash"));
         }
-        let rep = Rep::listen(&function_path(name), plugin.socket_options(), wire::is_keepalive);
+        let rep =
+            Rep::listen(&plugin.socket(&function_file(name)), plugin.socket_options(), wire::is_keepalive);
         let rep = Arc::new(rep.map_err(|error| error.to_string())?);
         let symbol = Arc::new(Symbol::new(Kind::Function, name, "", wire::function_control(name)));
         let probed = Arc::downgrade(&rep);

@@ -14,7 +14,7 @@ use crate::channel::socket_path_fits;
 use crate::manifest::{Kind, Manifest};
 use crate::package::Package;
 use crate::plugin::Plugin;
-use crate::symbol::{control_path, remove_stale_sockets};
+use crate::sockets;
 
 /// One process to be.
 #[derive(Debug, Clone)]
@@ -84,7 +84,7 @@ impl HostPlan {
 
     fn check(&self) -> Result<(), String> {
         // The name of the trial is the longest.
-        if socket_path_fits(&control_path(&format!("{}-next", self.name))) {
+        if socket_path_fits(&sockets::usual_control(&format!("{}-next", self.name))) {
             return Ok(());
         }
         Err(format!(
@@ -119,7 +119,6 @@ pub(crate) fn try_out(catalog: &Catalog, plans: &[HostPlan]) -> Result<(), Strin
 pub(crate) fn start(catalog: &Catalog, plans: &[HostPlan]) -> Result<(), String> {
     for plan in plans {
         plan.check()?;
-        remove_stale_sockets(&plan.manifest());
         catalog.plugin(&plan.name).start(plan.package(&plan.name))?;
     }
     Ok(())

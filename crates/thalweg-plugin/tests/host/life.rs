@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::json;
@@ -16,14 +15,17 @@ fn refused(bench: &Bench, subject: &Subject) -> String {
     bench.host.install(&subject.request(bench.home.path())).unwrap_err().to_string()
 }
 
-/// All files below a folder, but the zips and the bundled SDK.
+/// All files below a folder, but the zips, the bundled SDK and the list of sockets.
 fn files(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         if path.is_dir() && entry.file_name() != "sdk" {
             found.extend(files(&path));
-        } else if path.is_file() && path.extension().is_none_or(|end| end != "zip") {
+        } else if path.is_file()
+            && entry.file_name() != "plugin-sockets"
+            && path.extension().is_none_or(|end| end != "zip")
+        {
             found.push(path.display().to_string());
         }
     }
@@ -292,56 +294,4 @@ fn a_shutdown_leaves_no_process_no_child_and_no_socket() {
             assert!(!Path::new("/tmp").join(socket.replace("{}", &name)).exists());
         }
     });
-}
-
-#[test]
-fn a_second_engine_with_the_same_plugin_fails_loudly_and_the_first_goes_on() {
-    let first = Bench::new(&Sdk::Bundled);
-    let second = Bench::new(&Sdk::Bundled);
-    let subject = Subject::echo();
-    let name = first.install(&subject);
-    let error = refused(&second, &subject);
-    assert!(
-        error.contains(&format!("cannot listen on /tmp/plugin_{name}.ipc: another process listens there")),
-        "{error}"
-    );
-    assert_eq!(first.call(&format!("{name}_echo"), &[Value::Int(1)]), Ok(Value::Float(1.0)));
-}
-
-/// The engine of the next test, in a process of its own that is told to be one by its environment.
-#[test]
-fn engine_to_be_killed() {
-    let Ok(out) = std::env::var("THALWEG_TEST_ENGINE") else { return };
-    let bench = Bench::new(&Sdk::Bundled);
-    let name = bench.install(&Subject::echo());
-    let pid = bench.host.status(&name).unwrap().pid.unwrap();
-    fs::write(format!("{out}.new"), format!("{pid} {name}")).unwrap();
-    fs::rename(format!("{out}.new"), &out).unwrap();
-    loop {
-        std::thread::park();
-    }
-}
-
-#[test]
-fn a_plugin_does_not_outlive_an_engine_that_was_killed() {
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("pid");
-    let mut engine = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "life::engine_to_be_killed"])
-        .env("THALWEG_TEST_ENGINE", &out)
-        .env("TMPDIR", folder.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    eventually("the engine has its plugin", || out.exists());
-    let told = fs::read_to_string(&out).unwrap();
-    let (pid, name) = told.split_once(' ').unwrap();
-    let pid: u32 = pid.parse().unwrap();
-    assert!(is_alive(pid));
-    engine.kill().unwrap();
-    engine.wait().unwrap();
-    eventually("the plugin is gone", || !is_alive(pid));
-    // What the engine could not clean up, and the next one would take over.
-    fs::remove_file(format!("/tmp/plugin_{name}.ipc")).unwrap();
 }

@@ -16,4 +16,5 @@ mod limits;
 mod ports;
 mod python;
 mod subject;
+mod two_engines;
 mod wheel;
