@@ -130,6 +130,10 @@ impl RemoteFunction for PluginFunction {
         Batched::new(self, frame, cx).run(out);
     }
 
+    fn may_keep_state(&self) -> bool {
+        !self.catalog.channel(&self.name).is_ok_and(|channel| channel.is_parallel())
+    }
+
     fn save(&self, site: &CallSite<'_>) -> Result<Option<Vec<u8>>, String> {
         let channel = self.catalog.channel(&self.name)?;
         channel.save(site).map_err(Failure::into_text)

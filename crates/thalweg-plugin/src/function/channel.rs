@@ -163,6 +163,11 @@ impl FunctionChannel {
         *lock(&self.is_aggregate) = Some(is_aggregate);
     }
 
+    /// Whether the process that is connected has said that rows do not depend on each other.
+    pub(crate) fn is_parallel(&self) -> bool {
+        lock(&self.terms).as_ref().is_some_and(|terms| terms.function.is_parallel)
+    }
+
     /// A process for a call of a rule. A rule whose calls keep running into the time-out does not hold up the others.
     pub(super) fn ready(&self, rule: &str) -> Result<Ready, Failure> {
         let strikes = lock(&self.strikes);
