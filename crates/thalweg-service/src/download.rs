@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::ServiceConfig;
-use crate::rest::agent;
+use crate::client::agent;
 
 /// For the whole download.
 const PATIENCE: Duration = Duration::from_secs(600);

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Whoever tries and has not come back by then is forgotten.
+const LONGEST_TRY: Duration = Duration::from_secs(60);
 /// So many calls in a row without an answer close the gate.
 const STRIKES: u32 = 3;
 
@@ -55,8 +57,8 @@ struct State {
 struct Closed {
     until: Instant,
     pause: Duration,
-    /// Somebody tries.
-    is_tried: bool,
+    /// Somebody tries since then.
+    tried: Option<Instant>,
     why: String,
 }
 
@@ -77,9 +79,9 @@ impl Gate {
         let mut state = self.state();
         let failures = state.failures;
         let Some(closed) = &mut state.closed else { return Ok(failures) };
-        let left = closed.until.saturating_duration_since(Instant::now());
-        if left.is_zero() && !closed.is_tried {
-            closed.is_tried = true;
+        let now = Instant::now();
+        if closed.until <= now && closed.tried.is_none_or(|since| now.duration_since(since) > LONGEST_TRY) {
+            closed.tried = Some(now);
             return Ok(failures);
         }
         Err(closed.refusal())
@@ -110,7 +112,7 @@ impl Gate {
         }
         let pause = match was {
             // Calls that were under way when it closed do not prolong it.
-            Some(closed) if !closed.is_tried => {
+            Some(closed) if closed.tried.is_none() => {
                 state.closed = Some(closed);
                 return;
             }
@@ -118,7 +120,7 @@ impl Gate {
             None => FIRST_PAUSE,
         };
         let until = Instant::now() + pause;
-        state.closed = Some(Closed { until, pause, is_tried: false, why: why.to_owned() });
+        state.closed = Some(Closed { until, pause, tried: None, why: why.to_owned() });
     }
 }
 

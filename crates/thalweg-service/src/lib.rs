@@ -9,6 +9,7 @@
 
 mod address;
 mod archive;
+mod client;
 mod decode;
 mod definition;
 mod download;

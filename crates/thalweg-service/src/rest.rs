@@ -1,6 +1,5 @@
 //! Calls over HTTP: one request a call, connections kept alive, several requests of a batch at once.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,12 +9,10 @@ use prost_reflect::MethodDescriptor;
 use thalweg_core::json::{self, Numbers};
 use thalweg_core::{Props, Value};
 use ureq::http;
-use ureq::tls::TlsConfig;
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 use crate::ServiceConfig;
 use crate::address::Address;
+use crate::client::agent;
 use crate::decode;
 use crate::gate::{Failing, Gate};
 use crate::http_rule::{HttpRule, Request};
@@ -184,23 +181,6 @@ impl Rest {
     }
 }
 
-/// A client that takes no proxy from the environment and looks where it connects to.
-pub(crate) fn agent(timeout: Duration, insecure: bool, n_idle: usize, config: &ServiceConfig) -> ureq::Agent {
-    let settings = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .allow_non_standard_methods(true)
-        .proxy(None)
-        .user_agent("thalweg")
-        .timeout_connect(Some(timeout))
-        .timeout_global(Some(timeout))
-        .max_idle_connections(n_idle)
-        .max_idle_connections_per_host(n_idle)
-        .tls_config(TlsConfig::builder().disable_verification(insecure).build())
-        .build();
-    let guard = Guard { allow_private: config.allow_private_net, inner: DefaultResolver::default() };
-    ureq::Agent::with_parts(settings, DefaultConnector::default(), guard)
-}
-
 /// `headers`: texts by name.
 fn headers(props: &Props) -> Result<Vec<(String, String)>, String> {
     let wrong = || "options: property \"headers\" must be an object of texts".to_owned();
@@ -274,12 +254,14 @@ impl Answer {
             let numbers = if output.is_some() { Numbers::Whole } else { Numbers::Float };
             json::parse(&self.body, numbers).map_err(|why| format!("its answer is no JSON: {why}"))
         };
-        if self.kind.starts_with("application/json") {
+        let kind = self.kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        // Upstream knows application/json only.
+        if kind.ends_with("/json") || kind.ends_with("+json") {
             let value = parsed()?;
             return output.map_or(Ok(value.clone()), |output| decode::document(&output, &value));
         }
-        if !self.kind.starts_with("text/plain") {
-            let kind = if self.kind.is_empty() { "none" } else { &self.kind };
+        if kind != "text/plain" {
+            let kind = if kind.is_empty() { "none" } else { &kind };
             return Err(format!("unsupported response content type {kind}"));
         }
         let text = String::from_utf8_lossy(&self.body);
@@ -290,87 +272,9 @@ impl Answer {
     }
 }
 
-/// Looks at the addresses of a host before anybody connects (N6.7).
-#[derive(Debug)]
-struct Guard {
-    allow_private: bool,
-    inner: DefaultResolver,
-}
-
-impl Resolver for Guard {
-    fn resolve(
-        &self,
-        uri: &http::Uri,
-        config: &ureq::config::Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let found = match literal(uri) {
-            Some(address) => {
-                let mut one = self.empty();
-                one.push(address);
-                one
-            }
-            None => self.inner.resolve(uri, config, timeout)?,
-        };
-        match found.iter().find(|address| is_refused(address.ip(), self.allow_private)) {
-            None => Ok(found),
-            Some(refused) => Err(ureq::Error::Io(std::io::Error::new(
-                std::io::ErrorKind::PermissionDenied,
-                format!("ip {} is in internal network; see basic.enablePrivateNet", refused.ip()),
-            ))),
-        }
-    }
-}
-
-/// The address of a host that is written in numbers: no resolver, no thread.
-fn literal(uri: &http::Uri) -> Option<SocketAddr> {
-    let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
-    let port =
-        uri.port_u16().or_else(|| if uri.scheme_str() == Some("https") { Some(443) } else { Some(80) })?;
-    Some(SocketAddr::new(host.parse().ok()?, port))
-}
-
-fn is_refused(ip: IpAddr, allow_private: bool) -> bool {
-    let ip = ip.to_canonical();
-    let is_metadata = matches!(ip, IpAddr::V4(ip) if ip.is_link_local());
-    let is_private = match ip {
-        IpAddr::V4(ip) => {
-            ip.is_private()
-                || ip.is_loopback()
-                || ip.is_multicast()
-                || ip.is_unspecified()
-                || ip.is_broadcast()
-        }
-        IpAddr::V6(ip) => {
-            ip.is_loopback()
-                || ip.is_multicast()
-                || ip.is_unspecified()
-                || ip.is_unique_local()
-                || ip.is_unicast_link_local()
-        }
-    };
-    is_metadata || (is_private && !allow_private)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn n6_7_metadata_addresses_are_always_refused_and_private_ones_on_request() {
-        for (ip, open, guarded) in [
-            ("169.254.169.254", true, true),
-            ("::ffff:169.254.169.254", true, true),
-            ("127.0.0.1", false, true),
-            ("192.168.1.5", false, true),
-            ("::1", false, true),
-            ("fd00::1", false, true),
-            ("8.8.8.8", false, false),
-        ] {
-            let ip: IpAddr = ip.parse().unwrap();
-            assert_eq!((is_refused(ip, true), is_refused(ip, false)), (open, guarded), "{ip}");
-        }
-    }
 
     #[test]
     fn without_a_schema_the_arguments_are_method_path_and_body() {

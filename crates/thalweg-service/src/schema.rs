@@ -19,9 +19,7 @@ impl Schema {
     /// Compiles a file and what it imports.
     pub(crate) fn compile(name: &str, resolver: Resolver) -> Result<Self, String> {
         let mut compiler = Compiler::with_file_resolver(resolver);
-        // Its debug form is the one with file, line and column.
-        let wrong = |why: protox::Error| format!("{why:?}").trim_end().to_owned();
-        compiler.include_imports(true).open_file(name).map_err(wrong)?;
+        compiler.include_imports(true).open_file(name).map_err(|why| explain(&why))?;
         let set = compiler.file_descriptor_set();
         let files = set.file.iter().map(|file| file.name().to_owned()).collect();
         let pool: DescriptorPool = compiler.descriptor_pool();
@@ -33,6 +31,18 @@ impl Schema {
     pub(crate) fn methods(&self) -> Vec<MethodDescriptor> {
         let services: Vec<_> = self.file.services().collect();
         services.iter().flat_map(|service| service.methods().collect::<Vec<_>>()).collect()
+    }
+}
+
+/// What is wrong, with file, line and column.
+fn explain(why: &protox::Error) -> String {
+    match why.file() {
+        // The form for debugging is the one that names the place.
+        Some(_) => format!("{why:?}").trim_end().to_owned(),
+        None if why.is_file_not_found() => {
+            "it is neither in the package nor in data/services/schemas".to_owned()
+        }
+        None => why.to_string(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! An HTTP server that answers with what a closure says, and keeps connections alive.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -69,14 +69,14 @@ impl Drop for HttpServer {
     }
 }
 
-fn serve(stream: TcpStream, answer: &dyn Fn(Asked) -> Reply) {
-    let mut out = stream.try_clone().unwrap();
-    let mut from = BufReader::new(stream);
-    while let Some(asked) = read(&mut from) {
+/// Answers what comes over one connection.
+pub(crate) fn serve(stream: impl Read + Write, answer: &dyn Fn(Asked) -> Reply) {
+    let mut stream = BufReader::new(stream);
+    while let Some(asked) = read(&mut stream) {
         let (status, kind, body) = answer(asked);
         let kind = if kind.is_empty() { String::new() } else { format!("Content-Type: {kind}\r\n") };
         let head = format!("HTTP/1.1 {status} X\r\n{kind}Content-Length: {}\r\n\r\n", body.len());
-        if out.write_all((head + &body).as_bytes()).is_err() {
+        if stream.get_mut().write_all((head + &body).as_bytes()).is_err() {
             return;
         }
     }

@@ -5,6 +5,7 @@
 mod desk;
 #[cfg(feature = "grpc")]
 mod grpc;
+mod guide;
 mod http;
 mod install;
 mod msgpack;

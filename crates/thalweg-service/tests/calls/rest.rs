@@ -312,3 +312,47 @@ fn n6_7_private_addresses_are_refused_when_the_guard_is_on() {
     let shown = desk.call("Greet", r#"["a"]"#);
     assert!(shown.contains("ip 169.254.169.254 is in internal network"), "{shown}");
 }
+
+/// Makes a certificate that nobody has signed.
+fn certificate(folder: &std::path::Path) -> bool {
+    let mut command = std::process::Command::new("openssl");
+    let arguments =
+        "req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=127.0.0.1";
+    command.args(arguments.split(' ')).current_dir(folder);
+    command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+#[test]
+fn certificates_are_checked_unless_told_otherwise() {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+    let folder = tempfile::tempdir().unwrap();
+    if !certificate(folder.path()) {
+        println!("skipped: openssl is not installed");
+        return;
+    }
+    let chain = vec![CertificateDer::from_pem_file(folder.path().join("cert.pem")).unwrap()];
+    let key = PrivateKeyDer::from_pem_file(folder.path().join("key.pem")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider);
+    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let config = Arc::new(config.with_single_cert(chain, key).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let session = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            super::http::serve(rustls::StreamOwned::new(session, stream), &mirror);
+        }
+    });
+    for (options, wanted) in
+        [(json!({}), "certificate"), (json!({"insecureSkipVerify": true}), "POST /Greet")]
+    {
+        let desk = Desk::new();
+        desk.desk("rest", &url, options);
+        let shown = desk.call("Greet", r#"["a"]"#);
+        assert!(shown.contains(wanted), "{shown}");
+    }
+}
