@@ -30,8 +30,18 @@ pub(crate) struct Entries {
     /// Also those that were deleted: their status stays readable.
     pub(crate) plugins: BTreeMap<String, Arc<Plugin>>,
     owners: BTreeMap<(Kind, String), String>,
-    /// What hosts of Python distributions offer. Plugins from zips go before them, unless the second says otherwise.
-    hosted: BTreeMap<(Kind, String), (String, bool)>,
+    /// What hosts of Python distributions offer.
+    hosted: BTreeMap<(Kind, String), Hosted>,
+}
+
+/// Who offers a symbol of a Python distribution.
+#[derive(Debug, Clone)]
+pub(crate) struct Hosted {
+    pub(crate) plugin: String,
+    /// Goes before a plugin from a zip.
+    pub(crate) is_preferred: bool,
+    /// Further hosts that a function may be called in at the same time.
+    pub(crate) workers: Vec<String>,
 }
 
 impl Entries {
@@ -51,9 +61,9 @@ impl Entries {
     pub(crate) fn owner(&self, kind: Kind, symbol: &str) -> Option<&String> {
         let key = (kind, symbol.to_owned());
         match (self.owners.get(&key), self.hosted.get(&key)) {
-            (Some(_), Some((host, true))) => Some(host),
+            (Some(_), Some(hosted)) if hosted.is_preferred => Some(&hosted.plugin),
             (Some(owner), _) => Some(owner),
-            (None, hosted) => hosted.map(|(host, _)| host),
+            (None, hosted) => hosted.map(|hosted| &hosted.plugin),
         }
     }
 
@@ -63,12 +73,16 @@ impl Entries {
     }
 
     /// Says anew what hosts of Python distributions offer. Returns all symbols that one of them has or had.
-    pub(crate) fn host(
-        &mut self,
-        hosted: BTreeMap<(Kind, String), (String, bool)>,
-    ) -> BTreeSet<(Kind, String)> {
+    pub(crate) fn host(&mut self, hosted: BTreeMap<(Kind, String), Hosted>) -> BTreeSet<(Kind, String)> {
         let before = std::mem::replace(&mut self.hosted, hosted);
         before.into_keys().chain(self.hosted.keys().cloned()).collect()
+    }
+
+    /// The further hosts of a function, if the first is the one that has it.
+    fn workers(&self, function: &str) -> &[String] {
+        let key = (Kind::Function, function.to_owned());
+        let Some(hosted) = self.hosted.get(&key) else { return &[] };
+        if self.owner(Kind::Function, function) == Some(&hosted.plugin) { &hosted.workers } else { &[] }
     }
 
     /// Gives symbols to a plugin.
@@ -149,21 +163,45 @@ impl Catalog {
 
     /// The channel of a function, opened on first use.
     pub(crate) fn channel(&self, function: &str) -> Result<Arc<FunctionChannel>, String> {
-        let owner = self.function_owner(function);
-        let Some(plugin) = owner else {
+        self.channel_to(function, 0)
+    }
+
+    /// In how many processes a function may be called at the same time.
+    pub(crate) fn n_hosts(&self, function: &str) -> usize {
+        self.read().workers(function).len() + 1
+    }
+
+    /// The channel of a function to one of the processes that serve it.
+    pub(crate) fn channel_to(&self, function: &str, host: usize) -> Result<Arc<FunctionChannel>, String> {
+        let plugin = match host {
+            0 => self.function_owner(function),
+            _ => {
+                let entries = self.read();
+                let worker = entries.workers(function).get(host - 1);
+                worker.and_then(|worker| entries.plugins.get(worker).cloned())
+            }
+        };
+        let Some(plugin) = plugin else {
             return Err(format!("no plugin offers function {function}"));
         };
+        let address = address(function, host);
         let mut channels = self.channels();
-        if let Some(channel) = channels.get(function) {
+        if let Some(channel) = channels.get(&address) {
             if Arc::ptr_eq(channel.plugin(), &plugin) {
                 return Ok(Arc::clone(channel));
             }
             // Another plugin has taken over the name.
             channel.close();
         }
-        let channel = Arc::new(FunctionChannel::open(function, plugin)?);
-        channels.insert(function.to_owned(), Arc::clone(&channel));
+        let channel = Arc::new(FunctionChannel::open(function, &address, plugin)?);
+        channels.insert(address, Arc::clone(&channel));
         Ok(channel)
+    }
+
+    /// The open channels to a plugin.
+    pub(crate) fn channels_of(&self, plugin: &Arc<Plugin>) -> Vec<Arc<FunctionChannel>> {
+        let channels = self.channels();
+        channels.values().filter(|channel| Arc::ptr_eq(channel.plugin(), plugin)).cloned().collect()
     }
 
     /// A rule has got a function.
@@ -213,10 +251,11 @@ impl Catalog {
     fn close_unused(&self, function: &str) {
         // Under the lock: whoever comes now opens the channel anew, after this one has freed its path.
         let mut channels = self.channels();
-        if !self.linger.is_used(function)
-            && let Some(channel) = channels.remove(function)
-        {
-            channel.abandon();
+        if !self.linger.is_used(function) {
+            let addresses = (0..).map(|host| address(function, host));
+            for channel in addresses.map_while(|address| channels.remove(&address)) {
+                channel.abandon();
+            }
         }
     }
 
@@ -237,9 +276,22 @@ impl Catalog {
 
     /// A rule that called a function has ended.
     pub(crate) fn forget_site(&self, function: &str, site: &CallSite<'_>) {
-        if let Some(channel) = self.channels().get(function) {
+        let channels = self.channels();
+        let of_function = (0..).map(|host| address(function, host));
+        for channel in of_function.map_while(|address| channels.get(&address)) {
             channel.forget(site);
         }
+    }
+
+    /// Closes the channels to a plugin of functions that it does not offer any more.
+    pub(crate) fn abandon_channels(&self, plugin: &Arc<Plugin>, is_gone: &dyn Fn(&str) -> bool) {
+        self.channels().retain(|_, channel| {
+            let stays = !Arc::ptr_eq(channel.plugin(), plugin) || !is_gone(channel.name());
+            if !stays {
+                channel.abandon();
+            }
+            stays
+        });
     }
 
     /// Closes the channels of a plugin (of all plugins when `None`).
@@ -255,4 +307,9 @@ impl Catalog {
         drop(channels);
         gone.into_values().for_each(|channel| channel.close());
     }
+}
+
+/// What the socket of a function is called in one of the processes that serve it (12.8, workers).
+fn address(function: &str, host: usize) -> String {
+    if host == 0 { function.to_owned() } else { format!("{function}.w{}", host + 1) }
 }

@@ -13,6 +13,7 @@ mod config;
 mod consignment;
 mod control;
 mod download;
+mod entered;
 mod error;
 mod feed;
 mod frame;

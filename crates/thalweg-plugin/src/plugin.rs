@@ -83,6 +83,8 @@ pub(crate) struct State {
     /// Whether a thread looks after the process.
     pub(crate) is_supervised: bool,
     pub(crate) control: Option<Arc<Rep>>,
+    /// Batches of calls that are under way ([`Plugin::enter`]).
+    pub(crate) n_entered: usize,
     /// The process, as it has introduced itself in this life.
     pub(crate) peer: Arc<Peer>,
 }
@@ -97,6 +99,12 @@ pub(crate) enum Phase {
     /// Between two processes.
     Error,
     Stop,
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "plugin {}", self.name)
+    }
 }
 
 fn now() -> (Stopwatch, Timestamp) {
@@ -141,6 +149,7 @@ impl Plugin {
                 last_exit: None,
                 is_supervised: false,
                 control: None,
+                n_entered: 0,
                 peer: Arc::default(),
             }),
             changed: Condvar::new(),
@@ -335,7 +344,7 @@ impl Plugin {
         if state.phase == Phase::Running { Ok(state.life) } else { Err(self.why_not(&state)) }
     }
 
-    fn why_not(&self, state: &State) -> String {
+    pub(crate) fn why_not(&self, state: &State) -> String {
         match state.phase {
             Phase::Error => format!("plugin {} is not running ({})", self.name, state.error),
             Phase::Stop => format!("plugin {} is not installed", self.name),

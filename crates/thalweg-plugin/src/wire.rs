@@ -26,13 +26,16 @@ pub(crate) fn command(name: &str, control: &str) -> Vec<u8> {
 }
 
 /// The control object of a function.
-pub(crate) fn function_control(symbol: &str) -> String {
-    json!({
+pub(crate) fn function_control(symbol: &str, address: &str) -> String {
+    let mut control = json!({
         "symbolName": symbol,
         "meta": {"ruleId": "", "opId": "", "instanceId": 0},
         "pluginType": Kind::Function.wire_name(),
-    })
-    .to_string()
+    });
+    if address != symbol {
+        control["channel"] = address.into();
+    }
+    control.to_string()
 }
 
 /// The control object of a source or sink. DATASOURCE goes out under both spellings (section 5).

@@ -4,7 +4,9 @@
 //! A message whose calls end the process is tried again in halves, in the next process, until the one call that is to
 //! blame is alone: it alone fails. Functions that remember something are not called twice.
 
+use std::ops::Range;
 use std::sync::Arc;
+use std::thread;
 
 use thalweg_core::{Cell, Column, RowError, Selection, Tag};
 use thalweg_expr::function::{CallCx, Frame, RemoteFunction as _};
@@ -23,11 +25,16 @@ use crate::wire;
 /// No plugin takes a longer message.
 const LONGEST: usize = 256 << 20;
 
+/// So many calls are worth another process: fewer are done before its thread has begun.
+const WORTH_SPREADING: usize = 128;
+
 /// All calls of one frame.
 pub(super) struct Batched<'a> {
     function: &'a PluginFunction,
     frame: &'a Frame<'a>,
     cx: &'a CallCx<'a>,
+    /// Which of the processes that serve the function.
+    host: usize,
     link: Option<Link<'a>>,
     /// While the process works on what one has written, the other writes the next message.
     frames: [FrameWriter; 2],
@@ -61,13 +68,48 @@ impl<'a> Batched<'a> {
     pub(super) fn new(function: &'a PluginFunction, frame: &'a Frame<'a>, cx: &'a CallCx<'a>) -> Self {
         let single = Single::new(function, cx);
         let (frames, text) = (<[FrameWriter; 2]>::default(), String::new());
-        Self { function, frame, cx, link: None, frames, turn: 0, ahead: None, text, single }
+        Self { function, frame, cx, host: 0, link: None, frames, turn: 0, ahead: None, text, single }
+    }
+
+    /// All calls, spread over the processes that serve the function if that is worth it (12.6).
+    fn spread(&mut self, all: &Part<'_>, out: &mut Column) {
+        let n_hosts = self.function.catalog.n_hosts(&self.function.name);
+        let n_parts = n_hosts.min(all.n() / WORTH_SPREADING);
+        // The first call of all finds out what there is to know.
+        let may_spread = n_parts > 1 && self.link().is_ok_and(|link| link.channel.may_spread());
+        if !may_spread {
+            return self.all(all, out);
+        }
+        let range =
+            |part: usize| -> Range<usize> { all.n() * part / n_parts..all.n() * (part + 1) / n_parts };
+        let (function, frame, cx) = (self.function, self.frame, self.cx);
+        let others = thread::scope(|scope| {
+            let begin = |host: usize| {
+                let part = all.slice(range(host));
+                let work = move || {
+                    let mut results = Column::new();
+                    Self { host, ..Self::new(function, frame, cx) }.all(&part, &mut results);
+                    results
+                };
+                thread::Builder::new().name("plugin-spread".to_owned()).spawn_scoped(scope, work)
+            };
+            let others: Vec<_> = (1..n_parts).map(begin).collect();
+            self.all(&all.slice(range(0)), out);
+            let results = others.into_iter().map(|other| other.ok().and_then(|other| other.join().ok()));
+            results.collect::<Vec<_>>()
+        });
+        for (results, host) in others.into_iter().zip(1..) {
+            match results {
+                Some(results) => out.append_range(&results, 0..results.len()),
+                None => self.all(&all.slice(range(host)), out),
+            }
+        }
     }
 
     /// Adds one cell for each row or group.
     pub(super) fn run(mut self, out: &mut Column) {
         if let Some((groups, n_groups)) = self.frame.groups {
-            return self.all(&Order::of_groups(self.frame.rows, groups, n_groups).part(), out);
+            return self.spread(&Order::of_groups(self.frame.rows, groups, n_groups).part(), out);
         }
         if !self.frame.args.iter().any(|arg| arg.column().seen().contains(Tag::Error)) {
             return self.rows(self.frame.rows, out);
@@ -99,7 +141,7 @@ impl<'a> Batched<'a> {
         // Outside of a window an aggregate gets lists of one.
         let is_aggregate = !rows.is_empty() && self.function.is_aggregate().unwrap_or(false);
         let order = if is_aggregate { Order::of_lone_rows(rows) } else { Order::of_rows(rows) };
-        self.all(&order.part(), out);
+        self.spread(&order.part(), out);
     }
 
     fn all(&mut self, all: &Part<'_>, out: &mut Column) {
@@ -153,7 +195,8 @@ impl<'a> Batched<'a> {
     }
 
     fn connect(&self) -> Result<Link<'a>, Failure> {
-        let channel = self.function.catalog.channel(&self.function.name).map_err(Failure::Other)?;
+        let channel =
+            self.function.catalog.channel_to(&self.function.name, self.host).map_err(Failure::Other)?;
         let mut link = self.connect_to(&channel);
         // A process that is about to be started again is waited for, unless that happens all the time.
         while let Err(Failure::Down(_) | Failure::Ended { .. }) = &link

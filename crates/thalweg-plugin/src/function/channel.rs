@@ -13,6 +13,7 @@ use super::pace::{Allowance, Pace};
 use super::region::Region;
 use super::terms::{OFFERED, OFFERED_WITH_MEMORY, Sites, Terms};
 use crate::channel::{Deadline, ExchangeError, Limits, Rep, Timing};
+use crate::entered::Entered;
 use crate::greeting::{Cap, Caps, Greeting};
 use crate::manifest::Kind;
 use crate::plugin::Plugin;
@@ -61,6 +62,8 @@ struct Strikes {
 pub(crate) struct Ready {
     pub(crate) life: u64,
     pub(crate) terms: Arc<Terms>,
+    /// It is not replaced while somebody holds this.
+    _entered: Arc<Entered>,
 }
 
 /// Why there is no answer.
@@ -98,14 +101,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl FunctionChannel {
     /// Listens. The plugin is told on the first call of each life.
-    pub(crate) fn open(name: &str, plugin: Arc<Plugin>) -> Result<Self, String> {
+    /// Its socket has this address, which is the name unless several processes serve the function.
+    pub(crate) fn open(name: &str, address: &str, plugin: Arc<Plugin>) -> Result<Self, String> {
         if name.contains('/') {
             return Err(format!("function name {name} contains a slash"));
         }
         let rep =
-            Rep::listen(&plugin.socket(&function_file(name)), plugin.socket_options(), wire::is_keepalive);
+            Rep::listen(&plugin.socket(&function_file(address)), plugin.socket_options(), wire::is_keepalive);
         let rep = Arc::new(rep.map_err(|error| error.to_string())?);
-        let symbol = Arc::new(Symbol::new(Kind::Function, name, "", wire::function_control(name)));
+        let control = wire::function_control(name, address);
+        let symbol = Arc::new(Symbol::new(Kind::Function, name, "", control));
         let probed = Arc::downgrade(&rep);
         symbol.set_probe(move || probed.upgrade()?.busy());
         Ok(Self {
@@ -125,6 +130,33 @@ impl FunctionChannel {
 
     pub(crate) fn plugin(&self) -> &Arc<Plugin> {
         &self.plugin
+    }
+
+    /// The function's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether its calls may go to another process than those before: it keeps nothing from call to call.
+    pub(super) fn may_spread(&self) -> bool {
+        lock(&self.terms).as_ref().is_some_and(|terms| terms.is_batched() && !terms.function.is_stateful)
+    }
+
+    /// Asks the process that is about to end what a stateful function remembers, so that the next one goes on with it.
+    pub(crate) fn hand_down(&self) -> Result<(), String> {
+        let terms = lock(&self.terms).clone().filter(|terms| terms.is_stateful());
+        let Some(terms) = terms.filter(|terms| self.rep.connection() == Some(terms.connection)) else {
+            return Ok(());
+        };
+        let life = self.plugin.state().life;
+        let numbers: Vec<u32> = terms.bound().iter().copied().collect();
+        for number in numbers {
+            let save = json!({"func": "Save", "arg": {"ctx": number}});
+            let saved = self.command(&save, terms.connection, life).map_err(Failure::into_text)?;
+            let saved = (!saved.is_null()).then(|| saved.to_string().into_bytes());
+            lock(&self.sites).hand_down(number, saved);
+        }
+        Ok(())
     }
 
     /// How long its calls have waited and taken so far.
@@ -178,21 +210,22 @@ impl FunctionChannel {
             )));
         }
         drop(strikes);
-        let life = self.plugin.life(self.plugin.config.send_timeout).map_err(Failure::Down)?;
-        self.ready_in(life)
+        self.ready_in(self.plugin.enter(self.plugin.config.send_timeout).map_err(Failure::Down)?)
     }
 
     /// The same for nobody in particular. A process that waits for its next try gets it now.
     pub(super) fn ready_at_once(&self) -> Result<Ready, Failure> {
-        self.ready_in(self.plugin.wait_ready(true).map_err(Failure::Down)?)
+        self.plugin.wait_ready(true).map_err(Failure::Down)?;
+        self.ready_in(self.plugin.enter(self.plugin.config.send_timeout).map_err(Failure::Down)?)
     }
 
-    fn ready_in(&self, life: u64) -> Result<Ready, Failure> {
+    fn ready_in(&self, entered: Entered) -> Result<Ready, Failure> {
+        let life = entered.life;
         self.plugin.start_symbol(&self.symbol, life).map_err(|text| {
             let is_over = self.plugin.life(Duration::ZERO) != Ok(life);
             if is_over { Failure::Down(text) } else { Failure::Other(text) }
         })?;
-        Ok(Ready { life, terms: self.terms(life)? })
+        Ok(Ready { life, terms: self.terms(life)?, _entered: Arc::new(entered) })
     }
 
     /// What is agreed with the process that is connected.

@@ -111,6 +111,13 @@ impl Sites {
         }
     }
 
+    /// Notes what a call remembers when its process is about to be replaced: nothing is lost by that.
+    pub(crate) fn hand_down(&mut self, number: u32, saved: Option<Vec<u8>>) {
+        if let Some(known) = self.known.values_mut().flatten().find(|known| known.number == number) {
+            (known.saved, known.is_known) = (saved, false);
+        }
+    }
+
     /// A process has been told of a call. True when an earlier one was, too.
     pub(crate) fn note_bound(&mut self, site: &CallSite<'_>) -> bool {
         self.find(site).is_some_and(|known| std::mem::replace(&mut known.is_known, true))

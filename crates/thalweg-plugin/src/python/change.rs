@@ -267,8 +267,7 @@ impl PythonPlugins {
         let committed = folder.switch(after.generation.number);
         committed.map_err(|error| format!("cannot switch {}: {error}", folder.dir.display()))?;
         self.environments().insert(env.to_owned(), after.clone());
-        self.publish(&claims);
-        if let Err(error) = hosts::swap(&self.catalog, &old_plans, &plans) {
+        if let Err(error) = hosts::swap(&self.catalog, &old_plans, &plans, &|| self.publish(&claims)) {
             self.restore(env, before.as_ref());
             hosts::put_back(&self.catalog, &old_plans, &plans);
             return Err(PythonError::Refused(format!("the new host does not come up: {error}")));
@@ -494,8 +493,7 @@ fn set_placement(record: &mut Record, name: &str, request: &Install) {
 
 fn check_workers(workers: u32) -> Result<(), String> {
     match workers {
-        1 => Ok(()),
-        2..=64 => Err("more than one of \"workers\" is not built yet".to_owned()),
+        1..=64 => Ok(()),
         other => Err(format!("\"workers\" must be 1 to 64, not {other}")),
     }
 }

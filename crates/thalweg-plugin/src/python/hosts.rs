@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::warn;
 
@@ -15,6 +16,9 @@ use crate::manifest::{Kind, Manifest};
 use crate::package::Package;
 use crate::plugin::Plugin;
 use crate::sockets;
+
+/// For calls that do not end by themselves others must not wait too long.
+const QUIET: Duration = Duration::from_secs(2);
 
 /// One process to be.
 #[derive(Debug, Clone)]
@@ -35,6 +39,12 @@ pub(crate) fn host_name(env: &str, distribution: &str, placement: Placement) -> 
     if placement.isolate { format!("{env}-{}-host", normal(distribution)) } else { format!("{env}-host") }
 }
 
+/// The names of the further processes for a distribution's functions that may be called in parallel.
+pub(crate) fn workers(env: &str, distribution: &str, placement: Placement) -> impl Iterator<Item = String> {
+    let distribution = normal(distribution);
+    (2..=placement.workers).map(move |number| format!("{env}-{distribution}-host-w{number}"))
+}
+
 /// Where a distribution runs.
 pub(crate) fn placement(record: &Record, distribution: &str) -> Placement {
     record.placements.get(&normal(distribution)).copied().unwrap_or_default()
@@ -44,18 +54,24 @@ pub(crate) fn placement(record: &Record, distribution: &str) -> Placement {
 pub(crate) fn plan(env: &str, generation: &Generation, record: &Record, claims: &Claims) -> Vec<HostPlan> {
     let mut plans: BTreeMap<String, HostPlan> = BTreeMap::new();
     for ((kind, symbol), claim) in claims.winners.iter().filter(|(_, claim)| claim.env == env) {
-        let name = host_name(env, &claim.distribution, placement(record, &claim.distribution));
-        let plan = plans.entry(name.clone()).or_insert_with(|| HostPlan {
-            name,
-            env: env.to_owned(),
-            distributions: BTreeSet::new(),
-            symbols: BTreeMap::new(),
-            prefer: BTreeMap::new(),
-            generation: generation.clone(),
-        });
-        plan.distributions.insert(normal(&claim.distribution));
-        plan.symbols.entry(*kind).or_default().push(symbol.clone());
-        plan.prefer.insert(symbol.clone(), claim.distribution.clone());
+        let placement = placement(record, &claim.distribution);
+        let mut names = vec![host_name(env, &claim.distribution, placement)];
+        if *kind == Kind::Function && claim.is_parallel {
+            names.extend(workers(env, &claim.distribution, placement));
+        }
+        for name in names {
+            let plan = plans.entry(name.clone()).or_insert_with(|| HostPlan {
+                name,
+                env: env.to_owned(),
+                distributions: BTreeSet::new(),
+                symbols: BTreeMap::new(),
+                prefer: BTreeMap::new(),
+                generation: generation.clone(),
+            });
+            plan.distributions.insert(normal(&claim.distribution));
+            plan.symbols.entry(*kind).or_default().push(symbol.clone());
+            plan.prefer.insert(symbol.clone(), claim.distribution.clone());
+        }
     }
     plans.into_values().collect()
 }
@@ -124,30 +140,50 @@ pub(crate) fn start(catalog: &Catalog, plans: &[HostPlan]) -> Result<(), String>
     Ok(())
 }
 
-/// Puts these processes in the place of the others. Calls that come meanwhile wait.
-pub(crate) fn swap(catalog: &Catalog, before: &[HostPlan], plans: &[HostPlan]) -> Result<(), String> {
-    let mut started = Vec::new();
-    for plan in plans {
-        let plugin = catalog.plugin(&plan.name);
-        if plugin.package().is_some() {
-            plugin.stop_for_next();
-        }
-        catalog.refresh(&plugin);
+/// Puts these processes in the place of the others; `publish` lets rules find them. Calls that come meanwhile wait.
+pub(crate) fn swap(
+    catalog: &Catalog,
+    before: &[HostPlan],
+    plans: &[HostPlan],
+    publish: &dyn Fn(),
+) -> Result<(), String> {
+    let all: Vec<Arc<Plugin>> = plans.iter().map(|plan| catalog.plugin(&plan.name)).collect();
+    let both = || plans.iter().zip(&all);
+    let (running, fresh): (Vec<_>, Vec<_>) = both().partition(|(_, plugin)| plugin.package().is_some());
+    for (plan, plugin) in fresh {
         plugin.start(plan.package(&plan.name))?;
-        started.push(plugin);
     }
-    for plugin in started {
-        plugin.wait_ready(false)?;
+    running.iter().for_each(|(_, plugin)| quiet(catalog, plugin));
+    publish();
+    for (plan, plugin) in running {
+        plugin.stop_for_next();
+        let functions = plan.symbols.get(&Kind::Function);
+        catalog.abandon_channels(plugin, &|name| {
+            functions.is_none_or(|functions| !functions.iter().any(|function| function == name))
+        });
+        catalog.refresh(plugin);
+        plugin.start(plan.package(&plan.name))?;
     }
+    all.iter().try_for_each(|plugin| plugin.wait_ready(false).map(drop))?;
     for gone in before.iter().filter(|old| plans.iter().all(|plan| plan.name != old.name)) {
         end(catalog, &gone.name);
     }
     Ok(())
 }
 
+/// Lets the calls in hand end and those that come wait, and keeps what stateful functions remember.
+fn quiet(catalog: &Catalog, plugin: &Arc<Plugin>) {
+    plugin.hold(QUIET);
+    for channel in catalog.channels_of(plugin) {
+        if let Err(error) = channel.hand_down() {
+            warn!(plugin = %plugin.name, "what a function remembers is that of the last checkpoint: {error}");
+        }
+    }
+}
+
 /// After a swap that failed.
 pub(crate) fn put_back(catalog: &Catalog, before: &[HostPlan], plans: &[HostPlan]) {
-    if let Err(error) = swap(catalog, plans, before) {
+    if let Err(error) = swap(catalog, plans, before, &|| {}) {
         warn!("the hosts of before cannot be started again: {error}");
     }
 }

@@ -26,7 +26,7 @@ use tracing::warn;
 use self::claims::{Claims, Prior};
 use self::folder::{Folder, Generation, Record};
 use self::hosts::HostPlan;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Hosted};
 use crate::config::HostConfig;
 use crate::manifest::Kind;
 
@@ -183,10 +183,19 @@ impl PythonPlugins {
         for (key, claim) in &claims.winners {
             if let Some(environment) = environments.get(&claim.env) {
                 let placement = hosts::placement(&environment.record, &claim.distribution);
-                let host = hosts::host_name(&claim.env, &claim.distribution, placement);
-                hosted.insert(key.clone(), (host.clone(), claim.is_preferred));
-                // It must be there before somebody looks it up.
-                self.catalog.plugin(&host);
+                let plugin = hosts::host_name(&claim.env, &claim.distribution, placement);
+                let workers: Vec<String> = match (key.0, claim.is_parallel) {
+                    (Kind::Function, true) => {
+                        hosts::workers(&claim.env, &claim.distribution, placement).collect()
+                    }
+                    _ => Vec::new(),
+                };
+                // They must be there before somebody looks them up.
+                for name in workers.iter().chain([&plugin]) {
+                    self.catalog.plugin(name);
+                }
+                let is_preferred = claim.is_preferred;
+                hosted.insert(key.clone(), Hosted { plugin, is_preferred, workers });
             }
         }
         let all = self.catalog.write().host(hosted);

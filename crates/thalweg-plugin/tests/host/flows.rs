@@ -16,7 +16,7 @@ fn lines(path: &Path) -> Vec<String> {
 }
 
 /// Writes until all is accepted, as the runtime does; returns the errors on the way.
-fn write_all(sink: &mut dyn Sink, texts: impl IntoIterator<Item = String>) -> Vec<String> {
+pub(crate) fn write_all(sink: &mut dyn Sink, texts: impl IntoIterator<Item = String>) -> Vec<String> {
     let all = messages(texts);
     let (mut rest, mut errors) = (&all[..], Vec::new());
     while !rest.is_empty() {

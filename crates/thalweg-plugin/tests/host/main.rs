@@ -15,6 +15,7 @@ mod life;
 mod limits;
 mod ports;
 mod python;
+mod python_run;
 mod subject;
 mod two_engines;
 mod wheel;
