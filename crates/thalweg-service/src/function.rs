@@ -13,6 +13,8 @@ pub(crate) struct ServiceFunction {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) name: String,
     pub(crate) host: String,
+    /// When the rule was planned.
+    pub(crate) only_reads: bool,
 }
 
 impl fmt::Debug for ServiceFunction {
@@ -37,6 +39,11 @@ impl RemoteFunction for ServiceFunction {
     /// As upstream, which learns from the first call (functions.md 19).
     fn validate(&self, _: &[ArgShape]) -> Result<(), Diagnostic> {
         Ok(())
+    }
+
+    /// Calls that only read may be left out where the result does not matter.
+    fn may_keep_state(&self) -> bool {
+        !self.only_reads
     }
 
     fn call(&self, frame: &Frame<'_>, out: &mut Column, _: &CallCx<'_>) {

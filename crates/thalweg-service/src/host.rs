@@ -15,6 +15,7 @@ use crate::download::{download, is_url};
 use crate::error::ServiceError;
 use crate::folder::{Folder, Record};
 use crate::function::ServiceFunction;
+use crate::interface::Method;
 use crate::resolver::Resolver;
 use crate::service::{FunctionInfo, Service, ServiceInfo};
 
@@ -240,16 +241,17 @@ impl RemoteFunctions for ServiceHost {
     fn resolve(&self, name: &str) -> Result<Option<Arc<dyn RemoteFunction>>, Diagnostic> {
         let entries = self.entries();
         let Some(function) = entries.functions.get(name) else { return Ok(None) };
-        let refusal = entries.services.get(&function.service_name).and_then(|service| {
-            service.interfaces.get(&function.interface_name)?.methods().get(name)?.refusal()
-        });
-        if let Some(why) = refusal {
+        let service = entries.services.get(&function.service_name);
+        let interface = service.and_then(|service| service.interfaces.get(&function.interface_name));
+        let method = interface.and_then(|interface| interface.methods().get(name));
+        if let Some(why) = method.and_then(Method::refusal) {
             return Err(Diagnostic::new(ErrorCode::Executor, format!("function {name}: {why}")));
         }
         Ok(Some(Arc::new(ServiceFunction {
             catalog: Arc::clone(&self.catalog),
             name: name.to_owned(),
             host: format!("service-{}", function.service_name),
+            only_reads: method.is_some_and(Method::only_reads),
         })))
     }
 

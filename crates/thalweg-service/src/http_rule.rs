@@ -116,6 +116,11 @@ impl HttpRule {
         Ok(Self { method, path, query, body })
     }
 
+    /// Whether it is a request that changes nothing.
+    pub(crate) fn only_reads(&self) -> bool {
+        self.method == "GET"
+    }
+
     /// The request of one call.
     pub(crate) fn request(&self, input: &MessageDescriptor, args: &[Value]) -> Result<Request, String> {
         if let (Body::Default, [arg]) = (&self.body, args)

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use prost_reflect::MethodDescriptor;
+use prost_reflect::prost_types::method_options::IdempotencyLevel;
 use thalweg_core::{Props, Value};
 use tracing::warn;
 
@@ -130,6 +131,14 @@ impl Interface {
 }
 
 impl Method {
+    /// Whether the schema says that a call changes nothing: HTTP's GET, or `idempotency_level = NO_SIDE_EFFECTS`.
+    pub(crate) fn only_reads(&self) -> bool {
+        let options = self.rpc.as_ref().and_then(|rpc| rpc.method_descriptor_proto().options.as_ref());
+        let is_declared =
+            options.is_some_and(|options| options.idempotency_level() == IdempotencyLevel::NoSideEffects);
+        is_declared || self.rule.as_ref().is_some_and(HttpRule::only_reads)
+    }
+
     /// Why calls cannot work, if so.
     pub(crate) fn refusal(&self) -> Option<String> {
         let streams =

@@ -306,3 +306,17 @@ fn calls_that_stream_are_no_functions() {
     let why = desk.host.resolve("F").unwrap_err().message;
     assert_eq!(why, "function F: rpc F streams; only calls with one answer can be functions");
 }
+
+#[test]
+fn calls_that_only_read_may_be_left_out_where_the_schema_says_so() {
+    let desk = Desk::new();
+    let schema = "syntax = \"proto3\";\nimport \"google/api/annotations.proto\";\nmessage M { string a = 1; }\nservice S {
+        rpc Plain(M) returns (M);
+        rpc Get(M) returns (M) { option (google.api.http) = { get: \"/a\" }; }
+        rpc Put(M) returns (M) { option (google.api.http) = { put: \"/a\" }; }
+        rpc Reads(M) returns (M) { option idempotency_level = NO_SIDE_EFFECTS; }
+    }";
+    desk.of("rest", "http://127.0.0.1:1", json!({}), ("a.proto", schema));
+    let may = |name: &str| desk.host.resolve(name).unwrap().unwrap().may_keep_state();
+    assert_eq!(["Plain", "Get", "Put", "Reads"].map(may), [true, false, true, false]);
+}
