@@ -48,7 +48,9 @@ impl Fault {
             return Self::plain("an error that cannot be shown");
         };
         let text = match text.as_str() {
-            "InternalError: out of memory" | "null" => "out of memory".to_owned(),
+            // The interpreter throws null when it has no memory left for an error.
+            "InternalError: out of memory" => "out of memory".to_owned(),
+            "null" => "out of memory, or null was thrown".to_owned(),
             _ => cut(text),
         };
         let (line, column) = place(&stack, tools.file.as_str()).unzip();

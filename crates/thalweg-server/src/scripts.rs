@@ -68,3 +68,34 @@ impl Shelf for InStore {
         self.0.write(&[Change::Delete(Table::Script, name.to_owned())]).map_err(|why| why.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn of(section: serde_json::Value) -> Result<Limits, String> {
+        limits(&Props::from(section.as_object().expect("a section").clone()))
+    }
+
+    #[test]
+    fn limits_are_read_and_those_that_cannot_work_are_refused_by_name() {
+        let written = of(json!({"timeLimit": "250ms", "memoryLimit": 2_000_000, "stackLimit": 100_000_000}));
+        let written = written.expect("they can work");
+        assert_eq!((written.time, written.memory), (Duration::from_millis(250), 2_000_000));
+        assert_eq!(written.stack, 1 << 20, "a thread has no more");
+        assert_eq!(of(json!({"timeLimit": 0, "memoryLimit": 0})), Ok(Limits::default()), "0: the default");
+        for (section, part) in [
+            (
+                json!({"memoryLimit": 1_000}),
+                "javascript.memoryLimit must be at least 1048576 bytes, not 1000",
+            ),
+            (json!({"stackLimit": 5}), "javascript.stackLimit must be at least 65536 bytes, not 5"),
+            (json!({"timeLimit": "soon"}), "configuration: javascript: "),
+        ] {
+            let error = of(section).expect_err("it cannot work");
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}
