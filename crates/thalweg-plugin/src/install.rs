@@ -23,7 +23,7 @@ pub(crate) struct Archive {
 }
 
 /// Whatever unpacks to no more than this is no bomb …
-const HARMLESS: u64 = 256 << 20;
+const HARMLESS: u64 = 64 << 20;
 /// … and whatever unpacks to more than so many times its size is one. Texts and models stay far below.
 const LARGEST_RATIO: u64 = 100;
 const MOST_ENTRIES: usize = 100_000;

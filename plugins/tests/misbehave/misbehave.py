@@ -43,6 +43,17 @@ class Misbehave(Function):
     """misbehave(what, argument)"""
 
     def validate(self, args):
+        what = args[0].get("Val") if args else None
+        if what == "kill in validate":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif what == "exit in validate":
+            os._exit(3)
+        elif what == "raise in validate":
+            raise ValueError("told to")
+        elif what == "set in validate":
+            return {1, 2}
+        elif what == "sleep in validate":
+            time.sleep(3600)
         return ""
 
     def exec(self, args, ctx: Context):
