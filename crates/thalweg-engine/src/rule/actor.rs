@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 use super::build::Builder;
 use super::entry::{RuleEntry, View};
 use super::run::Run;
+use super::schedule::Due;
 use super::state::{Effect, Phase, Signal, State, step};
 use crate::error::EngineError;
 use crate::store::{Change, Snapshots, Store, Table};
@@ -33,6 +34,8 @@ pub(super) struct Means {
     pub(super) clock: Arc<dyn Clock>,
     /// The instance's `rule:` section.
     pub(super) defaults: Arc<Props>,
+    /// The configured zone, for schedules.
+    pub(super) zone: chrono_tz::Tz,
     /// How often schedules and restarts are looked at (R4.9).
     pub(super) patrol: Duration,
 }
@@ -183,7 +186,13 @@ impl Actor {
                 self.rules.insert(Arc::clone(&slot.entry.id), Box::new(slot));
             }
             Command::Signal(id, signal, done) => {
+                let is_parked = signal == Signal::Park;
                 self.signal(&id, signal);
+                let now = self.means.clock.now();
+                let due = self.rules.get(&id).filter(|_| is_parked).and_then(|slot| self.due(slot, now));
+                if let Some(due) = due {
+                    self.signal(&id, due);
+                }
                 let _ = done.send(());
             }
             Command::Remove(id, done) => match self.rules.get_mut(&id) {
@@ -261,23 +270,32 @@ impl Actor {
         }
     }
 
-    /// R4.12: failed rules that want it are started again. R4.10 (4): a rule ends after its `duration`.
+    /// What the patrol has to tell a rule. R4.12: failed rules that want it are started again. R4.10, R4.11: schedules
+    /// hold for rules that nobody has stopped.
+    fn due(&self, slot: &Slot, now: Timestamp) -> Option<Signal> {
+        let record = slot.entry.record();
+        if !self.stopping.is_empty() || slot.removing.is_some() {
+            return None;
+        }
+        let schedule = record.schedule.as_ref().filter(|_| record.triggered);
+        let due = schedule
+            .and_then(|schedule| schedule.due(slot.state.phase, slot.last_start, now, self.means.zone));
+        match due {
+            Some(Due::Start) => Some(Signal::ScheduledStart),
+            Some(Due::Park) => Some(Signal::ScheduledStop),
+            Some(Due::End) => Some(Signal::Stop(Arc::from("duration terminated"))),
+            None if schedule.is_some_and(|schedule| schedule.is_calendar()) => None,
+            None => (slot.state.phase == Phase::StoppedByError && record.restarts).then_some(Signal::Start),
+        }
+    }
+
+    /// Looks after all rules (R4.9).
     fn patrol(&mut self) {
         let now = self.means.clock.now();
-        let due = |slot: &Slot| {
-            let record = slot.entry.record();
-            match slot.state.phase {
-                Phase::StoppedByError if record.restarts && self.stopping.is_empty() => Some(Signal::Start),
-                Phase::Running if record.duration > 0 && now >= slot.last_start.plus(record.duration) => {
-                    Some(Signal::Stop(Arc::from("duration terminated")))
-                }
-                _ => None,
-            }
-        };
         let signals: Vec<(Arc<str>, Signal)> = self
             .rules
             .iter()
-            .filter_map(|(id, slot)| due(slot).map(|signal| (Arc::clone(id), signal)))
+            .filter_map(|(id, slot)| self.due(slot, now).map(|signal| (Arc::clone(id), signal)))
             .collect();
         for (id, signal) in signals {
             self.signal(&id, signal);

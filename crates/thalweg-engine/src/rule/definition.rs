@@ -9,6 +9,7 @@ use thalweg_sql::ast::{FromSource, Query, Statement};
 
 use super::graph::{self, Drawing};
 use super::options::RuleOptions;
+use super::schedule::Wrong;
 use crate::error::EngineError;
 use crate::id::check_id;
 
@@ -117,6 +118,12 @@ impl RuleDefinition {
             let (texts, places) = (texts.join("\n"), places.join(" and /options/"));
             let advice = format!("at /options/{places}; 0 or more belongs there");
             mistakes.texts.push(format!("Rule {name} has invalid options: {texts}. ({advice})"));
+        }
+        if let Some(Err(wrong)) = options.as_ref().ok().map(|options| &options.schedule) {
+            let Wrong { text, option, advice } = wrong;
+            mistakes
+                .texts
+                .push(format!("Rule {name} has invalid options: {text}. (at /options/{option}; {advice})"));
         }
         let (Some(id), Some(query), Ok(options), []) = (id, query, options, &mistakes.texts[..]) else {
             return Err(EngineError::plain(mistakes.texts.join("\nalso: ")));

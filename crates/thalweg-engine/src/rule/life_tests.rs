@@ -274,9 +274,108 @@ async fn r4_10_a_rule_with_a_duration_ends_after_it_and_would_start_again_at_the
     World::over(Arc::clone(&world.store)).await.reaches(Phase::Running).await;
 }
 
+impl World {
+    async fn status(&self) -> serde_json::Value {
+        let text = self.engine.rules().status("r").await.expect("the rule exists").compact();
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    /// Lets the patrol come by several times.
+    async fn patrols(&self) {
+        let mut patrol = tokio::time::interval(Duration::from_millis(1));
+        for _ in 0..10 {
+            patrol.tick().await;
+        }
+    }
+}
+
+const MINUTE: i64 = 60_000;
+
 #[tokio::test]
-async fn options_that_need_a_calendar_are_refused_and_not_ignored() {
+async fn r4_10_a_scheduled_rule_runs_in_its_slots_waits_between_them_and_says_when_it_goes_on() {
     let world = World::new().await;
-    let refused = world.create(json!({"options": {"cron": "* * * * *", "duration": "1m"}})).await;
-    assert!(refused.expect_err("not supported").message.contains("not supported yet"));
+    // At 0:00:01 it is in no slot; made by hand it runs until the patrol comes (rules.md 4.2).
+    world.create(json!({"options": {"cron": "10 * * * *", "duration": "5m"}})).await.expect("it runs");
+    assert_eq!(world.reaches(Phase::Waiting).await, "schedule terminated");
+    assert_eq!(world.status().await["nextStartTimestamp"], 10 * MINUTE);
+    world.clock.advance_to(Timestamp(10 * MINUTE + 1));
+    assert_eq!(world.reaches(Phase::Running).await, "");
+    let status = world.status().await;
+    assert_eq!(status["lastStartTimestamp"], 10 * MINUTE + 1, "{status:#}");
+    assert_eq!(status["nextStartTimestamp"], 70 * MINUTE, "{status:#}");
+    world.clock.advance_to(Timestamp(15 * MINUTE));
+    assert_eq!(world.reaches(Phase::Waiting).await, "schedule terminated");
+    assert_eq!(world.n_launches(), 2);
+    assert!(!world.engine.rules().describe("r").expect("it exists").contains("triggered"));
+}
+
+#[tokio::test]
+async fn r4_11_a_scheduled_rule_that_was_stopped_by_hand_stays_so_until_it_is_started() {
+    let world = World::new().await;
+    let range = json!([{"beginTimestamp": 500, "endTimestamp": 60_000}]);
+    world.create(json!({"options": {"cronDatetimeRange": range}})).await.expect("it runs");
+    world.reaches(Phase::Running).await;
+    world.engine.rules().halt("r").await.expect("it stops");
+    world.patrols().await;
+    assert_eq!(world.reaches(Phase::Stopped).await, "canceled manually");
+    world.engine.rules().launch("r").await.expect("it starts");
+    world.reaches(Phase::Running).await;
+    world.clock.advance_to(Timestamp(60_000));
+    assert_eq!(world.reaches(Phase::Waiting).await, "schedule terminated");
+    // A rule that waits can be stopped, too.
+    world.engine.rules().halt("r").await.expect("it stops");
+    assert_eq!(world.reaches(Phase::Stopped).await, "canceled manually");
+    assert_eq!(world.status().await["nextStartTimestamp"], 0);
+}
+
+#[tokio::test]
+async fn r4_3_a_scheduled_rule_is_parked_at_boot_and_joins_a_slot_that_is_open() {
+    let world = World::new().await;
+    let options = json!({"cron": "* * * * *", "duration": "30s"});
+    world.create(json!({"options": options})).await.expect("it runs");
+    world.reaches(Phase::Running).await;
+    world.engine.shutdown().await;
+    let again = World::over(Arc::clone(&world.store)).await;
+    again.reaches(Phase::Running).await;
+    again.engine.rules().delete("r").await.expect("it is there");
+    again.create(json!({"options": {"cron": "30 * * * *", "duration": "30s"}})).await.expect("it runs");
+    again.engine.shutdown().await;
+    let later = World::over(Arc::clone(&world.store)).await;
+    assert_eq!(later.reaches(Phase::Waiting).await, "");
+    assert_eq!(later.n_launches(), 0);
+}
+
+#[tokio::test]
+async fn r4_9_temp_rules_have_schedules_and_restarts_as_well() {
+    let world = World::new().await;
+    let options =
+        json!({"cronDatetimeRange": [{"begin": "1970-01-01 00:00:00", "end": "1970-01-01 00:00:10"}]});
+    world.create(json!({"temp": true, "options": options})).await.expect("it runs");
+    world.reaches(Phase::Running).await;
+    world.end(Outcome::Failed(Arc::from("for now")));
+    while world.n_launches() < 2 {
+        tokio::task::yield_now().await;
+    }
+    world.clock.advance_to(Timestamp(10_000));
+    world.reaches(Phase::Waiting).await;
+}
+
+#[tokio::test]
+async fn r1_3_schedules_that_mean_nothing_are_refused_by_option_and_cron_alone_is_told() {
+    let world = World::new().await;
+    let refused = world.create(json!({"options": {"cron": "* * * *", "duration": "1m"}})).await;
+    let refused = refused.expect_err("four fields").message;
+    assert!(
+        refused.contains("Rule r has invalid options: invalidCron:expected exactly 5 fields"),
+        "{refused}"
+    );
+    assert!(refused.contains("at /options/cron"), "{refused}");
+    let range = json!({"options": {"cronDatetimeRange": [{"beginTimestamp": 9, "endTimestamp": 1}]}});
+    let refused = world.create(range).await.expect_err("it ends before it begins").message;
+    assert!(refused.contains("validate cronDatetimeRange failed, err:begin is after end"), "{refused}");
+    world.create(json!({"options": {"cron": "* * * * *"}})).await.expect("it runs");
+    world.patrols().await;
+    world.reaches(Phase::Running).await;
+    let status = world.status().await;
+    assert!(status["warnings"].to_string().contains("cron has no effect without duration"), "{status:#}");
 }

@@ -2,6 +2,7 @@
 
 mod actor;
 mod build;
+mod cron;
 mod definition;
 mod entry;
 mod explain;
@@ -11,6 +12,7 @@ mod options;
 mod record;
 mod rules;
 mod run;
+mod schedule;
 mod state;
 mod status;
 

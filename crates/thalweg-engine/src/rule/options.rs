@@ -7,6 +7,7 @@ use thalweg_runtime::RunOptions;
 
 use super::definition::{self, Action};
 use super::inert;
+use super::schedule::{Schedule, Wrong};
 
 /// What the options of a rule mean.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,8 +48,8 @@ pub struct RuleOptions {
     pub cron: String,
     /// duration, milliseconds; 0: none.
     pub duration: i64,
-    /// Whether cronDatetimeRange has entries.
-    pub has_ranges: bool,
+    /// What cron, duration and cronDatetimeRange say together, or what is wrong with them.
+    pub schedule: Result<Option<Schedule>, Wrong>,
     /// What is written and has no effect, each with the reason or the name that may be meant.
     pub notes: Vec<String>,
 }
@@ -67,6 +68,14 @@ impl RuleOptions {
         let int = |name, default| all.int(name).map(|value| value.unwrap_or(default));
         let qos = int("qos", 0)?;
         let small_qos = u8::try_from(qos).ok().filter(|qos| *qos <= 2);
+        let cron = all.text("cron")?.unwrap_or_default().to_owned();
+        let duration = all
+            .millis("duration")
+            .or_else(|error| if is_empty(&all, "duration") { Ok(None) } else { Err(error) })?
+            .unwrap_or(0);
+        let idle = (!cron.is_empty() && duration == 0).then(|| {
+            "option cron has no effect without duration, which says how long each run is".to_owned()
+        });
         let interval = all.millis("checkpointInterval")?.filter(|interval| *interval > 0);
         Ok(Self {
             event_time: flag("isEventTime")?,
@@ -86,16 +95,10 @@ impl RuleOptions {
             disable_discard: all.bool("disableBufferFullDiscard")?,
             save_before_stop: flag("enableSaveStateBeforeStop")?,
             latency_budget: int("latencyBudgetUs", 300)?,
-            cron: all.text("cron")?.unwrap_or_default().to_owned(),
-            duration: all
-                .millis("duration")
-                .or_else(|error| if is_empty(&all, "duration") { Ok(None) } else { Err(error) })?
-                .unwrap_or(0),
-            has_ranges: all
-                .get("cronDatetimeRange")
-                .and_then(Json::as_array)
-                .is_some_and(|ranges| !ranges.is_empty()),
-            notes: inert::options(own),
+            schedule: Schedule::read(&all, &cron, duration),
+            notes: inert::options(own).into_iter().chain(idle).collect(),
+            cron,
+            duration,
         })
     }
 

@@ -13,6 +13,7 @@ use thalweg_core::Props;
 use thalweg_runtime::Topology;
 
 use super::definition::RuleDefinition;
+use super::schedule::Schedule;
 use crate::error::EngineError;
 
 /// A rule as it is kept.
@@ -36,8 +37,8 @@ pub struct Record {
     pub qos: u8,
     /// Whether it is started again when it has failed.
     pub restarts: bool,
-    /// When it ends by itself, milliseconds after its start; 0: never.
-    pub duration: i64,
+    /// When it is to run, if not always.
+    pub(super) schedule: Option<Box<Schedule>>,
 }
 
 impl From<&RuleDefinition> for Record {
@@ -52,7 +53,7 @@ impl From<&RuleDefinition> for Record {
             temp: definition.temp,
             qos: definition.options.qos,
             restarts: definition.options.restart_attempts > 0,
-            duration: definition.options.duration,
+            schedule: definition.options.schedule.clone().ok().flatten().map(Box::new),
         }
     }
 }
@@ -82,7 +83,8 @@ impl Record {
     pub(super) fn memory(&self) -> usize {
         let tags = self.tags.iter().flatten().map(|tag| size_of::<String>() + tag.len());
         let texts = self.text.len() + self.name.len() + self.version.len();
-        size_of::<Self>() + texts + tags.sum::<usize>()
+        let schedule = self.schedule.as_ref().map_or(0, |schedule| schedule.memory());
+        size_of::<Self>() + texts + tags.sum::<usize>() + schedule
     }
 
     /// The name to show.

@@ -27,6 +27,8 @@ use crate::error::EngineError;
 use crate::id::may_replace;
 use crate::store::{Change, Snapshots, Store, Table};
 
+mod drawn;
+
 /// How long an answer waits for a rule to have started or stopped. It goes on without anybody waiting.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -41,6 +43,8 @@ pub struct Rules {
     clock: Arc<dyn Clock>,
     /// The instance's `rule:` section.
     defaults: Arc<Props>,
+    /// The configured zone.
+    zone: chrono_tz::Tz,
     gate: Arc<Gate>,
     control: Control,
     entries: DashMap<Arc<str>, Arc<RuleEntry>>,
@@ -81,12 +85,15 @@ impl Rules {
     pub(crate) fn start(config: RulesConfig) -> Self {
         let RulesConfig { builder, store, clock, defaults, gate, patrol } = config;
         let (snapshots, defaults) = (Snapshots::new(Arc::clone(&store)), Arc::new(defaults));
+        // The server has checked it.
+        let zone = builder.zone.parse().unwrap_or(chrono_tz::Tz::UTC);
         let control = Control::start(Means {
             builder: Arc::clone(&builder),
             snapshots: snapshots.clone(),
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
             defaults: Arc::clone(&defaults),
+            zone,
             patrol,
         });
         Self {
@@ -95,6 +102,7 @@ impl Rules {
             snapshots,
             clock,
             defaults,
+            zone,
             gate,
             control,
             entries: DashMap::new(),
@@ -119,8 +127,12 @@ impl Rules {
                 Ok(definition) => {
                     let triggered = definition.triggered;
                     let entry = self.insert(Record::from(&definition));
+                    let waits =
+                        entry.record().schedule.as_ref().is_some_and(|schedule| schedule.is_calendar());
                     if triggered {
-                        self.control.signal(&entry.id, Signal::Start).await;
+                        // R4.3: the patrol decides about it.
+                        let signal = if waits { Signal::Park } else { Signal::Start };
+                        self.control.signal(&entry.id, signal).await;
                         starting.push(entry);
                     }
                 }
@@ -361,8 +373,10 @@ impl Rules {
         let (needs, memory) = (entry.needs().unwrap_or_default(), entry.memory().await);
         let figures = (&entry.figures(), memory.as_ref());
         let hosts = self.builder.functions.troubles(id);
-        let now = self.clock.now();
-        Ok(status::status(&entry.view(), figures, (&needs.shape.notes, &hosts), now))
+        let (now, record) = (self.clock.now(), entry.record());
+        let schedule = record.schedule.as_ref().filter(|_| record.triggered);
+        let next = schedule.map(|schedule| schedule.next(now, self.zone)).unwrap_or_default();
+        Ok(status::status(&entry.view(), figures, (&needs.shape.notes, &hosts), (now, next)))
     }
 
     /// The short status of all rules.
@@ -404,38 +418,6 @@ impl Rules {
         };
         let all: FuturesUnordered<_> = self.all().into_iter().map(bytes).collect();
         all.filter_map(std::future::ready).collect().await
-    }
-
-    /// The graph of a rule (R3.5).
-    ///
-    /// # Errors
-    /// There is none, or it was never started since boot.
-    pub fn topology(&self, id: &str) -> Result<Document, EngineError> {
-        let never = || never_started(id, "topo");
-        let needs = self.known(id)?.needs().ok_or_else(never)?;
-        let topology = &needs.shape.topology;
-        let names = |names: &[Arc<str>]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
-        let edges = topology.edges.iter().map(|(from, to)| (from.to_string(), names(to).into())).collect();
-        Ok(Document::object()
-            .with("sources", names(&topology.sources))
-            .with("edges", Document::Object(edges)))
-    }
-
-    /// The named output columns of a running rule.
-    ///
-    /// # Errors
-    /// There is none, or it does not run.
-    pub fn schema(&self, id: &str) -> Result<Document, EngineError> {
-        let entry = self.known(id)?;
-        if entry.view().phase != Phase::Running {
-            return Err(never_started(id, "schema"));
-        }
-        let mut schema = Document::object();
-        let needs = entry.needs().unwrap_or_default();
-        for (index, name) in needs.shape.columns.iter().enumerate() {
-            schema.push(name.as_ref(), Document::object().with("hasIndex", true).with("index", index));
-        }
-        Ok(schema)
     }
 
     /// The plan of a rule as text: upstream's lines (`rest-api.md` 5.8), an empty line, and what we add.
@@ -549,13 +531,7 @@ impl Rules {
 
     async fn read(&self, text: String, path_id: Option<String>) -> Result<RuleDefinition, EngineError> {
         let (builder, defaults) = (Arc::clone(&self.builder), Arc::clone(&self.defaults));
-        let definition = blocking(move || builder.read(&text, path_id.as_deref(), &defaults)).await?;
-        let options = &definition.options;
-        if !options.cron.is_empty() || options.has_ranges {
-            let text = "options \"cron\" and \"cronDatetimeRange\" are not supported yet; leave them out";
-            return Err(EngineError::plain(format!("Rule {} has invalid options: {text}.", definition.id)));
-        }
-        Ok(definition)
+        blocking(move || builder.read(&text, path_id.as_deref(), &defaults)).await
     }
 
     async fn build(&self, definition: RuleDefinition) -> Result<super::build::Built, EngineError> {
@@ -594,11 +570,6 @@ fn of_text(why: EngineError, prefix: &str) -> EngineError {
         ErrorCode::SqlParse => why.with_code(ErrorCode::Undefined).prefixed(prefix),
         _ => why,
     }
-}
-
-fn never_started(id: &str, what: &str) -> EngineError {
-    let text = format!("Fail to get rule {id}'s {what}, make sure the rule has been started before");
-    EngineError::new(ErrorCode::General, text)
 }
 
 fn list_line(id: &str, name: &str, status: &str, tags: Json, version: &str) -> Document {

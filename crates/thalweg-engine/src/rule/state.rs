@@ -53,6 +53,8 @@ pub enum Signal {
     ScheduledStart,
     /// Its schedule wants it to stop.
     ScheduledStop,
+    /// It is to wait for its schedule, without having run (R4.3).
+    Park,
     /// The launch succeeded.
     Launched,
     /// The launch failed, and why.
@@ -128,7 +130,7 @@ impl State {
 /// What a signal does to a state.
 pub fn step(state: State, signal: Signal) -> (State, Vec<Effect>) {
     match signal {
-        Signal::Start | Signal::Stop(_) | Signal::ScheduledStart | Signal::ScheduledStop => {
+        Signal::Start | Signal::Stop(_) | Signal::ScheduledStart | Signal::ScheduledStop | Signal::Park => {
             ask(state, signal)
         }
         Signal::Launched if state.phase == Phase::Starting => next(state.to(Phase::Running, ""), Vec::new()),
@@ -162,6 +164,9 @@ fn ask(state: State, signal: Signal) -> (State, Vec<Effect>) {
     match (state.phase, signal) {
         (Phase::Stopped | Phase::StoppedByError, Signal::Start | Signal::ScheduledStart) => launch(state),
         (Phase::Waiting, Signal::ScheduledStart) => launch(state),
+        (Phase::Stopped | Phase::StoppedByError, Signal::Park) => {
+            next(state.to(Phase::Waiting, ""), Vec::new())
+        }
         (Phase::Running, Signal::Stop(why)) => (state.ending(Phase::Stopped, why), vec![Effect::Halt]),
         (Phase::Running, Signal::ScheduledStop) => {
             (state.ending(Phase::Waiting, Arc::from("schedule terminated")), vec![Effect::Halt])

@@ -20,12 +20,13 @@ const MEMORY: i64 = 300_000;
 const PATIENCE: i64 = 5_000;
 
 /// The status of a rule.
+/// `next_start`: when its schedule starts it again; 0: not known.
 /// `notes`: what was written without effect. `hosts`: what is wrong with the plugins that it uses.
 pub(super) fn status(
     view: &View,
     (figures, memory): (&Figures, Option<&Memory>),
     (notes, hosts): (&[String], &[HostTrouble]),
-    now: Timestamp,
+    (now, next_start): (Timestamp, Timestamp),
 ) -> Document {
     let nodes = &figures.nodes[..];
     let mut document = Document::object()
@@ -33,7 +34,7 @@ pub(super) fn status(
         .with("message", view.message.as_ref())
         .with("lastStartTimestamp", view.last_start.0)
         .with("lastStopTimestamp", view.last_stop.0)
-        .with("nextStartTimestamp", 0);
+        .with("nextStartTimestamp", next_start.0);
     for node in nodes {
         upstream_keys(&mut document, node);
     }
