@@ -86,6 +86,23 @@ pub fn echo(api: &Api, folder: &Path) -> String {
     name
 }
 
+/// Installs the test subject of `plugins/tests/flow`; its name, which begins the names of its source `<name>_walk` and its
+/// sink `<name>_keep`.
+#[track_caller]
+pub fn flow(api: &Api, folder: &Path) -> String {
+    let name = own_name("flow");
+    let (manifest_path, code_path) = (format!("{name}.json"), format!("{name}.py"));
+    let manifest = json!({
+        "name": name, "version": "1", "language": "python", "executable": code_path,
+        "sources": [format!("{name}_walk")], "sinks": [format!("{name}_keep")]
+    });
+    let source = format!("sources/{name}_walk.yaml");
+    let code = include_str!("../../plugins/tests/flow/flow.py");
+    let files = [(&*manifest_path, &*manifest.to_string()), (&*code_path, code), (&*source, "default: {}\n")];
+    install(api, folder, &name, &files);
+    name
+}
+
 /// Packs these files and installs them over REST.
 #[track_caller]
 pub fn install(api: &Api, folder: &Path, name: &str, files: &[(&str, &str)]) {

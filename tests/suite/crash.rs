@@ -1,5 +1,6 @@
 //! `kill -9` at any moment: what was acknowledged is there again, and state goes on from its checkpoint.
 
+mod feeds;
 mod load;
 mod session;
 

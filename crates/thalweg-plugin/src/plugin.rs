@@ -344,6 +344,16 @@ impl Plugin {
         if state.phase == Phase::Running { Ok(state.life) } else { Err(self.why_not(&state)) }
     }
 
+    /// The same with patience also for a process that waits for its next try.
+    pub(crate) fn next_life(&self, patience: Duration) -> Result<u64, String> {
+        let deadline = Deadline::after(patience);
+        let mut state = self.state();
+        while state.wanted && state.phase != Phase::Running && !deadline.is_over() {
+            state = self.wait(state, deadline);
+        }
+        if state.phase == Phase::Running { Ok(state.life) } else { Err(self.why_not(&state)) }
+    }
+
     pub(crate) fn why_not(&self, state: &State) -> String {
         match state.phase {
             Phase::Error => format!("plugin {} is not running ({})", self.name, state.error),

@@ -136,7 +136,7 @@ impl Drop for Handle {
 }
 
 enum Job {
-    Open(oneshot::Sender<Result<(), String>>),
+    Open(Arc<dyn SinkPort>, oneshot::Sender<Result<(), String>>),
     Write(Vec<SinkPayload>, oneshot::Sender<Written>),
 }
 
@@ -157,8 +157,10 @@ impl Sink for PluginSink {
             self.worker = Some(spawn(start).map_err(IoError::permanent)?);
         }
         let (done, opened) = oneshot::channel();
-        let result =
-            self.ask(Job::Open(done), opened).await.unwrap_or_else(|| Err("its worker has ended".to_owned()));
+        let result = self
+            .ask(Job::Open(port.clone(), done), opened)
+            .await
+            .unwrap_or_else(|| Err("its worker has ended".to_owned()));
         match result {
             Ok(()) => {
                 port.status(ConnectionStatus::Connected);
@@ -220,6 +222,7 @@ fn spawn(start: Start) -> Result<Handle, String> {
         form: None,
         seq: 0,
         memory: Memory::default(),
+        port: None,
     };
     std::thread::Builder::new()
         .name("plugin-sink".to_owned())
@@ -246,6 +249,7 @@ struct Worker {
     /// Counts batches.
     seq: u64,
     memory: Memory,
+    port: Option<Arc<dyn SinkPort>>,
 }
 
 impl Worker {
@@ -253,7 +257,8 @@ impl Worker {
         for job in jobs {
             // Whoever asked may have gone.
             match job {
-                Job::Open(done) => {
+                Job::Open(port, done) => {
+                    self.port = Some(port);
                     drop(done.send(self.start.plugin.wait_ready(true).and_then(|life| self.connect(life))))
                 }
                 Job::Write(payloads, done) => drop(done.send(self.write(&payloads))),
@@ -333,7 +338,7 @@ impl Worker {
 
     /// Sees to it that messages can be sent, and forgets acknowledgements nobody has waited for.
     fn prepare(&mut self) -> Result<(), String> {
-        let life = self.start.plugin.life(self.start.plugin.config.send_timeout)?;
+        let life = self.start.plugin.next_life(self.start.plugin.config.send_timeout)?;
         self.connect(life)?;
         while let Ok(ack) = self.acks.try_recv() {
             if matches!(ack, Ack::Stop) {
@@ -345,7 +350,7 @@ impl Worker {
 
     fn write(&mut self, payloads: &[SinkPayload]) -> Written {
         self.memory.keep_only(payloads);
-        let mut accepted = 0;
+        let (mut accepted, mut is_again) = (0, false);
         while accepted < payloads.len() {
             let rest = &payloads[accepted..];
             let (more, error) = match (self.prepare(), self.form) {
@@ -357,11 +362,28 @@ impl Worker {
                 },
             };
             accepted += more;
-            if error.is_some() {
-                return Written { accepted, error };
+            let is_first = !std::mem::replace(&mut is_again, error.is_some() && more == 0);
+            match error {
+                // The process is about to be started again: meanwhile the rule is pushed back. The second time in a
+                // row the sink is down.
+                Some(error) if is_first && self.has_lost_its_process() => self.tell(&error.message),
+                Some(error) => return Written { accepted, error: Some(error) },
+                None => {}
             }
         }
         Written { accepted, error: None }
+    }
+
+    /// Whether the connection is gone, and the process with it.
+    fn has_lost_its_process(&mut self) -> bool {
+        let is_gone = self.data.as_mut().is_none_or(|data| data.is_gone());
+        is_gone && self.start.plugin.end_of(self.dialed_life).is_some()
+    }
+
+    fn tell(&self, why: &Arc<str>) {
+        if let Some(port) = &self.port {
+            port.status(ConnectionStatus::Disconnected(Arc::clone(why)));
+        }
     }
 
     /// Sends a message to a sink of old.

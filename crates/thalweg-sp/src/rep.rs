@@ -100,6 +100,8 @@ pub(crate) struct State {
     timing: Timing,
     /// How many peers there were.
     n_peers: u64,
+    /// Who wait in [`Rep::wait_request`].
+    n_watching: usize,
     /// Since when the peer is at work on a command.
     busy: Option<Stopwatch>,
     /// When the peer was last heard of while nothing was asked, and how often that was.
@@ -140,6 +142,7 @@ impl Rep {
             next_turn: 0,
             timing: Timing::default(),
             n_peers: 0,
+            n_watching: 0,
             busy: None,
             heard: None,
         };
@@ -198,15 +201,18 @@ impl Rep {
     /// has come or `is_cancelled` (asked again after every [`Rep::wake`]).
     pub fn wait_request(&self, deadline: Deadline, is_cancelled: &dyn Fn() -> bool) -> bool {
         let mut state = self.inner.lock();
-        loop {
+        state.n_watching += 1;
+        let has_come = loop {
             if matches!(&state.slot, Slot::Idle(line) if line.held.is_some()) {
-                return true;
+                break true;
             }
             if state.closed || deadline.is_over() || is_cancelled() {
-                return false;
+                break false;
             }
             state = self.inner.wait(state, deadline);
-        }
+        };
+        state.n_watching -= 1;
+        has_come
     }
 
     /// How the present peer has greeted; `None` when there is none, or its first request has not come yet.
@@ -379,6 +385,10 @@ impl Inner {
                 state.note_idle();
             }
             state.slot = if is_alive { Slot::Idle(line) } else { Slot::Empty };
+            // Whoever waits for the first request may have slept through it.
+            if state.n_watching > 0 {
+                self.changed.notify_all();
+            }
         }
     }
 

@@ -117,6 +117,23 @@ fn after_many_keepalives_the_command_goes_out_once_and_to_the_newest() {
 }
 
 #[test]
+fn a_first_request_that_came_while_a_call_had_the_line_is_seen_behind_it() {
+    let place = Place::new();
+    let rep = Arc::new(place.rep());
+    let caller = std::thread::spawn({
+        let rep = Arc::clone(&rep);
+        move || rep.exchange(b"c", LIMITS)
+    });
+    let mut peer = Req::dial(&place.path());
+    let watcher = std::thread::spawn(move || rep.wait_request(Deadline::after(LONG), &|| false));
+    peer.send(b"handshake");
+    assert_eq!(peer.recv().unwrap(), b"c");
+    peer.send(b"result");
+    assert_eq!(caller.join().unwrap().unwrap(), b"result");
+    assert!(watcher.join().unwrap());
+}
+
+#[test]
 fn the_first_request_of_each_peer_is_kept_as_its_greeting() {
     let place = Place::new();
     let rep = place.rep();

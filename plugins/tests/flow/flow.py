@@ -57,8 +57,9 @@ Columns.name = NAME + "_columns"
 
 
 def _append(path, rows):
+    # Behind a line that a kill has torn begins a new one.
     with open(path, "a", encoding="utf-8") as file:
-        file.write("".join("%s\n" % json.dumps(row, sort_keys=True) for row in rows))
+        file.write("\n" + "".join("%s\n" % json.dumps(row, sort_keys=True) for row in rows))
 
 
 @sink(name=NAME + "_keep", batch=True)
