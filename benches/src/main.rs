@@ -1,7 +1,7 @@
 //! Figures: kernels and operators beside a plain yardstick in the same run, the hot path beside its goals, and loads
 //! from end to end.
 //!
-//! `cargo xtask bench [kernels|operators|hot-path|e2e] [--json]`. Absolute numbers move with the machine; the ratios are the result.
+//! `cargo xtask bench [kernels|operators|hot-path|plugins|e2e] [--json]`. Absolute numbers move with the machine; the ratios are the result.
 
 mod allocations;
 mod e2e;
@@ -9,6 +9,7 @@ mod hot_path;
 mod kernels;
 mod measure;
 mod operators;
+mod plugins;
 mod report;
 
 use std::process::ExitCode;
@@ -28,8 +29,9 @@ fn main() -> ExitCode {
             kernels::run(&report, filter);
             Ok(())
         }
+        Some("plugins") => plugins::run(&args[1..]),
         Some("operators") => operators::run(&report, filter, &args),
-        Some(other) => Err(format!("unknown bench {other}: kernels, operators, hot-path or e2e")),
+        Some(other) => Err(format!("unknown bench {other}: kernels, operators, hot-path, plugins or e2e")),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

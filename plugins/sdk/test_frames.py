@@ -75,11 +75,25 @@ class RoundTrip(unittest.TestCase):
         self.assertEqual(through([1, 2], "f64"), ([1.0, 2.0], [], "f64"))
         self.assertEqual(through([1.5, None], "i64"), ([1.5, None], [], "f64"))
 
-    def test_nan_stays_in_a_float_column_and_is_null_within_documents(self):
+    def test_nan_stays_in_a_float_column_and_keeps_its_name_within_documents(self):
         nan = float("nan")
         self.assertNotEqual(through([nan, 1.0])[0][0], through([nan, 1.0])[0][0])
-        # Inside of JSON it keeps its name, so that the engine can count it.
+        # Inside of JSON, it keeps its name, so that the engine can count it.
         self.assertEqual(repr(through([[nan, 1], {"a": nan}])[0]), "[[nan, 1], {'a': nan}]")
+
+    def test_floats_that_json_would_call_integers_are_integers_where_the_bit_map_says_so(self):
+        for n in (1, 7, 8, 9, 100):
+            for share in (1, 2, 5):
+                bits = [position % share == 0 for position in range(n)]
+                values = [float(position) if is_whole else position + 0.5 for position, is_whole in enumerate(bits)]
+                whole_bits = bytes(
+                    sum(is_whole << at for at, is_whole in enumerate(bits[start : start + 8])) for start in range(0, n, 8)
+                )
+                data = memoryview(struct.pack("%dd" % n, *values))
+                column = frames.Column("f64", n, data, whole=memoryview(whole_bits))
+                expected = [int(value) if is_whole else value for value, is_whole in zip(values, bits)]
+                for out in (column.to_list(), sum(column.group_lists([0, n // 2, n]), [])):
+                    self.assertEqual(list(map(repr, out)), list(map(repr, expected)))
 
     def test_a_value_that_fits_nowhere_is_the_error_of_its_row(self):
         out, errors, _ = through([1, {1, 2}, "x", b"b", "\ud800", object()])

@@ -21,6 +21,13 @@ impl Meter {
         nanos.sum::<u64>() as f64 / 1e9
     }
 
+    /// The same by thread.
+    pub(crate) fn by_thread(&self) -> HashMap<String, f64> {
+        let used = threads(self.pid).into_iter();
+        let since = |thread: &str, now: u64| now - self.before.get(thread).copied().unwrap_or(0).min(now);
+        used.map(|(thread, now)| (thread.clone(), since(&thread, now) as f64 / 1e9)).collect()
+    }
+
     /// The same by name of thread, the busiest first.
     pub(crate) fn by_name(&self) -> Vec<(String, f64)> {
         let mut names: HashMap<String, u64> = HashMap::new();

@@ -26,11 +26,11 @@ pub(crate) struct Figure {
     pub(crate) goal: Goal,
 }
 
-const fn least(name: &'static str, unit: &'static str, goal: f64) -> Figure {
+pub(crate) const fn least(name: &'static str, unit: &'static str, goal: f64) -> Figure {
     Figure { name, unit, goal: Goal::AtLeast(goal) }
 }
 
-const fn most(name: &'static str, unit: &'static str, goal: f64) -> Figure {
+pub(crate) const fn most(name: &'static str, unit: &'static str, goal: f64) -> Figure {
     Figure { name, unit, goal: Goal::AtMost(goal) }
 }
 

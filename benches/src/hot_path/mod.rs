@@ -6,36 +6,38 @@
 //! of its own between two ends of a broker that writes prebuilt packets and relays nothing.
 
 mod allocations;
-mod broker;
-mod cpu;
+pub(crate) mod broker;
+pub(crate) mod cpu;
 mod decode;
-mod figure;
+pub(crate) mod figure;
 mod latency;
 mod mosquitto;
 mod plain;
-mod plant;
+pub(crate) mod plant;
 mod process;
-mod rates;
+pub(crate) mod rates;
 mod relay;
 mod rig;
 mod rules;
-mod sheet;
+pub(crate) mod sheet;
 #[cfg(test)]
 mod tests;
 
 use crate::e2e::process::Started;
 pub(crate) use cpu::own_seconds;
 use plant::Plant;
-use sheet::Sheet;
+use sheet::{Bench, Sheet};
 
 /// Of each figure; their median counts.
 const ROUNDS: usize = 5;
+
+const BENCH: Bench = Bench { name: "hot-path", figures: figure::FIGURES };
 
 /// Measures some of the figures.
 type Part = fn(&mut Sheet) -> Result<(), String>;
 
 /// The middle one.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
@@ -48,7 +50,7 @@ fn threshold(at: usize, n: usize) -> f64 {
 
 /// Measures what was asked for. A part that cannot be measured is told and does not stop the others.
 pub(crate) fn run(args: &[String]) -> Result<(), String> {
-    let mut sheet = Sheet::new(args)?;
+    let mut sheet = Sheet::new(&BENCH, args)?;
     let parts: [Part; 6] =
         [decode::run, rates_and_latency, allocations::run, rule_sets, mosquitto::run, process::run];
     let mut failed = Vec::new();

@@ -5,12 +5,23 @@ use std::process::Command;
 
 use serde_json::json;
 
-use super::figure::{FIGURES, Goal};
+use super::figure::{Figure, Goal};
 
-const USAGE: &str = "hot-path [--json] [--only NAME,NAME] [--save]";
+/// A bench with goals.
+pub(crate) struct Bench {
+    pub(crate) name: &'static str,
+    pub(crate) figures: &'static [Figure],
+}
+
+impl Bench {
+    fn usage(&self) -> String {
+        format!("{} [--json] [--only NAME,NAME] [--save]", self.name)
+    }
+}
 
 /// What was asked for, and what has been measured.
 pub(crate) struct Sheet {
+    bench: &'static Bench,
     as_json: bool,
     only: Vec<String>,
     save: bool,
@@ -23,7 +34,8 @@ pub(crate) struct Sheet {
 }
 
 impl Sheet {
-    pub(crate) fn new(args: &[String]) -> Result<Self, String> {
+    pub(crate) fn new(bench: &'static Bench, args: &[String]) -> Result<Self, String> {
+        let (figures, usage) = (bench.figures, bench.usage());
         let (mut as_json, mut save, mut only) = (false, false, Vec::new());
         let (all, mut args) = (args, args.iter());
         while let Some(arg) = args.next() {
@@ -31,18 +43,18 @@ impl Sheet {
                 "--json" => as_json = true,
                 "--save" => save = true,
                 "--only" => {
-                    let names = args.next().ok_or_else(|| format!("--only has no names\n{USAGE}"))?;
+                    let names = args.next().ok_or_else(|| format!("--only has no names\n{usage}"))?;
                     only = names.split(',').map(str::to_owned).collect();
                 }
-                other => return Err(format!("unknown option {other}\n{USAGE}")),
+                other => return Err(format!("unknown option {other}\n{usage}")),
             }
         }
-        if let Some(wrong) = only.iter().find(|name| FIGURES.iter().all(|figure| figure.name != **name)) {
-            let names: Vec<&str> = FIGURES.iter().map(|figure| figure.name).collect();
+        if let Some(wrong) = only.iter().find(|name| figures.iter().all(|figure| figure.name != **name)) {
+            let names: Vec<&str> = figures.iter().map(|figure| figure.name).collect();
             return Err(format!("unknown figure {wrong}; there are {}", names.join(", ")));
         }
-        let command = ["cargo xtask bench hot-path".to_owned(), all.join(" ")].join(" ");
-        let this = Self { as_json, only, save, command, text: String::new(), n_met: 0, n_missed: 0 };
+        let command = [format!("cargo xtask bench {}", bench.name), all.join(" ")].join(" ");
+        let this = Self { bench, as_json, only, save, command, text: String::new(), n_met: 0, n_missed: 0 };
         if !as_json {
             show(&format!("{}\n{}\n", machine(), head()));
         }
@@ -64,7 +76,7 @@ impl Sheet {
         if !self.wants(name) {
             return;
         }
-        let Some(figure) = FIGURES.iter().find(|figure| figure.name == name) else { return };
+        let Some(figure) = self.bench.figures.iter().find(|figure| figure.name == name) else { return };
         let (sign, goal) = match figure.goal {
             Goal::AtLeast(goal) => (">=", goal),
             Goal::AtMost(goal) => ("<=", goal),
@@ -106,7 +118,7 @@ impl Sheet {
             return Ok(());
         }
         let top = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-        let file = top.join(format!("results/{}-hot-path.txt", said("date", &["-u", "+%F"])));
+        let file = top.join(format!("results/{}-{}.txt", said("date", &["-u", "+%F"]), self.bench.name));
         let text = format!("{}\n\n$ {}\n{}\n{}{closing}", machine(), self.command, head(), self.text);
         std::fs::write(&file, text).map_err(|why| format!("{}: {why}", file.display()))?;
         crate::report::complain(&format!("written to {}", file.display()));

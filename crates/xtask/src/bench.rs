@@ -8,7 +8,7 @@ use crate::{cargo, eprint_line, root};
 /// figures and nothing else, so that `--json` can be read by programs.
 pub(crate) fn run(args: &[String]) -> Result<(), String> {
     let mut packages = vec!["build", "--quiet", "--profile", "dist", "-p", "thalweg-benches"];
-    if args.first().is_some_and(|name| name == "e2e" || name == "hot-path") {
+    if args.first().is_some_and(|name| matches!(name.as_str(), "e2e" | "hot-path" | "plugins")) {
         packages.extend(["-p", "thalweg-server"]);
     }
     eprint_line("building in the profile dist, which takes minutes the first time");

@@ -22,7 +22,7 @@ cargo xtask <command>
   docs              write the reference pages that are made from the code: docs/reference/functions
   setup             only set up what the tests need: mosquitto, the Python environment
   conformance [..]  start an engine and a broker and run tests/conformance/run.py against them
-  bench [kernels|operators|hot-path|e2e ..]  measure; --json prints one JSON line per figure
+  bench [kernels|operators|hot-path|plugins|e2e ..]  measure; --json prints one JSON line per figure
   fuzz [--target T] [--seconds N] [--seed S]  try random input on sql, expr, window, json, template, mqtt (600 s)
 ";
 
