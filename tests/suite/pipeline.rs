@@ -318,6 +318,10 @@ fn a_killed_plugin_is_started_again_and_its_rule_goes_on() {
     let status = plant.api().get(&format!("/plugins/portables/{bad}/status")).json();
     assert_eq!((&status["status"], &status["restarts"]), (&json!("running"), &json!(1)), "{status}");
     assert_eq!(plant.api().status("r")["status"], "running");
+    // What its processes have printed (rest-api.md 11.1).
+    let logs = plant.api().get(&format!("/plugins/portables/{bad}/logs?lines=5")).json();
+    assert!(logs["lines"].as_array().is_some_and(|lines| lines.len() <= 5), "{logs}");
+    assert_eq!(logs["suppressedLines"], 0, "{logs}");
 }
 
 #[test]
@@ -340,6 +344,17 @@ fn a_hanging_plugin_hits_its_limit_while_another_rule_runs() {
     plant.mqtt.expect("out/beside", 1);
     let hanging = plant.api().status("hangs");
     assert_eq!(count(&hanging, "op_", "_exceptions_total"), 0, "the others did not wait: {hanging:#}");
+    // Its own rule says what is wrong (portable-plugins.md 9.1); the others are well.
+    let is_hung = |reason: &Json| {
+        reason["cause"] == "plugin_hung" && reason["hint"].as_str().is_some_and(|hint| hint.contains(&bad))
+    };
+    let status = plant.api().status_when("hangs", |status| {
+        status["health_reasons"].as_array().is_some_and(|reasons| reasons.iter().any(is_hung))
+    });
+    assert_eq!(status["health"], "failing", "{status:#}");
+    for other in ["runs", "beside"] {
+        assert_eq!(plant.api().status(other)["health"], "ok");
+    }
     let status = plant.api().status_when("hangs", |status| count(status, "op_", "_exceptions_total") >= 1);
     let fields = status.as_object().into_iter().flatten();
     let mut errors = fields.filter(|(key, _)| key.ends_with("_last_exception")).map(|(_, value)| value);
