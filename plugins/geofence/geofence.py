@@ -50,11 +50,18 @@ class ZoneFile:
             self._stamp = stamp
         except (OSError, ValueError) as error:
             if self._zones is None:
-                raise ValueError("no zones: %s: %s (another file: variable %s)" % (self.path, error, ZONES_VARIABLE))
+                raise ValueError("no zones: %s: %s (another file: zones in portable.config.geofence, or variable %s)" % (self.path, error, ZONES_VARIABLE))
             logging.error("zones stay as they were: %s: %s", self.path, error)
 
 
-_FILE = ZoneFile(os.environ.get(ZONES_VARIABLE) or os.path.join(os.path.dirname(os.path.abspath(__file__)), "zones.json"))
+_OWN = os.environ.get(ZONES_VARIABLE) or os.path.join(os.path.dirname(os.path.abspath(__file__)), "zones.json")
+_file = functools.lru_cache(maxsize=None)(ZoneFile)
+
+
+def zones_for(ctx: Optional[Context]) -> Dict[str, shapes.Zone]:
+    """The zones of the file that the engine's configuration names, else the variable, else the one beside the code."""
+    path = ctx.config.get("zones") if ctx is not None else None
+    return _file(str(path or _OWN)).zones()
 
 
 @function
@@ -82,29 +89,29 @@ def in_polygon(lat: float, lon: float, polygon: Any) -> Optional[bool]:
 
 
 @function
-def in_zone(lat: float, lon: float, zone: str) -> Optional[bool]:
+def in_zone(lat: float, lon: float, zone: str, ctx: Context = None) -> Optional[bool]:
     """Whether a place lies in the zone of this name."""
     if lat is None or lon is None or zone is None:
         return None
-    zones = _FILE.zones()
+    zones = zones_for(ctx)
     if zone not in zones:
         raise ValueError("there is no zone %r; there are: %s" % (zone, ", ".join(zones)))
     return zones[zone].holds(*shapes.check_place(lat, lon))
 
 
 @function
-def zones_at(lat: float, lon: float) -> Optional[list]:
+def zones_at(lat: float, lon: float, ctx: Context = None) -> Optional[list]:
     """The names of all zones in which a place lies."""
     if lat is None or lon is None:
         return None
     place = shapes.check_place(lat, lon)
-    return [name for name, zone in _FILE.zones().items() if zone.holds(*place)]
+    return [name for name, zone in zones_for(ctx).items() if zone.holds(*place)]
 
 
 @function
 def zone_change(lat: float, lon: float, thing: Any, ctx: Context) -> Optional[dict]:
     """What a thing has entered and left since it was last seen; null if nothing."""
-    now: Optional[List[str]] = zones_at(lat, lon)
+    now: Optional[List[str]] = zones_at(lat, lon, ctx)
     if now is None:
         return None
     key = str(thing)

@@ -12,6 +12,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "sdk"))
 
 import geofence
 import shapes
+from thalweg_sdk import Context
 from thalweg_sdk.testing import failures
 
 SQUARE = [[0, 0], [10, 0], [10, 10], [0, 10]]
@@ -94,6 +95,13 @@ class Zones(unittest.TestCase):
         with self.assertLogs(level="ERROR") as log:
             self.assertEqual(self.look(file), ["a", "c"])
         self.assertIn("zones stay as they were", log.output[0])
+
+    def test_the_configuration_names_the_file(self):
+        self.write(self.square)
+        ctx = Context({"ruleId": "r"}, config={"zones": self.path})
+        self.assertEqual(geofence.zones_at(5, 5, ctx), ["a"])
+        self.assertEqual(geofence.in_zone(5, 15, "a", ctx), False)
+        self.assertEqual(geofence.zones_at(5, 5), [])
 
     def test_each_mistake_names_its_zone(self):
         point = {"type": "Point", "coordinates": [0, 0]}

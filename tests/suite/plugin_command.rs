@@ -9,6 +9,8 @@ use thalweg_tests::plugins::own_name;
 use thalweg_tests::processes::{Engine, python, thalweg};
 use thalweg_tests::wait;
 
+use crate::python::wheel;
+
 /// What a command came to.
 #[derive(Debug)]
 struct Done {
@@ -84,7 +86,7 @@ fn a_plugin_that_fails_its_cases_or_its_tests_fails_the_command() {
     fs::write(folder.join("cases.json"), case).expect("the folder is ours");
     fails(home.path(), &["test", &name], 1, "failed: the trial");
     let done = plugin(home.path(), &["test", &name]);
-    assert!(done.out.contains("by call: 2, not 3"), "{done:?}");
+    assert!(done.out.contains(", not 3"), "{done:?}");
     fs::write(folder.join("cases.json"), "[]").expect("the folder is ours");
     fs::write(folder.join("test_more.py"), "raise SystemError('broken')\n").expect("the folder is ours");
     fails(home.path(), &["test", &name], 1, "failed: its own tests");
@@ -189,4 +191,64 @@ fn a_plugin_is_installed_looked_at_upgraded_and_removed() {
     assert_eq!(on(&["remove", &name]), format!("portable plugin {name} is deleted\n"));
     refused(&["remove", &name], "is not installed");
     refused(&["info", &name], "is not installed");
+}
+
+#[test]
+fn an_engine_that_does_not_see_a_file_is_sent_it() {
+    if !can_run() {
+        return;
+    }
+    let home = tempfile::tempdir().expect("a temporary folder can be made");
+    let refusing = [("KUIPER__BASIC__ALLOWEXTERNALFILEACCESS", "false")];
+    let Some(engine) = Engine::start(home.path(), &refusing) else { return };
+    let url = engine.api().url().to_owned();
+    let name = own_name("kit");
+    succeeds(home.path(), &["new", &name]);
+    let done = succeeds(home.path(), &["install", &name, "--url", &url]);
+    assert_eq!(done, format!("portable plugin {name} is created\n"));
+    engine.api().call("GET", "/config/uploads", "").is(200, "[]");
+    succeeds(home.path(), &["remove", &name, "--url", &url]);
+}
+
+#[test]
+fn distributions_are_installed_upgraded_taken_back_and_removed() {
+    if !can_run() {
+        return;
+    }
+    let home = tempfile::tempdir().expect("a temporary folder can be made");
+    let wheels = home.path().join("wheels");
+    fs::create_dir(&wheels).expect("the folder is ours");
+    let offline = [("KUIPER__PLUGINS__PYTHON__OFFLINE", wheels.to_str().expect("it is UTF-8"))];
+    let Some(engine) = Engine::start(home.path(), &offline) else { return };
+    let url = engine.api().url().to_owned();
+    // It is in the names of sockets.
+    let env = own_name("kitenv");
+    let function = format!("{env}_f");
+    let on = |words: &[&str]| succeeds(home.path(), &[words, &["--url", &url]].concat());
+    let refused =
+        |words: &[&str], part: &str| fails(home.path(), &[words, &["--url", &url]].concat(), 1, part);
+    let first = wheel(&wheels, "1.0", &function, "one");
+    let first = first.to_str().expect("it is UTF-8");
+    refused(&["upgrade", first, "--env", &env], "acme-math is not installed");
+    assert!(on(&["install", first, "--env", &env]).contains("acme-math 1.0 is installed\n"));
+    let listed = on(&["list"]);
+    let line = listed.lines().find(|line| line.starts_with("acme-math")).expect("it is listed");
+    let kind = format!("({env})");
+    assert_eq!(
+        line.split_whitespace().collect::<Vec<_>>(),
+        ["acme-math", "1.0", "pip", &kind, "running", &function]
+    );
+
+    wheel(&wheels, "2.0", &function, "two");
+    assert_eq!(on(&["upgrade", "acme-math", "--env", &env]), "acme-math 1.0 is now 2.0\n");
+    let info: Json = serde_json::from_str(&on(&["info", "acme-math", "--env", &env, "--output", "json"]))
+        .expect("it is JSON");
+    assert_eq!((&info["version"], &info["functions"][0]["name"]), (&json!("2.0"), &json!(function)));
+    assert_eq!(on(&["rollback", &env]), "acme-math 2.0 is now 1.0\n");
+
+    engine.api().sql("CREATE STREAM s () WITH (DATASOURCE=\"s\", TYPE=\"memory\")");
+    engine.api().rule("r1", &format!("SELECT {function}() AS d FROM s"), json!({"nop": {}}));
+    refused(&["remove", "acme-math", "--env", &env], "r1");
+    assert!(on(&["remove", "acme-math", "--env", &env, "--force"]).contains("acme-math 1.0 is removed"));
+    refused(&["info", "acme-math", "--env", &env], "is not installed");
 }

@@ -9,7 +9,7 @@ use thalweg_tests::http::Api;
 use thalweg_tests::processes::python;
 
 /// A wheel of distribution `acme-math` with one function of rows that returns this text.
-fn wheel(folder: &Path, version: &str, function: &str, text: &str) -> PathBuf {
+pub(crate) fn wheel(folder: &Path, version: &str, function: &str, text: &str) -> PathBuf {
     let info = format!("acme_math-{version}.dist-info");
     let path = folder.join(format!("acme_math-{version}-py3-none-any.whl"));
     let module = format!("def f() -> str:\n    return {text:?}\n");

@@ -33,6 +33,8 @@ impl Failure {
     }
 }
 
+const BYTES: &str = "application/octet-stream";
+
 /// A client of one engine.
 #[derive(Debug)]
 pub struct Client {
@@ -90,6 +92,50 @@ impl Client {
     pub fn put(&self, path: &str, body: &str) -> Result<String, Failure> {
         let answer = self.agent.put(format!("{}{path}", self.url)).send(body);
         self.body(answer)
+    }
+
+    /// The body of the answer to a POST of bytes.
+    ///
+    /// # Errors
+    /// There is no answer, or it is a refusal.
+    pub fn post_bytes(&self, path: &str, bytes: &[u8]) -> Result<String, Failure> {
+        let request = self.agent.post(format!("{}{path}", self.url));
+        self.body(request.header("Content-Type", BYTES).send(bytes))
+    }
+
+    /// The body of the answer to a PUT of bytes.
+    ///
+    /// # Errors
+    /// There is no answer, or it is a refusal.
+    pub fn put_bytes(&self, path: &str, bytes: &[u8]) -> Result<String, Failure> {
+        let request = self.agent.put(format!("{}{path}", self.url));
+        self.body(request.header("Content-Type", BYTES).send(bytes))
+    }
+
+    /// Puts a file among the engine's uploads (13); its path there.
+    ///
+    /// # Errors
+    /// There is no answer, or it is a refusal.
+    pub fn upload(&self, name: &str, bytes: &[u8]) -> Result<String, Failure> {
+        let boundary = (0u32..).map(|n| format!("thalweg-{n:08x}"));
+        let is_free = |text: &String| !bytes.windows(text.len()).any(|part| part == text.as_bytes());
+        let boundary = boundary.into_iter().find(is_free).unwrap_or_default();
+        let name = name.replace(['"', '\r', '\n', '\\'], "_");
+        let head = format!(
+            "--{boundary}\r\nContent-Disposition: form-data; name=\"uploadFile\"; filename=\"{name}\"\r\n\
+             Content-Type: {BYTES}\r\n\r\n"
+        );
+        let body = [head.as_bytes(), bytes, format!("\r\n--{boundary}--\r\n").as_bytes()].concat();
+        let request = self.agent.post(format!("{}/config/uploads", self.url));
+        self.body(
+            request.header("Content-Type", format!("multipart/form-data; boundary={boundary}")).send(&body),
+        )
+    }
+
+    /// Whether the engine is on this machine, so that it may see the same files.
+    pub fn is_local(&self) -> bool {
+        let host = self.url.split("://").nth(1).unwrap_or_default();
+        ["127.", "localhost", "[::1]"].iter().any(|local| host.starts_with(local))
     }
 
     /// The body of the answer to a DELETE.

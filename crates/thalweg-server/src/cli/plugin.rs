@@ -54,6 +54,8 @@ pub enum PluginCommand {
     Install(InstallArgs),
     /// Replace an installed plugin by another version while its rules go on; takes the words of `install`.
     Upgrade(InstallArgs),
+    /// Take an environment of pip back to what it was before its last change.
+    Rollback(RollbackArgs),
     /// What is installed.
     List,
     /// Everything about one plugin: version, symbols, state.
@@ -132,6 +134,12 @@ pub struct InstallArgs {
     /// Take over symbols that another plugin has.
     #[arg(long)]
     pub replace: bool,
+    /// Upgrade a distribution even if the other version lacks what rules use.
+    #[arg(long)]
+    pub force: bool,
+    /// Use the folder of a project where it is, so that changes of its files count after a reload.
+    #[arg(long)]
+    pub editable: bool,
     /// An argument for the package's install.sh; may be repeated.
     #[arg(long = "shell-para", value_name = "TEXT", allow_hyphen_values = true)]
     pub shell_paras: Vec<String>,
@@ -140,11 +148,41 @@ pub struct InstallArgs {
     pub python: Option<PathBuf>,
 }
 
+#[cfg(test)]
+impl InstallArgs {
+    fn of(what: &str) -> Self {
+        Self {
+            what: what.to_owned(),
+            name: None,
+            env: None,
+            replace: false,
+            force: false,
+            editable: false,
+            shell_paras: Vec::new(),
+            python: None,
+        }
+    }
+}
+
+/// Words of `plugin rollback`.
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// The environment.
+    #[arg(default_value = "default")]
+    pub env: String,
+    /// Even if what was there before lacks what rules use.
+    #[arg(long)]
+    pub force: bool,
+}
+
 /// Words of `plugin info`.
 #[derive(Debug, Args)]
 pub struct NameArgs {
     /// The plugin or distribution.
     pub name: String,
+    /// The environment of a distribution. Default: default.
+    #[arg(long, value_name = "ENV")]
+    pub env: Option<String>,
 }
 
 /// Words of `plugin logs`.
@@ -162,6 +200,9 @@ pub struct LogsArgs {
 pub struct RemoveArgs {
     /// The plugin or distribution.
     pub name: String,
+    /// The environment of a distribution. Default: default.
+    #[arg(long, value_name = "ENV")]
+    pub env: Option<String>,
     /// Even if rules use a distribution.
     #[arg(long)]
     pub force: bool,
@@ -179,8 +220,9 @@ pub fn run(args: &PluginArgs) -> Result<String, Failure> {
         PluginCommand::Pack(args) => package::run(args),
         PluginCommand::Install(args) => put::install(&engine, args),
         PluginCommand::Upgrade(args) => put::upgrade(&engine, args),
+        PluginCommand::Rollback(args) => put::rollback(&engine, args),
         PluginCommand::List => installed::list(&engine),
-        PluginCommand::Info(args) => installed::info(&engine, &args.name),
+        PluginCommand::Info(args) => installed::info(&engine, args),
         PluginCommand::Logs(args) => installed::logs(&engine, args),
         PluginCommand::Remove(args) => installed::remove(&engine, args),
     }

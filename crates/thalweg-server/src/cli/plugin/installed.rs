@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{Engine, Failure, LogsArgs, Output, RemoveArgs, pretty};
+use super::{Engine, Failure, LogsArgs, NameArgs, Output, RemoveArgs, pretty, put};
 use crate::cli::client::segment;
 
 const KINDS: [&str; 3] = ["functions", "sources", "sinks"];
@@ -42,40 +42,50 @@ pub(super) fn list(engine: &Engine) -> Result<String, Failure> {
     Ok(table(&[vec![heading], rows].concat()))
 }
 
-/// A line for each distribution of each environment.
-fn distributions(document: &Json) -> Vec<[String; 5]> {
+/// A line for each distribution of each environment, with the state of the process that serves it.
+fn distributions(environments: &Json) -> Vec<[String; 5]> {
     let mut rows = Vec::new();
-    let environments = document.get("environments").unwrap_or(document).clone();
-    for environment in array(environments) {
-        let name = text(environment.get("env").or(environment.get("name")).unwrap_or(&Json::Null));
-        let host = environment.get("host").unwrap_or(&Json::Null);
-        let host = text(host.get("status").unwrap_or(host));
+    for environment in array(environments.clone()) {
+        let hosts = array(environment["hosts"].clone());
         for distribution in array(environment["distributions"].clone()) {
-            let n_errors = array(distribution["errors"].clone()).len();
-            let state = if n_errors == 0 { host.clone() } else { format!("{host}, {n_errors} errors") };
             let (own, version) = (text(&distribution["name"]), text(&distribution["version"]));
-            rows.push([own, version, format!("pip ({name})"), state, symbols(&distribution)]);
+            let serves = |host: &&Json| array(host["distributions"].clone()).iter().any(|name| *name == own);
+            let host = hosts.iter().find(serves);
+            let mut state = host.map(|host| text(&host["status"])).unwrap_or_default();
+            let errors = array(distribution["errors"].clone());
+            let wrong = errors.first().map(text).or(host.map(|host| text(&host["errMsg"])));
+            if let Some(why) = wrong.filter(|why| !why.is_empty()) {
+                state = format!("{state}: {}", first_line(&why));
+            }
+            let kind = format!("pip ({})", text(&environment["env"]));
+            rows.push([own, version, kind, state, symbols(&distribution)]);
         }
     }
     rows
 }
 
-pub(super) fn info(engine: &Engine, name: &str) -> Result<String, Failure> {
-    let path = format!("/plugins/portables/{}", segment(name));
+pub(super) fn info(engine: &Engine, args: &NameArgs) -> Result<String, Failure> {
+    let path = format!("/plugins/portables/{}", segment(&args.name));
     let document = match engine.client.find(&path)? {
         Some(body) => {
             let status = engine.client.find(&format!("{path}/status"))?;
             json!({"plugin": parsed(&body)?, "status": status.map_or(Ok(Json::Null), |body| parsed(&body))?})
         }
-        None => match engine.client.find(&format!("/plugins/python/{}", segment(name)))? {
+        None => match engine.client.find(&of_pip(&args.name, args.env.as_deref()))? {
             Some(body) => parsed(&body)?,
-            None => return Err(not_installed(name)),
+            None => return Err(not_installed(&args.name)),
         },
     };
     match engine.output {
         Output::Json => Ok(pretty(&document)),
         Output::Table => Ok(told(&document)),
     }
+}
+
+/// The path of a distribution.
+fn of_pip(name: &str, env: Option<&str>) -> String {
+    let env = env.map(|env| format!("?env={}", segment(env))).unwrap_or_default();
+    format!("/plugins/python/{}{env}", segment(name))
 }
 
 /// A document as lines `key  value`, what is inside indented below its key.
@@ -140,12 +150,16 @@ pub(super) fn remove(engine: &Engine, args: &RemoveArgs) -> Result<String, Failu
     if engine.client.find(&path)?.is_some() {
         return Ok(engine.done(&engine.client.delete(&path)?));
     }
-    let path = format!("/plugins/python/{}", segment(&args.name));
+    let path = of_pip(&args.name, args.env.as_deref());
     if engine.client.find(&path)?.is_none() {
         return Err(not_installed(&args.name));
     }
-    let path = if args.force { path + "?force=1" } else { path };
-    Ok(engine.done(&engine.client.delete(&path)?))
+    let force = match (args.force, path.contains('?')) {
+        (false, _) => "",
+        (true, false) => "?force=1",
+        (true, true) => "&force=1",
+    };
+    put::changed(engine, &engine.client.delete(&format!("{path}{force}"))?)
 }
 
 fn not_installed(name: &str) -> Failure {
@@ -206,11 +220,10 @@ mod tests {
 
     #[test]
     fn distributions_are_listed_with_their_environment_and_errors() {
-        let document = json!([{"env": "default", "host": {"status": "running"}, "distributions": [
-            {"name": "acme", "version": "1", "functions": [{"name": "f"}], "sinks": ["s"], "errors": ["bad"]}]}]);
-        let row = ["acme", "1", "pip (default)", "running, 1 errors", "f s"].map(str::to_owned);
-        assert_eq!(distributions(&document), std::slice::from_ref(&row));
-        assert_eq!(distributions(&json!({"environments": document})), [row]);
+        let document = json!([{"env": "default", "hosts": [{"status": "running", "errMsg": "", "distributions": ["acme"]}],
+            "distributions": [{"name": "acme", "version": "1", "functions": [{"name": "f"}], "sinks": ["s"], "errors": ["bad"]}]}]);
+        let row = ["acme", "1", "pip (default)", "running: bad", "f s"].map(str::to_owned);
+        assert_eq!(distributions(&document), [row]);
         assert_eq!(distributions(&Json::Null), Vec::<[String; 5]>::new());
     }
 

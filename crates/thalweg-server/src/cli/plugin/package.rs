@@ -45,6 +45,19 @@ pub(super) fn is_project(folder: &Path) -> bool {
     folder.join("pyproject.toml").is_file()
 }
 
+/// The name of a distribution in the making: that in the table `project` of its pyproject.toml.
+pub(super) fn project_name(folder: &Path) -> Result<String, Failure> {
+    let path = folder.join("pyproject.toml");
+    let wrong = |why: &dyn std::fmt::Display| Failure::Refused(format!("{}: {why}", path.display()));
+    let text = std::fs::read_to_string(&path).map_err(|why| wrong(&why))?;
+    let project = text.split("[project]").nth(1).unwrap_or_default();
+    let project = project.split("\n[").next().unwrap_or_default();
+    let name =
+        project.lines().find_map(|line| line.trim().strip_prefix("name")?.trim_start().strip_prefix('='));
+    let name = name.map(|name| name.split('#').next().unwrap_or_default().trim().trim_matches(['"', '\'']));
+    name.map(str::to_owned).ok_or_else(|| wrong(&"there is no name in its table [project]"))
+}
+
 /// A folder that has passed all checks; what is wrong is said line by line.
 pub(super) fn bundle(folder: &Path) -> Result<Bundle, Failure> {
     let bundle = Bundle::read(folder).map_err(|problems| wrong(folder, &problems))?;
@@ -127,4 +140,23 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_project_is_that_of_its_table() {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let write =
+            |text: &str| std::fs::write(folder.path().join("pyproject.toml"), text).expect("it is ours");
+        write(
+            "[tool.x]\nname = \"wrong\"\n[project]\nversion = \"1\"\nname = 'acme-math' # a remark\n[other]\n",
+        );
+        assert_eq!(project_name(folder.path()), Ok("acme-math".to_owned()));
+        write("[project]\nversion = \"1\"\n[other]\nname = \"wrong\"\n");
+        let failure = project_name(folder.path()).expect_err("there is no name");
+        assert!(failure.text().ends_with("there is no name in its table [project]"), "{failure:?}");
+    }
 }
