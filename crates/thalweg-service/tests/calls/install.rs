@@ -24,7 +24,7 @@ fn refused(result: Result<(), ServiceError>) -> String {
 #[test]
 fn services_and_functions_are_described_as_upstream_does_and_survive_a_restart() {
     let desk = Desk::new();
-    let mut text = definition("grpc", "tcp://127.0.0.1:1", json!(null), "desk.proto");
+    let mut text = definition("msgpack-rpc", "tcp://127.0.0.1:1", json!(null), "desk.proto");
     text["interfaces"]["i"]["functions"] = json!([{"name": "hello", "serviceName": "Greet"}]);
     text["about"]["description"] = json!({"en_US": "d"});
     desk.install("s", &[("s.json", &text.to_string()), ("schemas/desk.proto", DESK), ("README.md", "x")])
@@ -34,7 +34,7 @@ fn services_and_functions_are_described_as_upstream_does_and_survive_a_restart()
     let shown = serde_json::to_string(&desk.host.describe("s").unwrap()).unwrap();
     let wanted = concat!(
         r#"{"About":{"author":{"name":"we","email":"","company":"","website":""},"helpUrl":null,"description":{"en_US":"d","zh_CN":""}},"#,
-        r#""Interfaces":{"i":{"Desc":null,"Addr":"tcp://127.0.0.1:1","Protocol":"grpc","#,
+        r#""Interfaces":{"i":{"Desc":null,"Addr":"tcp://127.0.0.1:1","Protocol":"msgpack-rpc","#,
         r#""Schema":{"SchemaType":"protobuf","SchemaFile":"desk.proto","Schemaless":false},"#,
         r#""Functions":["hello","Sum","Size","Ready","Raw","Echo","Forget"],"Options":null}}}"#
     );
@@ -302,7 +302,7 @@ fn calls_that_stream_are_no_functions() {
     let desk = Desk::new();
     let schema =
         "syntax = \"proto3\";\nmessage M { string a = 1; }\nservice S { rpc F(stream M) returns (M); }";
-    desk.of("grpc", "tcp://127.0.0.1:1", json!({}), ("a.proto", schema));
+    desk.of("msgpack-rpc", "tcp://127.0.0.1:1", json!({}), ("a.proto", schema));
     let why = desk.host.resolve("F").unwrap_err().message;
     assert_eq!(why, "function F: rpc F streams; only calls with one answer can be functions");
 }
