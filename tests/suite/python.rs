@@ -1,12 +1,16 @@
 //! Distributions that pip installs, over REST and under a rule (`rest-api.md` 11.3). More of them in
 //! `thalweg-plugin/tests/host/python.rs`.
 
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use thalweg_server::{ServeOptions, start};
 use thalweg_tests::http::Api;
-use thalweg_tests::processes::python;
+use thalweg_tests::processes::{Engine, is_alive, python, signal};
+use thalweg_tests::wait;
 
 /// A wheel of distribution `acme-math` with one function of rows that returns this text.
 pub(crate) fn wheel(folder: &Path, version: &str, function: &str, text: &str) -> PathBuf {
@@ -68,6 +72,12 @@ fn a_distribution_is_installed_used_upgraded_and_removed_over_rest() {
     let described = format!(r#"{{"name":"{f}","plugin":"acme-math","type":"portable"}}"#);
     api.call("GET", &format!("/plugins/udfs/{f}"), "").is(200, &described);
     api.call("GET", "/plugins/portables", "").is(200, "[]");
+    let metadata = api.call("GET", "/metadata/functions", "").json();
+    let told = metadata.as_array().and_then(|all| all.iter().find(|told| told["name"] == "acme-math"));
+    assert_eq!(
+        told.map(|told| (&told["type"], &told["functions"][0]["name"])),
+        Some((&json!("portable"), &json!(f)))
+    );
     let stream = json!({"sql": r#"CREATE STREAM s () WITH (TYPE="memory", DATASOURCE="t", FORMAT="json")"#});
     assert_eq!(api.call("POST", "/streams", &stream.to_string()).status, 201);
     let rule = json!({"id": "r", "sql": format!("SELECT {f}() AS x FROM s"), "actions": [{"nop": {}}]});
@@ -97,8 +107,80 @@ fn a_distribution_is_installed_used_upgraded_and_removed_over_rest() {
     assert!(refused.body.contains("acme-math is used by rule r: stop"), "{}", refused.body);
     let back = api.call("POST", &format!("/plugins/python/rollback?env={env}"), "");
     assert_eq!((back.status, &back.json()["changes"][0]["to"]), (200, &json!("1.0")), "{}", back.body);
+    // An upload.
+    let path = wheel(folder.path(), "3.0", &f, "three");
+    let url = format!("{}/plugins/python?env={env}&file=acme_math-3.0-py3-none-any.whl", api.url());
+    let sent = ureq::post(&url)
+        .header("content-type", "application/octet-stream")
+        .send(&fs::read(path).expect("it was written")[..]);
+    let sent = sent.expect("it is taken").body_mut().read_to_string().expect("it is text");
+    let sent: Json = serde_json::from_str(&sent).expect("it is JSON");
+    assert_eq!(sent["changes"], json!([{"name": "acme-math", "from": "1.0", "to": "3.0"}]));
+    let uploads = fs::read_dir(folder.path().join("home/data/uploads")).expect("the folder is there");
+    assert_eq!(uploads.count(), 0, "it is not kept");
     let gone = api.call("DELETE", &format!("/plugins/python/acme-math?env={env}&force=1"), "");
     assert_eq!((gone.status, &gone.json()["changes"][0]["to"]), (200, &json!(null)), "{}", gone.body);
     api.call("GET", "/plugins/udfs", "").is(200, "[]");
     runtime.block_on(server.stop());
+}
+
+/// A build backend that says who it is and waits for ever.
+const BACKEND: &str = r#"
+import os, time
+
+
+def build_editable(folder, config_settings=None, metadata_directory=None):
+    with open("at-work.next", "w") as file:
+        file.write("%d %d" % (os.getpid(), os.getppid()))
+    os.rename("at-work.next", "at-work")
+    while True:
+        time.sleep(60)
+"#;
+
+#[test]
+fn kill_9_in_the_middle_of_an_installation_leaves_what_was_there() {
+    if python().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().expect("a temporary folder can be made");
+    let env = format!("twkill{}", std::process::id());
+    let f = format!("{env}_f");
+    let project = home.path().join("project");
+    fs::create_dir(&project).expect("the folder is ours");
+    let toml = "[project]\nname = \"slow\"\nversion = \"1.0\"\n[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n";
+    fs::write(project.join("pyproject.toml"), toml).expect("the folder is ours");
+    fs::write(project.join("backend.py"), BACKEND).expect("the folder is ours");
+    let wheels = home.path().display().to_string();
+    let variables = [("KUIPER__PLUGINS__PYTHON__OFFLINE", wheels.as_str())];
+    let Some(engine) = Engine::start(home.path(), &variables) else { return };
+    let path = wheel(home.path(), "1.0", &f, "one");
+    let body = json!({"file": format!("file://{}", path.display()), "env": env});
+    let made = engine.api().call("POST", "/plugins/python", &body.to_string());
+    assert_eq!(made.status, 201, "{}", made.body);
+    let api = engine.api().clone();
+    let body = json!({"editable": project, "env": env}).to_string();
+    let asked = thread::spawn(move || api.try_call("POST", "/plugins/python", &body));
+    let at_work = wait::within(wait::LIMIT, || fs::read_to_string(project.join("at-work")).ok());
+    let at_work = at_work.unwrap_or_else(|| panic!("the backend does not run: {:?}", asked.is_finished()));
+    let pids: Vec<u32> = at_work.split(' ').filter_map(|pid| pid.parse().ok()).collect();
+    let folder = home.path().join("data/pyenvs").join(&env);
+    assert!(folder.join("g2").is_dir());
+    signal("KILL", engine.pid());
+    assert!(asked.join().expect("it does not panic").is_err(), "nobody answers");
+    drop(engine);
+    wait::until_true("the end of pip", || pids.get(1).is_some_and(|pip| !is_alive(*pip)));
+    // What pip has started is nobody's any more, and is not what this is about.
+    let _ = Command::new("kill").args(["-9", &pids[0].to_string()]).status();
+    let engine = Engine::start(home.path(), &variables).expect("it did before");
+    let shown =
+        |pointer: &str| engine.api().call("GET", "/plugins/python", "").json().pointer(pointer).cloned();
+    assert_eq!(shown("/0/distributions/0/version"), Some(json!("1.0")));
+    assert_eq!((shown("/0/generation"), shown("/0/distributions/1")), (Some(json!(1)), None));
+    wait::until_true("the host", || shown("/0/hosts/0/status") == Some(json!("running")));
+    let mut left: Vec<_> = fs::read_dir(&folder)
+        .expect("the folder is there")
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["current", "g1"]);
 }

@@ -175,6 +175,11 @@ impl PluginHost {
     }
 
     fn put(&self, name: &str, request: &InstallRequest) -> Result<(), PluginError> {
+        let there = self.catalog.read().plugins.get(name).and_then(|plugin| plugin.package());
+        if there.is_some_and(|package| package.is_host()) {
+            let text = format!("invalid name {name}: a host of Python distributions is called so");
+            return Err(PluginError::refused(text));
+        }
         let config = self.config();
         let zip = config.plugin_dir.join(format!("{name}.zip"));
         let file = &request.file;

@@ -88,6 +88,9 @@ impl PythonPlugins {
         users: Users<'_>,
     ) -> Json {
         let placement = hosts::placement(&environment.record, &distribution.name);
+        let host = hosts::host_name(env, &distribution.name, placement);
+        let health = self.catalog.read().plugins.get(&host).and_then(|plugin| plugin.status());
+        let health = health.map(|status| status.status);
         let served = |kind: Kind| -> Vec<&str> {
             let offers = distribution.offers(kind).iter();
             let has = offers.filter(|offer| has(claims, env, distribution, kind, offer));
@@ -103,6 +106,8 @@ impl PythonPlugins {
             "errors": distribution.mistakes(),
             "isolate": placement.isolate,
             "workers": placement.workers,
+            "host": host,
+            "health": health,
             "rules": self.rules_of(env, &normal(&distribution.name), users),
         })
     }
@@ -144,15 +149,7 @@ impl PythonPlugins {
             });
             shown[kind.folder()] = offers.collect();
         }
-        let host = hosts::host_name(
-            env,
-            &distribution.name,
-            hosts::placement(&environment.record, &distribution.name),
-        );
-        let status = self.catalog.read().plugins.get(&host).and_then(|plugin| plugin.status());
         shown["env"] = env.into();
-        shown["host"] = host.into();
-        shown["health"] = status.map(|status| status.status).into();
         for (key, value) in metadata(&environment.generation, &wanted) {
             shown[key] = value;
         }
@@ -162,6 +159,37 @@ impl PythonPlugins {
     /// Names that more than one wants.
     pub fn conflicts(&self) -> Json {
         self.claims().conflicts.iter().map(Conflict::show).collect()
+    }
+
+    /// What user interfaces want to know about the functions of distributions: what the distribution says itself
+    /// (`thalweg.metadata`), else what is known from its code.
+    pub fn metadata(&self) -> Vec<Json> {
+        let claims = self.claims();
+        let environments = self.environments().clone();
+        let mut all = Vec::new();
+        for (env, environment) in &environments {
+            let manifest = &environment.record.manifest;
+            for distribution in &manifest.distributions {
+                let own = distribution.functions.iter();
+                let own = own.filter(|offer| has(&claims, env, distribution, Kind::Function, offer));
+                let functions: Vec<Json> = own.map(|offer| of_function(&manifest.metadata, offer)).collect();
+                if !functions.is_empty() {
+                    all.push(json!({
+                        "about": {
+                            "trial": false,
+                            "author": {"name": "", "email": "", "company": "", "website": ""},
+                            "helpUrl": both(""),
+                            "description": both(&distribution.summary),
+                        },
+                        "name": distribution.name,
+                        "version": distribution.version,
+                        "type": "portable",
+                        "functions": functions,
+                    }));
+                }
+            }
+        }
+        all
     }
 
     /// The functions of distributions, each with its distribution.
@@ -199,6 +227,30 @@ impl PythonPlugins {
             warnings,
         }
     }
+}
+
+/// Upstream has each text in two languages.
+fn both(text: &str) -> Json {
+    json!({"en_US": text, "zh_CN": text})
+}
+
+fn of_function(told: &Json, offer: &Offer) -> Json {
+    let told = told.get(&offer.name).filter(|told| told.is_object() && told.get("error").is_none());
+    if let Some(told) = told {
+        let mut told = told.clone();
+        told["name"] = offer.name.as_str().into();
+        return told;
+    }
+    let detail = |name: &str| offer.details.get(name).cloned().unwrap_or_default();
+    let text = |name: &str| detail(name).as_str().unwrap_or_default().to_owned();
+    let usage = text("usage");
+    json!({
+        "name": offer.name,
+        "example": if usage.is_empty() { format!("{}()", offer.name) } else { usage },
+        "aggregate": detail("agg") == json!(true),
+        "hint": both(&text("doc")),
+        "node": {"category": "function", "icon": "iconPath", "label": both(&offer.name)},
+    })
 }
 
 /// Whether a distribution has the name of what it offers.

@@ -27,6 +27,7 @@ async fn functions(State(app): State<Arc<App>>) -> Result<Answer, Failure> {
         ];
         all.extend(installed(&app.home.join("etc/functions"))?);
         all.extend(installed(&app.home.join("data/functions"))?);
+        all.extend(app.plugins.python().metadata().into_iter().map(Document::Plain));
         Ok(Document::List(all))
     });
     Ok(Answer::document(&described.await?))
