@@ -88,8 +88,9 @@ fn function(script: &str, is_agg: bool) -> Arc<dyn RemoteFunction> {
 
 /// A loop in an interpreter over values that are there already: results written to an array, as many as `rows`.
 struct Plain {
-    context: Context,
+    /// Dropped before its interpreter.
     run: Persistent<Function<'static>>,
+    context: Context,
 }
 
 impl Plain {
@@ -107,7 +108,7 @@ impl Plain {
             let run: Function<'_> = ctx.eval(text).expect("the text is right");
             Persistent::save(&ctx, run)
         });
-        Self { context, run }
+        Self { run, context }
     }
 
     fn run(&self) -> u64 {

@@ -211,3 +211,20 @@ fn log_and_console_are_there_and_harmless() {
                 console.log({ a: 1 }); console.error(Symbol('s')); for (let i = 0; i < 1000; i++) log('x'.repeat(1e4)); return 1; }";
     assert_eq!(once(text, &[Value::Int(1)]), Ok(Value::Int(1)));
 }
+
+/// Whatever an interpreter had in hand when its memory ran out, it can be thrown away.
+#[test]
+fn memory_that_runs_out_anywhere_ends_in_errors_only() {
+    let text = "const kept = []; class A { #x = [1]; get x() { return this.#x; } }
+        function f(x) { kept.push({ a: new A(), m: new Map([[x, [x]]]), s: 'x'.repeat(100) + x, f: () => x,
+            g: (function* () { yield x; })().next(), p: Promise.resolve(x), r: /a(b)/.exec('ab' + x), d: new Date(x) });
+            return JSON.parse(JSON.stringify(kept.slice(-3))); }";
+    for memory in (300..700).step_by(7) {
+        let limits = Limits { memory: memory << 10, ..limits() };
+        let host = ScriptHost::open(limits, Box::new(Drawer::default())).unwrap();
+        if host.create(script("f", text, false)).is_ok() {
+            let f = host.resolve("f").unwrap().unwrap();
+            assert_eq!(call(&*f, &[Column::from_ints(0..400)], 400).len(), 400);
+        }
+    }
+}
