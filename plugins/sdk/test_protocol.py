@@ -12,7 +12,8 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "ekuiper_compat"))
 
-from thalweg_sdk import sp
+from thalweg_sdk import frames, sp
+from thalweg_sdk.context import Context
 from thalweg_sdk.frames import Frame
 from thalweg_sdk.outlet import Outlet
 from thalweg_sdk.stub import ALL, Engine, PluginFailed
@@ -335,6 +336,45 @@ class Emitting(unittest.TestCase):
                 outlet.send("emit", [{}], [{}, {}])
             outlet.close()
             self.assertEqual(sent, [])
+
+    def remembering(self):
+        sent = []
+
+        class Keeps:
+            def send(self, message):
+                whole = message if isinstance(message, bytes) else b"".join(bytes(part) for part in message)
+                sent.append(json.loads(whole) if whole[:1] == b"{" else frames.decode(whole))
+
+        outlet = Outlet(Keeps(), ["batch", "cols", "state"], lambda: None, saves=True)
+        outlet.context = Context({})
+        return outlet, sent
+
+    def test_what_a_source_remembers_goes_with_the_rows_that_it_covers(self):
+        outlet, sent = self.remembering()
+        outlet.context.state["at"] = 1
+        outlet.send("emit", [{"a": 1}], None)
+        outlet.send("emit", [{"a": 2}], None)
+        outlet.close()
+        first, second = {"messages": [{"a": 1}], "saved": {"state": {"at": 1}}}, {"messages": [{"a": 2}]}
+        self.assertEqual(sent, [first, second])
+
+    def test_rows_of_one_call_are_covered_behind_the_last_of_them(self):
+        outlet, sent = self.remembering()
+        outlet.context.state["at"] = 5000
+        outlet.send("emit", [{"a": 1}] * 5000, None)
+        outlet.close()
+        self.assertEqual([len(message["messages"]) for message in sent], [4096, 904])
+        self.assertEqual([message.get("saved") for message in sent], [None, {"state": {"at": 5000}}])
+
+    @unittest.skipUnless(frames.USABLE, "the byte order of this machine is not that of frames")
+    def test_long_columns_are_cut_and_covered_behind_the_last_part(self):
+        outlet, sent = self.remembering()
+        outlet.context.state["at"] = 1
+        outlet.send("columns", {"a": list(range(5000))}, {"m": 1})
+        outlet.send("columns", {}, None)
+        self.assertEqual([frame.n for frame in sent], [4096, 904, 0])
+        saved = [frame.header.get("saved") for frame in sent]
+        self.assertEqual(saved, [None, {"state": {"at": 1}}, None])
 
     def test_the_first_row_after_a_quiet_moment_does_not_wait(self):
         outlet, sent = self.outlet(["batch"])

@@ -14,6 +14,10 @@ from .context import Context
 from .values import numpy_if_there, plain, to_json
 
 _MOST = 256
+# Rows of one call stay together up to this, because what the source remembers covers all of them.
+_MOST_TOGETHER = 4096
+# And up to so many bytes.
+_MOST_BYTES = 8 << 20
 _LINGER = 0.001
 
 
@@ -111,10 +115,8 @@ class Outlet:
         texts, meta_texts = [self._fitting(to_json(row)) for row in rows], [to_json(meta) for meta in each]
         # Rows that are long go in smaller parties.
         longest = max(map(len, texts), default=0) + max(map(len, meta_texts), default=0)
-        most = max(1, (self._longest >> 1) // (longest + 2))
-        if not self._saves:
-            most = min(_MOST, most)
-        # Otherwise they travel together, because what the source remembers covers all of them.
+        most = min(self._longest >> 1, _MOST_BYTES) // (longest + 2)
+        most = max(1, min(_MOST_TOGETHER if self._saves else _MOST, most))
         for start in range(0, len(texts), most):
             part = texts[start : start + most]
             self._take_credit(len(part))
@@ -143,6 +145,15 @@ class Outlet:
             lists = [values.tolist() if hasattr(values, "tolist") else values for values in columns.values()]
             self._emit([dict(zip(names, row)) for row in zip(*lists)], meta)
             return
+        for start in range(0, max(n, 1), _MOST_TOGETHER):
+            # Whole columns are not copied.
+            part = columns if n <= _MOST_TOGETHER else {
+                name: values[start : start + _MOST_TOGETHER] for name, values in columns.items()
+            }
+            self._emit_frame(part, meta, range(start, min(start + _MOST_TOGETHER, n)), n)
+
+    def _emit_frame(self, columns: Dict[str, Any], meta: Any, rows: range, n_rows: int) -> None:
+        n = len(rows)
         self._take_credit(n)
         errors: List[List[Any]] = []
         packed = []
@@ -152,12 +163,13 @@ class Outlet:
             else:
                 packed.append(frames.pack(list(values), errors, name=name))
         if errors:
-            raise TypeError("row %d: %s" % tuple(errors[0]))
+            raise TypeError("row %d: %s" % (rows.start + errors[0][0], errors[0][1]))
         further = "" if meta is None else '"meta":%s,' % to_json(meta)
         with self._lock:
             self._check()
             self._flush()
-            self._remember()
+            if rows.stop == n_rows:
+                self._remember()
             self._push.send(frames.encode(frames.SOURCE, 0, n, packed, further + self._news('%s,')))
 
     def _fitting(self, text: str) -> str:
