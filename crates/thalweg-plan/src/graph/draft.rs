@@ -4,6 +4,7 @@
 //! A draft grows node by node from the source on. Where the next node would change what is there already, it is closed:
 //! the SELECT so far becomes a sub-query of the next one, whose rows are events again. Collections are never closed.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -148,11 +149,16 @@ impl Draft {
 /// Makes drafts of a graph.
 pub(super) struct Drafter<'g> {
     wired: Wired<'g>,
+    /// Drafts made so far.
+    n_made: Cell<usize>,
 }
+
+/// More ways through a graph are not followed: each fork that meets again doubles them.
+const MAX_WAYS: usize = 10_000;
 
 impl<'g> Drafter<'g> {
     pub(super) fn new(wired: Wired<'g>) -> Self {
-        Self { wired }
+        Self { wired, n_made: Cell::new(0) }
     }
 
     pub(super) fn wired(&self) -> &Wired<'g> {
@@ -179,6 +185,11 @@ impl<'g> Drafter<'g> {
             if !self.wired.lookups.contains(&***from) {
                 drafts.extend(self.draft(from, *outlet)?);
             }
+        }
+        self.n_made.set(self.n_made.get() + drafts.len());
+        if self.n_made.get() > MAX_WAYS {
+            let text = format!("more than {MAX_WAYS} ways lead through the graph, at node {node}");
+            return Err(Diagnostic::plain(text).help("let fewer forks meet again"));
         }
         match operator {
             Operator::Window(call) => return Ok(vec![window(node, &call.0, drafts)]),
