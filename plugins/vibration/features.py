@@ -6,7 +6,7 @@ Each function takes the samples in order of time and returns a number, or None w
 
 import cmath
 import math
-from typing import List, Optional, Sequence
+from typing import List, Optional, Sequence, Tuple
 
 # The samples that one spectrum looks at; of a longer signal the newest.
 MAX_SPECTRUM = 1 << 15
@@ -31,6 +31,12 @@ def kurtosis(xs: Sequence[float]) -> Optional[float]:
     return math.fsum(s * s for s in squares) / len(xs) / (second * second)
 
 
+def crest(xs: Sequence[float]) -> Optional[float]:
+    """The largest absolute value over the root of the mean of the squares: 1.41 for a sine, more with impacts."""
+    own = rms(xs)
+    return max(map(abs, xs)) / own if own else None
+
+
 def zscore(xs: Sequence[float]) -> Optional[float]:
     """By how many standard deviations of the others the last sample lies off their mean."""
     if len(xs) < 3:
@@ -43,6 +49,34 @@ def zscore(xs: Sequence[float]) -> Optional[float]:
 
 def peak_hz(xs: Sequence[float], sample_rate: float) -> Optional[float]:
     """The frequency of the strongest line of the spectrum."""
+    found = _spectrum(xs, sample_rate)
+    if found is None:
+        return None
+    lines, _ = found
+    peak = max(range(1, len(lines) - 1), key=lines.__getitem__)
+    if lines[peak] == 0.0:
+        return None
+    return (peak + _offset(*lines[peak - 1 : peak + 2])) * sample_rate / (2 * (len(lines) - 1))
+
+
+def band_rms(xs: Sequence[float], sample_rate: float, low: float, high: float) -> Optional[float]:
+    """The root of the mean of the squares of what vibrates from `low` to `high` Hz."""
+    if not 0 <= low < high:
+        raise ValueError("a band is from a lower to a higher frequency, not from %r to %r" % (low, high))
+    found = _spectrum(xs, sample_rate)
+    if found is None:
+        return None
+    lines, window_power = found
+    size = 2 * (len(lines) - 1)
+    hz = sample_rate / size
+    # Each line but the first and the last stands for two of the whole spectrum.
+    power = math.fsum((1 if i in (0, size // 2) else 2) * line * line for i, line in enumerate(lines) if low <= i * hz < high)
+    return math.sqrt(power / (size * window_power))
+
+
+def _spectrum(xs: Sequence[float], sample_rate: float) -> Optional[Tuple[List[float], float]]:
+    """Sizes of the lines from 0 Hz to half the sample rate, without the mean and through a Hann window, and the
+    window's power; None if there are too few samples."""
     if not sample_rate > 0 or not math.isfinite(sample_rate):
         raise ValueError("the sample rate must be a number above 0, not %r" % (sample_rate,))
     xs = xs[-MAX_SPECTRUM:]
@@ -50,15 +84,12 @@ def peak_hz(xs: Sequence[float], sample_rate: float) -> Optional[float]:
         return None
     mean = math.fsum(xs) / len(xs)
     step = 2.0 * math.pi / len(xs)
-    windowed = [(x - mean) * (0.5 - 0.5 * math.cos(i * step)) for i, x in enumerate(xs)]
+    window = [0.5 - 0.5 * math.cos(i * step) for i in range(len(xs))]
     size = 1
     while size < len(xs):
         size *= 2
-    lines = [abs(c) for c in fft(windowed + [0.0] * (size - len(xs)))[: size // 2 + 1]]
-    peak = max(range(1, size // 2), key=lines.__getitem__)
-    if lines[peak] == 0.0:
-        return None
-    return (peak + _offset(*lines[peak - 1 : peak + 2])) * sample_rate / size
+    windowed = [(x - mean) * w for x, w in zip(xs, window)] + [0.0] * (size - len(xs))
+    return [abs(c) for c in fft(windowed)[: size // 2 + 1]], math.fsum(w * w for w in window)
 
 
 def _offset(left: float, peak: float, right: float) -> float:

@@ -38,6 +38,16 @@ class Kurtosis(unittest.TestCase):
         self.assertIsNone(features.kurtosis([1.0, 2.0, 3.0]))
 
 
+class Crest(unittest.TestCase):
+    def test_known_signals_and_impacts(self):
+        self.assertAlmostEqual(features.crest(sine(50, 1000, 1000)), math.sqrt(2.0), places=3)
+        signal = sine(50, 1000, 1000)
+        signal[500] = -20.0
+        self.assertGreater(features.crest(signal), 15)
+        self.assertIsNone(features.crest([0.0] * 9))
+        self.assertIsNone(features.crest([]))
+
+
 class ZScore(unittest.TestCase):
     def test_the_last_sample_against_the_others(self):
         self.assertAlmostEqual(features.zscore([1.0, 2.0, 3.0, 4.0]), 2.0)
@@ -70,6 +80,17 @@ class Spectrum(unittest.TestCase):
         parts = zip(sine(50, 1000, 1024), sine(130, 1000, 1024, amplitude=2.0))
         signal = [a + b + random.gauss(0, 0.5) for a, b in parts]
         self.assertAlmostEqual(features.peak_hz(signal, 1000), 130, delta=0.5)
+
+    def test_a_band_holds_what_vibrates_in_it(self):
+        parts = zip(sine(50, 1000, 1000), sine(130, 1000, 1000, amplitude=2.0, offset=9.81))
+        signal = [a + b for a, b in parts]
+        for low, high, expected in [(40, 60, 1.0), (120, 140, 2.0), (0, 500, math.sqrt(5.0)), (200, 300, 0.0)]:
+            found = features.band_rms(signal, 1000, low, high)
+            self.assertAlmostEqual(found, expected / math.sqrt(2.0), delta=0.01)
+        self.assertIsNone(features.band_rms([1.0] * 7, 1000, 0, 10))
+        for low, high in ((10, 10), (-1, 10), (20, 10)):
+            with self.assertRaises(ValueError):
+                features.band_rms([0.0] * 64, 1000, low, high)
 
     def test_what_has_no_line_has_none_and_a_wrong_rate_is_refused(self):
         self.assertIsNone(features.peak_hz([1.0] * 64, 1000))

@@ -39,6 +39,8 @@ FUNCTIONS = {
     "vib_rms": lambda: Feature("vib_rms(x)", features.rms),
     "vib_kurtosis": lambda: Feature("vib_kurtosis(x)", features.kurtosis),
     "vib_peak_hz": lambda: Feature("vib_peak_hz(x, sample_rate)", features.peak_hz),
+    "vib_crest": lambda: Feature("vib_crest(x)", features.crest),
+    "vib_band_rms": lambda: Feature("vib_band_rms(x, sample_rate, low_hz, high_hz)", features.band_rms),
     "zscore": lambda: Feature("zscore(x)", features.zscore),
 }
 
