@@ -63,6 +63,8 @@ pub(crate) struct State {
     pub(crate) phase: Phase,
     /// Since when the phase is this one: for comparing, and for people.
     pub(crate) since: (Stopwatch, Timestamp),
+    /// Processes since the last one that ran, which have all ended before they did.
+    pub(crate) failed_starts: u32,
     /// The process does not answer to `ping`.
     pub(crate) missed: Option<Missed>,
     /// Whether the process is to be kept alive.
@@ -137,6 +139,7 @@ impl Plugin {
                 limits,
                 phase: Phase::Initializing,
                 since: now(),
+                failed_starts: 0,
                 missed: None,
                 wanted: false,
                 after_stop: Phase::Stop,
@@ -192,7 +195,7 @@ impl Plugin {
         if state.control.is_none() {
             state.control = Some(Arc::new(self.listen(&package)?));
         }
-        (state.package, state.limits) = (Some(package), limits);
+        (state.package, state.limits, state.failed_starts) = (Some(package), limits, 0);
         state.wanted = true;
         state.enter(Phase::Starting);
         state.error.clear();
@@ -216,6 +219,11 @@ impl Plugin {
         *self.sockets.lock().unwrap_or_else(PoisonError::into_inner) = folder;
         let path = self.socket(&sockets::control_file(&self.name));
         Rep::listen(&path, self.socket_options(), wire::is_keepalive).map_err(|error| error.to_string())
+    }
+
+    /// Whether the last process has ended before it ran: the next one is not worth waiting for.
+    pub(crate) fn fails_to_start(&self) -> bool {
+        self.state().failed_starts > 0
     }
 
     /// Where its sockets are.

@@ -179,6 +179,7 @@ fn bring_up(plugin: &Plugin, life: u64, pid: u32) {
     if state.life == life && state.pid.is_some() {
         state.enter(Phase::Running);
         state.error.clear();
+        state.failed_starts = 0;
         drop(state);
         plugin.changed.notify_all();
         plugin.feel_pulse(life);
@@ -190,6 +191,8 @@ fn end(plugin: &Plugin, reason: &str) -> String {
     let mut state = plugin.state();
     let reason = state.kill_reason.take().unwrap_or_else(|| reason.to_owned());
     state.pid = None;
+    state.failed_starts =
+        if state.phase == Phase::Running { 0 } else { state.failed_starts.saturating_add(1) };
     let next = if state.wanted { Phase::Error } else { state.after_stop };
     state.enter(next);
     state.error = reason.clone();

@@ -201,6 +201,7 @@ impl<'a> Batched<'a> {
         // A process that is about to be started again is waited for, unless that happens all the time.
         while let Err(Failure::Down(_) | Failure::Ended { .. }) = &link
             && channel.was_batched()
+            && !channel.plugin.fails_to_start()
             && channel.may_try_again()
         {
             link = channel.ready_at_once().and_then(|_| self.connect_to(&channel));
