@@ -116,8 +116,9 @@ fn a_distribution_is_installed_used_upgraded_and_removed_over_rest() {
     let sent = sent.expect("it is taken").body_mut().read_to_string().expect("it is text");
     let sent: Json = serde_json::from_str(&sent).expect("it is JSON");
     assert_eq!(sent["changes"], json!([{"name": "acme-math", "from": "1.0", "to": "3.0"}]));
-    let uploads = fs::read_dir(folder.path().join("home/data/uploads")).expect("the folder is there");
-    assert_eq!(uploads.count(), 0, "it is not kept");
+    let kept = fs::read_dir(folder.path().join("home/data/pyenvs")).expect("the folder is there");
+    let kept: Vec<_> = kept.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+    assert_eq!(kept, std::slice::from_ref(&env), "the upload is not");
     let gone = api.call("DELETE", &format!("/plugins/python/acme-math?env={env}&force=1"), "");
     assert_eq!((gone.status, &gone.json()["changes"][0]["to"]), (200, &json!(null)), "{}", gone.body);
     api.call("GET", "/plugins/udfs", "").is(200, "[]");

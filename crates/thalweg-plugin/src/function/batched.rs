@@ -73,6 +73,9 @@ impl<'a> Batched<'a> {
 
     /// All calls, spread over the processes that serve the function if that is worth it (12.6).
     fn spread(&mut self, all: &Part<'_>, out: &mut Column) {
+        if all.n() < 2 * WORTH_SPREADING {
+            return self.all(all, out);
+        }
         let n_hosts = self.function.catalog.n_hosts(&self.function.name);
         let n_parts = n_hosts.min(all.n() / WORTH_SPREADING);
         // The first call of all finds out what there is to know.

@@ -203,7 +203,7 @@ struct Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        // A leftover lies among the uploads, where it can be seen and removed.
+        // A leftover is removed at the next start.
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
@@ -298,7 +298,8 @@ fn keep(app: &App, name: &str, bytes: &[u8]) -> Result<(Upload, PathBuf), Failur
         return Err(Failure::plain(text));
     }
     let unique = app.unique();
-    let folder = app.home.join("data/uploads").join(format!(".python-{unique}"));
+    // Not the name of any environment's files; a start of the engine removes what is left.
+    let folder = app.home.join("data/pyenvs").join(format!(".-upload-{unique}"));
     let upload = Upload { folder: folder.clone() };
     let file = folder.join(name);
     let written = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&file, bytes));
