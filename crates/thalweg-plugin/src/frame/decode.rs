@@ -267,6 +267,13 @@ impl<'a> Values<'a> {
                 return Ok(());
             }
         }
+        if let (Data::Ints(bytes), None, true) = (&self.data, self.nulls, errors.rest.is_empty()) {
+            let ints = || bytes.as_chunks().0.iter().map(|word| i64::from_le_bytes(*word));
+            if ints().fold(true, |all, value| all & (-EXACT..=EXACT).contains(&value)) {
+                out.extend_floats(ints().map(|value| value as f64));
+                return Ok(());
+            }
+        }
         for row in 0..self.n {
             if let Some(text) = errors.take(row) {
                 out.push_error(failed(&text));

@@ -7,7 +7,7 @@ use thalweg_core::{Cell, Column, ColumnRef, Tag};
 pub(crate) use super::survey::Numbers;
 
 use super::rows::{Part, Rows};
-use super::survey::{Kind, Survey, is_whole};
+use super::survey::{Kind, Survey, is_whole, kind_of_floats};
 use super::{ALIGN, GROUPS, HEAD, IN_REGION, MAGIC, Place, ROWS, VERSION, aligned};
 use crate::wire;
 
@@ -179,6 +179,9 @@ impl FrameWriter {
             return Ok(());
         }
         let column = arg.values.column();
+        if column.floats().is_some() && rows.len() > 0 && self.plain_floats(column, rows, arg.numbers) {
+            return Ok(());
+        }
         let survey = Survey::of(column, rows);
         self.lost_number |= survey.n_not_finite > 0;
         let kind = survey.kind(arg.numbers);
@@ -231,6 +234,30 @@ impl FrameWriter {
         Ok(())
     }
 
+    /// Floats that are all finite and all whole or all not, which is usual; else nothing is written.
+    fn plain_floats(&mut self, column: &Column, rows: Rows<'_>, numbers: Numbers) -> bool {
+        let (before, at) = (self.message.len(), self.begin());
+        let words = column.words();
+        self.words(column, rows, |row| words[row]);
+        let written = self.message[at..].as_chunks_mut().0;
+        let name = match kind_of_floats(written, numbers) {
+            Some(Kind::Int) => {
+                for word in written {
+                    *word = (f64::from_le_bytes(*word) as i64).to_le_bytes();
+                }
+                "i64"
+            }
+            Some(_) => "f64",
+            None => {
+                self.message.truncate(before);
+                return false;
+            }
+        };
+        let [offset, size] = self.since(at);
+        let _ = write!(self.columns, "{{\"t\":\"{name}\",\"data\":[{offset},{size}]}}");
+        true
+    }
+
     /// A bit a row, the least significant first.
     fn bits(&mut self, rows: Rows<'_>, holds: impl Fn(usize) -> bool) -> [usize; 2] {
         let at = self.begin();
@@ -247,13 +274,16 @@ impl FrameWriter {
     fn words(&mut self, column: &Column, rows: Rows<'_>, word: impl Fn(usize) -> u64) {
         let at = self.message.len();
         self.message.resize(at + rows.len() * 8, 0);
-        let mut room = self.message[at..].chunks_exact_mut(8);
         debug_assert!(column.len() >= rows.len());
-        rows.each(|row| {
-            if let Some(room) = room.next() {
-                room.copy_from_slice(&word(row).to_le_bytes());
+        let room = self.message[at..].as_chunks_mut().0.iter_mut();
+        match rows {
+            Rows::Span(start, end) => {
+                room.zip(start..end).for_each(|(room, row)| *room = word(row).to_le_bytes());
             }
-        });
+            Rows::List(rows) => {
+                room.zip(rows).for_each(|(room, row)| *room = word(*row as usize).to_le_bytes());
+            }
+        }
     }
 
     fn floats(&mut self, column: &Column, rows: Rows<'_>) {

@@ -59,11 +59,6 @@ impl Survey {
         if column.seen().only(Tag::Int) {
             return Self::of_ints(column, rows);
         }
-        if let Some(floats) = column.floats()
-            && all_fractions(floats, rows)
-        {
-            return Self { tags: TagSet::of(Tag::Float), n_fraction: rows.len(), ..Self::default() };
-        }
         let mut survey = Self::default();
         if column.seen().is_single() && !column.seen().contains(Tag::Float) {
             survey.tags = if rows.len() > 0 { column.seen() } else { TagSet::default() };
@@ -146,16 +141,22 @@ pub(super) fn is_whole(value: f64) -> bool {
     value.trunc() == value && value.abs() < EXPONENT
 }
 
-/// Whether all are finite, not whole and not large: the usual case of measured values, seen at one go.
-fn all_fractions(floats: &[f64], rows: Rows<'_>) -> bool {
+/// What floats are that are all of one kind, seen at one go; nothing where they are not.
+pub(super) fn kind_of_floats(words: &[[u8; 8]], numbers: Numbers) -> Option<Kind> {
     const LARGE: f64 = EXACT / 4.0;
-    let is_fraction = |value: f64| (value.abs() < LARGE) & ((value + ROUND) - ROUND != value);
-    match rows {
-        Rows::Span(start, end) => floats[start..end]
+    let all = |holds: fn(f64) -> bool| {
+        words
             .chunks(256)
-            .all(|chunk| chunk.iter().fold(true, |all, v| all & is_fraction(*v))),
-        Rows::List(rows) => rows.iter().all(|row| is_fraction(floats[*row as usize])),
+            .all(|chunk| chunk.iter().fold(true, |all, word| all & holds(f64::from_le_bytes(*word))))
+    };
+    if numbers != Numbers::Json {
+        return all(f64::is_finite).then_some(Kind::Float { some_whole: false });
     }
+    // The sum rounds what is below 2^51; the comparison is false for NaN.
+    if all(|value| (value.abs() < LARGE) & ((value + ROUND) - ROUND != value)) {
+        return Some(Kind::Float { some_whole: false });
+    }
+    all(|value| (value.abs() < LARGE) & ((value + ROUND) - ROUND == value)).then_some(Kind::Int)
 }
 
 #[cfg(test)]
@@ -171,6 +172,11 @@ mod tests {
         let listed = Survey::of(&column, Rows::List(&every));
         [Numbers::Json, Numbers::Typed, Numbers::Float].map(|numbers| {
             assert_eq!(survey.kind(numbers), listed.kind(numbers));
+            if let Some(floats) = column.floats().filter(|floats| !floats.is_empty()) {
+                let words: Vec<[u8; 8]> = floats.iter().map(|value| value.to_le_bytes()).collect();
+                let kind = kind_of_floats(&words, numbers);
+                assert!(kind.is_none_or(|kind| kind == survey.kind(numbers)), "{floats:?}: {kind:?}");
+            }
             survey.kind(numbers)
         })
     }

@@ -413,6 +413,10 @@ fn end_of_message(link: &Link<'_>, all: &Part<'_>, from: usize) -> usize {
     let config = &link.channel.plugin.config;
     let most_values = link.channel.pace.limit();
     let weights: Option<usize> = link.args.iter().map(Arg::weight).sum();
+    if let (None, Some(weight)) = (all.groups, weights) {
+        let most = config.batch_rows.min(most_values).min(config.batch_bytes / weight.max(1)).max(1);
+        return all.n().min(from + most);
+    }
     let (mut bytes, mut values, mut end) = (0, 0, from);
     while end < all.n() && end - from < config.batch_rows {
         let places = all.places(end);
