@@ -116,8 +116,12 @@ fn tell(value: &Json, depth: usize, lines: &mut Vec<(String, String)>) {
                 }
             }
             Json::Object(_) | Json::Array(_) => {
-                lines.push((format!("{indent}{key}"), String::new()));
-                tell(value, depth + 1, lines);
+                let mut inside = Vec::new();
+                tell(value, depth + 1, &mut inside);
+                if !inside.is_empty() {
+                    lines.push((format!("{indent}{key}"), String::new()));
+                    lines.append(&mut inside);
+                }
             }
             plain => {
                 let plain = text(plain);
@@ -229,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_document_is_told_line_by_line_without_what_is_empty() {
-        let document = json!({"name": "a", "sinks": null, "list": ["x", "y"], "in": {"n": 1, "none": "", "deep": [{"k": 2}]}});
+        let document = json!({"name": "a", "sinks": null, "list": ["x", "y"], "bare": {"x": {}}, "in": {"n": 1, "none": "", "deep": [{"k": 2}]}});
         assert_eq!(told(&document), "in\n  deep\n    -\n      k  2\n  n      1\nlist     x, y\nname     a\n");
     }
 }
