@@ -1,7 +1,7 @@
 //! Graph rules (rules.md 6): nodes and edges become the plan that the same rule in SQL has.
 //!
-//! What leads to each sink is written as one SELECT ([`draft`], [`sql`]), bound and optimized like any other, and its
-//! nodes get the names of the graph's ([`name`]). Streams that several SELECTs read are read once (the runtime's twins);
+//! What leads to each sink is written as one SELECT (`draft.rs`, `sql.rs`), bound and optimized like any other, and its
+//! nodes get the names of the graph's (`name.rs`). Streams that several SELECTs read are read once (the runtime's twins);
 //! what stands before a fork is done in every branch.
 
 mod document;
