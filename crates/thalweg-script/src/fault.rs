@@ -3,7 +3,7 @@
 use std::fmt;
 
 use rquickjs::convert::List;
-use rquickjs::{Ctx, Value};
+use rquickjs::{Ctx, Type, Value};
 
 use crate::tools::Tools;
 use crate::watch::Watch;
@@ -39,6 +39,10 @@ impl Fault {
 
     /// What a script threw.
     pub(crate) fn of<'js>(thrown: Value<'js>, ctx: &Ctx<'js>, tools: &Tools<'js>, watch: &Watch) -> Self {
+        // No error could be made: that takes memory as well.
+        if thrown.type_of() == Type::Uninitialized {
+            return Self::plain("out of memory");
+        }
         // Looking at it may run code of the script.
         watch.begin();
         let shown = tools.fault.call::<_, List<(String, String)>>((thrown,));
