@@ -57,7 +57,7 @@ fn on_nng(python: &Path) -> Result<(), String> {
         return Ok(());
     }
     let mut tests = cargo(&["test", "-p", "thalweg-plugin", "--features", "nng", "--"]);
-    NOT_ON_NNG.iter().for_each(|name| drop(tests.args(["--skip", name])));
+    tests.args(NOT_ON_NNG.iter().flat_map(|name| ["--skip", name]));
     crate::run(tests.env("THALWEG_TEST_PYTHON", python).env("THALWEG_REQUIRE_SERVERS", "1"))
 }
 

@@ -50,8 +50,7 @@ impl Pull {
         super::listen(&socket, path, &options)?;
         let source = socket.clone();
         let reader = std::thread::Builder::new().name("nng-pull".to_owned()).spawn(move || {
-            let tell =
-                |event: PullEvent<'_>| handler.lock().unwrap_or_else(PoisonError::into_inner)(event);
+            let tell = |event: PullEvent<'_>| handler.lock().unwrap_or_else(PoisonError::into_inner)(event);
             loop {
                 match source.recv() {
                     Ok(message) => tell(PullEvent::Message(&message)),
