@@ -34,7 +34,7 @@ const ROUNDS: usize = 5;
 const BENCH: Bench = Bench { name: "hot-path", figures: figure::FIGURES };
 
 /// Measures some of the figures.
-type Part = fn(&mut Sheet) -> Result<(), String>;
+pub(crate) type Part = fn(&mut Sheet) -> Result<(), String>;
 
 /// The middle one.
 pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
@@ -48,11 +48,15 @@ fn threshold(at: usize, n: usize) -> f64 {
     80.0 + 20.0 * (at as f64 + 0.5) / n as f64
 }
 
-/// Measures what was asked for. A part that cannot be measured is told and does not stop the others.
+/// Measures what was asked for.
 pub(crate) fn run(args: &[String]) -> Result<(), String> {
-    let mut sheet = Sheet::new(&BENCH, args)?;
     let parts: [Part; 6] =
         [decode::run, rates_and_latency, allocations::run, rule_sets, mosquitto::run, process::run];
+    run_parts(Sheet::new(&BENCH, args)?, &parts)
+}
+
+/// Runs all parts. One that cannot be measured is told and does not stop the others.
+pub(crate) fn run_parts(mut sheet: Sheet, parts: &[Part]) -> Result<(), String> {
     let mut failed = Vec::new();
     for part in parts {
         if let Err(why) = part(&mut sheet) {

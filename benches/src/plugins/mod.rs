@@ -15,8 +15,8 @@ use thalweg_core::Column;
 
 use crate::hot_path::cpu::Meter;
 use crate::hot_path::figure::{least, most};
-use crate::hot_path::median;
 use crate::hot_path::sheet::{Bench, Sheet};
+use crate::hot_path::{median, run_parts};
 use bare::{Bare, Kind};
 use workshop::{Load, Workshop};
 
@@ -80,22 +80,9 @@ const SHARES: &[Share] = &[
     },
 ];
 
-/// Measures some of the figures.
-type Part = fn(&mut Sheet) -> Result<(), String>;
-
-/// Measures what was asked for. A part that cannot be measured is told and does not stop the others.
+/// Measures what was asked for.
 pub(crate) fn run(args: &[String]) -> Result<(), String> {
-    let mut sheet = Sheet::new(&BENCH, args)?;
-    let parts: [Part; 3] = [batched, single, neighbour::run];
-    let mut failed = Vec::new();
-    for part in parts {
-        if let Err(why) = part(&mut sheet) {
-            crate::report::complain(&why);
-            failed.push(why);
-        }
-    }
-    sheet.finish()?;
-    if failed.is_empty() { Ok(()) } else { Err(format!("{} parts could not be measured", failed.len())) }
+    run_parts(Sheet::new(&BENCH, args)?, &[batched, single, neighbour::run])
 }
 
 fn batched(sheet: &mut Sheet) -> Result<(), String> {
