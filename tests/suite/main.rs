@@ -6,6 +6,7 @@ mod delivery;
 mod demo;
 mod event_groups;
 mod explain;
+mod front;
 mod inventory;
 mod options;
 mod pipeline;

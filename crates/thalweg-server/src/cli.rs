@@ -65,6 +65,10 @@ pub struct ServeArgs {
     /// The port of the REST interface; 0: any free one. Default: basic.restPort (9081).
     #[arg(long, value_name = "N")]
     pub port: Option<u16>,
+    /// What callers of the REST interface must show, as `Authorization: Bearer TOKEN`. Others see the flags of a process:
+    /// THALWEG_TOKEN does the same. Default: basic.authentication decides.
+    #[arg(long, value_name = "TOKEN")]
+    pub token: Option<String>,
     /// The port for sources that are pushed to over HTTP. Default: source.httpServerPort (10081).
     #[arg(long, value_name = "N")]
     pub data_port: Option<u16>,

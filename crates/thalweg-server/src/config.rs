@@ -9,6 +9,7 @@ use thalweg_core::time::parse_duration;
 use tracing::warn;
 
 use crate::environment::{self, Environment};
+use crate::secure::TlsFiles;
 use crate::yaml;
 
 /// The main file as shipped.
@@ -21,6 +22,10 @@ pub struct Config {
     pub rest_ip: String,
     /// `basic.restPort`.
     pub rest_port: u16,
+    /// `basic.restTls`: HTTPS.
+    pub rest_tls: Option<TlsFiles>,
+    /// `basic.authentication`: callers show a web token.
+    pub authentication: bool,
     /// `source.httpServerIp`.
     pub data_ip: String,
     /// `source.httpServerPort`.
@@ -87,6 +92,8 @@ impl Config {
         Ok(Self {
             rest_ip: tree.text("basic", "restIp", "0.0.0.0")?,
             rest_port: tree.port("basic", "restPort", 9081)?,
+            rest_tls: tls_files(tree, "basic", "restTls")?,
+            authentication: tree.flag("basic", "authentication", false)?,
             data_ip: tree.text("source", "httpServerIp", "0.0.0.0")?,
             data_port: tree.port("source", "httpServerPort", 10081)?,
             log_level: if tree.flag("basic", "debug", false)? { "debug".to_owned() } else { level },
@@ -109,6 +116,20 @@ impl Config {
             javascript: tree.section("javascript")?,
             plugins: tree.section("plugins")?,
         })
+    }
+}
+
+/// A section with `certfile` and `keyfile`; both or none.
+fn tls_files(tree: &Tree<'_>, section: &str, key: &str) -> Result<Option<TlsFiles>, String> {
+    let Some(of) = tree.get(section, key) else { return Ok(None) };
+    let name = format!("{section}.{key}");
+    let of = serde_json::json!({ &name: of });
+    let of = Tree(&of);
+    let (certificates, private) = (of.text(&name, "certfile", "")?, of.text(&name, "keyfile", "")?);
+    match (certificates.is_empty(), private.is_empty()) {
+        (true, true) => Ok(None),
+        (false, false) => Ok(Some(TlsFiles { certificates: certificates.into(), key: private.into() })),
+        _ => Err(format!("configuration: {name} needs both certfile and keyfile")),
     }
 }
 
@@ -284,6 +305,7 @@ mod tests {
             ("basic: {debug: maybe}", "basic.debug must be true or false"),
             ("basic: {rulePatrolInterval: soon}", "a duration"),
             ("rule: 5", "rule must be a section"),
+            ("basic: {restTls: {certfile: a.pem}}", "basic.restTls needs both certfile and keyfile"),
             ("basic: [", "kuiper.yaml"),
         ] {
             let error = load(written, &[]).expect_err(written);

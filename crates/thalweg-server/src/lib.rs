@@ -14,6 +14,7 @@ mod profiles;
 mod rest;
 #[cfg(feature = "javascript")]
 mod scripts;
+pub mod secure;
 mod server;
 mod usage;
 mod wiring;

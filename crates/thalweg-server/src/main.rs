@@ -70,13 +70,15 @@ async fn serve(args: ServeArgs) -> Result<(), String> {
     // Set up first, so that a signal during the start is not lost.
     let mut terminate = signal(SignalKind::terminate()).map_err(|why| why.to_string())?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|why| why.to_string())?;
+    let environment = environment();
     let options = ServeOptions {
         home: home::find(args.home, &current),
+        token: args.token.or_else(|| environment.get("THALWEG_TOKEN").cloned()),
         port: args.port,
         data_port: args.data_port,
         mqtt: args.mqtt,
         mqtt_ingest: args.mqtt_ingest,
-        environment: environment(),
+        environment,
         log: true,
     };
     let server = tokio::select! {
@@ -104,14 +106,16 @@ fn announce(server: &RunningServer) {
     let devices = server.device_port().map_or_else(String::new, |port| {
         format!("  MQTT  tcp://{reachable}:{port}  (devices, for streams of TYPE=\"mqttlisten\")\n")
     });
+    let warning = server.warning().map_or_else(String::new, |warning| format!("\n  WARNING: {warning}\n"));
     let lines = format!(
-        "Serving kuiper (version - {UPSTREAM_VERSION}) on port 20498, and restful api on http://{address}.\n\
+        "Serving kuiper (version - {UPSTREAM_VERSION}) on port 20498, and restful api on {scheme}://{address}.\n\
          (thalweg {version}; port 20498 is not served: every tool of ours speaks the REST API)\n\n  \
-         API   http://{reachable}:{port}\n\
+         API   {scheme}://{reachable}:{port}\n\
          {mqtt}{devices}  \
          home  {home}  (definitions in data, logs in log)\n  \
-         stop  Ctrl-C\n",
+         stop  Ctrl-C\n{warning}",
         version = env!("CARGO_PKG_VERSION"),
+        scheme = server.scheme(),
         home = server.home().display(),
     );
     let _ = std::io::stdout().write_all(lines.as_bytes()).and_then(|()| std::io::stdout().flush());

@@ -19,8 +19,10 @@ use tracing::{info, warn};
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::environment::Environment;
+use crate::rest::{Auth, Front};
+use crate::secure::SecureListener;
 use crate::usage::Usage;
-use crate::{home, logging, rest, wiring};
+use crate::{home, logging, rest, secure, wiring};
 
 /// How `thalweg serve` is called.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +37,8 @@ pub struct ServeOptions {
     pub mqtt: Option<u16>,
     /// `--mqtt-ingest`: the port that devices connect to. 0: any free one.
     pub mqtt_ingest: Option<u16>,
+    /// `--token` or `THALWEG_TOKEN`: what callers of the management interface must show.
+    pub token: Option<String>,
     /// The variables that may hold configuration.
     pub environment: Environment,
     /// Whether this instance sets up logging for the process.
@@ -49,6 +53,9 @@ pub(crate) struct App {
     pub(crate) scripts: Arc<thalweg_script::ScriptHost>,
     pub(crate) services: Arc<ServiceHost>,
     pub(crate) audit_log: bool,
+    pub(crate) auth: Auth,
+    /// Whether other machines can reach the management interface and none has to say who it is.
+    pub(crate) is_exposed: bool,
     pub(crate) home: PathBuf,
     /// Whether `/metrics` is on the management interface, and then whether it tells of nodes.
     pub(crate) metrics_here: Option<bool>,
@@ -66,6 +73,11 @@ impl App {
         Duration::from_micros(self.clock.monotonic_micros().saturating_sub(self.started))
     }
 
+    /// Seconds since 1970.
+    pub(crate) fn seconds(&self) -> i64 {
+        self.clock.now().0.div_euclid(1_000)
+    }
+
     /// A number that no other call has got.
     pub(crate) fn unique(&self) -> u64 {
         self.counter.fetch_add(1, Ordering::Relaxed)
@@ -80,6 +92,10 @@ impl App {
         });
     }
 }
+
+/// What is said, loudly, of an instance that anybody on the network may command (`decisions.md`, "authentication").
+pub(crate) const EXPOSED: &str = "anybody who can reach this machine can change and stop what runs here: the API is open to the \
+network without authentication; use --token or THALWEG_TOKEN, basic.authentication: true, or basic.restIp: 127.0.0.1";
 
 /// A running instance.
 pub struct RunningServer {
@@ -106,6 +122,7 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, String> {
     }
     // The port is taken before anything runs, so that a second engine by mistake disturbs nothing.
     let listener = listen((&config.rest_ip, config.rest_port), "--port (0: any free one)").await?;
+    let tls = config.rest_tls.as_ref().map(|files| secure::config(files, &home)).transpose()?;
     let metrics = match config.prometheus && config.prometheus_port != config.rest_port {
         true => Some(listen((&config.rest_ip, config.prometheus_port), "basic.prometheusPort").await?),
         false => None,
@@ -120,6 +137,7 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, String> {
     // Logged there, and no reason not to start.
     drop(blocking(move || plugins.start_all()).await?);
     parts.engine.boot().await.map_err(|why| why.to_string())?;
+    let auth = Auth::new(options.token.as_deref(), config.authentication.then(|| home.join("etc/mgmt")));
     let app = Arc::new(App {
         engine: parts.engine,
         plugins: parts.plugins,
@@ -127,6 +145,8 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, String> {
         scripts: parts.scripts,
         services: parts.services,
         audit_log: config.audit_log,
+        is_exposed: auth.is_off() && !address.ip().is_loopback(),
+        auth,
         metrics_here: (config.prometheus_port == config.rest_port).then_some(config.prometheus),
         usage: config.profiling.map(|_| Usage::default()),
         home: home.clone(),
@@ -139,10 +159,22 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, String> {
         tokio::spawn(account(Arc::downgrade(&app), interval));
     }
     if let Some(listener) = metrics {
-        let router = rest::prometheus::routes(true).with_state(Arc::clone(&app));
-        tokio::spawn(serve(listener, router, app.stop.subscribe()));
+        let table = rest::prometheus::routes(true).with_state(&app);
+        let front = Arc::new(Front::open(Arc::clone(&app), table));
+        tokio::spawn(serve(listener, front, app.stop.subscribe()));
     }
-    let rest = tokio::spawn(serve(listener, rest::router(Arc::clone(&app)), app.stop.subscribe()));
+    let front = Arc::new(rest::front(&app));
+    let stop = app.stop.subscribe();
+    let rest = match tls {
+        None => tokio::spawn(serve(listener, front, stop)),
+        Some(tls) => {
+            let listener = SecureListener::new(listener, tls).map_err(|why| why.to_string())?;
+            tokio::spawn(serve(listener, front, stop))
+        }
+    };
+    if app.is_exposed {
+        warn!("{EXPOSED}");
+    }
     info!(%address, home = %home.display(), "the management interface is up");
     Ok(RunningServer { app, address, home, config, rest, broker, devices })
 }
@@ -182,8 +214,17 @@ async fn listen((ip, port): (&str, u16), way_out: &str) -> Result<TcpListener, S
 }
 
 /// Serves until the instance ends.
-async fn serve(listener: TcpListener, router: axum::Router, mut stop: watch::Receiver<bool>) {
+async fn serve<L>(listener: L, front: Arc<Front>, mut stop: watch::Receiver<bool>)
+where
+    L: axum::serve::Listener,
+    L::Addr: std::fmt::Debug,
+{
     let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
+    let answer = move |request| {
+        let front = Arc::clone(&front);
+        async move { front.answer(request).await }
+    };
+    let router: axum::Router = axum::Router::new().fallback(answer);
     if let Err(why) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
         warn!(%why, "the management interface ended");
     }
@@ -208,6 +249,16 @@ impl RunningServer {
     /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// `http`, or `https` with `basic.restTls`.
+    pub fn scheme(&self) -> &'static str {
+        if self.config.rest_tls.is_some() { "https" } else { "http" }
+    }
+
+    /// What whoever starts it should know about who may call; `None` when nothing is wrong.
+    pub fn warning(&self) -> Option<&'static str> {
+        self.app.is_exposed.then_some(EXPOSED)
     }
 
     /// The home folder.

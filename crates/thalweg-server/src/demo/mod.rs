@@ -38,6 +38,7 @@ pub struct DemoOptions {
 pub async fn run(options: DemoOptions) -> Result<bool, String> {
     let home = std::env::temp_dir().join(format!("thalweg-demo-{}", std::process::id()));
     let serve = ServeOptions {
+        token: None,
         home: home.clone(),
         port: Some(options.port.unwrap_or_else(usual_port)),
         data_port: Some(0),

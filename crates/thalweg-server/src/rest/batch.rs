@@ -1,33 +1,33 @@
 //! Several calls in one (`rest-api.md` 18): one after the other, whatever becomes of each.
 
-use axum::Router;
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, header};
-use axum::routing::post;
+use axum::response::Response;
 use serde_json::Value as Json;
 use thalweg_engine::Document;
-use tower::ServiceExt;
 
 use super::body::Text;
-use super::{Answer, Failure};
+use super::routes::{Routes, post};
+use super::{Answer, Failure, Front};
 
 /// The largest answer that is passed on.
 const LIMIT: usize = 64 << 20;
 
-/// The route over all other ones.
-pub(super) fn route(others: Router) -> Router {
-    let all = others.clone();
-    let calls = move |headers: HeaderMap, Text(text): Text| run(all, headers, text);
-    others.route("/batch/req", post(calls))
+/// The call that makes the other ones.
+pub(super) fn routes(others: Arc<Front>) -> Routes {
+    let calls = move |headers: HeaderMap, Text(text): Text| run(others, headers, text);
+    Routes::new().route("/batch/req", post(calls))
 }
 
-async fn run(router: Router, headers: HeaderMap, text: String) -> Result<Answer, Failure> {
+async fn run(others: Arc<Front>, headers: HeaderMap, text: String) -> Result<Answer, Failure> {
     let calls: Vec<Json> =
         serde_json::from_str(&text).map_err(|why| Failure::plain(format!("Invalid body: {why}")))?;
     let mut answers = Vec::with_capacity(calls.len());
     for call in calls {
         answers.push(match request(&call, &headers) {
-            Ok(request) => answer(router.clone(), request).await,
+            Ok(request) => answer(others.route(request).await).await,
             Err(why) => Document::object().with("code", 0).with("error", why),
         });
     }
@@ -49,11 +49,7 @@ fn request(call: &Json, headers: &HeaderMap) -> Result<Request<Body>, String> {
     Ok(request)
 }
 
-async fn answer(router: Router, request: Request<Body>) -> Document {
-    let answer = match router.oneshot(request).await {
-        Ok(answer) => answer,
-        Err(never) => match never {},
-    };
+async fn answer(answer: Response) -> Document {
     let document = Document::object().with("code", answer.status().as_u16());
     match axum::body::to_bytes(answer.into_body(), LIMIT).await {
         Ok(bytes) if bytes.is_empty() => document,

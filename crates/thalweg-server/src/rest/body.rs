@@ -1,7 +1,9 @@
 //! Reading request bodies: bounded, whatever their content type says (1.7).
 
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
 use thalweg_core::Props;
 
@@ -25,6 +27,19 @@ impl<S: Send + Sync> FromRequest<S> for Text {
         let text = String::from_utf8(bytes.into())
             .map_err(|why| Failure::plain(format!("request body is not UTF-8: {why}")))?;
         Ok(Self(text))
+    }
+}
+
+/// What stands behind the question mark; what does not fit is refused in the usual shape (1.5).
+pub(super) struct Query<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let read = axum::extract::Query::from_request_parts(parts, state).await;
+        read.map(|query| Self(query.0))
+            .map_err(|why| Failure::plain(format!("invalid query parameters: {}", why.body_text())))
     }
 }
 

@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Path, State};
-use axum::routing::get;
 
 use super::body::Text;
+use super::routes::{Routes, get};
 use super::{Answer, Failure, blocking};
 use crate::server::App;
 
 type Call = Result<Answer, Failure>;
 
-pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new()
+pub(super) fn routes() -> Routes {
+    Routes::new()
         .route("/connections", get(list).post(create))
         .route("/connections/{id}", get(describe).put(update).delete(remove))
 }

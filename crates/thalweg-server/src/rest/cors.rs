@@ -7,8 +7,11 @@ use axum::response::{IntoResponse, Response};
 /// PATCH is allowed too: upstream forgot it.
 const METHODS: [&str; 6] = ["POST", "GET", "PUT", "DELETE", "HEAD", "PATCH"];
 
-const HEADERS: [&str; 6] =
-    ["accept", "accept-language", "content-type", "content-language", "origin", "authorization"];
+/// Headers that need no permission.
+const FREE: [&str; 4] = ["Accept", "Accept-Language", "Content-Language", "Origin"];
+
+/// Headers that get it.
+const ALLOWED: [&str; 2] = ["Content-Type", "Authorization"];
 
 /// Lets any origin read the answer.
 pub(super) fn allow(answer: &mut Response) {
@@ -28,16 +31,21 @@ pub(super) fn preflight(request: &Request) -> Response {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
     let asked = text(headers, header::ACCESS_CONTROL_REQUEST_HEADERS).unwrap_or_default();
-    let known = |name: &str| HEADERS.contains(&name.trim().to_lowercase().as_str());
-    if !asked.split(',').filter(|name| !name.trim().is_empty()).all(known) {
-        return StatusCode::FORBIDDEN.into_response();
+    let mut allowed = Vec::new();
+    for name in asked.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        let known = |known: &&&str| known.eq_ignore_ascii_case(name);
+        match ALLOWED.iter().find(known) {
+            Some(name) => allowed.push(*name),
+            None if FREE.iter().any(|free| known(&free)) => {}
+            None => return StatusCode::FORBIDDEN.into_response(),
+        }
     }
     let mut answer = StatusCode::OK.into_response();
     allow(&mut answer);
-    if let Ok(asked) = HeaderValue::from_str(asked)
-        && !asked.is_empty()
+    if let Ok(allowed) = HeaderValue::try_from(allowed.join(","))
+        && !allowed.is_empty()
     {
-        answer.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked);
+        answer.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
     }
     if let ("PUT" | "DELETE" | "PATCH", Ok(method)) = (method, HeaderValue::from_str(method)) {
         answer.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_METHODS, method);

@@ -2,22 +2,21 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::routing::get;
 use serde_json::Value as Json;
 use thalweg_engine::EngineError;
 use thalweg_engine::store::StoreError;
 
 use super::body::Text;
+use super::routes::{Routes, get};
 use super::{Answer, Failure, blocking};
 use crate::server::App;
 
 type Call = Result<Answer, Failure>;
 
-pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new()
+pub(super) fn routes() -> Routes {
+    Routes::new()
         .route("/keyed_state", get(list))
         .route("/keyed_state/{key}", get(read).put(write).delete(remove))
 }

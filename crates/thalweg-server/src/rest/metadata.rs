@@ -4,19 +4,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::State;
-use axum::routing::get;
 use serde_json::{Value as Json, json};
 use thalweg_engine::{Document, EngineError};
 use thalweg_expr::builtin::{SHIPPED, TABLES};
 use thalweg_expr::{Arg, ArgKind, Function};
 
+use super::routes::{Routes, get};
 use super::{Answer, Failure, blocking};
 use crate::server::App;
 
-pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new().route("/metadata/functions", get(functions)).route("/metadata/operators", get(operators))
+pub(super) fn routes() -> Routes {
+    Routes::new().route("/metadata/functions", get(functions)).route("/metadata/operators", get(operators))
 }
 
 async fn functions(State(app): State<Arc<App>>) -> Result<Answer, Failure> {

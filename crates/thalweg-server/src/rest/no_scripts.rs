@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::routing::get;
-
 use super::Failure;
+use super::routes::{Routes, get};
 use crate::server::App;
 
-pub(super) fn routes() -> Router<Arc<App>> {
+pub(super) fn routes() -> Routes {
     let refuse = || async {
         Failure::plain("this build of thalweg has no JavaScript; use one with the cargo feature javascript")
     };
-    Router::new()
+    Routes::new()
         .route("/udf/javascript", get(refuse).post(refuse))
         .route("/udf/javascript/{id}", get(refuse).put(refuse).delete(refuse))
 }

@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::{Path, Query, State};
-use axum::routing::get;
+use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use thalweg_engine::EngineError;
 use thalweg_plugin::{InstallRequest, PluginError};
 
 use super::answer::escape;
-use super::body::{self, Text};
+use super::body::{self, Query, Text};
+use super::routes::{Routes, get};
 use super::{Answer, Failure, blocking};
 use crate::server::App;
 
@@ -21,8 +20,8 @@ type Name = Path<String>;
 
 const NATIVE: &str = "native Go plugins are not supported; use a portable plugin";
 
-pub(super) fn routes() -> Router<Arc<App>> {
-    let portable = Router::new()
+pub(super) fn routes() -> Routes {
+    let portable = Routes::new()
         .route("/plugins/portables", get(list).post(install))
         .route("/plugins/portables/{name}", get(describe).put(update).delete(remove))
         .route("/plugins/portables/{name}/status", get(status))
@@ -35,7 +34,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/plugins/udfs/{name}", get(function))
 }
 
-fn native(all: &'static str, one: &'static str, kind: &'static str) -> Router<Arc<App>> {
+fn native(all: &'static str, one: &'static str, kind: &'static str) -> Routes {
     let none = move |Path(name): Name| async move {
         missing(format!("describe {kind} plugin {name} error: not found"))
     };
@@ -43,7 +42,7 @@ fn native(all: &'static str, one: &'static str, kind: &'static str) -> Router<Ar
         missing(format!("delete {kind} plugin {name} error: invalid name {name}: not exist"))
     };
     let refuse = || async { Failure::plain(NATIVE) };
-    Router::new()
+    Routes::new()
         .route(all, get(|| async { Answer::Json("[]".to_owned()) }).post(refuse))
         .route(one, get(none).put(refuse).delete(gone))
 }

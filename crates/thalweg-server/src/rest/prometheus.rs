@@ -6,15 +6,14 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use thalweg_core::connector::ConnectionStatus;
 use thalweg_engine::rule::{Observed, Phase};
 use thalweg_runtime::NodeSnapshot;
 
+use super::routes::{Routes, get};
 use crate::server::App;
 
 /// The content type of the text format, version 0.0.4.
@@ -66,8 +65,8 @@ const FAMILIES: [Family; 6] = [
 const TYPES: [&str; 3] = ["source", "op", "sink"];
 
 /// The route, with the series of nodes or without.
-pub(crate) fn routes(with_nodes: bool) -> Router<Arc<App>> {
-    Router::new().route("/metrics", get(move |State(app): State<Arc<App>>| scrape(app, with_nodes)))
+pub(crate) fn routes(with_nodes: bool) -> Routes {
+    Routes::new().route("/metrics", get(move |State(app): State<Arc<App>>| scrape(app, with_nodes)))
 }
 
 async fn scrape(app: Arc<App>, with_nodes: bool) -> Response {

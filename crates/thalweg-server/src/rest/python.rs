@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::routing::{get, post};
 use serde::Serialize;
 use thalweg_core::Props;
 use thalweg_engine::rule::RuleDefinition;
 use thalweg_plugin::{Changed, Install, PythonError, Users, What};
 
 use super::answer::escape;
-use super::body;
+use super::body::{self, Query};
+use super::routes::{Routes, get, post};
 use super::{Answer, Failure, blocking};
 use crate::server::App;
 
@@ -25,8 +24,8 @@ type Params = Query<BTreeMap<String, String>>;
 /// The largest wheel that is taken as an upload.
 const LARGEST: usize = 1 << 30;
 
-pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new()
+pub(super) fn routes() -> Routes {
+    Routes::new()
         .route("/plugins/python", get(list).post(install))
         .route("/plugins/python/conflicts", get(conflicts))
         .route("/plugins/python/reload", post(reload))

@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::routing::{get, post, put};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use thalweg_engine::{EngineError, check_id};
 
 use super::answer::prefix;
-use super::body::{self, Text};
+use super::body::{self, Query, Text};
+use super::routes::{Routes, delete, get, post, put};
 use super::{Answer, Failure};
 use crate::server::App;
 
@@ -19,21 +18,14 @@ type Call = Result<Answer, Failure>;
 type Shared = State<Arc<App>>;
 type Id = Path<String>;
 
-pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new()
+pub(super) fn routes() -> Routes {
+    Routes::new()
         .route("/rules", get(list).post(create))
         .route("/rules/{id}", get(describe).put(update).delete(remove))
-        // A rule may be called like one of these calls, so the other methods still mean that rule (1.2).
-        .route("/rules/validate", post(validate).get(|app| describe(app, named("validate"))))
-        .route("/rules/bulkstart", post(bulk_start).get(|app| describe(app, named("bulkstart"))))
-        .route("/rules/bulkstop", post(bulk_stop).get(|app| describe(app, named("bulkstop"))))
-        .route(
-            "/rules/explain",
-            post(explain_text)
-                .get(|app| describe(app, named("explain")))
-                .put(|app, text| update(app, named("explain"), text))
-                .delete(|app| remove(app, named("explain"))),
-        )
+        .route("/rules/validate", post(validate))
+        .route("/rules/bulkstart", post(bulk_start))
+        .route("/rules/bulkstop", post(bulk_stop))
+        .route("/rules/explain", post(explain_text))
         .route("/rules/status/all", get(status_all))
         .route("/rules/tags/match", get(tags_match))
         .route("/rules/usage/cpu", get(cpu_usage))
@@ -44,15 +36,11 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/rules/{id}/stop", post(stop))
         .route("/rules/{id}/restart", post(restart))
         .route("/rules/{id}/reset_state", put(reset_state))
-        .route("/rules/{id}/state", axum::routing::delete(forget_state))
+        .route("/rules/{id}/state", delete(forget_state))
         .route("/rules/{id}/topo", get(topology))
         .route("/rules/{id}/explain", get(explain))
         .route("/rules/{id}/schema", get(schema))
         .route("/rules/{id}/tags", put(tags_replace).patch(tags_add).delete(tags_remove))
-}
-
-fn named(id: &str) -> Id {
-    Path(id.to_owned())
 }
 
 async fn cpu_usage(State(app): Shared) -> Answer {

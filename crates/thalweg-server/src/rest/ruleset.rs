@@ -3,11 +3,9 @@
 use std::fs;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
 use serde_json::{Map, Value as Json};
 use thalweg_core::Props;
 use thalweg_engine::{Document, EngineError};
@@ -15,11 +13,12 @@ use thalweg_sql::ast::SourceKind;
 
 use super::answer::escape;
 use super::body::{self, Text};
+use super::routes::{Routes, post};
 use super::{Answer, Failure, blocking};
 use crate::server::App;
 
-pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new().route("/ruleset/export", post(export)).route("/ruleset/import", post(import))
+pub(super) fn routes() -> Routes {
+    Routes::new().route("/ruleset/export", post(export)).route("/ruleset/import", post(import))
 }
 
 /// The document, offered as a file.

@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::routing::get;
 use thalweg_engine::{EngineError, check_id};
 use thalweg_script::{Script, ScriptError, ScriptHost};
 
 use super::answer::escape;
 use super::body::{self, Text};
+use super::routes::{Routes, get};
 use super::{Answer, Failure, blocking};
 use crate::server::App;
 
@@ -18,8 +17,8 @@ type Call = Result<Answer, Failure>;
 type Shared = State<Arc<App>>;
 type Name = Path<String>;
 
-pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new()
+pub(super) fn routes() -> Routes {
+    Routes::new()
         .route("/udf/javascript", get(list).post(create))
         .route("/udf/javascript/{id}", get(describe).put(update).delete(remove))
 }

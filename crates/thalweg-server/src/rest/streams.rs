@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::{Path, Query, State};
-use axum::routing::get;
+use axum::extract::{Path, State};
 use serde::Deserialize;
 use serde_json::Value as Json;
 use thalweg_core::ErrorCode;
@@ -12,7 +10,8 @@ use thalweg_engine::{EngineError, check_id};
 use thalweg_sql::ast::SourceKind;
 
 use super::answer::prefix;
-use super::body::{self, Text};
+use super::body::{self, Query, Text};
+use super::routes::{Routes, get};
 use super::{Answer, Failure, blocking};
 use crate::server::App;
 
@@ -26,8 +25,8 @@ struct Options {
     force: Option<String>,
 }
 
-pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new()
+pub(super) fn routes() -> Routes {
+    Routes::new()
         .merge(family(
             SourceKind::Stream,
             ["/streams", "/streams/{name}", "/streams/{name}/schema", "/streamdetails"],
@@ -38,9 +37,9 @@ pub(super) fn routes() -> Router<Arc<App>> {
         ))
 }
 
-fn family(kind: SourceKind, [all, one, schema, details]: [&str; 4]) -> Router<Arc<App>> {
+fn family(kind: SourceKind, [all, one, schema, details]: [&'static str; 4]) -> Routes {
     let is_table = kind == SourceKind::Table;
-    Router::new()
+    Routes::new()
         .route(
             all,
             get(move |State(app): Shared, Query(options): Query<Options>| async move {

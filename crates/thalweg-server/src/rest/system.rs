@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::State;
-use axum::routing::get;
 use thalweg_engine::Document;
 
 use super::Answer;
+use super::routes::{Routes, get};
 use crate::machine;
 use crate::server::App;
 
-pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new()
+pub(super) fn routes() -> Routes {
+    Routes::new()
         .route("/", get(about).post(about))
         .route("/ping", get(|| async { Answer::Empty }))
         .route("/stop", get(stop).post(stop))

@@ -5,16 +5,15 @@ use std::io;
 use std::path::{Component, Path as FsPath, PathBuf};
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Path, Request, State};
+use axum::extract::{FromRequest, Multipart, Path, Request, State};
 use axum::http::header;
-use axum::routing::{delete, get};
 use serde_json::Value as Json;
 use thalweg_core::Props;
 use thalweg_engine::EngineError;
 
 use super::answer::html;
 use super::body::{self, Text};
+use super::routes::{Routes, delete, get};
 use super::{Answer, Failure, blocking};
 use crate::server::App;
 
@@ -24,9 +23,9 @@ type Shared = State<Arc<App>>;
 /// The largest file that is taken over multipart.
 const LARGEST: usize = 1 << 30;
 
-pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new()
-        .route("/config/uploads", get(list).post(upload).layer(DefaultBodyLimit::max(LARGEST)))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .route("/config/uploads", get(list).post(upload).limit(LARGEST))
         .route("/config/uploads/{name}", delete(remove))
 }
 
