@@ -302,6 +302,10 @@ class Incremental(unittest.TestCase):
         self.assertEqual(local.frame([[1]], 1, [0, 1], plan % json.dumps(retract))["result"], [3.0])
         merge = {"ids": [1], "do": "merge", "from": {"1": [2]}, "finish": True}
         self.assertEqual(local.frame([[]], 1, [0, 0], plan % json.dumps(merge))["result"], [6.5])
+        kept = {"ids": [3], "do": "merge", "from": {"3": [1]}, "keep": True, "finish": True, "drop": [3]}
+        self.assertEqual(local.frame([[]], 1, [0, 0], plan % json.dumps(kept))["result"], [6.5])
+        lost = local.frame([[]], 1, [0, 0], plan % json.dumps({**kept, "from": {"3": [2]}}))
+        self.assertEqual(lost["errors"], [[0, "LookupError: accumulator 2 is not there any more"]])
         more = {"ids": [1], "do": "add", "finish": True, "drop": [1]}
         answer = local.ask("ExecGroups", {"meta": META, "groups": [[[100]]], "acc": more})
         self.assertEqual(answer["result"], [113 / 3])

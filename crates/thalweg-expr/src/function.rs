@@ -244,6 +244,42 @@ pub enum FunctionKind {
     Planned,
 }
 
+/// What the accumulators of a function can do beyond taking rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Accumulators {
+    /// Several can be joined into one.
+    pub merge: bool,
+    /// Rows can be taken back.
+    pub retract: bool,
+}
+
+/// One step of accumulators that outlive a call, one for each group of a frame. Those that are named for the first
+/// time are made.
+#[derive(Debug, Clone, Copy)]
+pub struct AccumulatorStep<'a> {
+    /// The accumulator of each group.
+    pub ids: &'a [u64],
+    /// What happens to them.
+    pub what: Accumulate<'a>,
+    /// Whether results are wanted.
+    pub finish: bool,
+    /// Whether they are forgotten when all is done.
+    pub forget: bool,
+    /// What else is.
+    pub drop: &'a [u64],
+}
+
+/// What happens to accumulators.
+#[derive(Debug, Clone, Copy)]
+pub enum Accumulate<'a> {
+    /// They take the rows of the frame.
+    Add,
+    /// They take rows back that they have taken.
+    Retract,
+    /// For each group others are joined into its own, in this order; they stay as they are.
+    Merge(&'a [Vec<u64>]),
+}
+
 /// A function that lives elsewhere: portable plugin, script, service.
 pub trait RemoteFunction: Send + Sync + fmt::Debug {
     /// Its name, case-sensitive.
@@ -267,6 +303,29 @@ pub trait RemoteFunction: Send + Sync + fmt::Debug {
     /// Calls it, blocking: for each selected row in order (or each group), pushes exactly one cell to `out`; a
     /// failed call pushes an error cell.
     fn call(&self, frame: &Frame<'_>, out: &mut Column, cx: &CallCx<'_>);
+
+    /// What its accumulators can do, if it has some that outlive a call; `None` when it takes whole groups only.
+    fn accumulators(&self) -> Option<Accumulators> {
+        None
+    }
+
+    /// Works on accumulators, blocking: for each group of the frame pushes exactly one cell to `out`, the result if the
+    /// step asks for it, an error cell where the step failed. Gives the number of the memory that holds them, later
+    /// memories having greater ones. When there is another than `expected`, the accumulators of before are lost; then
+    /// nothing is done and nothing pushed.
+    fn accumulate(
+        &self,
+        step: &AccumulatorStep<'_>,
+        frame: &Frame<'_>,
+        expected: Option<u64>,
+        out: &mut Column,
+        cx: &CallCx<'_>,
+    ) -> Option<u64> {
+        let (_, _, _) = (step, expected, cx);
+        let error = RowError::text(format!("function {} has no accumulators", self.name()));
+        (0..frame.groups.map_or(0, |(_, n)| n)).for_each(|_| out.push_error(error.clone()));
+        None
+    }
 
     /// Whether a call may depend on earlier ones, so that none may be left out although its result does not matter.
     fn may_keep_state(&self) -> bool {

@@ -35,8 +35,8 @@ pub use eval::eval_all;
 pub use expr::{Context, EvalCx, Expr, Literal, Once, Step};
 pub use filter::Filtered;
 pub use function::{
-    Arg, ArgKind, CallCx, CallSite, Doc, Family, Frame, Function, FunctionKind, FunctionRef, Nulls,
-    RemoteFunction,
+    Accumulate, AccumulatorStep, Accumulators, Arg, ArgKind, CallCx, CallSite, Doc, Family, Frame, Function,
+    FunctionKind, FunctionRef, Nulls, RemoteFunction,
 };
 pub use instance::{Instance, KeyedState};
 pub use patterns::Patterns;

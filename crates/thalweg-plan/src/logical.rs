@@ -268,7 +268,7 @@ pub struct Fold {
     pub steps: Vec<FoldStep>,
     /// Those of the aggregate.
     pub keys: Vec<Expr>,
-    /// Those of the aggregate; none is remote.
+    /// Those of the aggregate; of those that others answer each has accumulators.
     pub calls: Vec<AggregateCall>,
     /// The slots of the aggregate's input that are read of each group's first row.
     pub firsts: Vec<Slot>,

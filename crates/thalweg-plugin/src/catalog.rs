@@ -1,6 +1,7 @@
 //! Which plugins there are, who owns which symbol, and the channels of functions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use thalweg_core::registry::Registry;
@@ -20,6 +21,8 @@ pub(crate) struct Catalog {
     pub(crate) config: Arc<HostConfig>,
     entries: RwLock<Entries>,
     channels: Mutex<BTreeMap<String, Arc<FunctionChannel>>>,
+    /// How many of them have been opened.
+    n_opened: AtomicU64,
     linger: Arc<Linger>,
     /// Which rule calls which function at which node, and from how many places there.
     callers: Mutex<BTreeMap<(String, String, String), usize>>,
@@ -106,6 +109,7 @@ impl Catalog {
             config,
             entries: RwLock::default(),
             channels: Mutex::default(),
+            n_opened: AtomicU64::new(0),
             linger: Arc::default(),
             callers: Mutex::default(),
         })
@@ -193,7 +197,8 @@ impl Catalog {
             // Another plugin has taken over the name.
             channel.close();
         }
-        let channel = Arc::new(FunctionChannel::open(function, &address, plugin)?);
+        let channel =
+            Arc::new(FunctionChannel::open(function, &address, plugin, self.n_opened.fetch_add(1, Relaxed))?);
         channels.insert(address, Arc::clone(&channel));
         Ok(channel)
     }

@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock};
 
 use thalweg_core::{Column, Diagnostic, ErrorCode, RowError};
 use thalweg_expr::function::{ArgShape, CallCx, CallSite, Frame, RemoteFunction};
+use thalweg_expr::{AccumulatorStep, Accumulators};
 
 pub(crate) use self::channel::FunctionChannel;
 
@@ -41,6 +42,14 @@ impl PluginFunction {
         let channel = self.catalog.channel(&self.name).map_err(Failure::Other)?;
         let ready = channel.ready_at_once()?;
         Ok((channel, ready))
+    }
+
+    /// Who calls; the first time it is noted.
+    fn note_caller(&self, cx: &CallCx<'_>) {
+        self.caller.get_or_init(|| {
+            self.catalog.note_caller(&self.name, cx.rule, cx.node);
+            (cx.rule.to_owned(), cx.node.to_owned())
+        });
     }
 
     /// Asks something that is not a call for a row.
@@ -123,11 +132,24 @@ impl RemoteFunction for PluginFunction {
     }
 
     fn call(&self, frame: &Frame<'_>, out: &mut Column, cx: &CallCx<'_>) {
-        self.caller.get_or_init(|| {
-            self.catalog.note_caller(&self.name, cx.rule, cx.node);
-            (cx.rule.to_owned(), cx.node.to_owned())
-        });
+        self.note_caller(cx);
         Batched::new(self, frame, cx).run(out);
+    }
+
+    fn accumulators(&self) -> Option<Accumulators> {
+        self.ready().ok()?.1.terms.accumulators()
+    }
+
+    fn accumulate(
+        &self,
+        step: &AccumulatorStep<'_>,
+        frame: &Frame<'_>,
+        expected: Option<u64>,
+        out: &mut Column,
+        cx: &CallCx<'_>,
+    ) -> Option<u64> {
+        self.note_caller(cx);
+        Batched::new(self, frame, cx).accumulate(step, expected, out)
     }
 
     fn may_keep_state(&self) -> bool {

@@ -17,7 +17,7 @@ use thalweg_plan::split::Cut;
 use thalweg_plan::{Kind, Node};
 
 use crate::names::{Alike, Names};
-use crate::operator::{Emit, List, OpCx, Operator, Partial, RuleInfo, Signal, Verdict};
+use crate::operator::{Behind, Emit, List, OpCx, Operator, Partial, RuleInfo, Signal, Verdict};
 
 /// Builds the operator of a plan node; [`Kind::Scan`] never comes here.
 pub(crate) type Build<'a> = dyn Fn(&Node) -> Result<Box<dyn Operator>, Diagnostic> + 'a;
@@ -168,7 +168,9 @@ impl Chain {
         let at = self.nodes.len();
         let metrics = Arc::new(NodeMetrics::default());
         if let Some(n_between) = node.folded_by() {
-            self.nodes[at - 1 - n_between].operator.adopt(&metrics);
+            self.nodes[at - 1 - n_between]
+                .operator
+                .adopt(Behind { name: Arc::clone(&node.name), metrics: Arc::clone(&metrics) });
         }
         self.nodes.push(ChainNode {
             operator: build(node)?,

@@ -66,8 +66,17 @@ pub struct OpCx<'a> {
     pub metrics: &'a NodeMetrics,
     /// Its name as plugins see it (`2_project`).
     pub node: &'a str,
-    /// Metrics of the nodes behind it whose work it does as well, nearest first (a window that folds rows).
-    pub behind: &'a [Arc<NodeMetrics>],
+    /// The nodes behind it whose work it does as well, nearest first (a window that folds rows).
+    pub behind: &'a [Behind],
+}
+
+/// A node whose work is done by one before it.
+#[derive(Debug, Clone)]
+pub struct Behind {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its metrics.
+    pub metrics: Arc<NodeMetrics>,
 }
 
 /// What is the same for all operators of a rule.
@@ -90,16 +99,16 @@ pub struct RuleInfo {
 }
 
 impl<'a> OpCx<'a> {
-    /// The same, with the metrics of nodes whose work is done here.
-    pub fn with_behind<'b>(&'b self, behind: &'b [Arc<NodeMetrics>]) -> OpCx<'b> {
+    /// The same, with the nodes whose work is done here.
+    pub fn with_behind<'b>(&'b self, behind: &'b [Behind]) -> OpCx<'b> {
         OpCx { now: self.now, rule: self.rule, metrics: self.metrics, node: self.node, behind }
     }
 
-    /// The same for the work of one of those nodes, so that it is counted there.
+    /// The same for the work of one of those nodes, so that it is counted there and bears its name.
     pub fn of_behind(&self, index: usize) -> OpCx<'_> {
-        OpCx {
-            metrics: self.behind.get(index).map_or(self.metrics, |metrics| metrics),
-            ..self.with_behind(&[])
+        match self.behind.get(index) {
+            Some(Behind { name, metrics }) => OpCx { metrics, node: name, ..self.with_behind(&[]) },
+            None => self.with_behind(&[]),
         }
     }
 
@@ -249,9 +258,9 @@ pub trait Operator: Send {
         cx: &mut OpCx<'_>,
     );
 
-    /// Takes the metrics of the next node behind it that [`thalweg_plan::Node::folded_by`] says it works for.
-    fn adopt(&mut self, metrics: &Arc<NodeMetrics>) {
-        let _ = metrics;
+    /// Takes the next node behind it that [`thalweg_plan::Node::folded_by`] says it works for.
+    fn adopt(&mut self, behind: Behind) {
+        let _ = behind;
     }
 
     /// Uses a list that is known already instead of an equal one of its own.

@@ -310,7 +310,7 @@ class Caller:
         if do not in ("add", "retract", "merge") or not hasattr(decorated.target, do if do != "add" else "add"):
             raise CallError("%s cannot %s" % (self.name, do))
         kept = self._accumulators.setdefault(ctx, {})
-        lists, finish = self._lists(cols), bool(plan.get("finish"))
+        lists, finish, keep = self._lists(cols), bool(plan.get("finish")), bool(plan.get("keep"))
 
         def step(name: Any, start: int, end: int) -> Any:
             accumulator = kept.get(str(name))
@@ -318,8 +318,10 @@ class Caller:
                 accumulator = kept[str(name)] = decorated.target()
             if do == "merge":
                 for other in plan.get("from", {}).get(str(name), []):
+                    if keep and str(other) not in kept:
+                        raise LookupError("accumulator %s is not there any more" % other)
                     if str(other) in kept:
-                        accumulator.merge(kept.pop(str(other)))
+                        accumulator.merge(kept[str(other)] if keep else kept.pop(str(other)))
             else:
                 take = getattr(accumulator, do)
                 for row in zip(*[column[start:end] for column in lists]):

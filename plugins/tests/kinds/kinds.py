@@ -7,6 +7,7 @@ import signal
 import sys
 
 from ekuiper import Function, PluginConfig, plugin
+from thalweg_sdk import Accumulator, aggregate
 from thalweg_sdk import channel as sdk
 
 NAME = os.path.splitext(os.path.basename(os.path.abspath(sys.argv[0])))[0]
@@ -88,8 +89,29 @@ class Count(Function):
         """Nothing beside ctx.state."""
 
 
+@aggregate(name="joined")
+class Joined(Accumulator):
+    """The words of a group in their order."""
+
+    def __init__(self):
+        self.words = []
+
+    def add(self, word):
+        if word == "raise":
+            raise ValueError("told to")
+        if word == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.words.append(word)
+
+    def merge(self, other):
+        self.words.extend(other.words)
+
+    def finish(self):
+        return " ".join(self.words)
+
+
 if __name__ == "__main__":
     limit()
-    functions = {"tell": Tell, "tellall": TellAll, "back": Back, "count": Count}
+    functions = {"tell": Tell, "tellall": TellAll, "back": Back, "count": Count, "joined": lambda: Joined}
     made = {"%s_%s" % (NAME, name): (lambda kind=kind: kind()) for name, kind in functions.items()}
     plugin.start(PluginConfig(NAME, {}, {}, made))

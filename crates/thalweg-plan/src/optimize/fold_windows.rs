@@ -95,18 +95,28 @@ fn try_fold(aggregate: &mut Node, reads: &BTreeSet<Slot>) {
 /// Whether a call's states can be kept from row to row.
 fn can_fold(call: &AggregateCall) -> bool {
     let is_pure = call.args.iter().chain(&call.filter).all(Expr::is_pure);
-    is_pure && matches!(call.function, FunctionRef::Builtin(_))
+    is_pure
+        && match &call.function {
+            FunctionRef::Builtin(_) => true,
+            FunctionRef::Remote(function) => function.accumulators().is_some(),
+        }
 }
 
 /// Whether the window's rows fall into panes that windows hold whole, or leave one by one those who came first.
 fn suits(window: &Window, calls: &[AggregateCall]) -> bool {
     match window.kind {
-        WindowKind::Tumbling { .. }
-        | WindowKind::Hopping { .. }
-        | WindowKind::Session { .. }
-        | WindowKind::Count { .. }
-        | WindowKind::State { .. } => true,
+        // Every row is in one window.
+        WindowKind::Tumbling { .. } | WindowKind::Session { .. } | WindowKind::State { .. } => true,
+        WindowKind::Hopping { .. } | WindowKind::Count { .. } => calls.iter().all(can_merge),
         WindowKind::Sliding { twice, .. } => !twice && calls.iter().all(stays_small),
+    }
+}
+
+/// Whether the states of panes can be joined.
+fn can_merge(call: &AggregateCall) -> bool {
+    match &call.function {
+        FunctionRef::Builtin(_) => true,
+        FunctionRef::Remote(function) => function.accumulators().is_some_and(|can| can.merge),
     }
 }
 

@@ -63,6 +63,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) seq: u64,
     /// Where the buffers go instead of into the message; the answer may use the same place.
     pub(crate) place: Option<Place>,
+    /// What accumulators are to do, as JSON; empty for whole groups.
+    pub(crate) accumulate: &'a str,
 }
 
 /// Some text or bytes are too long for offsets of 32 bits, or for the place in shared memory.
@@ -130,7 +132,7 @@ impl FrameWriter {
     /// More than the header will take, whatever the offsets in it are.
     fn room_of_header(&self, opening: &Opening<'_>, args: &[Arg<'_>]) -> usize {
         let constants: usize = args.iter().map(|arg| arg.constant.as_ref().map_or(0, String::len)).sum();
-        256 + 6 * opening.function.len() + 200 * args.len() + constants
+        256 + 6 * opening.function.len() + 200 * args.len() + constants + opening.accumulate.len()
     }
 
     fn finish(&mut self, opening: &Opening<'_>, part: &Part<'_>, groups: Option<[usize; 2]>) {
@@ -142,6 +144,9 @@ impl FrameWriter {
         let _ = write!(header, ",\"ctx\":{},\"n\":{},\"cols\":[{}]", opening.context, part.n(), self.columns);
         if let Some([offset, size]) = groups {
             let _ = write!(header, ",\"groups\":[{offset},{size}]");
+        }
+        if !opening.accumulate.is_empty() {
+            let _ = write!(header, ",\"acc\":{}", opening.accumulate);
         }
         if let Some(place) = opening.place {
             let _ = write!(header, ",\"answer\":[{},{}]", place.offset, place.size);

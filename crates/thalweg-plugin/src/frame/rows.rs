@@ -52,6 +52,8 @@ impl<'a> Rows<'a> {
 /// What one message is about.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Part<'a> {
+    /// The number of its first call among all.
+    pub(crate) first: usize,
     pub(crate) rows: Rows<'a>,
     /// For groups: where each begins, and where the last one ends, counted from any number on.
     pub(crate) groups: Option<&'a [u32]>,
@@ -77,12 +79,13 @@ impl<'a> Part<'a> {
     /// The calls of this range alone.
     pub(crate) fn slice(&self, calls: Range<usize>) -> Part<'a> {
         match self.groups {
-            None => Part { rows: self.rows.slice(calls), groups: None },
+            None => Part { first: self.first + calls.start, rows: self.rows.slice(calls), groups: None },
             Some(offsets) => {
                 let start = offsets[0];
                 let (from, to) = (offsets[calls.start] - start, offsets[calls.end] - start);
                 let groups = Some(&offsets[calls.start..=calls.end]);
-                Part { rows: self.rows.slice(from as usize..to as usize), groups }
+                let rows = self.rows.slice(from as usize..to as usize);
+                Part { first: self.first + calls.start, rows, groups }
             }
         }
     }
@@ -146,7 +149,7 @@ impl Order {
             Some((start, end)) => Rows::Span(start, end),
             None => Rows::List(&self.rows),
         };
-        Part { rows, groups: self.offsets.as_deref() }
+        Part { first: 0, rows, groups: self.offsets.as_deref() }
     }
 }
 

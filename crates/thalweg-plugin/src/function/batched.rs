@@ -8,8 +8,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::thread;
 
+use serde_json::json;
 use thalweg_core::{Cell, Column, RowError, Selection, Tag};
 use thalweg_expr::function::{CallCx, Frame, RemoteFunction as _};
+use thalweg_expr::{Accumulate, AccumulatorStep};
 
 use super::channel::{Bound, Failure, FunctionChannel, Ready};
 use super::region::{Region, WORTH_IT};
@@ -43,6 +45,9 @@ pub(super) struct Batched<'a> {
     ahead: Option<Written>,
     text: String,
     single: Single<'a>,
+    /// What accumulators are to do instead of taking whole groups, and the memory in which they are.
+    step: Option<&'a AccumulatorStep<'a>>,
+    memory: Option<u64>,
 }
 
 /// A message that is ready to be sent, or was sent.
@@ -61,6 +66,8 @@ struct Link<'a> {
     channel: Arc<FunctionChannel>,
     ready: Ready,
     context: u32,
+    memory: u64,
+    step: Option<&'a AccumulatorStep<'a>>,
     args: Arc<[Arg<'a>]>,
 }
 
@@ -68,7 +75,32 @@ impl<'a> Batched<'a> {
     pub(super) fn new(function: &'a PluginFunction, frame: &'a Frame<'a>, cx: &'a CallCx<'a>) -> Self {
         let single = Single::new(function, cx);
         let (frames, text) = (<[FrameWriter; 2]>::default(), String::new());
-        Self { function, frame, cx, host: 0, link: None, frames, turn: 0, ahead: None, text, single }
+        let (link, ahead, step, memory) = (None, None, None, None);
+        Self { function, frame, cx, host: 0, link, frames, turn: 0, ahead, text, single, step, memory }
+    }
+
+    /// One step of accumulators: a cell for each group, and the memory that they are in. When it is another than
+    /// expected, nothing is done and no cell added.
+    pub(super) fn accumulate(
+        mut self,
+        step: &'a AccumulatorStep<'a>,
+        expected: Option<u64>,
+        out: &mut Column,
+    ) -> Option<u64> {
+        let Some((groups, n_groups)) = self.frame.groups else { return expected };
+        self.step = Some(step);
+        let memory = match self.link() {
+            Ok(link) => link.memory,
+            Err(failure) => {
+                self.fail(n_groups, failure.text(), out);
+                return expected;
+            }
+        };
+        if expected.is_none_or(|expected| expected == memory) {
+            self.memory = Some(memory);
+            self.all(&Order::of_groups(self.frame.rows, groups, n_groups).part(), out);
+        }
+        Some(memory)
     }
 
     /// All calls, spread over the processes that serve the function if that is worth it (12.6).
@@ -209,19 +241,27 @@ impl<'a> Batched<'a> {
         {
             link = channel.ready_at_once().and_then(|_| self.connect_to(&channel));
         }
-        let (ready, context) = link?;
+        let (ready, context, memory) = link?;
+        if self.memory.is_some_and(|expected| expected != memory) {
+            return Err(Failure::Other("its process was started again, and what it had is lost".to_owned()));
+        }
+        if self.step.is_some() && ready.terms.accumulators().is_none() {
+            let text =
+                "it has no accumulators any more; restart the rule, which then hands over whole groups";
+            return Err(Failure::Other(text.to_owned()));
+        }
         let traits = &ready.terms.function;
         let args = self.frame.args.iter().enumerate();
         let args = args.map(|(index, arg)| Arg::new(arg, numbers(traits, index))).collect();
-        Ok(Link { channel, ready, context, args })
+        Ok(Link { channel, ready, context, memory, step: self.step, args })
     }
 
-    fn connect_to(&self, channel: &FunctionChannel) -> Result<(Ready, u32), Failure> {
+    fn connect_to(&self, channel: &FunctionChannel) -> Result<(Ready, u32, u64), Failure> {
         let ready = channel.ready(self.cx.rule)?;
         if !ready.terms.is_batched() {
-            return Ok((ready, 0));
+            return Ok((ready, 0, 0));
         }
-        let Bound { number, is_lost } = channel.context(&ready, &self.cx.site())?;
+        let Bound { number, is_lost, memory } = channel.context(&ready, &self.cx.site())?;
         if is_lost {
             let name = &self.function.name;
             self.cx.warn(&format!(
@@ -229,7 +269,7 @@ impl<'a> Batched<'a> {
                  last checkpoint, if there was one"
             ));
         }
-        Ok((ready, number))
+        Ok((ready, number, memory))
     }
 
     /// One message. `is_suspect`: its calls were among those of a message that has ended the process.
@@ -289,7 +329,13 @@ impl<'a> Batched<'a> {
         let (connection, rule) = (link.ready.terms.connection, self.cx.rule);
         if !link.ready.terms.caps.has(Cap::Cols) {
             let seq = link.channel.next_seq();
-            let has_lost = document::write(&mut self.text, seq, link.context, &link.args, part);
+            let has_lost = document::write(
+                &mut self.text,
+                (seq, link.context),
+                &link.args,
+                part,
+                &link.accumulate(part),
+            );
             let sent = Written { connection, seq, place: None, has_lost };
             if self.text.len() > LONGEST {
                 return Err(too_large());
@@ -365,6 +411,34 @@ impl<'a> Batched<'a> {
 }
 
 impl Link<'_> {
+    /// What accumulators are to do with a message, as JSON.
+    fn accumulate(&self, part: &Part<'_>) -> String {
+        let Some(step) = self.step else { return String::new() };
+        let calls = part.first..part.first + part.n();
+        let ids = step.ids.get(calls.clone()).unwrap_or_default();
+        let mut document = json!({ "ids": ids, "finish": step.finish });
+        let what = match step.what {
+            Accumulate::Add => "add",
+            Accumulate::Retract => "retract",
+            Accumulate::Merge(parts) => {
+                let parts = ids.iter().zip(parts.get(calls).unwrap_or_default());
+                let parts = parts.map(|(id, parts)| (id.to_string(), json!(parts)));
+                document["from"] = parts.collect::<serde_json::Map<_, _>>().into();
+                document["keep"] = true.into();
+                "merge"
+            }
+        };
+        document["do"] = what.into();
+        let mut drop = if part.first == 0 { step.drop.to_vec() } else { Vec::new() };
+        if step.forget {
+            drop.extend_from_slice(ids);
+        }
+        if !drop.is_empty() {
+            document["drop"] = drop.into();
+        }
+        document.to_string()
+    }
+
     /// Writes a frame, and its columns into the shared memory if that is worth it. Nothing if it is too long.
     fn write(&self, frames: &mut FrameWriter, turn: usize, part: &Part<'_>) -> Option<Written> {
         let terms = &self.ready.terms;
@@ -373,7 +447,8 @@ impl Link<'_> {
         let weight = self.args.iter().filter_map(Arg::weight).sum::<usize>() * part.rows.len();
         let region = terms.region.as_ref().filter(|_| weight >= WORTH_IT);
         let place = region.map(|_| Region::half(turn));
-        let mut opening = Opening { function, context: self.context, seq, place };
+        let accumulate = self.accumulate(part);
+        let mut opening = Opening { function, context: self.context, seq, place, accumulate: &accumulate };
         let is_placed = match (region, place) {
             (Some(region), Some(place)) => {
                 frames.write(&opening, &self.args, part).is_ok()

@@ -40,6 +40,8 @@ pub(crate) struct FunctionChannel {
     pub(super) pace: Pace,
     seq: AtomicU64,
     again: Mutex<Allowance>,
+    /// How many channels were opened before it.
+    age: u64,
 }
 
 /// What a process was told of a call.
@@ -49,6 +51,8 @@ pub(super) struct Bound {
     pub(super) number: u32,
     /// The call was known to an earlier process, with whatever a stateful function has remembered there.
     pub(super) is_lost: bool,
+    /// Greater whenever that has happened; no two channels have the same.
+    pub(super) memory: u64,
 }
 
 /// The time-outs of one rule.
@@ -102,7 +106,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl FunctionChannel {
     /// Listens. The plugin is told on the first call of each life.
     /// Its socket has this address, which is the name unless several processes serve the function.
-    pub(crate) fn open(name: &str, address: &str, plugin: Arc<Plugin>) -> Result<Self, String> {
+    pub(crate) fn open(name: &str, address: &str, plugin: Arc<Plugin>, age: u64) -> Result<Self, String> {
         if name.contains('/') {
             return Err(format!("function name {name} contains a slash"));
         }
@@ -125,6 +129,7 @@ impl FunctionChannel {
             pace: Pace::default(),
             seq: AtomicU64::new(0),
             again: Mutex::new(Allowance::new()),
+            age,
         })
     }
 
@@ -381,7 +386,7 @@ impl FunctionChannel {
             }
         }
         if ready.terms.bound().contains(&number) {
-            return Ok(Bound { number, is_lost: false });
+            return Ok(Bound { number, is_lost: false, memory: self.memory(&mut lock(&self.sites), site) });
         }
         let bind = json!({"func": "Ctx", "arg": {"id": number, "meta": wire::meta(site)}});
         self.command(&bind, connection, life)?;
@@ -390,8 +395,14 @@ impl FunctionChannel {
             self.send_restore(ready, number, &saved)?;
         }
         ready.terms.bound().insert(number);
-        let was_known = lock(&self.sites).note_bound(site);
-        Ok(Bound { number, is_lost: was_known && ready.terms.is_stateful() })
+        let mut sites = lock(&self.sites);
+        let was_known = sites.note_bound(site);
+        let memory = self.memory(&mut sites, site);
+        Ok(Bound { number, is_lost: was_known && ready.terms.is_stateful(), memory })
+    }
+
+    fn memory(&self, sites: &mut Sites, site: &CallSite<'_>) -> u64 {
+        (self.age << 32) | sites.n_lost(site)
     }
 
     /// What a stateful function remembers for a call; `None` for one that keeps nothing.

@@ -10,13 +10,22 @@ use crate::frame::encode::Arg;
 use crate::frame::rows::Part;
 use crate::wire;
 
-/// Writes the arguments of some calls. True with it when some argument was a number that JSON lacks.
-pub(super) fn write(out: &mut String, seq: u64, context: u32, args: &[Arg<'_>], part: &Part<'_>) -> bool {
+/// Writes the arguments of some calls; `accumulate` is what accumulators are to do, empty for whole groups. True with it when some argument was a number that JSON lacks.
+pub(super) fn write(
+    out: &mut String,
+    (seq, context): (u64, u32),
+    args: &[Arg<'_>],
+    part: &Part<'_>,
+    accumulate: &str,
+) -> bool {
     out.clear();
     let (is_groups, mut lost) = (part.groups.is_some(), false);
     let name = if is_groups { "ExecGroups" } else { "ExecBatch" };
     // Writing to a string cannot fail.
     let _ = write!(out, r#"{{"func":"{name}","arg":{{"seq":{seq},"ctx":{context},"#);
+    if !accumulate.is_empty() {
+        let _ = write!(out, r#""acc":{accumulate},"#);
+    }
     let mut list = |out: &mut String, arg: &Arg<'_>, places: std::ops::Range<usize>| {
         out.push('[');
         for (index, place) in places.enumerate() {

@@ -4,16 +4,17 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use thalweg_expr::Accumulators;
 use thalweg_expr::function::CallSite;
 
 use super::region::Region;
 use crate::greeting::{Cap, Caps, FunctionTraits};
 
 /// What we can do on function channels.
-pub(crate) const OFFERED: Caps = Caps::of(&[Cap::Batch, Cap::Cols, Cap::Ping, Cap::State]);
+pub(crate) const OFFERED: Caps = Caps::of(&[Cap::Batch, Cap::Cols, Cap::Ping, Cap::State, Cap::Acc]);
 /// The same where memory can be shared.
 pub(crate) const OFFERED_WITH_MEMORY: Caps =
-    Caps::of(&[Cap::Batch, Cap::Cols, Cap::Shm, Cap::Ping, Cap::State]);
+    Caps::of(&[Cap::Batch, Cap::Cols, Cap::Shm, Cap::Ping, Cap::State, Cap::Acc]);
 
 /// What is in force with one connection. Another connection has terms of its own.
 #[derive(Debug)]
@@ -44,6 +45,13 @@ impl Terms {
         self.function.is_stateful && self.caps.has(Cap::State)
     }
 
+    /// What the accumulators of the function can do, if they may outlive a message.
+    pub(crate) fn accumulators(&self) -> Option<Accumulators> {
+        let acc = self.function.acc;
+        let may_outlive = acc.add && self.caps.has(Cap::Acc) && self.is_stateful() && self.is_batched();
+        may_outlive.then_some(Accumulators { merge: acc.merge, retract: acc.retract })
+    }
+
     /// The calls that the process has been told of.
     pub(crate) fn bound(&self) -> MutexGuard<'_, HashSet<u32>> {
         self.bound.lock().unwrap_or_else(PoisonError::into_inner)
@@ -69,6 +77,8 @@ struct Site {
     saved: Option<Vec<u8>>,
     /// Whether some process was told of it.
     is_known: bool,
+    /// How often what it remembered was lost with a process.
+    n_lost: u64,
 }
 
 impl Site {
@@ -90,6 +100,7 @@ impl Sites {
             number: self.next,
             saved: None,
             is_known: false,
+            n_lost: 0,
         };
         self.known.entry(site.rule.to_owned()).or_default().push(fresh);
         self.next
@@ -120,7 +131,15 @@ impl Sites {
 
     /// A process has been told of a call. True when an earlier one was, too.
     pub(crate) fn note_bound(&mut self, site: &CallSite<'_>) -> bool {
-        self.find(site).is_some_and(|known| std::mem::replace(&mut known.is_known, true))
+        let Some(known) = self.find(site) else { return false };
+        let is_lost = std::mem::replace(&mut known.is_known, true);
+        known.n_lost += u64::from(is_lost);
+        is_lost
+    }
+
+    /// How often what a call remembered was lost with a process.
+    pub(crate) fn n_lost(&mut self, site: &CallSite<'_>) -> u64 {
+        self.find(site).map_or(0, |known| known.n_lost)
     }
 
     /// Forgets a call whose rule has ended; the process is told with the next message.

@@ -4,6 +4,7 @@
 // Everything here is a test, also what has no attribute of one.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
+mod accumulators;
 mod batches;
 mod control;
 mod faults;

@@ -196,7 +196,7 @@ impl Subject {
     /// With all capabilities of our SDK, or only these.
     pub(crate) fn kinds(caps: Option<&[&str]>) -> Self {
         let mut this = Self::new("kinds/kinds.py");
-        let functions = ["tell", "tellall", "back", "count"];
+        let functions = ["tell", "tellall", "back", "count", "joined"];
         this.manifest["functions"] = json!(functions.map(|name| format!("{}_{name}", this.name)));
         match caps {
             None => this,

@@ -9,6 +9,7 @@ use thalweg_expr::{
 };
 use thalweg_plan::logical::AggregateCall;
 
+use crate::op::accumulated::{Accumulated, Names};
 use crate::op::keys::error_at;
 use crate::op::reshape;
 use crate::operator::OpCx;
@@ -37,6 +38,8 @@ enum State {
         function: Arc<dyn RemoteFunction>,
         result: Column,
     },
+    /// Takes rows as they come, in accumulators elsewhere.
+    Accumulated(Box<Accumulated>),
     /// Not an aggregate; the planner lets none through.
     None,
 }
@@ -53,7 +56,21 @@ pub(crate) struct Grouped<'a> {
 
 impl Calls {
     pub(crate) fn new(calls: &[AggregateCall]) -> Self {
-        Self { calls: calls.iter().map(Call::new).collect(), ids: Vec::new() }
+        Self { calls: calls.iter().map(|call| Call::new(call, None)).collect(), ids: Vec::new() }
+    }
+
+    /// The same for rows that come in pieces: calls that others answer use accumulators, which have these names.
+    pub(crate) fn in_pieces(calls: &[AggregateCall], names: &Arc<Names>) -> Self {
+        Self { calls: calls.iter().map(|call| Call::new(call, Some(names))).collect(), ids: Vec::new() }
+    }
+
+    /// Hands over what waits for accumulators elsewhere. Before [`Calls::merge`] into others.
+    pub(crate) fn settle(&mut self, cx: &OpCx<'_>) {
+        for call in &mut self.calls {
+            if let State::Accumulated(groups) = &mut call.state {
+                groups.settle(&call_cx(call.call_id, cx));
+            }
+        }
     }
 
     /// Folds rows into the states of their groups.
@@ -65,8 +82,10 @@ impl Calls {
     pub(crate) fn merge(&mut self, later: &Self, map: &[GroupId], cx: &OpCx<'_>) {
         let mut eval = cx.eval(None);
         for (call, later) in self.calls.iter_mut().zip(&later.calls) {
-            if let (State::Builtin(call), State::Builtin(later)) = (&mut call.state, &later.state) {
-                call.merge(later.as_ref(), map, &mut eval);
+            match (&mut call.state, &later.state) {
+                (State::Builtin(call), State::Builtin(later)) => call.merge(later.as_ref(), map, &mut eval),
+                (State::Accumulated(call), State::Accumulated(later)) => call.merge(later, map),
+                _ => {}
             }
         }
     }
@@ -114,8 +133,10 @@ impl Calls {
     /// Forgets all groups.
     pub(crate) fn reset(&mut self) {
         for call in &mut self.calls {
-            if let State::Builtin(accumulator) = &mut call.state {
-                accumulator.reset();
+            match &mut call.state {
+                State::Builtin(accumulator) => accumulator.reset(),
+                State::Accumulated(groups) => groups.reset(),
+                State::Remote { .. } | State::None => {}
             }
         }
     }
@@ -134,6 +155,7 @@ impl Calls {
             let state = match &call.state {
                 State::Builtin(states) => size_of_val(&**states) + states.memory(),
                 State::Remote { result, .. } => result.memory(),
+                State::Accumulated(groups) => size_of::<Accumulated>() + groups.memory(),
                 State::None => 0,
             };
             state + (call.rows.capacity() + call.groups.capacity()) * 4
@@ -146,8 +168,10 @@ impl Calls {
     /// Writes the states.
     pub(crate) fn save(&self, out: &mut StateWriter) {
         for call in &self.calls {
-            if let State::Builtin(accumulator) = &call.state {
-                accumulator.save(out);
+            match &call.state {
+                State::Builtin(accumulator) => accumulator.save(out),
+                State::Accumulated(groups) => groups.save(out),
+                State::Remote { .. } | State::None => {}
             }
         }
     }
@@ -156,21 +180,28 @@ impl Calls {
     pub(crate) fn load(&mut self, from: &mut StateReader<'_>) -> Result<(), StateError> {
         self.calls.iter_mut().try_for_each(|call| match &mut call.state {
             State::Builtin(accumulator) => accumulator.load(from),
+            State::Accumulated(groups) => groups.load(from),
             State::Remote { .. } | State::None => Ok(()),
         })
     }
 }
 
+/// Who calls.
+fn call_cx<'a>(call_id: u32, cx: &OpCx<'a>) -> CallCx<'a> {
+    CallCx { rule: &cx.rule.id, node: cx.node, call_id, now: cx.now, metrics: cx.metrics }
+}
+
 impl Call {
-    fn new(plan: &AggregateCall) -> Self {
+    fn new(plan: &AggregateCall, names: Option<&Arc<Names>>) -> Self {
         let state = match &plan.function {
             FunctionRef::Builtin(function) => match function.kind {
                 FunctionKind::Aggregate(make) => State::Builtin(make()),
                 _ => State::None,
             },
-            FunctionRef::Remote(remote) => {
-                State::Remote { function: Arc::clone(remote), result: Column::new() }
-            }
+            FunctionRef::Remote(remote) => match names {
+                Some(names) => State::Accumulated(Box::new(Accumulated::new(remote, plan.call_id, names))),
+                None => State::Remote { function: Arc::clone(remote), result: Column::new() },
+            },
         };
         Self {
             name: plan.function.name().to_owned(),
@@ -201,15 +232,12 @@ impl Call {
             State::Builtin(accumulator) => accumulator.update(groups, args, rows, eval),
             State::Remote { function, result } => {
                 let frame = Frame { args, rows, groups: Some((groups, input.n_groups)) };
-                let call = CallCx {
-                    rule: &cx.rule.id,
-                    node: cx.node,
-                    call_id: self.call_id,
-                    now: cx.now,
-                    metrics: cx.metrics,
-                };
                 *result = Column::new();
-                function.call(&frame, result, &call);
+                function.call(&frame, result, &call_cx(self.call_id, cx));
+            }
+            State::Accumulated(states) => {
+                let frame = Frame { args, rows, groups: Some((groups, input.n_groups)) };
+                states.update(&frame, &call_cx(self.call_id, cx));
             }
             State::None => {}
         }
@@ -222,6 +250,7 @@ impl Call {
         match &mut self.state {
             State::Builtin(accumulator) => accumulator.finish(ids, out, &mut cx.eval(None)),
             State::Remote { result, .. } => *out = std::mem::take(result),
+            State::Accumulated(states) => states.finish(ids.len(), out, &call_cx(self.call_id, cx)),
             State::None => {}
         }
         // A misbehaving function must not shift the columns.

@@ -11,6 +11,7 @@ use thalweg_core::{Batch, Column, ColumnRef, Schema, Selection, Slot, Tag, Times
 use thalweg_expr::{Expr, GroupId, eval_all};
 use thalweg_plan::logical::AggregateCall;
 
+use crate::op::accumulated::Names;
 use crate::op::calls::{Calls, Grouped};
 use crate::op::keys::{Keys, error_at};
 use crate::operator::{Emit, OpCx};
@@ -25,6 +26,8 @@ pub(crate) struct Grouping {
     pub(crate) firsts: Vec<Slot>,
     /// The input's slots, then one for each call.
     pub(crate) schema: Arc<Schema>,
+    /// Of rows that come in pieces, for calls that others answer.
+    pub(crate) names: Option<Arc<Names>>,
 }
 
 impl Grouping {
@@ -36,6 +39,17 @@ impl Grouping {
             calls: calls.to_vec(),
             firsts: (0..n_slots as u32).map(Slot).collect(),
             schema: Arc::clone(schema),
+            names: None,
+        }
+    }
+}
+
+impl Grouping {
+    /// Calls without any rows.
+    pub(crate) fn new_calls(&self) -> Calls {
+        match &self.names {
+            Some(names) => Calls::in_pieces(&self.calls, names),
+            None => Calls::new(&self.calls),
         }
     }
 }
@@ -65,7 +79,7 @@ impl Groups {
     pub(crate) fn new(grouping: &Grouping) -> Self {
         Self {
             keys: Keys::default(),
-            calls: Calls::new(&grouping.calls),
+            calls: grouping.new_calls(),
             firsts: grouping.firsts.iter().map(|_| Arc::default()).collect(),
             times: Vec::new(),
             groups: Vec::new(),
@@ -126,6 +140,11 @@ impl Groups {
         }
         self.keys.number_all(columns, rows, &mut self.groups, &mut self.fresh);
         Ok(())
+    }
+
+    /// Hands over what waits for accumulators elsewhere. Before [`Groups::merge`] into others.
+    pub(crate) fn settle(&mut self, cx: &OpCx<'_>) {
+        self.calls.settle(cx);
     }
 
     /// Folds in the groups of rows that came later.

@@ -5,6 +5,7 @@ use thalweg_plan::{Kind, Node};
 
 use crate::operator::{Operator, RuleInfo};
 
+mod accumulated;
 mod agg_func;
 mod aggregate;
 mod analytic;

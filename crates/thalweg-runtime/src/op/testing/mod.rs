@@ -31,6 +31,8 @@ pub(crate) struct Options {
     pub(crate) send_error: bool,
     /// Rows of the lookup table `k`.
     pub(crate) lookup: &'static str,
+    /// One function beside those of the table.
+    pub(crate) function: Option<FunctionRef>,
 }
 
 /// Runs a case in processing time; the rule starts at 300.
@@ -97,7 +99,8 @@ pub(crate) fn plan(sql: &str, options: &Options) -> Plan {
         Ok(Statement::Query(query)) => query,
         other => panic!("{sql}: {other:?}"),
     };
-    thalweg_plan::plan(&query, &options.plan, &World).unwrap_or_else(|mistakes| panic!("{sql}: {mistakes:?}"))
+    thalweg_plan::plan(&query, &options.plan, &World(options.function.as_ref()))
+        .unwrap_or_else(|mistakes| panic!("{sql}: {mistakes:?}"))
 }
 
 fn run(plan: &Plan, options: &Options, events: &[Event], size: usize, restore: bool) -> Vec<String> {
@@ -149,9 +152,9 @@ pub(crate) fn run_cut(
 
 /// The streams of all cases: `s`, `l`, `r` schemaless; `e` and `e2` with a TIMESTAMP column; the scan table `t`, which
 /// keeps two rows; the lookup table `k`.
-struct World;
+struct World<'a>(Option<&'a FunctionRef>);
 
-impl Resolver for World {
+impl Resolver for World<'_> {
     fn stream(&self, name: &str) -> Option<Arc<StreamDef>> {
         self.stream_names().iter().any(|known| known == name).then(|| Arc::new(stream(name)))
     }
@@ -161,7 +164,10 @@ impl Resolver for World {
     }
 
     fn function(&self, name: &str) -> Result<Option<FunctionRef>, Diagnostic> {
-        FunctionRegistry::default().resolve(name)
+        match self.0 {
+            Some(function) if function.name() == name => Ok(Some(function.clone())),
+            _ => FunctionRegistry::default().resolve(name),
+        }
     }
 
     fn function_names(&self) -> Vec<String> {

@@ -140,6 +140,7 @@ fn options(case: &Json) -> Options {
             ..PlanOptions::default()
         },
         send_error: options["sendError"] == true,
+        function: None,
         lookup: "",
     }
 }

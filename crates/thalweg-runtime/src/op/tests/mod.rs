@@ -2,6 +2,7 @@
 
 use super::testing::{Options, Rig, check, check_event_time, check_with, messages, plan};
 
+mod accumulators;
 mod corpus;
 mod folds;
 mod joins;

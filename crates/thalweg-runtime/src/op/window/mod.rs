@@ -8,7 +8,6 @@
 
 use std::sync::Arc;
 
-use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::state::{StateError, StateReader, StateWriter};
 use thalweg_core::{Batch, Fault, Live, Schema, Selection, Slot, Timestamp, WindowRange};
 use thalweg_expr::Expr;
@@ -18,7 +17,7 @@ use thalweg_plan::{Kind, Node};
 use crate::op::reorder::Reorder;
 use crate::op::signals::Merge;
 use crate::op::{faults, reshape};
-use crate::operator::{Emit, OpCx, Operator, Partial, Signal};
+use crate::operator::{Behind, Emit, OpCx, Operator, Partial, Signal};
 
 pub(crate) mod align;
 pub(crate) mod buffer;
@@ -212,7 +211,7 @@ pub(crate) struct Window {
     reorder: Option<Reorder>,
     rows: Vec<u32>,
     /// Of the nodes whose work is done here, nearest first.
-    behind: Vec<Arc<NodeMetrics>>,
+    behind: Vec<Behind>,
     folding: Option<Arc<Folding>>,
     /// Over a split stream: the groups of all parts are put together here.
     parts: Option<Box<Parts>>,
@@ -230,7 +229,8 @@ impl Window {
             Some(fold) => vec![Arc::clone(&fold.schema)],
             None => schemas.clone(),
         };
-        let folding = plan.fold.as_deref().map(|fold| Arc::new(Folding::new(fold)));
+        let overlaps = matches!(plan.kind, WindowKind::Hopping { .. } | WindowKind::Count { .. });
+        let folding = plan.fold.as_deref().map(|fold| Arc::new(Folding::new(fold, overlaps)));
         let store = if matches!(plan.kind, WindowKind::Sliding { .. }) { Store::sliding } else { Store::new };
         let held = Held {
             stores: schemas.iter().map(|schema| store(schema, folding.as_ref())).collect(),
@@ -486,8 +486,8 @@ impl Operator for Window {
         }
     }
 
-    fn adopt(&mut self, metrics: &Arc<NodeMetrics>) {
-        self.behind.push(Arc::clone(metrics));
+    fn adopt(&mut self, behind: Behind) {
+        self.behind.push(behind);
     }
 
     fn memory(&self) -> usize {

@@ -14,12 +14,13 @@ use std::sync::Arc;
 use thalweg_core::metrics::NodeMetrics;
 use thalweg_core::state::{StateError, StateReader, StateWriter};
 use thalweg_core::{Batch, Live, Schema, Selection, Timestamp, WindowRange};
-use thalweg_expr::{EvalCx, Expr};
+use thalweg_expr::{EvalCx, Expr, FunctionRef};
 use thalweg_plan::logical::{Fold, FoldStep};
 
+use crate::op::accumulated::Names;
 use crate::op::groups::{Grouping, Groups};
 use crate::op::{faults, reshape};
-use crate::operator::{Emit, OpCx, Partial, Verdict};
+use crate::operator::{Behind, Emit, OpCx, Partial, Verdict};
 
 /// What happens to rows on their way into groups.
 pub(super) struct Folding {
@@ -28,12 +29,15 @@ pub(super) struct Folding {
 }
 
 impl Folding {
-    pub(super) fn new(fold: &Fold) -> Self {
+    /// `overlaps`: a row may be part of several windows.
+    pub(super) fn new(fold: &Fold, overlaps: bool) -> Self {
+        let is_remote = fold.calls.iter().any(|call| matches!(call.function, FunctionRef::Remote(_)));
         let grouping = Grouping {
             by: fold.keys.clone(),
             calls: fold.calls.clone(),
             firsts: fold.firsts.clone(),
             schema: Arc::clone(&fold.schema),
+            names: is_remote.then(|| Arc::new(Names::new(overlaps))),
         };
         Self { steps: fold.steps.clone(), grouping }
     }
@@ -47,13 +51,18 @@ impl Folding {
         self.steps.len()
     }
 
+    /// For the work of the aggregate.
+    pub(super) fn of_groups<'a>(&self, cx: &'a OpCx<'_>) -> OpCx<'a> {
+        cx.of_behind(self.n_steps())
+    }
+
     /// Counts a collection that ends within the steps as the nodes would count it that stand there. `step` is the one
     /// that failed, or absent when WHERE left nothing.
     pub(super) fn count_lost(&self, step: Option<usize>, cx: &OpCx<'_>) {
         let first_filter = || self.steps.iter().position(|step| matches!(step, FoldStep::Filter(_)));
         let end = step.or_else(first_filter).unwrap_or_default();
         NodeMetrics::add(&cx.metrics.records_out, 1);
-        for (at, metrics) in cx.behind.iter().enumerate().take(end + 1) {
+        for (at, Behind { metrics, .. }) in cx.behind.iter().enumerate().take(end + 1) {
             NodeMetrics::add(&metrics.records_in, 1);
             NodeMetrics::add(&metrics.processed, 1);
             NodeMetrics::add(&metrics.records_out, u64::from(at < end));
@@ -167,7 +176,7 @@ impl Pane {
         }
         self.n_grouped += rows.len() as u64;
         let step = folding.steps.len();
-        if let Err(message) = self.groups.take(&folding.grouping, &batch, &rows, &cx.of_behind(step)) {
+        if let Err(message) = self.groups.take(&folding.grouping, &batch, &rows, &folding.of_groups(cx)) {
             self.fail(Failure { step, message });
         }
         rows
@@ -214,7 +223,7 @@ impl Pane {
                 folding.count_lost(Some(folding.n_steps()), cx);
             }
             None => {
-                let cx = cx.of_behind(folding.steps.len());
+                let cx = folding.of_groups(cx);
                 self.groups.emit(&folding.grouping, Some(window), out, &cx);
             }
         }
@@ -421,7 +430,10 @@ impl Panes {
             return give(&mut panes[first], out);
         }
         let mut whole = spare.pop().unwrap_or_else(|| Pane::new(folding));
-        panes.range(first..end).for_each(|pane| whole.merge(folding, pane, cx));
+        for pane in panes.range_mut(first..end) {
+            pane.groups.settle(&folding.of_groups(cx));
+            whole.merge(folding, pane, cx);
+        }
         give(&mut whole, out);
         recycle(whole, spare);
     }
@@ -457,6 +469,7 @@ impl Panes {
         out.u64(self.end);
         out.time(self.latest);
         out.bool(self.is_cut);
+        self.folding.grouping.names.iter().for_each(|names| names.save(out));
         out.u64(self.panes.len() as u64);
         self.panes.iter().for_each(|pane| pane.save(out));
     }
@@ -466,6 +479,7 @@ impl Panes {
         self.end = from.u64()?;
         self.latest = from.time()?;
         self.is_cut = from.bool()?;
+        self.folding.grouping.names.iter().try_for_each(|names| names.load(from))?;
         self.panes.clear();
         for _ in 0..from.read_len()? {
             self.panes.push_back(Pane::load(&self.folding, from)?);

@@ -79,7 +79,7 @@ pub(super) struct Queue {
 
 impl Queue {
     pub(super) fn new(schema: &Arc<Schema>, folding: &Arc<Folding>) -> Self {
-        let calls = || Calls::new(&folding.grouping.calls);
+        let calls = || folding.grouping.new_calls();
         Self {
             folding: Arc::clone(folding),
             buffer: RowBuffer::new(schema),
