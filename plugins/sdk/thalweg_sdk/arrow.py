@@ -36,6 +36,10 @@ class ArrowColumn:
             return [to_base64(value) for value in values]
         return values
 
+    def each(self, text_bytes: bool = False, datetimes: bool = False) -> Iterator[Any]:
+        """The same one by one."""
+        return iter(self.to_list(text_bytes, datetimes))
+
     def group_lists(self, offsets: List[int], text_bytes: bool = False, datetimes: bool = False) -> Iterator[List[Any]]:
         """The list of each group."""
         values = self.to_list(text_bytes, datetimes)

@@ -69,11 +69,11 @@ class Caller:
         if decorated is not None and decorated.vector:
             self._vector_rows(results, cols, n, ctx)
         elif decorated is not None:
-            self._each_row(results, self._lists(cols), n, decorated.target, decorated.further(ctx))
+            self._each_row(results, self._values(cols), n, decorated.target, decorated.further(ctx))
         elif hasattr(self.function, "exec_batch"):
             self._own_batch(results, cols, n, ctx)
         else:
-            self._exec_rows(results, self._lists(cols), n, ctx)
+            self._exec_rows(results, self._values(cols), n, ctx)
         results.micros = (time.perf_counter_ns() - start) // 1000
         return results
 
@@ -119,6 +119,16 @@ class Caller:
                 values = [decorated.converted(index, value) for value in values]
             lists.append(values)
         return lists
+
+    def _values(self, cols: Sequence[Any]) -> List[Iterator[Any]]:
+        """The same as iterators, for calls that take one row after the other."""
+        decorated = self.decorated
+        if decorated is None:
+            return [col.each(text_bytes=True) for col in cols]
+        hints = [decorated.signature.hint_of(index) for index in range(len(cols))]
+        if any(hint.wants(_TIME) or hint.wants(bytes) for hint in hints):
+            return [iter(values) for values in self._lists(cols)]
+        return [col.each() for col in cols]
 
     def _groups(self, cols: Sequence[Any], offsets: List[int]) -> List[Iterator[List[Any]]]:
         """For each column, the list of one group after the other."""
@@ -169,18 +179,18 @@ class Caller:
     def complain(self, text: str) -> None:
         """Says what went wrong; the symbol puts the log in here."""
 
-    def _each_row(self, results: Results, lists: List[List[Any]], n: int, target: Any, further: dict) -> None:
+    def _each_row(self, results: Results, cols: List[Iterator[Any]], n: int, target: Any, further: dict) -> None:
         if further:
             plain = target
             target = lambda *args: plain(*args, **further)  # noqa: E731
-        calls = map(target, *lists) if lists else map(lambda _: target(), range(n))
+        calls = map(target, *cols) if cols else map(lambda _: target(), range(n))
         self._drain(results, calls, n)
 
-    def _exec_rows(self, results: Results, lists: List[List[Any]], n: int, ctx: Context) -> None:
+    def _exec_rows(self, results: Results, cols: List[Iterator[Any]], n: int, ctx: Context) -> None:
         # `values.append` is looked up each time: Python 3.11 and later make one step of the whole.
         call, values = self.function.exec, results.values
-        if len(lists) == 1:
-            rows = iter(lists[0])
+        if len(cols) == 1:
+            rows = cols[0]
             while len(values) < n:
                 try:
                     for x in rows:
@@ -189,7 +199,7 @@ class Caller:
                     self._failed(results, len(values), error)
                     values.append(None)
             return
-        rows = map(list, zip(*lists)) if lists else iter([[] for _ in range(n)])
+        rows = map(list, zip(*cols)) if cols else iter([[] for _ in range(n)])
         while len(values) < n:
             try:
                 for row in rows:

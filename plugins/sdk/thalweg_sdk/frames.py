@@ -6,6 +6,7 @@ never an exception from somewhere inside.
 
 import array
 import datetime
+import itertools
 import json
 import struct
 import sys
@@ -81,6 +82,12 @@ class Column:
         if self.null is not None:
             values = with_nulls(values, self.null)
         return values
+
+    def each(self, text_bytes: bool = False, datetimes: bool = False) -> Iterator[Any]:
+        """The values of `to_list` one by one. Numbers are made when their turn comes, which keeps them few."""
+        if self.kind in ("i64", "f64", "bool") and self.whole is None and self.null is None:
+            return iter(self._sliceable())
+        return iter(self.to_list(text_bytes, datetimes))
 
     def _sliceable(self) -> Any:
         if self.kind != "f64":
@@ -183,6 +190,10 @@ class Const:
         """The value, n times."""
         return [self.value] * self.n
 
+    def each(self, text_bytes: bool = False, datetimes: bool = False) -> Iterator[Any]:
+        """The same one by one."""
+        return itertools.repeat(self.value, self.n)
+
     def group_lists(self, offsets: List[int], text_bytes: bool = False, datetimes: bool = False) -> Iterator[List[Any]]:
         """The value as often as each group has rows."""
         return ([self.value] * (end - start) for start, end in zip(offsets, offsets[1:]))
@@ -209,6 +220,10 @@ class Values:
     def to_list(self, text_bytes: bool = False, datetimes: bool = False) -> List[Any]:
         """The list itself."""
         return self.values
+
+    def each(self, text_bytes: bool = False, datetimes: bool = False) -> Iterator[Any]:
+        """Its values one by one."""
+        return iter(self.values)
 
     def group_lists(self, offsets: List[int], text_bytes: bool = False, datetimes: bool = False) -> Iterator[List[Any]]:
         """The list of each group."""
