@@ -8,6 +8,7 @@ pub mod compare;
 pub mod golden;
 pub mod http;
 pub mod in_process;
+pub mod instance;
 pub mod mqtt;
 pub mod plugins;
 pub mod processes;

@@ -14,6 +14,7 @@ mod plugin_command;
 mod python;
 mod reference;
 mod rest;
+mod routes;
 mod services;
 mod shared_windows;
 mod split;

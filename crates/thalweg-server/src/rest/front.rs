@@ -57,7 +57,10 @@ impl Front {
         };
         match self.table.find(request.method(), &path) {
             Found::Call => {}
-            Found::OtherMethods => return StatusCode::METHOD_NOT_ALLOWED.into_response(),
+            Found::OtherMethods => {
+                let allow = [(header::ALLOW, self.table.methods(&path))];
+                return (StatusCode::METHOD_NOT_ALLOWED, allow).into_response();
+            }
             Found::Nothing => return unknown_path(),
         }
         if self.app.audit_log {

@@ -129,7 +129,7 @@ fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let n_bytes = usize::from(length & 0x7f);
     let (length, rest) = match length {
         0..0x80 => (n_bytes, rest),
-        _ if n_bytes <= 4 => {
+        _ if (1..=4).contains(&n_bytes) => {
             let (long, rest) = rest.split_at_checked(n_bytes)?;
             (long.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), rest)
         }

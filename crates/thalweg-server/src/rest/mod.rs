@@ -11,6 +11,7 @@ mod front;
 mod jwt;
 mod keyed_state;
 mod metadata;
+mod openapi;
 mod plugins;
 pub(crate) mod prometheus;
 mod python;
@@ -61,7 +62,17 @@ pub(crate) fn front(app: &Arc<App>) -> Front {
     let single = routes(app.metrics_here);
     let inner = Front::new(Arc::clone(app), Arc::new(single.clone().with_state(app)));
     let all = single.merge(batch::routes(Arc::new(inner)));
+    let document = openapi::routes(all.list());
+    let all = all.merge(document);
     Front::new(Arc::clone(app), Arc::new(all.with_state(app)))
+}
+
+/// Every call that a server can have, for tests of its description.
+#[cfg(test)]
+fn described_routes() -> Vec<(axum::http::Method, String)> {
+    let own = ["/openapi.json", "/docs"].map(|path| (axum::http::Method::GET, path.to_owned()));
+    let batch = (axum::http::Method::POST, "/batch/req".to_owned());
+    routes(Some(true)).list().into_iter().chain(own).chain([batch]).collect()
 }
 
 /// Runs work that waits for the disk or a plugin where that does no harm.

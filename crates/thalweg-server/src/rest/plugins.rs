@@ -10,7 +10,7 @@ use thalweg_plugin::{InstallRequest, PluginError};
 
 use super::answer::escape;
 use super::body::{self, Query, Text};
-use super::routes::{Routes, get};
+use super::routes::{Routes, get, post};
 use super::{Answer, Failure, blocking};
 use crate::server::App;
 
@@ -27,24 +27,46 @@ pub(super) fn routes() -> Routes {
         .route("/plugins/portables/{name}/status", get(status))
         .route("/plugins/portables/{name}/logs", get(logs));
     portable
-        .merge(native("/plugins/sources", "/plugins/sources/{name}", "sources"))
-        .merge(native("/plugins/sinks", "/plugins/sinks/{name}", "sinks"))
-        .merge(native("/plugins/functions", "/plugins/functions/{name}", "functions"))
+        .merge(native("sources"))
+        .merge(native("sinks"))
+        .merge(native("functions"))
+        .route("/plugins/functions/{name}/register", post(|| async { Failure::plain(NATIVE) }))
         .route("/plugins/udfs", get(functions))
         .route("/plugins/udfs/{name}", get(function))
 }
 
-fn native(all: &'static str, one: &'static str, kind: &'static str) -> Routes {
+/// 11.2: there are no native plugins, and none that could be installed.
+fn native(kind: &'static str) -> Routes {
     let none = move |Path(name): Name| async move {
         missing(format!("describe {kind} plugin {name} error: not found"))
     };
     let gone = move |Path(name): Name| async move {
         missing(format!("delete {kind} plugin {name} error: invalid name {name}: not exist"))
     };
-    let refuse = || async { Failure::plain(NATIVE) };
+    let refuse = move |Text(text): Text| async move { refused(kind, &text) };
+    let all = format!("/plugins/{kind}");
     Routes::new()
-        .route(all, get(|| async { Answer::Json("[]".to_owned()) }).post(refuse))
-        .route(one, get(none).put(refuse).delete(gone))
+        .route(&all, get(|| async { Answer::Json("[]".to_owned()) }).post(refuse))
+        .route(&format!("{all}/prebuild"), get(|| async { Answer::Json("{}".to_owned()) }))
+        .route(&format!("{all}/{{name}}"), get(none).put(refuse).delete(gone))
+}
+
+/// Native plugins of upstream whose work is built in.
+const BUILT_IN: [(&str, &str, &str); 4] = [
+    ("sources", "random", "the source simulator is"),
+    ("sinks", "file", "the sink file is"),
+    ("functions", "image", "the functions resize and thumbnail are"),
+    ("functions", "geohash", "the functions geohashEncode, geohashDecode and the like are"),
+];
+
+fn refused(kind: &str, text: &str) -> Failure {
+    let body = body::object(text).unwrap_or_default();
+    let name = body.text("name").ok().flatten().unwrap_or_default();
+    let known = BUILT_IN.iter().find(|(of, known, _)| *of == kind && *known == name);
+    Failure::plain(known.map_or_else(
+        || NATIVE.to_owned(),
+        |(_, _, what)| format!("{NATIVE}; {what} built in: no plugin is needed"),
+    ))
 }
 
 fn missing(text: String) -> Failure {

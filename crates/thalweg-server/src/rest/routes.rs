@@ -64,7 +64,7 @@ impl Methods {
 
 /// Calls with their handlers.
 #[derive(Clone, Default)]
-pub(crate) struct Routes(Vec<(Method, &'static str, MethodRouter<Arc<App>>)>);
+pub(crate) struct Routes(Vec<(Method, String, MethodRouter<Arc<App>>)>);
 
 impl Routes {
     /// None.
@@ -73,8 +73,8 @@ impl Routes {
     }
 
     /// And those of a path. `{name}` stands for one segment.
-    pub(super) fn route(mut self, path: &'static str, methods: Methods) -> Self {
-        self.0.extend(methods.0.into_iter().map(|(method, handler)| (method, path, handler)));
+    pub(super) fn route(mut self, path: &str, methods: Methods) -> Self {
+        self.0.extend(methods.0.into_iter().map(|(method, handler)| (method, path.to_owned(), handler)));
         self
     }
 
@@ -85,8 +85,8 @@ impl Routes {
     }
 
     /// Method and pattern of each.
-    pub(super) fn list(&self) -> Vec<(Method, &'static str)> {
-        self.0.iter().map(|(method, path, _)| (method.clone(), *path)).collect()
+    pub(super) fn list(&self) -> Vec<(Method, String)> {
+        self.0.iter().map(|(method, path, _)| (method.clone(), path.clone())).collect()
     }
 
     /// Ready to answer.
@@ -94,7 +94,7 @@ impl Routes {
         let patterns = self.list();
         let mut routers: HashMap<Method, Router<Arc<App>>> = HashMap::new();
         for (method, path, handler) in self.0 {
-            let router = routers.remove(&method).unwrap_or_default().route(path, handler);
+            let router = routers.remove(&method).unwrap_or_default().route(&path, handler);
             routers.insert(method, router);
         }
         let routers =
@@ -116,7 +116,7 @@ pub(super) enum Found {
 
 /// All calls, each with its handler.
 pub(crate) struct Table {
-    patterns: Vec<(Method, &'static str)>,
+    patterns: Vec<(Method, String)>,
     routers: HashMap<Method, Router>,
 }
 
@@ -134,6 +134,15 @@ impl Table {
             found = Found::OtherMethods;
         }
         found
+    }
+
+    /// The methods of a path, as the header `Allow` has them.
+    pub(super) fn methods(&self, path: &str) -> String {
+        let of_path = self.patterns.iter().filter(|(_, pattern)| fits(pattern, path));
+        let mut methods: Vec<&str> = of_path.map(|(method, _)| method.as_str()).collect();
+        methods.sort_unstable();
+        methods.dedup();
+        methods.join(", ")
     }
 
     /// Runs the handler, to its end even when nobody waits for the answer any more. A panic is answered as well.

@@ -37,7 +37,7 @@ pub(super) fn routes() -> Routes {
         ))
 }
 
-fn family(kind: SourceKind, [all, one, schema, details]: [&'static str; 4]) -> Routes {
+fn family(kind: SourceKind, [all, one, schema, details]: [&str; 4]) -> Routes {
     let is_table = kind == SourceKind::Table;
     Routes::new()
         .route(
