@@ -13,7 +13,7 @@ use thalweg_core::time::BoxFuture;
 use thalweg_core::{BinaryOp, Clock, Diagnostic, Fields, ManualClock, Props, Slot, Timestamp, Value};
 use thalweg_engine::rule::{Builder, Ready, Run, Runner, Shapes};
 use thalweg_engine::store::MemoryStore;
-use thalweg_engine::{Catalog, Connections, NoProfiles, Surroundings};
+use thalweg_engine::{Catalog, Connections, NoProfiles, StoredProfiles, Surroundings};
 use thalweg_expr::{Expr, FunctionRegistry, Instance};
 use thalweg_plan::{Kind, Node};
 
@@ -298,11 +298,13 @@ fn build(case: &Case, axis: Axis, registry: &Arc<Registry>) -> Result<RuleSpec, 
         return Err("the statement was accepted".to_owned());
     }
     let captured = Arc::new(Captured::default());
+    let profiles = StoredProfiles::load(Arc::new(NoProfiles), Arc::clone(registry), store.clone());
+    let profiles = profiles.map_err(|why| why.to_string())?;
     let builder = Builder {
         catalog: Arc::new(catalog),
-        connections: Arc::new(Connections::load(around, store).map_err(|why| why.to_string())?),
+        connections: Arc::new(Connections::load(around, store.clone()).map_err(|why| why.to_string())?),
         registry: Arc::clone(registry),
-        profiles: Arc::new(NoProfiles),
+        profiles: Arc::new(profiles),
         functions: FunctionRegistry::default(),
         runner: captured.clone(),
         sink_defaults: Props::new(),

@@ -56,6 +56,11 @@ fn functions_are_described_and_their_stored_state_is_set() {
 }
 
 #[test]
+fn config_keys_answer_as_documented_and_are_applied() {
+    check("conf_keys.rest", |_| {});
+}
+
+#[test]
 fn javascript_functions_answer_as_documented() {
     check("javascript.rest", |_| {});
 }

@@ -476,6 +476,10 @@ pub trait ConnectorKind: Send + Sync {
     fn sink(&self, cx: &BuildCx) -> Option<Built<Box<dyn Sink>>>;
     /// Makes a lookup; `None` when it has none.
     fn lookup(&self, cx: &BuildCx) -> Option<Built<Arc<dyn LookupSource>>>;
+    /// Whether there are named connections of it.
+    fn has_connection(&self) -> bool {
+        false
+    }
     /// Whether there is a source.
     fn has_source(&self) -> bool;
     /// Whether there is a sink.
@@ -511,6 +515,10 @@ impl ConnectorKind for Connector {
 
     fn lookup(&self, cx: &BuildCx) -> Option<Built<Arc<dyn LookupSource>>> {
         self.lookup.map(|build| build(cx))
+    }
+
+    fn has_connection(&self) -> bool {
+        self.connect.is_some()
     }
 
     fn has_source(&self) -> bool {

@@ -30,6 +30,12 @@ impl Props {
         self.entries.insert(known.unwrap_or_else(|| name.to_owned()), value.into());
     }
 
+    /// Takes a property out.
+    pub fn remove(&mut self, name: &str) -> Option<Json> {
+        let known = self.entries.keys().find(|key| key.eq_ignore_ascii_case(name)).cloned()?;
+        self.entries.remove(&known)
+    }
+
     /// Lays `over` on top of these.
     pub fn merge(&mut self, over: &Props) {
         for (name, value) in over.iter() {

@@ -138,7 +138,12 @@ pub fn inert(specs: &[PropSpec], props: &Props) -> Vec<String> {
 fn check_one(spec: &PropSpec, props: &Props) -> Result<(), String> {
     let text = |error: Diagnostic| error.message;
     match spec.kind {
-        PropKind::Text | PropKind::Secret | PropKind::Url => props.text(spec.name).map(drop).map_err(text),
+        // What was meant as a secret is not shown, whatever it is.
+        PropKind::Secret => match props.get(spec.name) {
+            None | Some(Json::Null | Json::String(_)) => Ok(()),
+            Some(_) => Err(format!("property \"{}\" must be a string, not ***", spec.name)),
+        },
+        PropKind::Text | PropKind::Url => props.text(spec.name).map(drop).map_err(text),
         PropKind::Bool => props.bool(spec.name).map(drop).map_err(text),
         PropKind::Duration => props.millis(spec.name).map(drop).map_err(text),
         PropKind::Int { min, max } => match props.int(spec.name).map_err(text)? {

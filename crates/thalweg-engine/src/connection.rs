@@ -7,7 +7,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use serde_json::{Map, Value as Json, json};
 use thalweg_core::connector::{BuildCx, Connection, ConnectionStatus, Spawner};
 use thalweg_core::registry::{Registry, Shared};
-use thalweg_core::{Clock, Props};
+use thalweg_core::{Clock, ErrorCode, Props};
+use tokio::sync::Mutex;
 use tracing::error;
 
 use crate::document::Document;
@@ -50,26 +51,22 @@ pub struct Connections {
     around: Surroundings,
     store: Arc<dyn Store>,
     named: RwLock<BTreeMap<String, Named>>,
+    /// Held by whoever changes one, so that those who ask at once for the same id come one after the other.
+    writing: Mutex<()>,
 }
 
 impl Connections {
     /// Opens all stored connections. One that cannot be built is logged and left out.
     pub fn load(around: Surroundings, store: Arc<dyn Store>) -> Result<Self, EngineError> {
-        let connections = Self { around, store, named: RwLock::default() };
+        let connections = Self { around, store, named: RwLock::default(), writing: Mutex::default() };
         for (id, bytes) in connections.store.scan(Table::Connection, "")? {
-            let opened = parse(&bytes).and_then(|(_, def)| connections.insert(&id, def));
-            if let Err(why) = opened {
-                error!(connection = %id, %why, "stored connection cannot be opened");
+            let opened = parse(&bytes).and_then(|(_, def)| Ok((connections.build(&id, &def)?, def)));
+            match opened {
+                Ok((connection, def)) => drop(connections.lock_named().insert(id, Named { def, connection })),
+                Err(why) => error!(connection = %id, %why, "stored connection cannot be opened"),
             }
         }
         Ok(connections)
-    }
-
-    fn insert(&self, id: &str, def: ConnectionDef) -> Result<(), EngineError> {
-        let connection = self.build(id, &def)?;
-        let named = Named { def, connection };
-        self.lock_named().insert(id.to_owned(), named);
-        Ok(())
     }
 
     fn build(&self, id: &str, def: &ConnectionDef) -> Result<Arc<dyn Connection>, EngineError> {
@@ -97,9 +94,10 @@ impl Connections {
     ///
     /// # Errors
     /// A wrong document, an unknown type, or an id that exists.
-    pub fn create(&self, body: &[u8]) -> Result<(), EngineError> {
+    pub async fn create(&self, body: &[u8]) -> Result<(), EngineError> {
         let (id, def) = parse(body)?;
         check_id(&id)?;
+        let _turn = self.writing.lock().await;
         let refuse = |why: String| EngineError::plain(format!("create connection failed: {why}"));
         if def.kind.is_empty() {
             return Err(refuse(format!("connection id and type should be defined ({CONNECTION})")));
@@ -107,12 +105,14 @@ impl Connections {
         if self.open(&id).is_some() {
             return Err(refuse(format!("connection {id} already been created")));
         }
-        self.insert(&id, def.clone()).map_err(|why| refuse(why.message))?;
-        let stored = self.store.write(&[Change::Put(Table::Connection, id.clone(), encode(&id, &def))]);
+        let connection = self.build(&id, &def).map_err(|why| refuse(why.message))?;
+        let stored = self.write(Change::Put(Table::Connection, id.clone(), encode(&id, &def))).await;
         if stored.is_err() {
-            self.lock_named().remove(&id);
+            connection.close().await;
+            return stored;
         }
-        stored.map_err(EngineError::from)
+        self.lock_named().insert(id, Named { def, connection });
+        Ok(())
     }
 
     /// Replaces a connection, unless rules use it: drop and create. The id of the body does not count.
@@ -121,6 +121,7 @@ impl Connections {
     /// There is none, it is in use, or the new one cannot be made; then the old one stays.
     pub async fn update(&self, id: &str, body: &[u8], users: &[String]) -> Result<(), EngineError> {
         let refuse = |why: String| EngineError::plain(format!("update connection failed: {why}"));
+        let _turn = self.writing.lock().await;
         if self.open(id).is_none() {
             return Err(refuse(format!("connection {id} not existed")));
         }
@@ -132,12 +133,67 @@ impl Connections {
             return Err(refuse(format!("connection id and type should be defined ({CONNECTION})")));
         }
         let connection = self.build(id, &def).map_err(|why| refuse(why.message))?;
-        self.write(Change::Put(Table::Connection, id.to_owned(), encode(id, &def))).await?;
+        let stored = self.write(Change::Put(Table::Connection, id.to_owned(), encode(id, &def))).await;
+        if stored.is_err() {
+            connection.close().await;
+            return stored;
+        }
         let old = self.lock_named().insert(id.to_owned(), Named { def, connection });
         if let Some(old) = old {
             old.connection.close().await;
         }
         Ok(())
+    }
+
+    /// The stored connections of a type, by id: what will be there after a restart (`rest-api.md` 8.2). Nothing if there
+    /// are none of this type at all.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn stored(&self, kind: &str) -> Result<Option<Map<String, Json>>, EngineError> {
+        let mut all = Map::new();
+        for (id, bytes) in self.store.scan(Table::Connection, "")? {
+            if let Ok((_, def)) = parse(&bytes)
+                && def.kind.eq_ignore_ascii_case(kind)
+            {
+                all.insert(id, def.props.to_json());
+            }
+        }
+        let connector = self.around.registry.connector(kind);
+        let is_known = connector.is_some_and(|connector| connector.has_connection());
+        Ok((is_known || !all.is_empty()).then_some(all))
+    }
+
+    /// Stores a connection without opening it: it is there after the next start.
+    ///
+    /// # Errors
+    /// The id is none, or is that of a connection of another type.
+    pub async fn store(&self, kind: &str, id: &str, props: Props) -> Result<(), EngineError> {
+        check_id(id).map_err(|why| why.prefixed("Invalid confKey: "))?;
+        crate::profile::check_type(kind)?;
+        let kind = kind.to_lowercase();
+        let _turn = self.writing.lock().await;
+        let stored = self.store.get(Table::Connection, id)?.and_then(|bytes| parse(&bytes).ok());
+        if let Some((_, there)) = stored.filter(|(_, there)| there.kind != kind) {
+            let text = format!("connection {id} is there already, and of type {}", there.kind);
+            return Err(EngineError::new(ErrorCode::ConfKey, text));
+        }
+        let def = ConnectionDef { props: crate::profile::normalized(&kind, props), kind };
+        self.write(Change::Put(Table::Connection, id.to_owned(), encode(id, &def))).await
+    }
+
+    /// Forgets a stored connection; an open one stays until the next start. Whether it was stored.
+    ///
+    /// # Errors
+    /// The store cannot be read or written.
+    pub async fn forget(&self, kind: &str, id: &str) -> Result<bool, EngineError> {
+        let _turn = self.writing.lock().await;
+        let stored = self.store.get(Table::Connection, id)?.and_then(|bytes| parse(&bytes).ok());
+        if !stored.is_some_and(|(_, there)| there.kind.eq_ignore_ascii_case(kind)) {
+            return Ok(false);
+        }
+        self.write(Change::Delete(Table::Connection, id.to_owned())).await?;
+        Ok(true)
     }
 
     async fn write(&self, change: Change) -> Result<(), EngineError> {
@@ -157,6 +213,7 @@ impl Connections {
         if !users.is_empty() {
             return Err(EngineError::plain(format!("drop connection failed: {}", in_use(id, users))));
         }
+        let _turn = self.writing.lock().await;
         self.write(Change::Delete(Table::Connection, id.to_owned())).await?;
         let removed = self.lock_named().remove(id);
         if let Some(named) = removed {

@@ -13,7 +13,7 @@ use crate::catalog::Catalog;
 use crate::connection::{Connections, Surroundings};
 use crate::document::Document;
 use crate::error::EngineError;
-use crate::props::Profiles;
+use crate::profile::{Profiles, StoredProfiles};
 use crate::rule::{Builder, Rules, Runner};
 use crate::store::{KeyedStates, Store};
 use crate::stream::word;
@@ -26,7 +26,7 @@ pub struct EngineConfig {
     pub around: Surroundings,
     /// Functions: built-ins and plugins'.
     pub functions: FunctionRegistry,
-    /// Named property sections of source types.
+    /// Named property sections of source types in files.
     pub profiles: Arc<dyn Profiles>,
     /// Builds runs.
     pub runner: Arc<dyn Runner>,
@@ -48,6 +48,7 @@ pub struct EngineConfig {
 pub struct Engine {
     catalog: Arc<Catalog>,
     connections: Arc<Connections>,
+    profiles: Arc<StoredProfiles>,
     rules: Rules,
     runner: Arc<dyn Runner>,
     keyed_states: Arc<KeyedStates>,
@@ -67,6 +68,9 @@ impl Engine {
         let gate = config.around.shared.get::<Gate>();
         gate.close();
         let connections = Arc::new(Connections::load(config.around, Arc::clone(&config.store))?);
+        let profiles =
+            StoredProfiles::load(config.profiles, Arc::clone(&registry), Arc::clone(&config.store))?;
+        let profiles = Arc::new(profiles);
         let keyed_states = Arc::new(KeyedStates::new(Arc::clone(&config.store)));
         let instance =
             Instance { props: config.props, keyed_state: Some(keyed_states.clone()), ..Instance::default() };
@@ -74,7 +78,7 @@ impl Engine {
             catalog: Arc::clone(&catalog),
             connections: Arc::clone(&connections),
             registry,
-            profiles: config.profiles,
+            profiles: Arc::clone(&profiles),
             functions: config.functions,
             runner: Arc::clone(&config.runner),
             sink_defaults: config.sink_defaults,
@@ -92,7 +96,7 @@ impl Engine {
             gate,
             patrol: config.patrol,
         });
-        Ok(Self { catalog, connections, rules, runner: config.runner, keyed_states, store })
+        Ok(Self { catalog, connections, profiles, rules, runner: config.runner, keyed_states, store })
     }
 
     /// Starts the stored rules that are to run.
@@ -108,9 +112,19 @@ impl Engine {
         &self.catalog
     }
 
+    /// Named connections. What asks who uses them goes through the engine.
+    pub fn connections(&self) -> &Arc<Connections> {
+        &self.connections
+    }
+
     /// Rules.
     pub fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    /// Named sets of properties of sources and sinks.
+    pub fn profiles(&self) -> &Arc<StoredProfiles> {
+        &self.profiles
     }
 
     /// What `get_keyed_state` reads.
@@ -143,8 +157,8 @@ impl Engine {
     ///
     /// # Errors
     /// See [`Connections::create`].
-    pub fn create_connection(&self, body: &[u8]) -> Result<(), EngineError> {
-        self.connections.create(body)
+    pub async fn create_connection(&self, body: &[u8]) -> Result<(), EngineError> {
+        self.connections.create(body).await
     }
 
     /// All named connections.

@@ -12,21 +12,7 @@ use tracing::warn;
 
 use crate::connection::Connections;
 use crate::error::EngineError;
-
-/// The named property sections of source types: `etc/mqtt_source.yaml`, `etc/sources/<type>.yaml`, environment.
-pub trait Profiles: Send + Sync {
-    /// The section of this exact name, with the environment laid over it.
-    fn profile(&self, source_type: &str, name: &str) -> Option<Props>;
-}
-
-/// No sections at all.
-pub struct NoProfiles;
-
-impl Profiles for NoProfiles {
-    fn profile(&self, _: &str, _: &str) -> Option<Props> {
-        None
-    }
-}
+use crate::profile::{ProfileKind, StoredProfiles};
 
 /// A named connection and its id.
 pub(crate) type NamedConnection = (Arc<str>, Arc<dyn Connection>);
@@ -84,16 +70,15 @@ pub(crate) fn option<'a>(create: &'a CreateSource, name: &str) -> Option<&'a str
 
 /// The properties of a source before its connection (P1.1 steps 1, 2, 4, 5).
 pub(crate) fn source_props(
-    profiles: &dyn Profiles,
+    profiles: &StoredProfiles,
     source_type: &str,
     create: &CreateSource,
 ) -> Result<Props, EngineError> {
-    let mut props = profiles.profile(source_type, "default").unwrap_or_default();
+    let profile = |key: &str| profiles.get(ProfileKind::Source, source_type, key);
+    let mut props = profile("default").unwrap_or_default();
     if let Some(key) = option(create, "CONF_KEY").filter(|key| !key.is_empty()) {
         // An exact match is preferred when both exist (configuration.md 11.3).
-        let section =
-            profiles.profile(source_type, key).or_else(|| profiles.profile(source_type, &key.to_lowercase()));
-        match section {
+        match profile(key).or_else(|| profile(&key.to_lowercase())) {
             Some(section) => props.merge(&section),
             None => {
                 warn!(stream = %create.name.text, key, "no section of this CONF_KEY; the defaults are used")
@@ -144,7 +129,7 @@ fn set_options(props: &mut Props, create: &CreateSource) {
 
 /// A source's properties with its connection (P1.1, all steps). The options stay on top.
 pub(crate) fn source(
-    profiles: &dyn Profiles,
+    profiles: &StoredProfiles,
     connections: &Connections,
     source_type: &str,
     create: &CreateSource,
@@ -161,15 +146,41 @@ pub(crate) fn source(
     Ok(Resolved { props, connection: Some((id, connection)) })
 }
 
-/// A sink's properties: the instance's cache defaults, the action, then its connection on top (P1.3).
+/// The properties that `resourceId` names, if they are there (P1.4).
+pub(crate) fn resource(
+    profiles: &StoredProfiles,
+    kind: &str,
+    action: &Props,
+) -> Result<Resource, EngineError> {
+    let id = action.text("resourceId").map_err(EngineError::from)?;
+    let Some(id) = id.filter(|id| !id.is_empty()) else { return Ok(Resource::NotAsked) };
+    let found = profiles.get(ProfileKind::Sink, kind, id);
+    Ok(found.map_or_else(|| Resource::Missing(id.to_owned()), Resource::Found))
+}
+
+/// What an action's `resourceId` leads to.
+pub(crate) enum Resource {
+    NotAsked,
+    /// There is none of this name.
+    Missing(String),
+    Found(Props),
+}
+
+/// A sink's properties: the instance's cache defaults, the stored ones of `resourceId`, the action, then its connection
+/// on top (P1.3, P1.4).
 pub(crate) fn sink(
+    profiles: &StoredProfiles,
     connections: &Connections,
     defaults: &Props,
     kind: &str,
     action: &Props,
 ) -> Result<Resolved, EngineError> {
     let mut props = defaults.clone();
+    if let Resource::Found(stored) = resource(profiles, kind, action)? {
+        props.merge(&stored);
+    }
     props.merge(action);
+    props.remove("resourceId");
     let Some((id, connection, from_connection)) = select(connections, &props, kind)? else {
         return Ok(Resolved { props, connection: None });
     };

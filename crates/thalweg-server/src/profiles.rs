@@ -2,8 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value as Json;
-use thalweg_core::Props;
+use serde_json::{Map, Value as Json};
 use thalweg_engine::Profiles;
 use tracing::warn;
 
@@ -58,14 +57,15 @@ impl FileProfiles {
 }
 
 impl Profiles for FileProfiles {
-    fn profile(&self, source_type: &str, name: &str) -> Option<Props> {
+    fn sections(&self, source_type: &str) -> Option<Map<String, Json>> {
         // Types come from statements; a path must not leave the folder.
         if !source_type.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-') {
             return None;
         }
-        let tree = self.tree(source_type);
-        let section = tree.as_object()?.get(name)?;
-        section.as_object().cloned().map(Props::from)
+        match self.tree(source_type) {
+            Json::Object(sections) if !sections.is_empty() => Some(sections),
+            _ => None,
+        }
     }
 }
 
@@ -80,13 +80,12 @@ mod tests {
         let variables = [("MQTT_SOURCE__DEFAULT__SERVER", "tcp://mq:1"), ("MQTT_SOURCE__DEMO__QOS", "0")];
         let environment = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let profiles = FileProfiles::new(folder.path(), environment);
-        let shipped = profiles.profile("mqtt", "default").expect("it is shipped");
-        assert_eq!((shipped.text("server"), shipped.int("qos")), (Ok(Some("tcp://mq:1")), Ok(Some(1))));
-        assert_eq!(profiles.profile("mqtt", "demo").map(|demo| demo.int("qos")), Some(Ok(Some(0))));
+        let shipped = profiles.sections("mqtt").expect("it is shipped");
+        assert_eq!(shipped["default"]["server"], "tcp://mq:1");
+        assert_eq!((&shipped["default"]["qos"], &shipped["demo"]["qos"]), (&Json::from(1), &Json::from(0)));
         std::fs::create_dir_all(folder.path().join("etc/sources")).expect("made");
         std::fs::write(folder.path().join("etc/sources/own.yaml"), "default: {a: 1}").expect("written");
-        assert_eq!(profiles.profile("own", "default").map(|own| own.int("A")), Some(Ok(Some(1))));
-        assert_eq!(profiles.profile("../own", "default"), None);
-        assert_eq!(profiles.profile("none", "default"), None);
+        assert_eq!(profiles.sections("own").map(|own| own["default"]["a"].clone()), Some(Json::from(1)));
+        assert_eq!((profiles.sections("../own"), profiles.sections("none")), (None, None));
     }
 }

@@ -4,6 +4,7 @@ mod client;
 mod connections;
 mod devices;
 mod plugins;
+mod profiles;
 mod rules;
 #[cfg(feature = "javascript")]
 mod scripts;

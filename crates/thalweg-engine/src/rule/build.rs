@@ -22,7 +22,8 @@ use super::run::{Ready, Runner};
 use crate::catalog::Catalog;
 use crate::connection::Connections;
 use crate::error::EngineError;
-use crate::props::{self, Profiles, Resolved};
+use crate::profile::StoredProfiles;
+use crate::props::{self, Resolved, Resource};
 use crate::stream::StreamEntry;
 
 /// Everything that building a rule looks at.
@@ -34,7 +35,7 @@ pub struct Builder {
     /// Connectors.
     pub registry: Arc<Registry>,
     /// Named property sections.
-    pub profiles: Arc<dyn Profiles>,
+    pub profiles: Arc<StoredProfiles>,
     /// Functions.
     pub functions: FunctionRegistry,
     /// Builds runs.
@@ -151,7 +152,10 @@ impl Builder {
 
     fn action(&self, action: &Action, is_late: bool) -> Result<ActionSpec, EngineError> {
         self.check_sink(action, is_late)?;
-        let resolved = props::sink(&self.connections, &self.sink_defaults, &action.kind, &action.props)?;
+        let Action { kind, props, .. } = action;
+        let resolved = props::sink(&self.profiles, &self.connections, &self.sink_defaults, kind, props)?;
+        // What comes from stored properties or a connection has no place in the document.
+        self.registry.check_common(&format!("{kind} sink"), Roles::SINK, &resolved.props)?;
         Ok(ActionSpec {
             kind: Arc::from(action.kind.as_str()),
             index: action.index,
@@ -184,6 +188,16 @@ impl Builder {
             let name =
                 node.as_ref().map_or_else(|| format!("action {kind}_{index}"), |node| format!("sink {node}"));
             let mut note = |text: String| notes.push(format!("{name}: {text}"));
+            let mut all = Props::new();
+            match props::resource(&self.profiles, kind, props) {
+                Ok(Resource::Found(stored)) => all = stored,
+                Ok(Resource::Missing(id)) => note(format!(
+                    "resourceId has no effect: no properties {id} are stored for sinks of type {kind}"
+                )),
+                Ok(Resource::NotAsked) | Err(_) => {}
+            }
+            all.merge(props);
+            let props = &all;
             thalweg_runtime::without_effect(props).into_iter().for_each(|text| note(text.to_owned()));
             self.registry.inert(&connector, Roles::SINK, props).into_iter().for_each(&mut note);
             // R1.1: an unknown name is no error.
@@ -246,7 +260,7 @@ impl Builder {
         let kind = &entry.def.source_type;
         self.check_source(kind, entry.def.is_lookup)?;
         let Resolved { props, connection } =
-            props::source(self.profiles.as_ref(), &self.connections, kind, &entry.create)?;
+            props::source(&self.profiles, &self.connections, kind, &entry.create)?;
         self.check_source_props(entry, &props)?;
         if connection.is_some() && props.int("split")?.unwrap_or(1) > 1 {
             return Err(EngineError::plain(format!(

@@ -21,6 +21,8 @@ pub enum Table {
     Rule,
     /// Id → named connection.
     Connection,
+    /// `sources.<type>.<key>`, `sinks.<type>.<key>` → stored properties.
+    Profile,
     /// Name → install request of a portable plugin.
     Plugin,
     /// Name → JavaScript function.
@@ -33,10 +35,11 @@ pub enum Table {
 
 impl Table {
     /// All tables.
-    pub const ALL: [Table; 7] = [
+    pub const ALL: [Table; 8] = [
         Self::Stream,
         Self::Rule,
         Self::Connection,
+        Self::Profile,
         Self::Plugin,
         Self::Script,
         Self::Checkpoint,
@@ -48,6 +51,7 @@ impl Table {
             Self::Stream => "stream",
             Self::Rule => "rule",
             Self::Connection => "connection",
+            Self::Profile => "profile",
             Self::Plugin => "plugin",
             Self::Script => "script",
             Self::Checkpoint => "checkpoint",

@@ -163,10 +163,6 @@ pub fn without_effect(props: &Props) -> Vec<&'static str> {
         ("resendDestination", "resendDestination: failed messages are resent to where they were meant for"),
         ("resendIndicatorField", "resendIndicatorField: resent messages are as they were"),
         ("compressionProps", "compressionProps: the compression has no options here"),
-        (
-            "resourceId",
-            "resourceId: stored sink properties are not supported yet; only those written here count",
-        ),
     ];
     let format = props.get("format").and_then(Json::as_str).unwrap_or("json");
     let is_text = format.eq_ignore_ascii_case("delimited");

@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 
 use super::body::Text;
 use super::routes::{Routes, get};
-use super::{Answer, Failure, blocking};
+use super::{Answer, Failure};
 use crate::server::App;
 
 type Call = Result<Answer, Failure>;
@@ -22,7 +22,7 @@ async fn list(State(app): State<Arc<App>>) -> Answer {
 }
 
 async fn create(State(app): State<Arc<App>>, Text(text): Text) -> Call {
-    blocking(move || app.engine.create_connection(text.as_bytes())).await?;
+    app.engine.create_connection(text.as_bytes()).await?;
     Ok(Answer::created("success"))
 }
 

@@ -5,11 +5,13 @@ mod answer;
 mod auth;
 mod batch;
 mod body;
+mod conf_keys;
 mod connections;
 mod cors;
 mod front;
 mod jwt;
 mod keyed_state;
+mod language;
 mod metadata;
 mod openapi;
 mod plugins;
@@ -52,6 +54,7 @@ fn routes(metrics: Option<bool>) -> Routes {
         .merge(services::routes())
         .merge(python::routes())
         .merge(metadata::routes())
+        .merge(conf_keys::routes())
         .merge(keyed_state::routes())
         .merge(uploads::routes())
         .merge(ruleset::routes())
