@@ -324,6 +324,16 @@ fn a_stale_file_is_taken_over_and_a_live_one_is_not() {
 }
 
 #[test]
+fn whoever_listens_is_not_disturbed_by_the_look_whether_somebody_does() {
+    let place = Place::new();
+    let listener = UnixListener::bind(place.path()).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let error = remove_stale(&place.path()).unwrap_err();
+    assert!(error.to_string().contains("another process listens there"), "{error}");
+    assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock, "nobody has connected");
+}
+
+#[test]
 fn a_path_that_is_too_long_is_named() {
     let long = PathBuf::from(format!("/tmp/{}.ipc", "x".repeat(120)));
     assert!(!socket_path_fits(&long));

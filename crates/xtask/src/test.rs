@@ -44,10 +44,6 @@ fn of_plugins(python: &Path) -> Result<(), String> {
     python_side()
 }
 
-/// What does not hold on nng's own library yet: exchanging a host under its callers and workers of one function (they fail),
-/// closing a channel in the same moment in which a peer comes (it hung once on a busy machine).
-const NOT_ON_NNG: [&str; 2] = ["python", "the_channel_of_a_function_is_closed_after_its_last_user"];
-
 /// The acceptance tests of plugins once more, on nng's own library, which cmake builds.
 fn on_nng(python: &Path) -> Result<(), String> {
     if let Err(why) = setup::cmake() {
@@ -56,8 +52,7 @@ fn on_nng(python: &Path) -> Result<(), String> {
         ));
         return Ok(());
     }
-    let mut tests = cargo(&["test", "-p", "thalweg-plugin", "--features", "nng", "--"]);
-    tests.args(NOT_ON_NNG.iter().flat_map(|name| ["--skip", name]));
+    let mut tests = cargo(&["test", "-p", "thalweg-plugin", "--features", "nng"]);
     crate::run(tests.env("THALWEG_TEST_PYTHON", python).env("THALWEG_REQUIRE_SERVERS", "1"))
 }
 
