@@ -1,5 +1,6 @@
 //! The one binary of whole-system tests: every further one would be linked again.
 
+mod command;
 mod corpus;
 mod crash;
 mod delivery;

@@ -1,12 +1,57 @@
 //! The command line: what it takes, and the commands that ask a running engine.
 
 pub mod client;
+pub mod completion;
 pub mod explain;
 pub mod plugin;
+pub mod shown;
+pub mod upstream;
+pub mod verb;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+/// What `--help` says below the list of commands.
+const HELP: &str = "\
+First steps:
+  thalweg serve                                           an engine on port 9081
+  thalweg create stream demo '() WITH (TYPE=\"simulator\")'
+  thalweg create rule r1 '{\"sql\": \"SELECT * FROM demo\", \"actions\": [{\"log\": {}}]}'
+  thalweg getstatus rule r1
+
+Exit status: 0 done, 1 refused, 2 usage, 3 no engine. Errors go to standard error.
+Another engine: --url URL or THALWEG_URL; its token: --token TEXT or THALWEG_TOKEN.
+Each command has a --help of its own, such as thalweg create rule --help.";
+
+/// What was asked.
+pub enum Asked {
+    /// A command of ours.
+    Own(Command),
+    /// A verb of upstream's client, with its words.
+    Verb(String, ArgMatches),
+}
+
+/// The whole command line.
+fn command() -> clap::Command {
+    Cli::command().after_help(HELP).subcommands(verb::commands())
+}
+
+/// Reads the command line.
+///
+/// # Errors
+/// It makes no sense, or asks for help.
+pub fn parse(args: Vec<OsString>) -> Result<Asked, clap::Error> {
+    let is_verb = args.get(1).and_then(|name| name.to_str()).is_some_and(verb::is_verb);
+    let args = if is_verb { upstream::with_two_dashes(args) } else { args };
+    let mut matches = command().try_get_matches_from(args)?;
+    if !matches.subcommand_name().is_some_and(verb::is_verb) {
+        return Cli::from_arg_matches(&matches).map(|cli| Asked::Own(cli.command));
+    }
+    let missing = || Cli::command().error(clap::error::ErrorKind::MissingSubcommand, "say what to do");
+    matches.remove_subcommand().map(|(name, of)| Asked::Verb(name, of)).ok_or_else(missing)
+}
 
 /// A stream-processing engine with SQL rules; a drop-in replacement for LF Edge eKuiper.
 #[derive(Debug, Parser)]
@@ -26,6 +71,11 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Write, test, pack and install plugins, and look after those that are installed.
     Plugin(plugin::PluginArgs),
+    /// Write the completion script of a shell: source <(thalweg completion bash)
+    Completion(completion::CompletionArgs),
+    /// What may stand at the cursor, for the scripts of `completion`.
+    #[command(name = "complete-words", hide = true)]
+    CompleteWords(completion::WordsArgs),
     /// See the main job at work: simulated devices, an MQTT broker, a rule with Python functions, results on the screen.
     Demo(DemoArgs),
 }
@@ -36,9 +86,9 @@ pub struct ExplainArgs {
     /// `rule` and its id, or a SELECT.
     #[arg(required = true, value_name = "rule ID | SELECT")]
     pub words: Vec<String>,
-    /// Where the engine's REST interface is.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9081")]
-    pub url: String,
+    /// The engine.
+    #[command(flatten)]
+    pub target: client::Target,
     /// The answer of the engine as it is: one JSON object a line, upstream's plan first.
     #[arg(long)]
     pub raw: bool,

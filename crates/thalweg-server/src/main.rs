@@ -1,11 +1,14 @@
 //! The `thalweg` binary.
 
+use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
 use thalweg_server::cli::client::Failure;
-use thalweg_server::cli::{Cli, Command, ServeArgs, explain, plugin};
+use thalweg_server::cli::{
+    self, Asked, Command, DemoArgs, ServeArgs, completion, explain, plugin, upstream, verb,
+};
 use thalweg_server::demo::{self, DemoOptions};
 use thalweg_server::environment::Environment;
 use thalweg_server::{RunningServer, ServeOptions, UPSTREAM_VERSION, home, start};
@@ -15,24 +18,35 @@ use tokio::signal::unix::{SignalKind, signal};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let called = args.first().and_then(|path| Path::new(path).file_name()?.to_str());
+    if called == Some("kuiper") {
+        let current = std::env::current_dir().unwrap_or_default();
+        return ExitCode::from(upstream::run(args, &environment(), &current, &mut say));
+    }
+    let command = match cli::parse(args) {
+        Ok(Asked::Own(command)) => command,
+        Ok(Asked::Verb(name, words)) => return answer(verb::run(&name, &words)),
+        Err(why) => why.exit(),
+    };
+    match command {
+        Command::Explain(args) => answer(explain::run(&args)),
+        Command::Plugin(args) => answer(plugin::run(&args)),
+        Command::Completion(args) => answer(Ok(completion::script(&args).to_owned())),
+        Command::CompleteWords(args) => answer(Ok(completion::words(&args))),
+        Command::Serve(args) => run(serve(args)),
+        Command::Demo(args) => run(show(args)),
+    }
+}
+
+/// Runs an engine.
+fn run(work: impl Future<Output = Result<(), String>>) -> ExitCode {
     // The control runtime: REST, store, the life of rules. Data runs on threads of its own.
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(why) => return fail(&format!("cannot start threads: {why}")),
     };
-    let done = match cli.command {
-        Command::Explain(args) => return answer(explain::run(&args)),
-        Command::Plugin(args) => return answer(plugin::run(&args)),
-        Command::Serve(args) => runtime.block_on(serve(args)),
-        Command::Demo(args) => {
-            let options = DemoOptions { seconds: args.seconds, port: args.port, environment: environment() };
-            runtime.block_on(demo::run(options)).and_then(|python_answered| match python_answered {
-                true => Ok(()),
-                false => Err("no result of a Python function arrived".to_owned()),
-            })
-        }
-    };
+    let done = runtime.block_on(work);
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -40,11 +54,23 @@ fn main() -> ExitCode {
     }
 }
 
+async fn show(args: DemoArgs) -> Result<(), String> {
+    let options = DemoOptions { seconds: args.seconds, port: args.port, environment: environment() };
+    match demo::run(options).await? {
+        true => Ok(()),
+        false => Err("no result of a Python function arrived".to_owned()),
+    }
+}
+
+fn say(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
 /// Prints what a command came to: results on stdout, failures on stderr.
 fn answer(done: Result<String, Failure>) -> ExitCode {
     match done {
         Ok(text) => {
-            let _ = std::io::stdout().write_all(text.as_bytes());
+            say(&text);
             ExitCode::SUCCESS
         }
         Err(failure) => {

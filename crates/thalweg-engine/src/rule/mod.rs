@@ -6,6 +6,7 @@ mod cron;
 mod definition;
 mod entry;
 mod explain;
+mod filled;
 mod graph;
 mod inert;
 mod options;

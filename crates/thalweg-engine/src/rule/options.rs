@@ -231,7 +231,7 @@ fn late_data(all: &Props) -> Result<Vec<Action>, Diagnostic> {
 }
 
 /// Lays a document over another, objects member by member, names in any case.
-fn overlay(under: &mut Json, over: &Json) {
+pub(super) fn overlay(under: &mut Json, over: &Json) {
     match (under, over) {
         (Json::Object(under), Json::Object(over)) => {
             over.iter().for_each(|(name, value)| lay(under, name, value))

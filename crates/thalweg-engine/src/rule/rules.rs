@@ -19,6 +19,7 @@ use super::build::Builder;
 use super::definition::RuleDefinition;
 use super::entry::RuleEntry;
 use super::explain;
+use super::filled::filled;
 use super::record::{Record, Shape};
 use super::state::{Phase, Signal};
 use super::status;
@@ -362,6 +363,14 @@ impl Rules {
     /// There is none, or it is temporary.
     pub fn describe(&self, id: &str) -> Result<String, EngineError> {
         self.stored(id).map(|entry| entry.record().text.to_string())
+    }
+
+    /// The same with all options filled in.
+    ///
+    /// # Errors
+    /// There is none, or it is temporary.
+    pub fn filled(&self, id: &str) -> Result<Document, EngineError> {
+        filled(&self.stored(id)?.record().text, &self.defaults)
     }
 
     /// The status of a rule.

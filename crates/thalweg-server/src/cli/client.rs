@@ -2,7 +2,50 @@
 
 use std::time::Duration;
 
+use clap::Args;
 use serde_json::Value as Json;
+
+/// Where an engine is asked that nobody named.
+const NEAREST: &str = "http://127.0.0.1:9081";
+
+/// Which engine a command asks.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Target {
+    /// Where the engine's REST interface is. Default: THALWEG_URL, else http://127.0.0.1:9081.
+    #[arg(long, global = true, value_name = "URL")]
+    pub url: Option<String>,
+    /// The token of an engine that asks for one. Default: THALWEG_TOKEN.
+    #[arg(long, global = true, value_name = "TEXT")]
+    pub token: Option<String>,
+}
+
+impl Target {
+    /// A client for calls that are answered at once.
+    pub fn client(&self) -> Client {
+        self.waiting(Duration::from_secs(60))
+    }
+
+    /// A client that also waits for installations, which download and compile.
+    pub fn patient(&self) -> Client {
+        self.waiting(Duration::from_secs(30 * 60))
+    }
+
+    /// The token, if there is one.
+    pub fn token(&self) -> Option<String> {
+        told(&self.token, "THALWEG_TOKEN")
+    }
+
+    /// A client that waits so long.
+    pub(super) fn waiting(&self, patience: Duration) -> Client {
+        let url = told(&self.url, "THALWEG_URL").unwrap_or_else(|| NEAREST.to_owned());
+        Client::new(&url, self.token(), patience)
+    }
+}
+
+/// A flag, else a variable.
+fn told(flag: &Option<String>, name: &str) -> Option<String> {
+    flag.clone().or_else(|| std::env::var(name).ok()).filter(|text| !text.is_empty())
+}
 
 /// Why a command came to nothing; each has an exit status of its own (`decisions.md`).
 #[derive(Debug, PartialEq, Eq)]
@@ -35,29 +78,24 @@ impl Failure {
 
 const BYTES: &str = "application/octet-stream";
 
+/// The longest answer that is read: exports may be long.
+const MOST: u64 = 1 << 30;
+
 /// A client of one engine.
 #[derive(Debug)]
 pub struct Client {
     url: String,
+    token: Option<String>,
     agent: ureq::Agent,
 }
 
 impl Client {
-    /// A client of the engine at this address, such as `http://127.0.0.1:9081`.
-    pub fn new(url: &str) -> Self {
-        Self::waiting(url, Duration::from_secs(60))
-    }
-
-    fn waiting(url: &str, patience: Duration) -> Self {
+    /// A client of the engine at this address, such as `http://127.0.0.1:9081`, that waits so long for an answer.
+    pub fn new(url: &str, token: Option<String>, patience: Duration) -> Self {
         let config = ureq::Agent::config_builder().http_status_as_error(false);
         let agent = config.timeout_global(Some(patience)).build().new_agent();
         let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-        Self { url: url.trim_end_matches('/').to_owned(), agent }
-    }
-
-    /// A client that also waits for installations, which download and compile.
-    pub fn patient(url: &str) -> Self {
-        Self::waiting(url, Duration::from_secs(30 * 60))
+        Self { url: url.trim_end_matches('/').to_owned(), token, agent }
     }
 
     /// The address.
@@ -70,8 +108,7 @@ impl Client {
     /// # Errors
     /// There is no answer, or it is a refusal.
     pub fn get(&self, path: &str) -> Result<String, Failure> {
-        let answer = self.agent.get(format!("{}{path}", self.url)).call();
-        self.body(answer)
+        self.send("GET", path, None, &[])
     }
 
     /// The body of a GET; nothing for what is not there.
@@ -79,9 +116,9 @@ impl Client {
     /// # Errors
     /// There is no answer, or it is another refusal.
     pub fn find(&self, path: &str) -> Result<Option<String>, Failure> {
-        match self.agent.get(format!("{}{path}", self.url)).call() {
-            Ok(answer) if answer.status() == 404 => Ok(None),
-            answer => self.body(answer).map(Some),
+        match self.ask("GET", path, None, &[])? {
+            (404, _) => Ok(None),
+            (status, body) => judged(status, body).map(Some),
         }
     }
 
@@ -90,8 +127,23 @@ impl Client {
     /// # Errors
     /// There is no answer, or it is a refusal.
     pub fn put(&self, path: &str, body: &str) -> Result<String, Failure> {
-        let answer = self.agent.put(format!("{}{path}", self.url)).send(body);
-        self.body(answer)
+        self.send("PUT", path, None, body.as_bytes())
+    }
+
+    /// The body of the answer to a POST.
+    ///
+    /// # Errors
+    /// There is no answer, or it is a refusal.
+    pub fn post(&self, path: &str, body: &str) -> Result<String, Failure> {
+        self.send("POST", path, None, body.as_bytes())
+    }
+
+    /// The body of the answer to a DELETE.
+    ///
+    /// # Errors
+    /// There is no answer, or it is a refusal.
+    pub fn delete(&self, path: &str) -> Result<String, Failure> {
+        self.send("DELETE", path, None, &[])
     }
 
     /// The body of the answer to a POST of bytes.
@@ -99,8 +151,7 @@ impl Client {
     /// # Errors
     /// There is no answer, or it is a refusal.
     pub fn post_bytes(&self, path: &str, bytes: &[u8]) -> Result<String, Failure> {
-        let request = self.agent.post(format!("{}{path}", self.url));
-        self.body(request.header("Content-Type", BYTES).send(bytes))
+        self.send("POST", path, Some(BYTES), bytes)
     }
 
     /// The body of the answer to a PUT of bytes.
@@ -108,8 +159,7 @@ impl Client {
     /// # Errors
     /// There is no answer, or it is a refusal.
     pub fn put_bytes(&self, path: &str, bytes: &[u8]) -> Result<String, Failure> {
-        let request = self.agent.put(format!("{}{path}", self.url));
-        self.body(request.header("Content-Type", BYTES).send(bytes))
+        self.send("PUT", path, Some(BYTES), bytes)
     }
 
     /// Puts a file among the engine's uploads (13); its path there.
@@ -126,9 +176,11 @@ impl Client {
              Content-Type: {BYTES}\r\n\r\n"
         );
         let body = [head.as_bytes(), bytes, format!("\r\n--{boundary}--\r\n").as_bytes()].concat();
-        let request = self.agent.post(format!("{}/config/uploads", self.url));
-        self.body(
-            request.header("Content-Type", format!("multipart/form-data; boundary={boundary}")).send(&body),
+        self.send(
+            "POST",
+            "/config/uploads",
+            Some(&format!("multipart/form-data; boundary={boundary}")),
+            &body,
         )
     }
 
@@ -138,32 +190,55 @@ impl Client {
         ["127.", "localhost", "[::1]"].iter().any(|local| host.starts_with(local))
     }
 
-    /// The body of the answer to a DELETE.
-    ///
-    /// # Errors
-    /// There is no answer, or it is a refusal.
-    pub fn delete(&self, path: &str) -> Result<String, Failure> {
-        let answer = self.agent.delete(format!("{}{path}", self.url)).call();
-        self.body(answer)
+    fn send(&self, method: &str, path: &str, kind: Option<&str>, body: &[u8]) -> Result<String, Failure> {
+        let (status, body) = self.ask(method, path, kind, body)?;
+        judged(status, body)
     }
 
-    /// The body of the answer to a POST.
-    ///
-    /// # Errors
-    /// There is no answer, or it is a refusal.
-    pub fn post(&self, path: &str, body: &str) -> Result<String, Failure> {
-        let answer = self.agent.post(format!("{}{path}", self.url)).send(body);
-        self.body(answer)
-    }
-
-    fn body(&self, answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<String, Failure> {
-        let lost = |why: ureq::Error| {
+    /// Status and body of the answer.
+    fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        kind: Option<&str>,
+        body: &[u8],
+    ) -> Result<(u16, String), Failure> {
+        let lost = |why: &dyn std::fmt::Display| {
             let advice = "is it running? (thalweg serve; another address with --url)";
             Failure::Unreachable(format!("cannot reach an engine at {}: {why}; {advice}", self.url))
         };
-        let mut answer = answer.map_err(lost)?;
-        let text = answer.body_mut().read_to_string().map_err(lost)?;
-        if answer.status().is_success() { Ok(text) } else { Err(Failure::Refused(message(&text))) }
+        let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
+        if let Some(kind) = kind {
+            request = request.header("Content-Type", kind);
+        }
+        if let Some(token) = &self.token {
+            // Web tokens go bare (1.8).
+            let is_web = token.starts_with("eyJ") && token.split('.').count() == 3;
+            let shown = if is_web { token.clone() } else { format!("Bearer {token}") };
+            request = request.header("Authorization", shown);
+        }
+        let answer = match method {
+            "GET" | "DELETE" => {
+                request.body(()).map_err(|why| lost(&why)).map(|request| self.agent.run(request))
+            }
+            _ => request.body(body).map_err(|why| lost(&why)).map(|request| self.agent.run(request)),
+        };
+        let mut answer = answer?.map_err(|why| lost(&why))?;
+        let limit = answer.body_mut().with_config().limit(MOST);
+        let text = limit.read_to_string().map_err(|why| lost(&why))?;
+        Ok((answer.status().as_u16(), text))
+    }
+}
+
+/// The body of an answer, or the refusal that it is.
+fn judged(status: u16, body: String) -> Result<String, Failure> {
+    match status {
+        200..300 => Ok(body),
+        401 => Err(Failure::Refused(format!(
+            "{}; this engine asks for a token: --token, or the variable THALWEG_TOKEN",
+            message(&body)
+        ))),
+        _ => Err(Failure::Refused(message(&body))),
     }
 }
 
@@ -194,7 +269,9 @@ mod tests {
 
     #[test]
     fn an_engine_that_is_not_there_is_told_with_its_address() {
-        let failure = Client::new("127.0.0.1:1").get("/").expect_err("nobody listens on port 1");
+        let failure = Client::new("127.0.0.1:1", None, Duration::from_secs(5))
+            .get("/")
+            .expect_err("nobody listens on port 1");
         assert_eq!(failure.status(), 3);
         assert!(failure.text().starts_with("cannot reach an engine at http://127.0.0.1:1: "), "{failure:?}");
     }

@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use super::ExplainArgs;
-use super::client::{Client, Failure, segment};
+use super::client::{Failure, segment};
 
 /// The sections, in the order in which they are shown.
 const SECTIONS: &[(&str, &str)] = &[
@@ -23,7 +23,7 @@ const SECTIONS: &[(&str, &str)] = &[
 /// # Errors
 /// The words are neither form, the engine refuses, or there is none.
 pub fn run(args: &ExplainArgs) -> Result<String, Failure> {
-    let client = Client::new(&args.url);
+    let client = args.target.client();
     let body = match args.words.as_slice() {
         [kind, id] if kind.eq_ignore_ascii_case("rule") => {
             client.get(&format!("/rules/{}/explain", segment(id)))?
@@ -72,6 +72,7 @@ fn read(line: &str) -> Option<(usize, String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::client::Target;
 
     #[test]
     fn sections_are_shown_in_order_and_upstreams_lines_are_not() {
@@ -90,7 +91,7 @@ mod tests {
     fn words_that_are_neither_a_rule_nor_a_select_are_a_mistake_of_usage() {
         let args = |words: &[&str]| ExplainArgs {
             words: words.iter().map(|word| (*word).to_owned()).collect(),
-            url: "http://127.0.0.1:1".to_owned(),
+            target: Target { url: Some("http://127.0.0.1:1".to_owned()), token: None },
             raw: false,
         };
         for words in [&["stream", "x"][..], &["rule"], &["DELETE x"]] {

@@ -14,9 +14,10 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use clap::{Args, Subcommand, ValueEnum};
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
-use super::client::{Client, Failure};
+use super::client::{Client, Failure, Target};
+use super::shown::{Output, pretty};
 
 /// Words and flags of `thalweg plugin`.
 #[derive(Debug, Args)]
@@ -24,21 +25,12 @@ pub struct PluginArgs {
     /// What to do.
     #[command(subcommand)]
     pub command: PluginCommand,
-    /// Where the engine's REST interface is.
-    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:9081")]
-    pub url: String,
+    /// The engine.
+    #[command(flatten)]
+    pub target: Target,
     /// For people or for programs.
     #[arg(long, global = true, value_enum, default_value = "table")]
     pub output: Output,
-}
-
-/// How results are printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// Lines of text.
-    Table,
-    /// One JSON document.
-    Json,
 }
 
 /// The commands below `thalweg plugin`.
@@ -213,7 +205,7 @@ pub struct RemoveArgs {
 /// # Errors
 /// The words make no sense, a test or check fails, the engine refuses, or there is none.
 pub fn run(args: &PluginArgs) -> Result<String, Failure> {
-    let engine = Engine { client: Client::patient(&args.url), output: args.output };
+    let engine = Engine { client: args.target.patient(), output: args.output };
     match &args.command {
         PluginCommand::New(args) => new::run(args),
         PluginCommand::Test(args) => trial::run(args),
@@ -243,10 +235,6 @@ impl Engine {
             Output::Json => pretty(&json!({"message": message})),
         }
     }
-}
-
-fn pretty(document: &Json) -> String {
-    format!("{document:#}\n")
 }
 
 /// The interpreter for tests and wheels: the one told, else python3 or python, whichever can be run.

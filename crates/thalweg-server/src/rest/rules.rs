@@ -21,7 +21,7 @@ type Id = Path<String>;
 pub(super) fn routes() -> Routes {
     Routes::new()
         .route("/rules", get(list).post(create))
-        .route("/rules/{id}", get(describe).put(update).delete(remove))
+        .route("/rules/{id}", get(describe_as).put(update).delete(remove))
         .route("/rules/validate", post(validate))
         .route("/rules/bulkstart", post(bulk_start))
         .route("/rules/bulkstop", post(bulk_stop))
@@ -62,6 +62,21 @@ async fn list(State(app): Shared) -> Answer {
 async fn create(State(app): Shared, Text(text): Text) -> Call {
     let id = app.engine.rules().create(text).await?;
     Ok(Answer::created(format!("Rule {id} was created successfully.")))
+}
+
+/// `?filled=1` of a description.
+#[derive(Deserialize)]
+struct Form {
+    filled: Option<String>,
+}
+
+/// The stored text, or, beyond upstream's interface but as its client shows it, the rule with all options filled in.
+async fn describe_as(state: Shared, id: Id, Query(form): Query<Form>) -> Call {
+    if form.filled.is_none_or(|filled| filled != "1") {
+        return describe(state, id).await;
+    }
+    let document = check_id(&id).and_then(|()| state.engine.rules().filled(&id));
+    document.map(|document| Answer::document(&document)).map_err(prefix("Describe rule error"))
 }
 
 async fn describe(State(app): Shared, Path(id): Id) -> Call {

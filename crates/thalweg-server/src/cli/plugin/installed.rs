@@ -4,6 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::{Engine, Failure, LogsArgs, NameArgs, Output, RemoveArgs, pretty, put};
 use crate::cli::client::segment;
+use crate::cli::shown::{array, first_line, parsed, table, text, told};
 
 const KINDS: [&str; 3] = ["functions", "sources", "sinks"];
 
@@ -88,51 +89,6 @@ fn of_pip(name: &str, env: Option<&str>) -> String {
     format!("/plugins/python/{}{env}", segment(name))
 }
 
-/// A document as lines `key  value`, what is inside indented below its key.
-fn told(document: &Json) -> String {
-    let mut lines = Vec::new();
-    tell(document, 0, &mut lines);
-    let width =
-        lines.iter().map(|(key, value)| if value.is_empty() { 0 } else { key.len() }).max().unwrap_or(0);
-    lines.iter().map(|(key, value)| format!("{key:width$}  {value}").trim_end().to_owned() + "\n").collect()
-}
-
-fn tell(value: &Json, depth: usize, lines: &mut Vec<(String, String)>) {
-    let indent = "  ".repeat(depth);
-    let members: Vec<(String, &Json)> = match value {
-        Json::Object(members) => members.iter().map(|(key, value)| (key.clone(), value)).collect(),
-        Json::Array(items) => items.iter().map(|item| ("-".to_owned(), item)).collect(),
-        _ => Vec::new(),
-    };
-    for (key, value) in members {
-        match value {
-            Json::Null => {}
-            Json::Array(items) if items.iter().all(|item| !item.is_object() && !item.is_array()) => {
-                if !items.is_empty() {
-                    lines.push((
-                        format!("{indent}{key}"),
-                        items.iter().map(text).collect::<Vec<_>>().join(", "),
-                    ));
-                }
-            }
-            Json::Object(_) | Json::Array(_) => {
-                let mut inside = Vec::new();
-                tell(value, depth + 1, &mut inside);
-                if !inside.is_empty() {
-                    lines.push((format!("{indent}{key}"), String::new()));
-                    lines.append(&mut inside);
-                }
-            }
-            plain => {
-                let plain = text(plain);
-                if !plain.is_empty() {
-                    lines.push((format!("{indent}{key}"), plain));
-                }
-            }
-        }
-    }
-}
-
 pub(super) fn logs(engine: &Engine, args: &LogsArgs) -> Result<String, Failure> {
     let path = format!("/plugins/portables/{}/logs?lines={}", segment(&args.name), args.lines);
     let found = engine.client.find(&path)?.ok_or_else(|| not_installed(&args.name))?;
@@ -170,32 +126,6 @@ fn not_installed(name: &str) -> Failure {
     Failure::Refused(format!("plugin {name} is not installed; thalweg plugin list shows what is"))
 }
 
-fn parsed(body: &str) -> Result<Json, Failure> {
-    let wrong =
-        |why| Failure::Refused(format!("the engine's answer is no JSON: {why}: {}", first_line(body)));
-    serde_json::from_str(body).map_err(wrong)
-}
-
-fn array(value: Json) -> Vec<Json> {
-    match value {
-        Json::Array(items) => items,
-        _ => Vec::new(),
-    }
-}
-
-/// A value for people.
-fn text(value: &Json) -> String {
-    match value {
-        Json::String(text) => text.clone(),
-        Json::Null => String::new(),
-        other => other.to_string(),
-    }
-}
-
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
-}
-
 /// The symbols of a plugin or distribution, which lists names or objects with a name.
 fn symbols(plugin: &Json) -> String {
     let name = |symbol: &Json| text(symbol.get("name").unwrap_or(symbol));
@@ -205,17 +135,6 @@ fn symbols(plugin: &Json) -> String {
         .map(|symbol| name(&symbol))
         .collect::<Vec<_>>()
         .join(" ")
-}
-
-/// Columns side by side, each as wide as its widest cell.
-fn table(rows: &[[String; 5]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..4).map(width).collect();
-    let line = |row: &[String; 5]| {
-        let cells: String = (0..4).map(|column| format!("{:1$}  ", row[column], widths[column])).collect();
-        format!("{cells}{}", row[4]).trim_end().to_owned() + "\n"
-    };
-    rows.iter().map(line).collect()
 }
 
 #[cfg(test)]
@@ -229,11 +148,5 @@ mod tests {
         let row = ["acme", "1", "pip (default)", "running: bad", "f s"].map(str::to_owned);
         assert_eq!(distributions(&document), [row]);
         assert_eq!(distributions(&Json::Null), Vec::<[String; 5]>::new());
-    }
-
-    #[test]
-    fn a_document_is_told_line_by_line_without_what_is_empty() {
-        let document = json!({"name": "a", "sinks": null, "list": ["x", "y"], "bare": {"x": {}}, "in": {"n": 1, "none": "", "deep": [{"k": 2}]}});
-        assert_eq!(told(&document), "in\n  deep\n    -\n      k  2\n  n      1\nlist     x, y\nname     a\n");
     }
 }

@@ -1,0 +1,309 @@
+//! The command line against a running engine, through the real binary: texts, exit statuses, and what `kuiper` prints.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value as Json;
+use thalweg_tests::processes::{Engine, thalweg};
+
+/// What a command came to.
+#[derive(Debug, PartialEq)]
+struct Done {
+    status: Option<i32>,
+    out: String,
+    err: String,
+}
+
+/// Somebody at a shell, in a folder of their own.
+struct Shell<'a> {
+    program: PathBuf,
+    folder: &'a Path,
+    variables: Vec<(String, String)>,
+}
+
+impl Shell<'_> {
+    fn run(&self, words: &[&str]) -> Done {
+        let mut command = Command::new(&self.program);
+        command.args(words).current_dir(self.folder).stdin(Stdio::null());
+        command.env_remove("THALWEG_URL").env_remove("THALWEG_TOKEN");
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        let output = command.output().expect("it can be run");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Done { status: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+    }
+
+    /// It succeeds and prints this.
+    #[track_caller]
+    fn prints(&self, words: &[&str], out: &str) {
+        let done = Done { status: Some(0), out: out.to_owned(), err: String::new() };
+        assert_eq!(self.run(words), done, "{words:?}");
+    }
+
+    /// It ends with this status, prints nothing, and its first line of complaint begins like this.
+    #[track_caller]
+    fn fails(&self, words: &[&str], status: i32, err: &str) {
+        let done = self.run(words);
+        assert_eq!((done.status, done.out.as_str()), (Some(status), ""), "{words:?}: {done:?}");
+        assert!(done.err.starts_with(&format!("thalweg: {err}")), "{words:?}: {done:?}");
+    }
+}
+
+/// `thalweg` for one engine.
+fn shell<'a>(engine: &Engine, folder: &'a Path) -> Shell<'a> {
+    let variables = vec![("THALWEG_URL".to_owned(), engine.api().url().to_owned())];
+    Shell { program: thalweg().expect("the binary was there"), folder, variables }
+}
+
+/// `kuiper` for one engine, whose address stands in `etc/client.yaml`.
+fn kuiper<'a>(engine: &Engine, folder: &'a Path) -> Shell<'a> {
+    let port = engine.api().url().rsplit(':').next().expect("the address has a port");
+    std::fs::create_dir_all(folder.join("etc")).expect("the folder is ours");
+    let settings = format!("basic:\n  host: 127.0.0.1\n  port: {port}\n");
+    std::fs::write(folder.join("etc/client.yaml"), settings).expect("the folder is ours");
+    let program = folder.join("kuiper");
+    symlink(thalweg().expect("the binary was there"), &program).expect("the folder is ours");
+    Shell { program, folder, variables: Vec::new() }
+}
+
+const RULE: &str = r#"{"sql":"SELECT a FROM demo WHERE a > 1","actions":[{"nop":{}}]}"#;
+
+#[test]
+fn streams_and_tables_are_managed_with_the_texts_of_the_specification() {
+    let home = tempfile::tempdir().expect("a temporary folder can be made");
+    let Some(engine) = Engine::start(home.path(), &[]) else { return };
+    let own = tempfile::tempdir().expect("a temporary folder can be made");
+    let shell = shell(&engine, own.path());
+    shell.prints(&["show", "streams"], "No stream definitions are found.\n");
+    shell.prints(&["show", "tables", "--output", "json"], "[]\n");
+    let options = "(a BIGINT, l ARRAY(STRING)) WITH (DATASOURCE=\"d/+\", TYPE=\"memory\")";
+    shell.prints(&["create", "stream", "demo", options], "Stream demo is created.\n");
+    shell.prints(
+        &["create", "stream", "glued() WITH (TYPE=\"memory\", DATASOURCE=\"x\")"],
+        "Stream glued is created.\n",
+    );
+    std::fs::write(own.path().join("t.sql"), "t () WITH (TYPE=\"memory\", DATASOURCE=\"t\", KIND=\"scan\")")
+        .unwrap();
+    shell.prints(&["create", "table", "-f", "t.sql"], "Table t is created.\n");
+    shell.prints(&["show", "streams"], "demo\nglued\n");
+    let table = "name   type    format\ndemo   memory  json\nglued  memory  json\n";
+    shell.prints(&["show", "streams", "--output", "table"], table);
+    let described =
+        format!("Fields\n{}\na\tbigint\nl\tarray(string)\n\nDATASOURCE: d/+\nTYPE: memory\n", "-".repeat(80));
+    shell.prints(&["describe", "stream", "demo"], &described);
+    let json = shell.run(&["describe", "stream", "demo", "-json"]).out;
+    assert!(json.starts_with("{\n\t\"Fields\": [\n\t\t{\n\t\t\t\"Name\": \"a\",\n"), "{json}");
+    assert!(json.contains("\t\t\"DATASOURCE:\": \"d/+\",\n"), "{json}");
+    shell.fails(
+        &["create", "stream", "demo", options],
+        1,
+        "Stream command error: Create stream fails: Item demo already exists.",
+    );
+    shell.fails(
+        &["describe", "stream", "demoo"],
+        1,
+        "Stream command error: Describe stream fails, demoo is not found.",
+    );
+    shell.fails(&["describe", "stream"], 2, "Expect stream name.\nusage: thalweg describe stream NAME");
+    shell.fails(&["create", "table", "-f", "none.sql"], 1, "cannot read none.sql: ");
+    shell.prints(&["drop", "table", "t"], "Table t is dropped.\n");
+    shell.fails(
+        &["drop", "stream", "t"],
+        1,
+        "Stream command error: Drop stream fails: stream t is not found.",
+    );
+    shell.prints(&["show", "tables"], "No table definitions are found.\n");
+}
+
+#[test]
+fn rules_are_managed_with_the_texts_of_the_specification() {
+    let home = tempfile::tempdir().expect("a temporary folder can be made");
+    let Some(engine) = Engine::start(home.path(), &[]) else { return };
+    let shell = shell(&engine, home.path());
+    shell.prints(&["show", "rules"], "No rule definitions are found.\n");
+    shell.prints(
+        &["create", "stream", "demo", "() WITH (TYPE=\"memory\", DATASOURCE=\"cli/1\")"],
+        "Stream demo is created.\n",
+    );
+    let valid = "The rule has been successfully validated and is confirmed to be correct.\n";
+    shell.prints(&["validate", "rule", "r1", RULE], valid);
+    shell.fails(
+        &["validate", "rule", "r1", "{}"],
+        1,
+        "invalid rule json: Rule r1 has neither sql nor graph.",
+    );
+    let created = shell.run(&["create", "rule", "r1", RULE]);
+    let expected = "Rule r1 was created successfully, please use 'thalweg getstatus rule r1' command to get rule status.\n";
+    assert_eq!((created.status, created.out.as_str()), (Some(0), expected), "{created:?}");
+    shell.fails(&["create", "rule", "r1", RULE], 1, "Create rule r1 error : rule r1 already exists.");
+    shell.fails(
+        &["create", "rule", "r2", "{}"],
+        1,
+        "Create rule  error : invalid rule json: Rule r2 has neither sql nor graph.",
+    );
+    shell.fails(&["create", "rule", "r2"], 2, "Expect rule name and json.\nBut found 1 args:[r2].");
+    let other = RULE.replace("{\"sql\"", "{\"id\":\"q\",\"sql\"");
+    shell.fails(
+        &["create", "rule", "r2", &other],
+        1,
+        "Create rule  error : invalid rule json: RuleId is not consistent with rule id..",
+    );
+    let list = "[\n  {\n    \"id\": \"r1\",\n    \"name\": \"r1\",\n    \"status\": \"running\",\n    \"tags\": null,\n    \
+                \"trace\": false,\n    \"version\": \"\"\n  }\n]\n";
+    shell.prints(&["show", "rules"], list);
+    shell.prints(
+        &["show", "rules", "--output=table"],
+        "id  name  status   version  tags\nr1  r1    running\n",
+    );
+    let described: Json = serde_json::from_str(&shell.run(&["describe", "rule", "r1"]).out).expect("JSON");
+    assert_eq!(
+        (&described["options"]["bufferLength"], &described["triggered"]),
+        (&1024.into(), &true.into())
+    );
+    shell.fails(&["describe", "rule", "r9"], 1, "Desc rule error : Rule r9 is not found..");
+    shell.prints(&["stop", "rule", "r1"], "Rule r1 was stopped.\n");
+    shell.prints(&["start", "rule", "r1"], "Rule r1 was started\n");
+    shell.prints(&["restart", "rule", "r1"], "Rule r1 was restarted.\n");
+    shell.fails(
+        &["start", "rule", "r9"],
+        1,
+        "Rule r9 is not found in registry, please check if it is created\n",
+    );
+    let status: Json = serde_json::from_str(&shell.run(&["getstatus", "rule", "r1"]).out).expect("JSON");
+    assert_eq!(status["source_demo_0_records_in_total"], 0, "{status:#}");
+    let table = shell.run(&["getstatus", "rule", "r1", "--output", "table"]).out;
+    assert!(table.starts_with("status ") && table.contains("\nsource_demo "), "{table}");
+    shell.fails(&["getstatus", "rule", "r9"], 1, "Rule r9 is not found\n");
+    let graph = shell.run(&["gettopo", "rule", "r1"]).out;
+    assert!(graph.starts_with("{\n  \"sources\": [\n    \"source_demo\"\n  ],\n"), "{graph}");
+    shell.prints(&["drop", "rule", "r1"], "Rule r1 is dropped.\n");
+    shell.fails(&["drop", "rule", "r1"], 1, "Drop rule error : rule r1 not found.");
+}
+
+#[test]
+fn scripts_and_rule_sets_go_in_and_out() {
+    let home = tempfile::tempdir().expect("a temporary folder can be made");
+    let Some(engine) = Engine::start(home.path(), &[]) else { return };
+    let own = tempfile::tempdir().expect("a temporary folder can be made");
+    let shell = shell(&engine, own.path());
+    shell.prints(&["show", "scripts"], "No JavaScript functions are found.\n");
+    let script =
+        r#"{"id":"area","description":"","script":"function area(x, y) { return x * y; }","isAgg":false}"#;
+    shell.prints(&["create", "script", script], "JavaScript function area is created.\n");
+    shell.prints(&["show", "scripts"], "[\n  \"area\"\n]\n");
+    let described = shell.run(&["describe", "script", "area"]).out;
+    assert!(described.starts_with("{\n  \"id\": \"area\",\n"), "{described}");
+    shell.prints(&["drop", "script", "area"], "JavaScript function area is dropped\n");
+    shell.fails(&["describe", "script", "area"], 1, "Describe JavaScript function error : not found.");
+    shell.fails(&["create", "script", "{"], 1, "Parse JavaScript function error : ");
+
+    shell.prints(
+        &["create", "stream", "demo", "() WITH (TYPE=\"memory\", DATASOURCE=\"cli/2\")"],
+        "Stream demo is created.\n",
+    );
+    shell.run(&["create", "rule", "r1", RULE]);
+    shell.prints(&["export", "ruleset", "all.json"], "exported 1 streams, 0 tables and 1 rules\n");
+    shell.run(&["drop", "rule", "r1"]);
+    shell.run(&["drop", "stream", "demo"]);
+    shell.prints(&["import", "ruleset", "-f", "all.json"], "imported 1 streams, 0 tables and 1 rules\n");
+    shell.prints(&["show", "streams"], "demo\n");
+    shell.fails(&["import", "ruleset"], 2, "Required ruleset json file to import");
+    shell.fails(&["import", "ruleset", "-f", "none"], 1, "fail to read file none: ");
+    shell.fails(&["import", "data", "-f", "all.json"], 2, "Expect p flag to be a boolean value.");
+    shell.fails(&["export", "ruleset"], 2, "Require exported file name.");
+    shell.prints(&["show", "services"], "No service definitions are found.\n");
+    shell.fails(&["create", "service", "s", "{}"], 1, "Create service error: Missing service file url.");
+    shell.fails(&["create", "service", "s", "{\"name\":\"q\"}"], 1, "Create service error: name mismatch.");
+    shell.fails(&["describe", "service", "s"], 1, "Desc service error : not found.");
+    shell.prints(&["show", "plugins", "portable"], "[]\n");
+    shell.fails(
+        &["show", "plugins", "x"],
+        2,
+        "Invalid plugin type x, should be \"source\", \"sink\", \"function\" or \"portable\" or \"wasm\".",
+    );
+    shell.fails(
+        &["create", "plugin", "portable", "p", "{}"],
+        1,
+        "Create plugin error: Missing plugin file url.",
+    );
+    shell.fails(&["describe", "plugin", "portable", "p"], 1, "Describe plugin error: not found");
+}
+
+#[test]
+fn run_as_kuiper_the_output_is_upstreams_and_the_status_zero() {
+    let home = tempfile::tempdir().expect("a temporary folder can be made");
+    let Some(engine) = Engine::start(home.path(), &[]) else { return };
+    let own = tempfile::tempdir().expect("a temporary folder can be made");
+    let kuiper = kuiper(&engine, own.path());
+    let connecting = format!("Connecting to {}... \n", engine.api().url().trim_start_matches("http://"));
+    let prints = |words: &[&str], out: &str| kuiper.prints(words, &format!("{connecting}{out}"));
+    prints(
+        &["create", "stream", "demo", "() WITH (TYPE=\"memory\", DATASOURCE=\"cli/3\")"],
+        "Stream demo is created.\n\n",
+    );
+    prints(&["show", "streams"], "demo\n\n");
+    std::fs::write(own.path().join("r1.json"), RULE).expect("the folder is ours");
+    let created = "Creating a new rule from file r1.json.\nRule r1 was created successfully, please use 'bin/kuiper getstatus rule r1' \
+                   command to get rule status.\n";
+    prints(&["create", "rule", "r1", "-f", "r1.json"], created);
+    prints(
+        &["create", "rule", "r1", "-f", "gone.json"],
+        "Creating a new rule from file gone.json.\nThe specified rule defenition file gone.json is not existed.\n",
+    );
+    prints(&["create", "rule", "r1", RULE], "Create rule r1 error : rule r1 already exists.\n");
+    prints(&["create", "rule", "r1"], "Expect rule name and json.\nBut found 1 args:[r1].\n");
+    prints(&["start", "rule", "r1"], "Rule r1 was started\n");
+    prints(&["drop", "plugin", "portable", "p"], "Expect s flag to be a boolean value.\n");
+    prints(&["drop", "rule", "r1"], "Rule r1 is dropped.\n");
+    prints(&["drop", "stream", "demo"], "Stream demo is dropped.\n\n");
+    engine.kill();
+    prints(&["show", "streams"], "Failed to connect the server, please start the server.\n");
+}
+
+#[test]
+fn bash_completes_commands_and_the_names_that_the_engine_has() {
+    let home = tempfile::tempdir().expect("a temporary folder can be made");
+    let Some(engine) = Engine::start(home.path(), &[]) else { return };
+    engine.api().sql("CREATE STREAM cli_one () WITH (TYPE=\"memory\", DATASOURCE=\"cli/4\")");
+    engine.api().sql("CREATE STREAM cli_two () WITH (TYPE=\"memory\", DATASOURCE=\"cli/5\")");
+    let shell = shell(&engine, home.path());
+    let script = shell.run(&["completion", "bash"]).out;
+    let file = home.path().join("completion.bash");
+    std::fs::write(&file, script).expect("the folder is ours");
+    // As bash calls it when the key is pressed behind these words.
+    let press = "source \"$1\"; shift; COMP_WORDS=(\"$@\"); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _thalweg; echo \"${COMPREPLY[*]}\"";
+    let complete = |words: &[&str]| {
+        let mut command = Command::new("bash");
+        command.args(["-c", press, "bash"]).arg(&file).arg(&shell.program).args(words).stdin(Stdio::null());
+        command.envs(shell.variables.iter().map(|(name, value)| (name, value)));
+        let output = command.output().expect("bash can be run");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert_eq!(complete(&["getto"]), "gettopo\n");
+    assert_eq!(complete(&["drop", "stream", "cli_"]), "cli_one cli_two\n");
+    for other in ["zsh", "fish"] {
+        let script = shell.run(&["completion", other]);
+        assert!(script.status == Some(0) && script.out.contains("complete-words"), "{other}: {script:?}");
+    }
+}
+
+#[test]
+fn the_exit_status_tells_usage_from_an_engine_that_is_not_there() {
+    let Some(program) = thalweg() else { return };
+    let own = tempfile::tempdir().expect("a temporary folder can be made");
+    let shell = Shell { program, folder: own.path(), variables: Vec::new() };
+    let done = shell.run(&["show", "streams", "--url", "http://127.0.0.1:1"]);
+    assert_eq!(done.status, Some(3), "{done:?}");
+    assert!(done.err.starts_with("thalweg: cannot reach an engine at http://127.0.0.1:1: "), "{done:?}");
+    assert_eq!(shell.run(&["show", "nothing"]).status, Some(2));
+    assert_eq!(shell.run(&["no-such-command"]).status, Some(2));
+    let help = shell.run(&["--help"]);
+    for command in ["serve", "create", "show", "drop", "import", "export", "explain", "plugin"] {
+        assert!(help.out.contains(&format!("\n  {command} ")), "{command} is not in the help: {}", help.out);
+    }
+    for words in [&["create", "rule"][..], &["show", "streams"], &["drop", "plugin"], &["export", "data"]] {
+        let help = shell.run(&[words, &["--help"]].concat());
+        let usage = format!("Usage: thalweg {}", words.join(" "));
+        assert!(help.status == Some(0) && help.out.contains(&usage), "{words:?}: {help:?}");
+    }
+}
