@@ -11,6 +11,7 @@ mod job;
 mod load;
 pub(crate) mod mqtt;
 pub(crate) mod payload;
+mod plugin;
 pub(crate) mod process;
 mod system;
 mod tally;
@@ -27,7 +28,7 @@ use job::Job;
 use load::Plan;
 
 const USAGE: &str = "\
-e2e --job filter|project|window|session|join|rules300|rules3000|wide [--rate N] [--seconds S] [--shapes N]
+e2e --job filter|project|window|session|join|rules300|rules3000|wide|udf [--rate N] [--seconds S] [--shapes N]
     [--engine URL --broker HOST:PORT --pid PID] [--silence S]
   --rate     rows a second; 0: as fast as the broker takes them (default)
   --seconds  how long (10)
@@ -120,7 +121,7 @@ pub(crate) fn line(args: &[String]) -> Result<Json, String> {
     let outcome = job.install(&api, &broker, &prefix).and_then(|()| load::run(&job, &plan));
     let dropped = job.dropped_by_engine(&api);
     // What was started for this run is simply ended.
-    if options.engine.is_some() {
+    if options.engine.is_some() || job.leaves_traces() {
         job.remove(&api);
     }
     let mut line = outcome?;

@@ -96,6 +96,14 @@ fn results_of_windows_and_joins_account_for_every_row() {
 }
 
 #[test]
+fn every_row_comes_back_from_a_python_function_that_the_harness_installs() {
+    let plant = Plant::start();
+    let line = plant.line("udf", &[]);
+    assert_eq!(line["delivered"], 500, "{line}");
+    assert!(line["p50_us"].is_u64(), "{line}");
+}
+
+#[test]
 fn three_hundred_rules_give_exactly_the_results_of_their_thresholds() {
     let plant = Plant::start();
     let line = plant.line("rules300", &[]);
@@ -106,7 +114,6 @@ fn three_hundred_rules_give_exactly_the_results_of_their_thresholds() {
 #[test]
 fn what_is_not_there_is_refused_with_a_reason() {
     for (args, part) in [
-        (["--job", "udf"], "plugin"),
         (["--job", "nothing"], "filter, project"),
         (["--engine", "http://127.0.0.1:1"], "--broker"),
         (["--rate", "fast"], "must be a number"),
