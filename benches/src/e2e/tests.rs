@@ -37,6 +37,7 @@ impl Plant {
             data_port: Some(0),
             mqtt_ingest: None,
             mqtt: Some(0),
+            token: None,
             environment: variables
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into_iter()
