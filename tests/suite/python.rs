@@ -12,11 +12,13 @@ use thalweg_tests::http::Api;
 use thalweg_tests::processes::{Engine, is_alive, python, signal};
 use thalweg_tests::wait;
 
-/// A wheel of distribution `acme-math` with one function of rows that returns this text.
+/// A wheel of distribution `acme-math` with one function of rows that returns this text; when it is loaded, it says so.
 pub(crate) fn wheel(folder: &Path, version: &str, function: &str, text: &str) -> PathBuf {
     let info = format!("acme_math-{version}.dist-info");
     let path = folder.join(format!("acme_math-{version}-py3-none-any.whl"));
-    let module = format!("def f() -> str:\n    return {text:?}\n");
+    let module = format!(
+        "import sys\n\nprint('this is {version}', file=sys.stderr)\n\n\ndef f() -> str:\n    return {text:?}\n"
+    );
     let files = [
         ("acme_math.py".to_owned(), module),
         (format!("{info}/METADATA"), format!("Metadata-Version: 2.1\nName: acme-math\nVersion: {version}\n")),
@@ -119,10 +121,57 @@ fn a_distribution_is_installed_used_upgraded_and_removed_over_rest() {
     let kept = fs::read_dir(folder.path().join("home/data/pyenvs")).expect("the folder is there");
     let kept: Vec<_> = kept.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
     assert_eq!(kept, std::slice::from_ref(&env), "the upload is not");
+    // The same as a form.
+    let file = fs::read(wheel(folder.path(), "4.0", &f, "four")).expect("it was written");
+    let url = format!("{}/plugins/python/acme-math", api.url());
+    let (status, body) = send_form(&url, &[("env", &env)], ("acme_math-4.0-py3-none-any.whl", &file));
+    assert_eq!(status, 200, "{body}");
+    let sent: Json = serde_json::from_str(&body).expect("it is JSON");
+    assert_eq!(sent["changes"], json!([{"name": "acme-math", "from": "3.0", "to": "4.0"}]));
+    for (fields, name, why) in [
+        (&[("colour", "red")][..], "a-1-py3-none-any.whl", "the form has a field"),
+        (&[], "../a-1-py3-none-any.whl", "an upload needs the wheel's name"),
+        (&[], "", "an upload needs the wheel's name"),
+    ] {
+        let (status, body) = send_form(&url, fields, (name, b"no wheel"));
+        assert!(status == 400 && body.contains(why), "{body}");
+    }
+    // What its process says is found under both names.
+    for path in [format!("portables/{env}-host/logs"), format!("python/Acme_Math/logs?env={env}")] {
+        wait::until_true("the line of the new version", || {
+            let log = api.call("GET", &format!("/plugins/{path}"), "").json();
+            log["lines"]
+                .as_array()
+                .is_some_and(|lines| lines.iter().any(|line| line["text"] == "this is 4.0"))
+        });
+    }
+    let url = format!("/plugins/python/acme-math/logs?env={env}&format=text&lines=0");
+    api.call("GET", &url, "").is(200, "");
     let gone = api.call("DELETE", &format!("/plugins/python/acme-math?env={env}&force=1"), "");
     assert_eq!((gone.status, &gone.json()["changes"][0]["to"]), (200, &json!(null)), "{}", gone.body);
     api.call("GET", "/plugins/udfs", "").is(200, "[]");
     runtime.block_on(server.stop());
+}
+
+/// Sends a file with further fields as a form; the status and the body.
+fn send_form(url: &str, fields: &[(&str, &str)], (name, file): (&str, &[u8])) -> (u16, String) {
+    let mut body = Vec::new();
+    for (field, value) in fields {
+        let part =
+            format!("--twborder\r\ncontent-disposition: form-data; name=\"{field}\"\r\n\r\n{value}\r\n");
+        body.extend_from_slice(part.as_bytes());
+    }
+    let head =
+        format!("--twborder\r\ncontent-disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n");
+    body.extend_from_slice(head.as_bytes());
+    body.extend_from_slice(file);
+    body.extend_from_slice(b"\r\n--twborder--\r\n");
+    let agent =
+        ureq::Agent::new_with_config(ureq::Agent::config_builder().http_status_as_error(false).build());
+    let sent =
+        agent.put(url).header("content-type", "multipart/form-data; boundary=twborder").send(&body[..]);
+    let mut sent = sent.expect("it is answered");
+    (sent.status().as_u16(), sent.body_mut().read_to_string().expect("it is text"))
 }
 
 /// A build backend that says who it is and waits for ever.

@@ -20,8 +20,8 @@ const LOGGED_A_SECOND: u32 = 100;
 const LONGEST: usize = 2 << 10;
 const CHUNK: usize = 32 << 10;
 
-/// The last lines of a plugin (`GET /plugins/portables/{name}/logs`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// The last lines of a plugin or distribution (`GET /plugins/portables/{name}/logs`, `/plugins/python/{dist}/logs`).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PluginLog {
     /// Oldest first.

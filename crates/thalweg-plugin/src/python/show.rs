@@ -14,6 +14,7 @@ use super::manifest::{Distribution, Offer};
 use super::name::normal;
 use super::{DEFAULT, Environment, PythonError, PythonPlugins, Users, hosts};
 use crate::manifest::Kind;
+use crate::output::PluginLog;
 
 /// What a request has changed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -154,6 +155,21 @@ impl PythonPlugins {
             shown[key] = value;
         }
         Ok(shown)
+    }
+
+    /// The last lines that the process of a distribution printed, at most so many; other distributions of its
+    /// environment may be in the same one.
+    ///
+    /// # Errors
+    /// It is not installed.
+    pub fn logs(&self, env: &str, name: &str, n_lines: usize) -> Result<PluginLog, PythonError> {
+        let env = if env.is_empty() { DEFAULT } else { env };
+        let wanted = normal(name);
+        let environment = self.known(env, &wanted)?;
+        let host = hosts::host_name(env, &wanted, hosts::placement(&environment.record, &wanted));
+        let host = self.catalog.read().plugins.get(&host).cloned();
+        // One that offers nothing has none.
+        Ok(host.map(|host| host.output.tail(n_lines)).unwrap_or_default())
     }
 
     /// Names that more than one wants.

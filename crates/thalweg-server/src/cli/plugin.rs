@@ -180,8 +180,11 @@ pub struct NameArgs {
 /// Words of `plugin logs`.
 #[derive(Debug, Args)]
 pub struct LogsArgs {
-    /// The plugin.
+    /// The plugin or distribution.
     pub name: String,
+    /// The environment of a distribution. Default: default.
+    #[arg(long, value_name = "ENV")]
+    pub env: Option<String>,
     /// At most so many lines.
     #[arg(long, short = 'n', value_name = "N", default_value_t = 50)]
     pub lines: usize,

@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use thalweg_engine::EngineError;
-use thalweg_plugin::{InstallRequest, PluginError};
+use thalweg_plugin::{InstallRequest, PluginError, PluginLog};
 
 use super::answer::escape;
 use super::body::{self, Query, Text};
@@ -150,37 +150,41 @@ async fn status(State(app): Shared, Path(name): Name) -> Call {
 
 /// `?lines=50&format=text`
 #[derive(Deserialize)]
-struct Wanted {
+pub(super) struct Wanted {
     lines: Option<String>,
     format: Option<String>,
 }
 
+impl Wanted {
+    /// How many lines at most, and whether as text.
+    pub(super) fn read(&self) -> Result<(usize, bool), String> {
+        let n_lines = match self.lines.as_deref() {
+            None => usize::MAX,
+            Some(text) => text.parse().map_err(|_| format!("lines '{text}' is not a number"))?,
+        };
+        match self.format.as_deref() {
+            None | Some("json") => Ok((n_lines, false)),
+            Some("text") => Ok((n_lines, true)),
+            Some(other) => Err(format!("format '{other}' is not json or text")),
+        }
+    }
+}
+
+/// Lines as they were asked for.
+pub(super) fn shown(log: &PluginLog, is_text: bool) -> Answer {
+    if is_text {
+        return Answer::ok(log.lines.iter().map(|line| format!("{}\n", line.text)).collect::<String>());
+    }
+    Answer::Json(json(log))
+}
+
 /// The last lines that a plugin printed (11.1, ours).
 async fn logs(State(app): Shared, Path(name): Name, Query(wanted): Query<Wanted>) -> Call {
-    let n_lines = match wanted.lines.as_deref() {
-        None => usize::MAX,
-        Some(text) => text.parse().map_err(|_| {
-            Failure::plain(format!(
-                "get logs of portable plugin {name} error: lines '{text}' is not a number"
-            ))
-        })?,
-    };
-    let is_text = match wanted.format.as_deref() {
-        None | Some("json") => false,
-        Some("text") => true,
-        Some(other) => {
-            let why =
-                format!("get logs of portable plugin {name} error: format '{other}' is not json or text");
-            return Err(Failure::plain(why));
-        }
-    };
+    let wrong = |why| Failure::plain(format!("get logs of portable plugin {name} error: {why}"));
+    let (n_lines, is_text) = wanted.read().map_err(wrong)?;
     let text = format!("portable plugin {name} not found: not found");
     let found = blocking(move || Ok(app.plugins.logs(&name, n_lines))).await?;
-    let log = found.ok_or_else(|| missing(text))?;
-    if is_text {
-        return Ok(Answer::ok(log.lines.iter().map(|line| format!("{}\n", line.text)).collect::<String>()));
-    }
-    Ok(Answer::Json(json(&log)))
+    found.map(|log| shown(&log, is_text)).ok_or_else(|| missing(text))
 }
 
 /// 11.3: of native plugins there are none.

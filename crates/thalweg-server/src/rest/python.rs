@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use axum::extract::{Path, Request, State};
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Multipart, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
 use thalweg_core::Props;
@@ -13,6 +14,7 @@ use thalweg_plugin::{Changed, Install, PythonError, Users, What};
 
 use super::answer::escape;
 use super::body::{self, Query};
+use super::plugins::{Wanted, shown};
 use super::routes::{Routes, get, post};
 use super::{Answer, Failure, blocking};
 use crate::server::App;
@@ -26,11 +28,12 @@ const LARGEST: usize = 1 << 30;
 
 pub(super) fn routes() -> Routes {
     Routes::new()
-        .route("/plugins/python", get(list).post(install))
+        .route("/plugins/python", get(list).post(install).limit(LARGEST))
         .route("/plugins/python/conflicts", get(conflicts))
         .route("/plugins/python/reload", post(reload))
         .route("/plugins/python/rollback", post(roll_back))
-        .route("/plugins/python/{dist}", get(describe).put(update).delete(remove))
+        .route("/plugins/python/{dist}", get(describe).put(update).delete(remove).limit(LARGEST))
+        .route("/plugins/python/{dist}/logs", get(logs))
 }
 
 /// Which live rules use what: by `function`, `source` or `sink`, and name.
@@ -138,6 +141,19 @@ async fn describe(State(app): Shared, Path(name): Path<String>, Query(params): P
     shown.await?.map(|shown| Answer::json(&shown)).map_err(|error| failure(error, "describe"))
 }
 
+/// The last lines of the process that serves a distribution.
+async fn logs(
+    State(app): Shared,
+    Path(name): Path<String>,
+    Query(params): Params,
+    Query(wanted): Query<Wanted>,
+) -> Call {
+    let wrong = |why| failure(PythonError::Refused(why), "logs");
+    let (n_lines, is_text) = wanted.read().map_err(wrong)?;
+    let found = blocking(move || Ok(app.plugins.python().logs(param(&params, "env"), &name, n_lines)));
+    found.await?.map(|log| shown(&log, is_text)).map_err(|error| failure(error, "logs"))
+}
+
 async fn conflicts(State(app): Shared) -> Call {
     Ok(Answer::json(&blocking(move || Ok(app.plugins.python().conflicts())).await?))
 }
@@ -207,37 +223,35 @@ impl Drop for Upload {
     }
 }
 
-/// The body of POST and PUT: JSON, or a wheel.
+/// The body of POST and PUT: JSON, a wheel, or a form with one.
 async fn read(
     app: &App,
     params: &BTreeMap<String, String>,
     request: Request,
     distribution: Option<String>,
 ) -> Result<(Install, Option<Upload>), Failure> {
-    let is_upload = is_wheel(request.headers());
-    let bytes = axum::body::to_bytes(request.into_body(), if is_upload { LARGEST } else { body::LIMIT });
-    let too_large = |_| {
-        let text = "the request's body is too large, or was cut off";
-        Failure::with_status(StatusCode::PAYLOAD_TOO_LARGE, text)
-    };
-    let bytes = bytes.await.map_err(too_large)?;
-    let mut props = Props::new();
-    let mut upload = None;
     let mut install = Install { distribution, force: is_forced(params), ..Install::default() };
-    if is_upload {
-        let (kept, file) = keep(app, param(params, "file"), &bytes)?;
-        install.what = What::File(file);
-        upload = Some(kept);
-    } else {
-        let text = String::from_utf8(bytes.into())
-            .map_err(|why| Failure::plain(format!("request body is not UTF-8: {why}")))?;
-        props = if text.trim().is_empty() { props } else { body::object(&text).map_err(wrong)? };
-        install.what = what(&props, &install)?;
-    }
-    for name in ["env", "isolate", "workers"] {
+    let (mut props, upload) = match sent(request.headers()) {
+        Sent::Document => {
+            let text = String::from_utf8(whole(request, body::LIMIT).await?.into())
+                .map_err(|why| Failure::plain(format!("request body is not UTF-8: {why}")))?;
+            let empty = text.trim().is_empty();
+            (if empty { Props::new() } else { body::object(&text).map_err(wrong)? }, None)
+        }
+        Sent::Wheel => {
+            let bytes = whole(request, LARGEST).await?;
+            (Props::new(), Some(keep(app, param(params, "file"), &bytes)?))
+        }
+        Sent::Form => {
+            let (props, upload) = form(app, request).await?;
+            (props, Some(upload))
+        }
+    };
+    let (upload, file) = upload.unzip();
+    install.what = file.map_or_else(|| what(&props, &install), |file| Ok(What::File(file)))?;
+    for name in MEMBERS {
         if let Some(value) = params.get(name) {
-            let value = value.parse().unwrap_or_else(|_| serde_json::Value::from(value.as_str()));
-            props.set(name, value);
+            props.set(name, value_of(value));
         }
     }
     let text =
@@ -256,9 +270,66 @@ fn wrong(why: String) -> Failure {
     Failure::plain(format!("Invalid body: Error decoding the python plugin json: {why}"))
 }
 
-fn is_wheel(headers: &HeaderMap) -> bool {
+/// What a query or a form may say beside the wheel.
+const MEMBERS: [&str; 3] = ["env", "isolate", "workers"];
+
+fn value_of(text: &str) -> serde_json::Value {
+    text.parse().unwrap_or_else(|_| serde_json::Value::from(text))
+}
+
+/// What kind of body there is.
+enum Sent {
+    Document,
+    Wheel,
+    Form,
+}
+
+fn sent(headers: &HeaderMap) -> Sent {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    kind.starts_with("application/octet-stream") || kind.starts_with("application/zip")
+    if kind.starts_with("application/octet-stream") || kind.starts_with("application/zip") {
+        Sent::Wheel
+    } else if kind.starts_with("multipart/form-data") {
+        Sent::Form
+    } else {
+        Sent::Document
+    }
+}
+
+async fn whole(request: Request, most: usize) -> Result<Bytes, Failure> {
+    let too_large = |_| {
+        let text = "the request's body is too large, or was cut off";
+        Failure::with_status(StatusCode::PAYLOAD_TOO_LARGE, text)
+    };
+    axum::body::to_bytes(request.into_body(), most).await.map_err(too_large)
+}
+
+/// A form: the wheel under its name in the field `file` or `uploadFile`, and what else is said as fields.
+async fn form(app: &App, request: Request) -> Result<(Props, (Upload, PathBuf)), Failure> {
+    let wrong = |why: String| Failure::plain(format!("Error Retrieving the File: {why}"));
+    let form = Multipart::from_request(request, &()).await;
+    let mut form = form.map_err(|why| wrong(why.body_text()))?;
+    let (mut props, mut upload) = (Props::new(), None);
+    while let Some(field) = form.next_field().await.map_err(|why| wrong(why.body_text()))? {
+        let name = field.name().unwrap_or_default().to_owned();
+        if ["file", "uploadFile"].contains(&name.as_str()) {
+            let file = field.file_name().unwrap_or_default().to_owned();
+            let bytes = field.bytes().await.map_err(|why| wrong(why.body_text()))?;
+            if upload.is_some() {
+                return Err(wrong("the form has more than one file".to_owned()));
+            }
+            upload = Some(keep(app, &file, &bytes)?);
+        } else if MEMBERS.contains(&name.as_str()) {
+            let text = field.text().await.map_err(|why| wrong(why.body_text()))?;
+            props.set(&name, value_of(&text));
+        } else {
+            return Err(wrong(format!(
+                "the form has a field \"{name}\"; known are file, {}",
+                MEMBERS.join(", ")
+            )));
+        }
+    }
+    let upload = upload.ok_or_else(|| wrong("the form has no field file".to_owned()))?;
+    Ok((props, upload))
 }
 
 /// What the body says is to be installed.
@@ -292,7 +363,8 @@ fn what(props: &Props, install: &Install) -> Result<What, Failure> {
 fn keep(app: &App, name: &str, bytes: &[u8]) -> Result<(Upload, PathBuf), Failure> {
     if name.contains(['/', '\\', '\0']) || !name.ends_with(".whl") {
         let text = format!(
-            "an upload needs the wheel's name, as ?file=acme_math-1.2.0-py3-none-any.whl, not \"{name}\""
+            "an upload needs the wheel's name, as ?file=acme_math-1.2.0-py3-none-any.whl or as the filename in a form, \
+             not \"{name}\""
         );
         return Err(Failure::plain(text));
     }

@@ -90,8 +90,16 @@ fn of_pip(name: &str, env: Option<&str>) -> String {
 }
 
 pub(super) fn logs(engine: &Engine, args: &LogsArgs) -> Result<String, Failure> {
-    let path = format!("/plugins/portables/{}/logs?lines={}", segment(&args.name), args.lines);
-    let found = engine.client.find(&path)?.ok_or_else(|| not_installed(&args.name))?;
+    let (name, lines) = (segment(&args.name), args.lines);
+    let mut found = None;
+    if args.env.is_none() {
+        found = engine.client.find(&format!("/plugins/portables/{name}/logs?lines={lines}"))?;
+    }
+    if found.is_none() {
+        let env = args.env.as_deref().map(|env| format!("&env={}", segment(env))).unwrap_or_default();
+        found = engine.client.find(&format!("/plugins/python/{name}/logs?lines={lines}{env}"))?;
+    }
+    let found = found.ok_or_else(|| not_installed(&args.name))?;
     if engine.output == Output::Json {
         return Ok(pretty(&parsed(&found)?));
     }
