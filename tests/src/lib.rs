@@ -9,6 +9,7 @@ pub mod golden;
 pub mod http;
 pub mod in_process;
 pub mod instance;
+pub mod migration;
 pub mod mqtt;
 pub mod plugins;
 pub mod processes;

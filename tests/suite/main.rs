@@ -9,6 +9,7 @@ mod event_groups;
 mod explain;
 mod front;
 mod inventory;
+mod migration;
 mod options;
 mod pipeline;
 mod plugin_command;

@@ -2,8 +2,10 @@
 
 use crate::cargo;
 
-/// Writes docs/reference/functions. The test that compares the pages with the table is also what writes them.
+/// Writes docs/reference/functions and docs/guide/coming-from-ekuiper.md. The tests that compare the pages with what they
+/// are made from are also what writes them.
 pub(crate) fn run() -> Result<(), String> {
-    let mut tests = cargo(&["test", "-p", "thalweg-tests", "--test", "suite", "reference::the_pages"]);
+    let mut tests = cargo(&["test", "-p", "thalweg-tests", "--test", "suite", "--"]);
+    tests.args(["reference::the_pages", "migration::the_page"]);
     crate::run(tests.env("THALWEG_WRITE_DOCS", "1"))
 }

@@ -7,6 +7,7 @@ mod bench;
 mod check;
 mod docs;
 mod fuzz;
+mod schemathesis;
 mod setup;
 mod test;
 
@@ -19,10 +20,11 @@ cargo xtask <command>
   test [filter]     set up what the tests need, then run all of them (or those whose name holds the filter)
   test plugins      all tests of plugins: the wire, the host with fault injection, both SDKs, both transports, the Python side
   check             formatting, clippy, documentation: everything CI refuses, without the tests
-  docs              write the reference pages that are made from the code: docs/reference/functions
+  docs              write the pages that are made: docs/reference/functions, docs/guide/coming-from-ekuiper.md
   setup             only set up what the tests need: mosquitto, the Python environment
   conformance [..]  start an engine and a broker and run tests/conformance/run.py against them
   bench [kernels|operators|hot-path|plugins|e2e ..]  measure; --json prints one JSON line per figure
+  schemathesis [..] random requests by the document of the REST interface, in both modes of authentication (1 min each)
   fuzz [--target T] [--seconds N] [--seed S]  try random input on sql, expr, window, json, template, mqtt (600 s)
 ";
 
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Some("setup") => setup::run().map(drop),
         Some("conformance") => test::conformance(rest),
         Some("bench") => bench::run(rest),
+        Some("schemathesis") => schemathesis::run(rest),
         Some("fuzz") => fuzz::run(rest),
         None | Some("help" | "-h" | "--help") => say(HELP),
         Some(other) => Err(format!("unknown command {other}\n\n{HELP}")),

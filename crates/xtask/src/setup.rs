@@ -1,6 +1,6 @@
 //! What the tests need beyond Rust: mosquitto, and a Python environment with the published SDK.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::root;
@@ -61,25 +61,30 @@ fn is_root() -> bool {
 }
 
 fn python() -> Result<Tools, String> {
-    let folder = root().join("tests/.venv");
+    let python = environment(&root().join("tests/.venv"), PACKAGES)?;
+    Ok(Tools { python })
+}
+
+/// A Python environment in a folder with these packages; its interpreter.
+pub(crate) fn environment(folder: &Path, packages: &[&str]) -> Result<PathBuf, String> {
     let python = folder.join("bin/python");
     let stamp = folder.join("packages");
-    let wanted = PACKAGES.join("\n");
+    let wanted = packages.join("\n");
     if std::fs::read_to_string(&stamp).is_ok_and(|have| have == wanted) {
-        return Ok(Tools { python });
+        return Ok(python);
     }
     if !found("python3") {
         return Err(
             "please install Python 3.9 or newer: sudo apt-get install -y python3 python3-venv".to_owned()
         );
     }
-    if let Err(why) = crate::run(Command::new("python3").args(["-m", "venv"]).arg(&folder)) {
+    if let Err(why) = crate::run(Command::new("python3").args(["-m", "venv"]).arg(folder)) {
         apt(&["python3-venv"]).map_err(|more| format!("{why}; {more}"))?;
-        crate::run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+        crate::run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
     }
     let mut pip = Command::new(&python);
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-    crate::run(pip.args(PACKAGES))?;
+    crate::run(pip.args(packages))?;
     std::fs::write(&stamp, wanted).map_err(|error| format!("cannot write {}: {error}", stamp.display()))?;
-    Ok(Tools { python })
+    Ok(python)
 }

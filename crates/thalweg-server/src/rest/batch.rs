@@ -22,8 +22,17 @@ pub(super) fn routes(others: Arc<Front>) -> Routes {
 }
 
 async fn run(others: Arc<Front>, headers: HeaderMap, text: String) -> Result<Answer, Failure> {
-    let calls: Vec<Json> =
-        serde_json::from_str(&text).map_err(|why| Failure::plain(format!("Invalid body: {why}")))?;
+    let wrong = |why: String| Failure::plain(format!("Invalid body: {why}"));
+    let calls: Vec<Json> = serde_json::from_str(&text).map_err(|why| wrong(why.to_string()))?;
+    // What is no call at all is refused as a whole, before any call is made.
+    let members = ["method", "path", "body"];
+    let is_call = |call: &Json| {
+        let is_text = |name: &str| call.get(name).is_none_or(|value| value.is_string() || value.is_null());
+        call.is_object() && members.into_iter().all(is_text)
+    };
+    if let Some(other) = calls.iter().find(|call| !is_call(call)) {
+        return Err(wrong(format!("a call is an object with the texts method, path and body, not {other}")));
+    }
     let mut answers = Vec::with_capacity(calls.len());
     for call in calls {
         answers.push(match request(&call, &headers) {

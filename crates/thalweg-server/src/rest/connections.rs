@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
+use thalweg_engine::check_id;
 
 use super::body::Text;
 use super::routes::{Routes, get};
@@ -36,6 +37,7 @@ async fn update(State(app): State<Arc<App>>, Path(id): Path<String>, Text(text):
 }
 
 async fn remove(State(app): State<Arc<App>>, Path(id): Path<String>) -> Call {
+    check_id(&id)?;
     app.engine.delete_connection(&id).await?;
     Ok(Answer::ok("success"))
 }

@@ -191,14 +191,17 @@ async fn validate(State(app): Shared, Text(text): Text) -> Answer {
 fn tags(text: &str) -> Result<Vec<String>, Failure> {
     let wrong = |why: String| Failure::plain(format!("decode body error: {why}"));
     let body = body::object(text).map_err(wrong)?;
-    match body.get("tags").filter(|tags| !tags.is_null()).or_else(|| body.get("keys")) {
-        None | Some(Json::Null) => Ok(Vec::new()),
-        Some(Json::Array(items)) => {
-            let texts = items.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>();
-            texts.ok_or_else(|| wrong("property \"tags\" must be a list of texts".to_owned()))
+    let list = |name: &str| match body.get(name) {
+        None | Some(Json::Null) => Ok(None),
+        Some(list) => {
+            let items =
+                list.as_array().map(|items| items.iter().map(|item| item.as_str().map(str::to_owned)));
+            let texts = items.and_then(Iterator::collect::<Option<Vec<_>>>);
+            texts.map(Some).ok_or_else(|| wrong(format!("property \"{name}\" must be a list of texts")))
         }
-        Some(_) => Err(wrong("property \"tags\" must be a list of texts".to_owned())),
-    }
+    };
+    let (tags, keys) = (list("tags")?, list("keys")?);
+    Ok(tags.or(keys).unwrap_or_default())
 }
 
 async fn change_tags(app: &App, id: &str, change: impl FnOnce(&mut Vec<String>)) -> Call {

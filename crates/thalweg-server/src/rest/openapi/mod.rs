@@ -96,7 +96,12 @@ fn is_served(call: &Call, routes: &[(Method, String)]) -> bool {
 }
 
 fn operation(call: &Call, asks: bool) -> Json {
-    let named = |name: &str| json!({"$ref": format!("#/components/parameters/{name}")});
+    // In metadata a name is that of a kind of source or sink, which may be any text.
+    let is_kind = |name: &str| name == "name" && call.path.starts_with("/metadata/");
+    let named = |name: &str| {
+        let name = if is_kind(name) { "kindOf" } else { name };
+        json!({"$ref": format!("#/components/parameters/{name}")})
+    };
     let parameters: Vec<Json> =
         calls::in_path(call.path).chain(call.query.iter().copied()).map(named).collect();
     let mut answers: Map<String, Json> =
