@@ -147,7 +147,12 @@ impl Consignment {
         self.n_elements += 1;
     }
 
-    /// As it is sent.
+    /// The number by which it is acknowledged.
+    pub(crate) fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// As it is sent, unless as a frame.
     pub(crate) fn text(&self) -> &[u8] {
         &self.text
     }

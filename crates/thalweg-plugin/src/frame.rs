@@ -3,6 +3,7 @@
 pub(crate) mod decode;
 pub(crate) mod encode;
 pub(crate) mod rows;
+pub(crate) mod sink;
 pub(crate) mod source;
 mod survey;
 
@@ -11,6 +12,7 @@ const VERSION: u8 = 1;
 const ROWS: u8 = 1;
 const GROUPS: u8 = 2;
 const SOURCE: u8 = 3;
+const SINK: u8 = 4;
 const ANSWER: u8 = 128;
 const IN_REGION: u8 = 1;
 /// Magic, version, op, flags, length of the header, sequence number.

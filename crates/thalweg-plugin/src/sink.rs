@@ -15,6 +15,8 @@ use thalweg_core::{IoError, Props};
 use tokio::sync::oneshot;
 
 use crate::consignment::{Consignment, Form, Memory, Receipt};
+use crate::frame::encode::FrameWriter;
+use crate::frame::sink as rows_frame;
 use crate::greeting::Cap;
 use crate::manifest::Kind;
 use crate::plugin::Plugin;
@@ -220,6 +222,8 @@ fn spawn(start: Start) -> Result<Handle, String> {
         data: None,
         dialed_life: 0,
         form: None,
+        takes_frames: false,
+        frames: FrameWriter::default(),
         seq: 0,
         memory: Memory::default(),
         port: None,
@@ -246,6 +250,9 @@ struct Worker {
     dialed_life: u64,
     /// How the sink wants its messages in batches; `None` when it does not know them.
     form: Option<Form>,
+    /// Whether rows may travel as columns.
+    takes_frames: bool,
+    frames: FrameWriter,
     /// Counts batches.
     seq: u64,
     memory: Memory,
@@ -300,6 +307,8 @@ impl Worker {
             plugin.start_symbol(symbol, life)?;
         }
         self.form = self.form_of(life);
+        let has_rows = self.form.is_some_and(|form| form.rows);
+        self.takes_frames = has_rows && self.start.plugin.peer(life).caps.has(Cap::Cols);
         self.data = Some(self.dial()?);
         self.dialed_life = life;
         Ok(())
@@ -422,7 +431,14 @@ impl Worker {
     }
 
     fn deliver(&mut self, batch: &Consignment) -> Result<Receipt, String> {
-        self.send(batch.text())?;
+        if self.takes_frames && rows_frame::write(&mut self.frames, batch.seq(), batch.text()) {
+            let frames = std::mem::take(&mut self.frames);
+            let sent = self.send(frames.message());
+            self.frames = frames;
+            sent?;
+        } else {
+            self.send(batch.text())?;
+        }
         loop {
             // One that comes late belongs to a batch that was given up.
             let receipt = self.receive()?;

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 
-from thalweg_sdk import Source, function, run, sink, source
+from thalweg_sdk import Source, function, run, sink, source, symbol
 
 NAME = os.path.splitext(os.path.basename(os.path.abspath(sys.argv[0])))[0]
 
@@ -56,6 +56,17 @@ class Columns(Source):
 Columns.name = NAME + "_columns"
 
 
+def note_frames():
+    """Leaves a file `framed` beside the script when rows come as a frame."""
+    real = symbol._rows_of_frame
+
+    def noted(frame):
+        open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "framed"), "w").close()
+        return real(frame)
+
+    symbol._rows_of_frame = noted
+
+
 def _append(path, rows):
     # Behind a line that a kill has torn begins a new one.
     with open(path, "a", encoding="utf-8") as file:
@@ -75,5 +86,6 @@ def keep(rows, config, ctx):
 if __name__ == "__main__":
     if os.path.exists(os.path.join(os.path.dirname(os.path.abspath(__file__)), "deaf")):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    note_frames()
     run(NAME, known, walk, Columns, keep)
     print("good bye")

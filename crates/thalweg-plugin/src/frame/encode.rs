@@ -1,5 +1,6 @@
 //! Frames of arguments, written from the columns of a batch.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use thalweg_core::{Cell, Column, ColumnRef, Tag};
@@ -8,7 +9,7 @@ pub(crate) use super::survey::Numbers;
 
 use super::rows::{Part, Rows};
 use super::survey::{Kind, Survey, is_whole, kind_of_floats};
-use super::{ALIGN, GROUPS, HEAD, IN_REGION, MAGIC, Place, ROWS, VERSION, aligned};
+use super::{ALIGN, GROUPS, HEAD, IN_REGION, MAGIC, Place, ROWS, SINK, VERSION, aligned};
 use crate::wire;
 
 /// One argument of a call.
@@ -129,6 +130,36 @@ impl FrameWriter {
         Ok(())
     }
 
+    /// Writes rows for a sink: so many, as columns with these names.
+    pub(crate) fn write_rows(
+        &mut self,
+        seq: u64,
+        names: &[Cow<'_, str>],
+        args: &[Arg<'_>],
+        n: usize,
+    ) -> Result<(), TooLarge> {
+        self.is_outside = false;
+        self.columns.clear();
+        let names_room: usize = names.iter().map(|name| 6 * name.len() + 12).sum();
+        self.start = aligned(HEAD + 64 + names_room + 200 * args.len());
+        self.base = self.start;
+        self.message.clear();
+        self.message.resize(self.start, 0);
+        let mut name_text = String::new();
+        for (name, arg) in names.iter().zip(args) {
+            let at = self.columns.len() + usize::from(!self.columns.is_empty()) + 1;
+            self.column(arg, Rows::Span(0, n))?;
+            name_text.clear();
+            name_text.push_str("\"name\":");
+            wire::write_text(&mut name_text, name);
+            name_text.push(',');
+            self.columns.insert_str(at, &name_text);
+        }
+        let header = format!("{{\"n\":{n},\"cols\":[{}]}}", self.columns);
+        self.head(SINK, 0, seq, &header);
+        Ok(())
+    }
+
     /// More than the header will take, whatever the offsets in it are.
     fn room_of_header(&self, opening: &Opening<'_>, args: &[Arg<'_>]) -> usize {
         let constants: usize = args.iter().map(|arg| arg.constant.as_ref().map_or(0, String::len)).sum();
@@ -152,14 +183,19 @@ impl FrameWriter {
             let _ = write!(header, ",\"answer\":[{},{}]", place.offset, place.size);
         }
         header.push('}');
-        debug_assert!(HEAD + header.len() <= self.start);
         let op = if groups.is_some() { GROUPS } else { ROWS };
         let flags = if opening.place.is_some() { IN_REGION } else { 0 };
+        self.head(op, flags, opening.seq, &header);
+        self.text = header;
+    }
+
+    /// Writes what stands before the buffers.
+    fn head(&mut self, op: u8, flags: u8, seq: u64, header: &str) {
+        debug_assert!(HEAD + header.len() <= self.start);
         self.message[..4].copy_from_slice(&[MAGIC, VERSION, op, flags]);
         self.message[4..8].copy_from_slice(&((self.start - HEAD) as u32).to_le_bytes());
-        self.message[8..16].copy_from_slice(&opening.seq.to_le_bytes());
+        self.message[8..16].copy_from_slice(&seq.to_le_bytes());
         self.message[HEAD..HEAD + header.len()].copy_from_slice(header.as_bytes());
-        self.text = header;
     }
 
     /// Where the next buffer begins.

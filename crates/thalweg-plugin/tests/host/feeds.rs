@@ -183,6 +183,44 @@ fn nothing_written_is_lost_however_often_the_sinks_process_is_killed() {
     block_on(sink.close()).unwrap();
 }
 
+#[test]
+fn rows_of_one_kind_reach_a_sink_as_columns_and_are_those_of_their_json() {
+    let bench = Bench::new(&Sdk::Bundled);
+    let name = bench.install(&Subject::flow());
+    let out = bench.home.path().join("out");
+    let framed = bench.home.path().join(format!("plugins/portable/{name}/framed"));
+    let mut sink = keep(&bench, &name, &out, &[]);
+    let mut send = |row: &dyn Fn(i64) -> String, n: i64| {
+        let _ = (fs::remove_file(&out), fs::remove_file(&framed));
+        let texts: Vec<String> = (0..n).map(row).collect();
+        let written = block_on(sink.write(&messages([format!("[{}]", texts.join(","))])));
+        assert_eq!(written.error.map(|error| error.to_string()), None);
+        let expected: Vec<Json> = texts.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
+        let text = fs::read_to_string(&out).unwrap();
+        let found: Vec<Json> = text
+            .lines()
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(found, expected);
+        framed.exists()
+    };
+    let plain = |i: i64| {
+        let (half, text) = (i as f64 / 2.0 + 0.25, if i % 3 == 0 { "null" } else { "\"ü\\n\\\"\"" });
+        format!(
+            r#"{{"i":{i},"x":{half},"mixed":{},"s":{text},"b":{},"big":{},"n":null}}"#,
+            i as f64 / 2.0,
+            i % 2 == 0,
+            i64::MAX - i
+        )
+    };
+    assert!(send(&plain, 100), "as columns");
+    assert!(!send(&plain, 5), "few rows are JSON");
+    assert!(!send(&|i| if i == 7 { "{}".to_owned() } else { plain(i) }, 100), "a row that lacks members");
+    assert!(!send(&|i| format!(r#"{{"i":{i},"l":[{i}]}}"#), 100), "nested values");
+    assert!(!send(&|i| format!(r#"{{"x":{i}.0}}"#), 100), "whole floats from a template");
+}
+
 fn numbers_len(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |meta| meta.len())
 }
