@@ -168,11 +168,25 @@ impl Engine {
     /// # Panics
     /// When it does not come up; with what it printed.
     pub fn start(home: &Path, variables: &[(&str, &str)]) -> Option<Self> {
-        let binary = thalweg()?;
-        let printed = home.join("printed.txt");
-        let output = File::create(&printed).expect("the home is ours");
-        let mut command = Command::new(binary);
+        let mut command = Command::new(thalweg()?);
         command.args(["serve", "--port", "0", "--data-port", "0", "--home"]).arg(home);
+        Some(Self::run(command, home, variables))
+    }
+
+    /// Starts one by the name of another program, in this folder, on a port of its own.
+    ///
+    /// # Panics
+    /// When it does not come up; with what it printed.
+    pub fn start_as(program: &Path, words: &[&str], folder: &Path, variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(program);
+        command.args(words).current_dir(folder);
+        command.envs([("KUIPER__BASIC__RESTPORT", "0"), ("KUIPER__SOURCE__HTTPSERVERPORT", "0")]);
+        Self::run(command, folder, variables)
+    }
+
+    fn run(mut command: Command, folder: &Path, variables: &[(&str, &str)]) -> Self {
+        let printed = folder.join("printed.txt");
+        let output = File::create(&printed).expect("the folder is ours");
         command.envs([("KUIPER__BASIC__RESTIP", "127.0.0.1"), ("KUIPER__BASIC__TIMEZONE", "UTC")]);
         command.envs(variables.iter().copied()).stdin(Stdio::null());
         command.stderr(output.try_clone().expect("an open file can be shared")).stdout(output);
@@ -189,7 +203,7 @@ impl Engine {
             let _ = process.kill();
             panic!("thalweg serve does not come up: {}", fs::read_to_string(&printed).unwrap_or_default());
         };
-        Some(Self { process, api: Api::new(port) })
+        Self { process, api: Api::new(port) }
     }
 
     /// Its management interface.

@@ -4,7 +4,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use thalweg_tests::processes::{Engine, thalweg};
 
 /// What a command came to.
@@ -258,6 +258,81 @@ fn run_as_kuiper_the_output_is_upstreams_and_the_status_zero() {
     prints(&["drop", "stream", "demo"], "Stream demo is dropped.\n\n");
     engine.kill();
     prints(&["show", "streams"], "Failed to connect the server, please start the server.\n");
+}
+
+#[test]
+fn a_configuration_is_checked_without_an_engine() {
+    let Some(program) = thalweg() else { return };
+    let home = tempfile::tempdir().expect("a temporary folder can be made");
+    let etc = home.path().join("etc");
+    std::fs::create_dir_all(etc.join("sources")).expect("the folder is ours");
+    let write = |file: &str, text: &str| std::fs::write(etc.join(file), text).expect("the folder is ours");
+    write(
+        "kuiper.yaml",
+        "basic:\n  restPort: 9082\n  restProt: 1\n  pprof: true\nportable:\n  secrets:\n    p: {pin: abc}\n",
+    );
+    write("mqtt_source.yaml", "default:\n  servr: tcp://127.0.0.1:1883\n");
+    let variables = vec![("THALWEG__BASIC__LOGLEVEL".to_owned(), "warn".to_owned())];
+    let shell = Shell { program, folder: home.path(), variables };
+    let done = shell.run(&["config", "check"]);
+    assert_eq!((done.status, done.err.as_str()), (Some(0), ""), "{done:?}");
+    let lines: Vec<Vec<&str>> = done.out.lines().map(|line| line.split_whitespace().collect()).collect();
+    for line in [
+        &["key", "value", "from"][..],
+        &["basic.restPort", "9082", "etc/kuiper.yaml"],
+        &["basic.logLevel", "warn", "THALWEG__BASIC__LOGLEVEL"],
+        &["basic.authentication", "false", "built", "in"],
+        &["portable.secrets.p.pin", "***", "etc/kuiper.yaml"],
+    ] {
+        assert!(lines.contains(&line.to_vec()), "{line:?} is missing: {}", done.out);
+    }
+    for warning in [
+        "warning: etc/kuiper.yaml: basic.restProt is no key; did you mean basic.restPort?\n",
+        "warning: etc/kuiper.yaml: basic.pprof has no effect: there is no Go profiler\n",
+        "warning: etc/mqtt_source.yaml: default.servr is no property of this source; did you mean server?\n",
+    ] {
+        assert!(done.out.contains(warning), "{warning:?} is missing: {}", done.out);
+    }
+    shell.fails(&["config", "check", "--strict"], 1, "etc/kuiper.yaml: basic.pprof has no effect");
+    write("thalweg.yaml", "basic: {restPort: high}");
+    shell.fails(&["config", "check"], 1, "configuration: basic.restPort must be a port number, not \"high\"");
+    shell.fails(&["config", "check", "--etc", "nowhere"], 1, "there is no folder nowhere");
+}
+
+#[test]
+fn kuiperd_finds_its_folders_and_provisions_what_files_define() {
+    let Some(program) = thalweg() else { return };
+    let home = tempfile::tempdir().expect("a temporary folder can be made");
+    for folder in ["etc/connections", "data", "log", "plugins", "bin"] {
+        std::fs::create_dir_all(home.path().join(folder)).expect("the folder is ours");
+    }
+    let set = json!({
+        "streams": {"demo": "CREATE STREAM demo () WITH (TYPE=\"memory\", DATASOURCE=\"cli/6\")"},
+        "rules": {"r1": json!({"id": "r1", "sql": "SELECT * FROM demo", "actions": [{"nop": {}}]}).to_string()},
+    });
+    std::fs::write(home.path().join("etc/init.json"), set.to_string()).expect("the folder is ours");
+    let connections = "mqtt:\n  localOne:\n    server: tcp://127.0.0.1:1\n  gone:\n    xOperation: delete\n";
+    std::fs::write(home.path().join("etc/connections/connection.yaml"), connections)
+        .expect("the folder is ours");
+    let daemon = home.path().join("bin/kuiperd");
+    symlink(program, &daemon).expect("the folder is ours");
+    let engine = Engine::start_as(&daemon, &["-unknown"], &home.path().join("bin"), &[]);
+    let api = engine.api();
+    api.get("/streams").is(200, "[\"demo\"]");
+    assert_eq!(api.status_when("r1", |status| status["status"] == "running")["status"], "running");
+    let connection = api.get("/connections/localOne").json();
+    assert_eq!(
+        (&connection["typ"], &connection["props"]["server"]),
+        (&"mqtt".into(), &"tcp://127.0.0.1:1".into())
+    );
+    api.call("DELETE", "/rules/r1", "").is(200, "Rule r1 is dropped.");
+    api.call("DELETE", "/connections/localOne", "").is(200, "success");
+    engine.terminate();
+    let engine = Engine::start_as(&daemon, &[], &home.path().join("bin"), &[]);
+    assert_eq!(engine.api().get("/rules").body, "[]", "what was imported once is not imported again");
+    assert_eq!(engine.api().get("/connections").body, "[]");
+    let printed = std::fs::read_to_string(home.path().join("bin/printed.txt")).expect("it is there");
+    assert!(printed.contains("Serving kuiper (version - 2.4.0) on port 20498, "), "{printed}");
 }
 
 #[test]

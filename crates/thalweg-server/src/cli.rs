@@ -1,5 +1,6 @@
 //! The command line: what it takes, and the commands that ask a running engine.
 
+pub mod check;
 pub mod client;
 pub mod completion;
 pub mod explain;
@@ -71,6 +72,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Write, test, pack and install plugins, and look after those that are installed.
     Plugin(plugin::PluginArgs),
+    /// Look at the configuration: `config check`.
+    Config(check::ConfigArgs),
     /// Write the completion script of a shell: source <(thalweg completion bash)
     Completion(completion::CompletionArgs),
     /// What may stand at the cursor, for the scripts of `completion`.

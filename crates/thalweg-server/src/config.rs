@@ -1,5 +1,8 @@
 //! The instance's configuration: built-in defaults ← `etc/kuiper.yaml` ← `etc/thalweg.yaml` ← environment ← flags.
 
+mod keys;
+mod layers;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,9 +11,11 @@ use thalweg_core::Props;
 use thalweg_core::time::parse_duration;
 use tracing::warn;
 
-use crate::environment::{self, Environment};
+use crate::environment::Environment;
 use crate::secure::TlsFiles;
 use crate::yaml;
+
+pub(crate) use layers::{Layers, leaves};
 
 /// The main file as shipped.
 const SHIPPED: &str = include_str!("../../../etc/kuiper.yaml");
@@ -74,16 +79,15 @@ impl Config {
     /// # Errors
     /// A file that cannot be read, or a value of the wrong type; the message names file and key.
     pub fn load(etc: &Path, environment: &Environment) -> Result<Self, String> {
-        let mut tree = yaml::parse(SHIPPED)?;
-        for file in ["kuiper", "thalweg"] {
-            if let Some(written) = yaml::read(&etc.join(format!("{file}.yaml")))? {
-                yaml::overlay(&mut tree, &written);
-            }
-        }
-        for file in ["kuiper", "thalweg"] {
-            yaml::overlay(&mut tree, &environment::tree(environment, file));
-        }
-        Self::of(&Tree(&tree), environment)
+        Self::from_layers(&Layers::read(etc, environment)?, environment)
+    }
+
+    /// The same of what was read already.
+    ///
+    /// # Errors
+    /// A value of the wrong type.
+    pub(crate) fn from_layers(layers: &Layers, environment: &Environment) -> Result<Self, String> {
+        Self::of(&Tree(&layers.merged()), environment)
     }
 
     fn of(tree: &Tree<'_>, environment: &Environment) -> Result<Self, String> {

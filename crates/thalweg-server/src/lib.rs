@@ -11,7 +11,9 @@ pub mod home;
 mod logging;
 mod machine;
 mod profiles;
+mod provision;
 mod rest;
+mod ruleset;
 #[cfg(feature = "javascript")]
 mod scripts;
 pub mod secure;

@@ -1,19 +1,19 @@
 //! Log lines: to standard error, to `log/stream.log`, or both. The only place that sets up `tracing`.
 
 use std::fs::OpenOptions;
-use std::path::Path;
 use std::sync::Mutex;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::{BoxMakeWriter, MakeWriterExt};
 
 use crate::config::Config;
+use crate::home::Home;
 
 /// Starts logging for the whole process. A second call changes nothing: engines side by side in one process share it.
 ///
 /// # Errors
 /// The log file cannot be opened.
-pub(crate) fn start(config: &Config, home: &Path) -> Result<(), String> {
+pub(crate) fn start(config: &Config, home: &Home) -> Result<(), String> {
     // Chatty libraries speak up only when something is wrong.
     let filter = EnvFilter::new(format!("warn,{}", ours(&config.log_level)));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);

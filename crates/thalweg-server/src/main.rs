@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use thalweg_server::cli::client::Failure;
 use thalweg_server::cli::{
-    self, Asked, Command, DemoArgs, ServeArgs, completion, explain, plugin, upstream, verb,
+    self, Asked, Command, DemoArgs, ServeArgs, check, completion, explain, plugin, upstream, verb,
 };
 use thalweg_server::demo::{self, DemoOptions};
 use thalweg_server::environment::Environment;
@@ -20,6 +20,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     let called = args.first().and_then(|path| Path::new(path).file_name()?.to_str());
+    if called == Some("kuiperd") {
+        return run(daemon(args));
+    }
     if called == Some("kuiper") {
         let current = std::env::current_dir().unwrap_or_default();
         return ExitCode::from(upstream::run(args, &environment(), &current, &mut say));
@@ -32,6 +35,11 @@ fn main() -> ExitCode {
     match command {
         Command::Explain(args) => answer(explain::run(&args)),
         Command::Plugin(args) => answer(plugin::run(&args)),
+        Command::Config(args) => {
+            let check::ConfigCommand::Check(args) = args.command;
+            let current = std::env::current_dir().unwrap_or_default();
+            answer(check::run(&args, &environment(), &home::find(args.home.clone(), &current)))
+        }
         Command::Completion(args) => answer(Ok(completion::script(&args).to_owned())),
         Command::CompleteWords(args) => answer(Ok(completion::words(&args))),
         Command::Serve(args) => run(serve(args)),
@@ -93,11 +101,8 @@ fn environment() -> Environment {
 
 async fn serve(args: ServeArgs) -> Result<(), String> {
     let current = std::env::current_dir().map_err(|why| format!("cannot see the current folder: {why}"))?;
-    // Set up first, so that a signal during the start is not lost.
-    let mut terminate = signal(SignalKind::terminate()).map_err(|why| why.to_string())?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|why| why.to_string())?;
     let environment = environment();
-    let options = ServeOptions {
+    run_until_told(ServeOptions {
         home: home::find(args.home, &current),
         token: args.token.or_else(|| environment.get("THALWEG_TOKEN").cloned()),
         port: args.port,
@@ -106,7 +111,38 @@ async fn serve(args: ServeArgs) -> Result<(), String> {
         mqtt_ingest: args.mqtt_ingest,
         environment,
         log: true,
+        ..ServeOptions::default()
+    })
+    .await
+}
+
+/// The same as upstream's server is called.
+async fn daemon(args: Vec<OsString>) -> Result<(), String> {
+    let current = std::env::current_dir().map_err(|why| format!("cannot see the current folder: {why}"))?;
+    let environment = environment();
+    let Some(called) = upstream::server(args, &environment, &current)? else {
+        say(upstream::SERVER_HELP);
+        return Ok(());
     };
+    for unknown in &called.unknown {
+        let _ = writeln!(std::io::stderr(), "kuiperd: flag provided but not defined: {unknown}");
+    }
+    run_until_told(ServeOptions {
+        home: called.home,
+        places: called.places,
+        token: environment.get("THALWEG_TOKEN").cloned(),
+        environment,
+        log: true,
+        ..ServeOptions::default()
+    })
+    .await
+}
+
+/// Runs an engine until a signal or POST /stop.
+async fn run_until_told(options: ServeOptions) -> Result<(), String> {
+    // Set up first, so that a signal during the start is not lost.
+    let mut terminate = signal(SignalKind::terminate()).map_err(|why| why.to_string())?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|why| why.to_string())?;
     let server = tokio::select! {
         started = start(options) => started?,
         _ = terminate.recv() => return Ok(()),
@@ -142,7 +178,7 @@ fn announce(server: &RunningServer) {
          stop  Ctrl-C\n{warning}",
         version = env!("CARGO_PKG_VERSION"),
         scheme = server.scheme(),
-        home = server.home().display(),
+        home = server.home(),
     );
     let _ = std::io::stdout().write_all(lines.as_bytes()).and_then(|()| std::io::stdout().flush());
 }

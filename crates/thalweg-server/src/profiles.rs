@@ -1,12 +1,13 @@
 //! Named property sections of source types, read from the home folder whenever a rule is planned (P1.1).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Map, Value as Json};
 use thalweg_engine::Profiles;
 use tracing::warn;
 
 use crate::environment::{self, Environment};
+use crate::home::Home;
 use crate::yaml;
 
 /// The files as shipped, used where the home has none.
@@ -18,14 +19,14 @@ const SHIPPED: [(&str, &str); 3] = [
 
 /// `etc/mqtt_source.yaml`, `etc/sources/<type>.yaml`, `data/sources/<type>.yaml`, with the environment on top.
 pub(crate) struct FileProfiles {
-    home: PathBuf,
+    home: Home,
     environment: Environment,
 }
 
 impl FileProfiles {
     /// The sections of a home folder.
-    pub(crate) fn new(home: &Path, environment: Environment) -> Self {
-        Self { home: home.to_owned(), environment }
+    pub(crate) fn new(home: &Home, environment: Environment) -> Self {
+        Self { home: home.clone(), environment }
     }
 
     fn tree(&self, source_type: &str) -> Json {
@@ -79,7 +80,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let variables = [("MQTT_SOURCE__DEFAULT__SERVER", "tcp://mq:1"), ("MQTT_SOURCE__DEMO__QOS", "0")];
         let environment = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let profiles = FileProfiles::new(folder.path(), environment);
+        let profiles = FileProfiles::new(&Home::under(folder.path()), environment);
         let shipped = profiles.sections("mqtt").expect("it is shipped");
         assert_eq!(shipped["default"]["server"], "tcp://mq:1");
         assert_eq!((&shipped["default"]["qos"], &shipped["demo"]["qos"]), (&Json::from(1), &Json::from(0)));

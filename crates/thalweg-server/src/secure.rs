@@ -16,6 +16,8 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::home::Home;
+
 /// How many clients may be in the middle of saying hello.
 const GREETINGS: usize = 256;
 
@@ -35,7 +37,7 @@ pub struct TlsFiles {
 ///
 /// # Errors
 /// What is wrong with which file.
-pub(crate) fn config(files: &TlsFiles, home: &Path) -> Result<Arc<ServerConfig>, String> {
+pub(crate) fn config(files: &TlsFiles, home: &Home) -> Result<Arc<ServerConfig>, String> {
     let (certificates, key) = (home.join(&files.certificates), home.join(&files.key));
     let wrong = |key: &str, file: &Path, why: &dyn std::fmt::Display| {
         format!("configuration: basic.restTls.{key} {}: {why}; give a PEM file", file.display())

@@ -17,18 +17,21 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::broker::Broker;
-use crate::config::Config;
+use crate::config::{Config, Layers};
 use crate::environment::Environment;
+use crate::home::Home;
 use crate::rest::{Auth, Front};
 use crate::secure::SecureListener;
 use crate::usage::Usage;
-use crate::{home, logging, rest, secure, wiring};
+use crate::{home, logging, provision, rest, secure, wiring};
 
 /// How `thalweg serve` is called.
 #[derive(Debug, Clone, Default)]
 pub struct ServeOptions {
     /// The home folder; see [`home::find`].
     pub home: PathBuf,
+    /// Folders that are not below the home.
+    pub places: home::Places,
     /// `--port`, over the configuration. 0: any free one.
     pub port: Option<u16>,
     /// `--data-port`, over the configuration.
@@ -56,7 +59,7 @@ pub(crate) struct App {
     pub(crate) auth: Auth,
     /// Whether other machines can reach the management interface and none has to say who it is.
     pub(crate) is_exposed: bool,
-    pub(crate) home: PathBuf,
+    pub(crate) home: Home,
     /// Whether `/metrics` is on the management interface, and then whether it tells of nodes.
     pub(crate) metrics_here: Option<bool>,
     /// Set when CPU time is accounted for.
@@ -101,7 +104,7 @@ network without authentication; use --token or THALWEG_TOKEN, basic.authenticati
 pub struct RunningServer {
     app: Arc<App>,
     address: SocketAddr,
-    home: PathBuf,
+    home: Home,
     config: Config,
     rest: JoinHandle<()>,
     broker: Option<Broker>,
@@ -113,13 +116,16 @@ pub struct RunningServer {
 /// # Errors
 /// One line that says what is wrong and what to do.
 pub async fn start(options: ServeOptions) -> Result<RunningServer, String> {
-    let home = home::prepare(&options.home)?;
-    let mut config = Config::load(&home.join("etc"), &options.environment)?;
+    let home = home::prepare(&options.home, &options.places)?;
+    let layers = Layers::read(&home.join("etc"), &options.environment)?;
+    let mut config = Config::from_layers(&layers, &options.environment)?;
     config.rest_port = options.port.unwrap_or(config.rest_port);
     config.data_port = options.data_port.unwrap_or(config.data_port);
     if options.log {
         logging::start(&config, &home)?;
     }
+    layers.from_environment().iter().for_each(|set| info!("{set}"));
+    layers.warnings().iter().for_each(|wrong| warn!("configuration: {wrong}"));
     // The port is taken before anything runs, so that a second engine by mistake disturbs nothing.
     let listener = listen((&config.rest_ip, config.rest_port), "--port (0: any free one)").await?;
     let tls = config.rest_tls.as_ref().map(|files| secure::config(files, &home)).transpose()?;
@@ -136,7 +142,9 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, String> {
     let plugins = Arc::clone(&parts.plugins);
     // Logged there, and no reason not to start.
     drop(blocking(move || plugins.start_all()).await?);
+    let pending = provision::before_rules(&parts.engine, &home, &options.environment).await;
     parts.engine.boot().await.map_err(|why| why.to_string())?;
+    pending.after_rules(&parts.engine).await;
     let auth = Auth::new(options.token.as_deref(), config.authentication.then(|| home.join("etc/mgmt")));
     let app = Arc::new(App {
         engine: parts.engine,
@@ -175,7 +183,7 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, String> {
     if app.is_exposed {
         warn!("{EXPOSED}");
     }
-    info!(%address, home = %home.display(), "the management interface is up");
+    info!(%address, %home, "the management interface is up");
     Ok(RunningServer { app, address, home, config, rest, broker, devices })
 }
 
@@ -262,7 +270,7 @@ impl RunningServer {
     }
 
     /// The home folder.
-    pub fn home(&self) -> &std::path::Path {
+    pub fn home(&self) -> &Home {
         &self.home
     }
 

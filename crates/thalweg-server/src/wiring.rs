@@ -22,6 +22,7 @@ use tokio::runtime::Handle;
 
 use crate::config::Config;
 use crate::environment::Environment;
+use crate::home::Home;
 use crate::profiles::FileProfiles;
 
 /// The parts that REST talks to.
@@ -41,7 +42,7 @@ pub(crate) struct Parts {
 ///
 /// # Errors
 /// The store cannot be opened or read.
-pub(crate) fn connect(home: &Path, config: &Config, environment: &Environment) -> Result<Parts, String> {
+pub(crate) fn connect(home: &Home, config: &Config, environment: &Environment) -> Result<Parts, String> {
     let store: Arc<dyn Store> =
         Arc::new(DiskStore::open(&home.join("data/thalweg.redb")).map_err(|why| why.to_string())?);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
@@ -52,7 +53,7 @@ pub(crate) fn connect(home: &Path, config: &Config, environment: &Environment) -
         registry: Arc::clone(&registry),
         shared: Arc::clone(&shared),
         clock: Arc::clone(&clock),
-        home: home.to_owned(),
+        home: home.base().to_owned(),
         instance: instance(&home.join("data/instance"))?,
         snapshots: Arc::new(Snapshots::new(Arc::clone(&store))),
     })
@@ -77,7 +78,7 @@ pub(crate) fn connect(home: &Path, config: &Config, environment: &Environment) -
         registry,
         shared: Arc::clone(&shared),
         clock: Arc::clone(&clock),
-        home: home.to_owned(),
+        home: home.base().to_owned(),
         spawner: Arc::new(OnTokio(Handle::current(), Arc::clone(&poller))),
     };
     let engine = Engine::open(EngineConfig {
@@ -119,9 +120,11 @@ fn instance(file: &Path) -> Result<Arc<str>, String> {
 }
 
 /// The section `portable` (configuration.md 2.6).
-fn host_config(home: &Path, config: &Config, environment: &Environment) -> Result<HostConfig, String> {
+fn host_config(home: &Home, config: &Config, environment: &Environment) -> Result<HostConfig, String> {
     let wrong = |why: Diagnostic| format!("configuration: portable: {}", why.message);
-    let mut host = HostConfig::in_home(home);
+    let mut host = HostConfig::in_home(home.base());
+    (host.plugin_dir, host.data_dir) = (home.join("plugins/portable"), home.join("data"));
+    host.etc_dir = home.join("etc");
     if let Some(python) = config.portable.text("pythonBin").map_err(wrong)? {
         python.clone_into(&mut host.python_bin);
     }
@@ -184,7 +187,7 @@ fn plugin_settings(portable: &Props) -> Result<BTreeMap<String, PluginSettings>,
 }
 
 /// `plugins.python` (portable-plugins.md 11).
-fn python_config(home: &Path, config: &Config) -> Result<PythonConfig, String> {
+fn python_config(home: &Home, config: &Config) -> Result<PythonConfig, String> {
     let section = |props: &Props, path: &str, name: &str| match props.get(name) {
         None | Some(Json::Null) => Ok(Props::new()),
         Some(Json::Object(members)) => Ok(Props::from(members.clone())),
@@ -198,8 +201,6 @@ fn python_config(home: &Path, config: &Config) -> Result<PythonConfig, String> {
         let distribution = prefer.text(name).map_err(wrong)?.unwrap_or_default();
         Ok((name.to_owned(), distribution.to_owned()))
     });
-    // pip runs elsewhere.
-    let home = home.canonicalize().unwrap_or_else(|_| home.to_owned());
     Ok(PythonConfig {
         offline: offline.map(|folder| home.join(folder)),
         prefer: choices.collect::<Result<_, String>>()?,

@@ -1,6 +1,7 @@
 //! Run under the name `kuiper`: what scripts for upstream's client rely on (`cli.md` 10). The same commands, its output,
 //! exit status 0 whatever the engine says, the address out of `etc/client.yaml`.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use serde_json::Value as Json;
 use super::client::{Client, Failure};
 use super::verb;
 use crate::environment::{self, Environment};
+use crate::home::Places;
 use crate::yaml;
 
 /// Upstream's port for its own protocol, which we do not serve: whoever names it means the REST interface.
@@ -102,6 +104,72 @@ pub fn run(args: Vec<OsString>, environment: &Environment, current: &Path, say: 
     0
 }
 
+/// How `kuiperd` was called.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Daemon {
+    /// The home folder, to which relative paths of rules refer.
+    pub home: PathBuf,
+    /// The folders.
+    pub places: Places,
+    /// Flags that mean nothing, which upstream reports and starts all the same.
+    pub unknown: Vec<String>,
+}
+
+/// What `kuiperd -h` says.
+pub const SERVER_HELP: &str = "\
+kuiperd: run an engine, called as eKuiper's server is
+
+  -loadFileType relative|absolute   how folders are found: below the current one, $KuiperBaseKey or above (relative,
+                                    the default), or in /etc/kuiper, /var/lib/kuiper and /var/log/kuiper
+  -etc DIR  -data DIR  -log DIR  -plugins DIR
+                                    folders, with -loadFileType absolute
+
+thalweg serve has more: thalweg serve --help
+";
+
+/// Reads the words behind `kuiperd` (configuration.md 1.1); nothing if they ask for help.
+///
+/// # Errors
+/// A folder is not there.
+pub fn server(
+    args: Vec<OsString>,
+    environment: &Environment,
+    current: &Path,
+) -> Result<Option<Daemon>, String> {
+    let mut told: BTreeMap<String, String> = BTreeMap::new();
+    let mut unknown = Vec::new();
+    let mut words = args.into_iter().skip(1).map(|word| word.to_string_lossy().into_owned());
+    while let Some(word) = words.next() {
+        let name = word.trim_start_matches('-');
+        let (name, value) =
+            name.split_once('=').map_or((name, None), |(name, value)| (name, Some(value.to_owned())));
+        match name {
+            "h" | "help" => return Ok(None),
+            "loadFileType" | "etc" | "data" | "log" | "plugins" => {
+                let value = value.or_else(|| words.next()).ok_or_else(|| format!("-{name} needs a value"))?;
+                told.insert(name.to_owned(), value);
+            }
+            _ => unknown.push(word),
+        }
+    }
+    let is_absolute = told.get("loadFileType").is_some_and(|kind| kind == "absolute");
+    let place = |name: &str, fixed: &str| -> Result<PathBuf, String> {
+        match is_absolute {
+            true => Ok(told.get(name).map_or_else(|| PathBuf::from(fixed), PathBuf::from)),
+            false => above(name, environment, current)
+                .ok_or_else(|| format!("dir {name} not found, please make sure it is created.")),
+        }
+    };
+    let places = Places {
+        etc: Some(place("etc", "/etc/kuiper")?),
+        data: Some(place("data", "/var/lib/kuiper/data")?),
+        log: Some(place("log", "/var/log/kuiper")?),
+        plugins: Some(place("plugins", "/var/lib/kuiper/plugins")?),
+    };
+    let home = places.data.as_deref().and_then(Path::parent).unwrap_or(current).to_owned();
+    Ok(Some(Daemon { home, places, unknown }))
+}
+
 /// The address of the REST interface.
 fn served(host: &str, port: &str) -> String {
     format!("http://{host}:{}", if port == RPC_PORT { "9081" } else { port })
@@ -153,6 +221,28 @@ mod tests {
         assert_eq!(served("box", "9082"), "http://box:9082");
         let base = environment(&[("KuiperBaseKey", home.path().to_str().expect("a plain path"))]);
         assert_eq!(above("etc", &base, Path::new("/")), Some(etc));
+    }
+
+    #[test]
+    fn the_server_finds_its_folders_as_upstreams_does() {
+        let home = tempfile::tempdir().expect("a folder");
+        let call = |words: &[&str], current: &Path| {
+            let words = ["kuiperd"].iter().chain(words).map(OsString::from).collect();
+            server(words, &environment(&[]), current)
+        };
+        let missing = call(&[], home.path()).expect_err("there are no folders");
+        assert!(missing.ends_with(" not found, please make sure it is created."), "{missing}");
+        for folder in ["etc", "data", "log", "plugins", "bin"] {
+            std::fs::create_dir(home.path().join(folder)).expect("made");
+        }
+        let found = call(&["-wrong"], &home.path().join("bin")).expect("they are above").expect("no help");
+        assert_eq!((found.home.as_path(), found.places.log), (home.path(), Some(home.path().join("log"))));
+        assert_eq!(found.unknown, ["-wrong"]);
+        let told = call(&["-loadFileType", "absolute", "--data=/x/data", "-etc", "/y"], home.path());
+        let told = told.expect("nothing is looked for").expect("no help");
+        assert_eq!((told.home.to_str(), told.places.etc), (Some("/x"), Some(PathBuf::from("/y"))));
+        assert_eq!(told.places.log, Some(PathBuf::from("/var/log/kuiper")));
+        assert_eq!(call(&["-h"], home.path()), Ok(None));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use crate::environment::Environment;
+use crate::home::Places;
 use crate::{RunningServer, ServeOptions};
 use devices::Devices;
 use show::line;
@@ -38,6 +39,7 @@ pub struct DemoOptions {
 pub async fn run(options: DemoOptions) -> Result<bool, String> {
     let home = std::env::temp_dir().join(format!("thalweg-demo-{}", std::process::id()));
     let serve = ServeOptions {
+        places: Places::default(),
         token: None,
         home: home.clone(),
         port: Some(options.port.unwrap_or_else(usual_port)),

@@ -1,9 +1,9 @@
 //! The beginnings of errors about configuration keys, in the language that a client asks for (`rest-api.md` 8,
 //! `configuration.md` 8): `etc/multilingual/<language>.ini`, and in English without it.
 
-use std::path::Path;
-
 use axum::http::HeaderMap;
+
+use crate::home::Home;
 
 /// Before the reasons of refusals.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub(super) struct Words {
 
 impl Words {
     /// Those that the header `Content-Language` asks for, in the section of sources or sinks.
-    pub(super) fn of(home: &Path, headers: &HeaderMap, section: &str) -> Self {
+    pub(super) fn of(home: &Home, headers: &HeaderMap, section: &str) -> Self {
         let language =
             headers.get("content-language").and_then(|value| value.to_str().ok()).unwrap_or("en_US");
         let language = language.replace('-', "_");
@@ -56,13 +56,16 @@ mod tests {
         std::fs::write(home.path().join("etc/x.ini"), file).unwrap();
         let not_found = |language: &str, section: &str| {
             let headers = [("content-language".parse().unwrap(), language.parse().unwrap())];
-            Words::of(home.path(), &headers.into_iter().collect(), section).not_found
+            Words::of(&Home::under(home.path()), &headers.into_iter().collect(), section).not_found
         };
         assert_eq!(not_found("de-DE", "source"), "Quelle fehlt:");
         assert_eq!(not_found("de_DE", "sink"), "Senke fehlt:");
         for other in ["en_US", "fr_FR", "../x", ""] {
             assert_eq!(not_found(other, "source"), "This plugin was not found:", "{other}");
         }
-        assert_eq!(Words::of(home.path(), &HeaderMap::new(), "source").wrong_type, "Type conversion failed:");
+        assert_eq!(
+            Words::of(&Home::under(home.path()), &HeaderMap::new(), "source").wrong_type,
+            "Type conversion failed:"
+        );
     }
 }

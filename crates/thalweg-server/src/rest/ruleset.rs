@@ -6,8 +6,6 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value as Json};
-use thalweg_core::Props;
 use thalweg_engine::{Document, EngineError};
 use thalweg_sql::ast::SourceKind;
 
@@ -15,6 +13,7 @@ use super::answer::escape;
 use super::body::{self, Text};
 use super::routes::{Routes, post};
 use super::{Answer, Failure, blocking};
+use crate::ruleset::RuleSet;
 use crate::server::App;
 
 pub(super) fn routes() -> Routes {
@@ -54,15 +53,15 @@ async fn import(State(app): State<Arc<App>>, Text(text): Text) -> Result<Answer,
         (Some(content), None) => content,
         (None, Some(file)) => read(Arc::clone(&app), file).await?,
     };
-    let set: Json = serde_json::from_str(&content)
-        .map_err(|why| Failure::plain(format!("configuration unmarshal with error {why}")))?;
-    let Json::Object(set) = set else {
-        return Err(Failure::plain("configuration unmarshal with error: it must be an object"));
-    };
-    let set = Props::from(set);
-    let streams = define(&app, SourceKind::Stream, &set, "streams").await?;
-    let tables = define(&app, SourceKind::Table, &set, "tables").await?;
-    let rules = rules(&app, &set).await;
+    let set = RuleSet::read(&content)
+        .map_err(|why| Failure::plain(format!("configuration unmarshal with error{why}")))?;
+    let defined = Arc::clone(&app);
+    let (set, streams, tables) = blocking(move || {
+        let counts = [SourceKind::Stream, SourceKind::Table].map(|kind| set.define(&defined.engine, kind));
+        Ok((set, counts[0], counts[1]))
+    })
+    .await?;
+    let rules = set.rules(&app.engine).await;
     Ok(Answer::ok(format!("imported {streams} streams, {tables} tables and {rules} rules")))
 }
 
@@ -75,34 +74,4 @@ async fn read(app: Arc<App>, file: String) -> Result<String, Failure> {
         fs::read_to_string(place.path()).map_err(|why| failed(why.to_string()))
     });
     Ok(read.await?)
-}
-
-fn members(set: &Props, name: &str) -> Map<String, Json> {
-    set.get(name).and_then(Json::as_object).cloned().unwrap_or_default()
-}
-
-/// Makes or replaces streams or tables; how many that worked for.
-async fn define(app: &App, kind: SourceKind, set: &Props, name: &str) -> Result<usize, Failure> {
-    let (members, catalog) = (members(set, name), Arc::clone(app.engine.catalog()));
-    let done = blocking(move || {
-        let one = |(name, sql): &(String, Json)| {
-            let replaced = catalog.replace(kind, name, sql.as_str().unwrap_or_default());
-            let why = replaced.as_ref().err().map(|why| why.message.as_str());
-            why.inspect(|why| tracing::warn!(name, why, "a definition is not imported")).is_none()
-        };
-        Ok(members.into_iter().filter(one).count())
-    });
-    Ok(done.await?)
-}
-
-/// Makes or replaces rules; how many that worked for.
-async fn rules(app: &App, set: &Props) -> usize {
-    let mut done = 0;
-    for (id, text) in members(set, "rules") {
-        match app.engine.rules().update(&id, text.as_str().unwrap_or_default().to_owned()).await {
-            Ok(_) => done += 1,
-            Err(why) => tracing::warn!(rule = id, why = why.message, "a rule is not imported"),
-        }
-    }
-    done
 }
