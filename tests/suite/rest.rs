@@ -61,6 +61,19 @@ fn config_keys_answer_as_documented_and_are_applied() {
 }
 
 #[test]
+fn sources_sinks_connections_and_operators_are_described() {
+    check("descriptions.rest", |folder| {
+        let sources = folder.join("home/etc/sources");
+        std::fs::create_dir_all(&sources).expect("the folder is ours");
+        // Of a source that is not there, and one that is ours already.
+        let file = json!({"about": {"trial": true}, "properties": {"default": []}}).to_string();
+        for name in ["ghost.json", "memory.json"] {
+            std::fs::write(sources.join(name), &file).expect("the folder is ours");
+        }
+    });
+}
+
+#[test]
 fn javascript_functions_answer_as_documented() {
     check("javascript.rest", |_| {});
 }

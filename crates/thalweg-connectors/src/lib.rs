@@ -57,7 +57,7 @@ pub fn properties() -> Vec<(&'static str, &'static [thalweg_core::spec::PropSpec
 mod tests {
     use std::collections::BTreeSet;
 
-    use thalweg_core::connector::Connector;
+    use thalweg_core::connector::{BuildCx, Connector};
     use thalweg_core::props::Props;
     use thalweg_core::spec::{PropSpec, Roles, check};
 
@@ -129,12 +129,52 @@ mod tests {
         let mut props = defaults(connector.props);
         std::fs::write(home.join("in.json"), "[]").unwrap();
         props.set("datasource", if connector.name == "file" { "in.json" } else { "t" });
-        for (name, value) in [("topic", "t"), ("key", "id"), ("server", "tcp://127.0.0.1:1")] {
-            if props.get(name).is_none() {
-                props.set(name, value);
-            }
+        for spec in connector.props.iter().filter(|spec| spec.required) {
+            props.set(spec.name, if spec.name == "server" { "tcp://127.0.0.1:1" } else { "t" });
         }
         props
+    }
+
+    /// Whether each part can be built from these properties.
+    fn builds(connector: &Connector, cx: &BuildCx) -> Vec<(Roles, bool)> {
+        let source = connector.source.map(|build| (Roles::SOURCE, build(cx).is_ok()));
+        let sink = connector.sink.map(|build| (Roles::SINK, build(cx).is_ok()));
+        let lookup = connector.lookup.map(|build| (Roles::LOOKUP, build(cx).is_ok()));
+        [source, sink, lookup].into_iter().flatten().collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_marked_as_required_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        for connector in CONNECTORS {
+            for spec in connector.props.iter().filter(|spec| spec.required) {
+                assert!(spec.default.is_none(), "{}: {}", connector.name, spec.name);
+                let mut cx = super::testing::cx("{}");
+                cx.props = with_required(connector, folder.path());
+                cx.props.remove(spec.name);
+                for (role, is_built) in builds(connector, &cx) {
+                    assert_eq!(is_built, !spec.roles.contains(role), "{}: {}", connector.name, spec.name);
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_made_of_the_properties_that_are_marked_so() {
+        let folder = tempfile::tempdir().unwrap();
+        for connector in CONNECTORS {
+            let of_connection = connector.props.iter().filter(|spec| spec.of_connection);
+            let names: BTreeSet<_> = of_connection.map(|spec| spec.name).collect();
+            assert_eq!(connector.connect.is_some(), !names.is_empty(), "{}", connector.name);
+            let Some(connect) = connector.connect else { continue };
+            let mut cx = super::testing::cx("{}");
+            for (name, value) in with_required(connector, folder.path()).iter() {
+                if names.contains(name) {
+                    cx.props.set(name, value.clone());
+                }
+            }
+            connect(&cx).map(drop).unwrap_or_else(|error| panic!("{}: {error}", connector.name));
+        }
     }
 
     #[tokio::test]

@@ -19,7 +19,7 @@ use thalweg_core::spec::{PropKind, PropSpec, Roles};
 use crate::property::{flag, refused, text};
 
 const fn spec(name: &'static str, kind: PropKind, help: &'static str) -> PropSpec {
-    PropSpec::new(name, kind, Roles::BOTH, help)
+    PropSpec::new(name, kind, Roles::BOTH, help).of_connection()
 }
 
 pub(crate) const CERTIFICATION_PATH: PropSpec =

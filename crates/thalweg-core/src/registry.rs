@@ -132,7 +132,8 @@ impl Registry {
         spec::inert(&own.clone().chain(common).copied().collect::<Vec<_>>(), props)
     }
 
-    fn common(&self, role: Roles) -> &'static [PropSpec] {
+    /// The properties that every source or every sink understands.
+    pub fn common(&self, role: Roles) -> &'static [PropSpec] {
         if role == Roles::SINK { self.common[1] } else { self.common[0] }
     }
 

@@ -74,12 +74,26 @@ pub struct PropSpec {
     pub dynamic: bool,
     /// Accepted because upstream knows it, but it changes nothing; `help` says what holds instead.
     pub inert: bool,
+    /// Whether nothing can be built without it. What is needed together with another one only is not.
+    pub required: bool,
+    /// Whether it is about the connection to the other side, so that a named connection may bring it.
+    pub of_connection: bool,
 }
 
 impl PropSpec {
     /// A property without default that is no template.
     pub const fn new(name: &'static str, kind: PropKind, roles: Roles, help: &'static str) -> Self {
-        Self { name, kind, default: None, roles, help, dynamic: false, inert: false }
+        Self {
+            name,
+            kind,
+            default: None,
+            roles,
+            help,
+            dynamic: false,
+            inert: false,
+            required: false,
+            of_connection: false,
+        }
     }
 
     /// The same with a default (JSON text).
@@ -91,6 +105,18 @@ impl PropSpec {
     /// The same, accepted without effect. Its sentence is `Accepted for compatibility; <what holds instead>.`
     pub const fn inert(mut self) -> Self {
         self.inert = true;
+        self
+    }
+
+    /// The same, without which nothing can be built.
+    pub const fn required(mut self) -> Self {
+        self.required = true;
+        self
+    }
+
+    /// The same, as a property of the connection.
+    pub const fn of_connection(mut self) -> Self {
+        self.of_connection = true;
         self
     }
 

@@ -32,6 +32,24 @@ pub struct Surroundings {
     pub spawner: Arc<dyn Spawner>,
 }
 
+impl Surroundings {
+    /// What a connection looks at when it is built.
+    pub(crate) fn for_connection(&self, id: &str, props: Props) -> BuildCx {
+        BuildCx {
+            props,
+            rule: Arc::from("$$connection"),
+            node: Arc::from(id),
+            connection: None,
+            shared: Arc::clone(&self.shared),
+            clock: Arc::clone(&self.clock),
+            home: self.home.clone(),
+            session: None,
+            part: None,
+            spawner: Arc::clone(&self.spawner),
+        }
+    }
+}
+
 /// A connection as defined.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConnectionDef {
@@ -48,7 +66,7 @@ struct Named {
 
 /// The named connections of an engine.
 pub struct Connections {
-    around: Surroundings,
+    pub(crate) around: Surroundings,
     store: Arc<dyn Store>,
     named: RwLock<BTreeMap<String, Named>>,
     /// Held by whoever changes one, so that those who ask at once for the same id come one after the other.
@@ -75,18 +93,7 @@ impl Connections {
             EngineError::plain(format!("unknown connection type {} ({help})", def.kind))
         };
         let connector = self.around.registry.connector(&def.kind).ok_or_else(unknown)?;
-        let cx = BuildCx {
-            props: def.props.clone(),
-            rule: Arc::from("$$connection"),
-            node: Arc::from(id),
-            connection: None,
-            shared: Arc::clone(&self.around.shared),
-            clock: Arc::clone(&self.around.clock),
-            home: self.around.home.clone(),
-            session: None,
-            part: None,
-            spawner: Arc::clone(&self.around.spawner),
-        };
+        let cx = self.around.for_connection(id, def.props.clone());
         connector.connect(&cx).ok_or_else(unknown)?.map_err(EngineError::from)
     }
 

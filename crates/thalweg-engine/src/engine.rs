@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thalweg_core::Props;
-use thalweg_core::registry::Gate;
+use thalweg_core::registry::{Gate, Registry};
 use thalweg_expr::{FunctionRegistry, Instance};
 use thalweg_sql::ast::SourceKind;
 
@@ -110,6 +110,11 @@ impl Engine {
     /// Streams and tables.
     pub fn catalog(&self) -> &Arc<Catalog> {
         &self.catalog
+    }
+
+    /// The connectors and formats that there are.
+    pub fn registry(&self) -> &Registry {
+        &self.connections.around.registry
     }
 
     /// Named connections. What asks who uses them goes through the engine.

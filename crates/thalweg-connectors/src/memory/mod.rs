@@ -27,7 +27,7 @@ pub(crate) const CONNECTOR: Connector = Connector {
 };
 
 const PROPS: &[PropSpec] = &[
-    PropSpec::new("topic", PropKind::Text, Roles::SINK, "Where to publish; required.").dynamic(),
+    PropSpec::new("topic", PropKind::Text, Roles::SINK, "Where to publish; required.").dynamic().required(),
     PropSpec::new(
         "rowkindField",
         PropKind::Text,
@@ -40,7 +40,7 @@ const PROPS: &[PropSpec] = &[
         Roles::SINK,
         "The column that names the row to change; required with rowkindField.",
     ),
-    PropSpec::new("key", PropKind::Text, Roles::LOOKUP, "The key column of the table; required."),
+    PropSpec::new("key", PropKind::Text, Roles::LOOKUP, "The key column of the table; required.").required(),
     PropSpec::new(
         "bufferLength",
         PropKind::Int { min: 0, max: i64::MAX },

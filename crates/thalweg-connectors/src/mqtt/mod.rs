@@ -51,17 +51,21 @@ const PROPS: &[PropSpec] = &[
         PropKind::Url,
         Roles::BOTH,
         "Broker address, required, for example tcp://127.0.0.1:1883; ssl://, tls:// and mqtts:// encrypt.",
-    ),
-    PropSpec::new("username", PropKind::Text, Roles::BOTH, "User name for the broker."),
-    PropSpec::new("password", PropKind::Secret, Roles::BOTH, "Password for the broker."),
-    PropSpec::new("clientid", PropKind::Text, Roles::BOTH, "Client identifier; a random one if absent."),
+    )
+    .required()
+    .of_connection(),
+    PropSpec::new("username", PropKind::Text, Roles::BOTH, "User name for the broker.").of_connection(),
+    PropSpec::new("password", PropKind::Secret, Roles::BOTH, "Password for the broker.").of_connection(),
+    PropSpec::new("clientid", PropKind::Text, Roles::BOTH, "Client identifier; a random one if absent.")
+        .of_connection(),
     PropSpec::new(
         "protocolVersion",
         PropKind::OneOf(&["3.1", "3.1.1", "4", "5"]),
         Roles::BOTH,
         "MQTT version; 3.1 is spoken as 3.1.1.",
     )
-    .default("\"3.1.1\""),
+    .default("\"3.1.1\"")
+    .of_connection(),
     PropSpec::new("qos", PropKind::Int { min: 0, max: 2 }, Roles::BOTH, "Delivery guarantee: 0, 1 or 2.")
         .default("0"),
     PropSpec::new(
@@ -70,7 +74,8 @@ const PROPS: &[PropSpec] = &[
         Roles::BOTH,
         "Let the broker keep the session while this client is away.",
     )
-    .default("false"),
+    .default("false")
+    .of_connection(),
     PropSpec::new(
         "clientStatePath",
         PropKind::Text,
@@ -84,11 +89,13 @@ const PROPS: &[PropSpec] = &[
         Roles::BOTH,
         "How long the broker keeps the session, MQTT 5 only.",
     )
-    .default("60"),
+    .default("60")
+    .of_connection(),
     PropSpec::new("eofMessage", PropKind::Text, Roles::SOURCE, "Base64 of the payload that ends the stream."),
     SPLIT,
     PropSpec::new("topic", PropKind::Text, Roles::SINK, "Where to publish; required, without wildcards.")
-        .dynamic(),
+        .dynamic()
+        .required(),
     PropSpec::new(
         "retained",
         PropKind::Bool,

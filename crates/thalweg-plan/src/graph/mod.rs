@@ -18,7 +18,7 @@ use thalweg_core::{Diagnostic, Schema};
 use thalweg_sql::ast;
 
 pub use document::{Edges, Graph, Node as GraphNode, Source};
-pub use operator::Operator;
+pub use operator::{NAMES as OPERATORS, Operator};
 
 use crate::bind::query;
 use crate::logical::{Kind, Node, Plan, PlanOptions, Resolver};

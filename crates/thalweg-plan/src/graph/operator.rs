@@ -81,7 +81,7 @@ pub struct Joined {
 }
 
 /// The operators by name.
-const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 11] = [
     "function",
     "aggfunc",
     "filter",

@@ -1,5 +1,5 @@
-//! What user interfaces ask before they offer functions and operators (`rest-api.md` 8.1). Functions come from the table
-//! of functions; those of plugins, and operators, from the files that are installed with them, as they are.
+//! What user interfaces ask before they offer functions and operators (`rest-api.md` 8.1). Ours come from the tables of
+//! functions and of operators; those of plugins from the files that are installed with them, as they are.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use thalweg_expr::builtin::{SHIPPED, TABLES};
 use thalweg_expr::{Arg, ArgKind, Function};
 
 use super::routes::{Routes, get};
-use super::{Answer, Failure, blocking};
+use super::{Answer, Failure, blocking, operators};
 use crate::server::App;
 
 pub(super) fn routes() -> Routes {
@@ -33,8 +33,12 @@ async fn functions(State(app): State<Arc<App>>) -> Result<Answer, Failure> {
 }
 
 async fn operators(State(app): State<Arc<App>>) -> Result<Answer, Failure> {
-    let described = blocking(move || installed(&app.home.join("etc/ops")).map(Document::List)).await?;
-    Ok(Answer::document(&described))
+    let described = blocking(move || {
+        let mut all: Vec<_> = operators::described().into_iter().map(Document::Plain).collect();
+        all.extend(installed(&app.home.join("etc/ops"))?);
+        Ok(Document::List(all))
+    });
+    Ok(Answer::document(&described.await?))
 }
 
 /// The JSON files of a folder, in the order of their names. Upstream's own list of built-ins is ours already.
@@ -42,8 +46,12 @@ fn installed(folder: &Path) -> Result<Vec<Document>, EngineError> {
     let entries = std::fs::read_dir(folder).into_iter().flatten();
     let mut files: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     files.sort();
+    let is_ours = |path: &Path| {
+        let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        path.ends_with("functions/internal.json") || (folder.ends_with("ops") && operators::has(name))
+    };
     let is_wanted = |path: &&std::path::PathBuf| {
-        path.extension().is_some_and(|ending| ending == "json") && !path.ends_with("functions/internal.json")
+        path.extension().is_some_and(|ending| ending == "json") && !is_ours(path)
     };
     let read = |path: &std::path::PathBuf| {
         let refuse = |why: String| EngineError::plain(format!("{}: {why}", path.display()));

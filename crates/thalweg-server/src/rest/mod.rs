@@ -8,12 +8,16 @@ mod body;
 mod conf_keys;
 mod connections;
 mod cors;
+mod descriptions;
+mod field;
 mod front;
 mod jwt;
 mod keyed_state;
 mod language;
 mod metadata;
 mod openapi;
+mod operators;
+mod pings;
 mod plugins;
 pub(crate) mod prometheus;
 mod python;
@@ -55,6 +59,8 @@ fn routes(metrics: Option<bool>) -> Routes {
         .merge(python::routes())
         .merge(metadata::routes())
         .merge(conf_keys::routes())
+        .merge(descriptions::routes())
+        .merge(pings::routes())
         .merge(keyed_state::routes())
         .merge(uploads::routes())
         .merge(ruleset::routes())

@@ -103,6 +103,18 @@ impl Instance {
         panic!("rule {rule} did not get there: {last:#}");
     }
 
+    /// What a path answers as soon as it is as wanted; it is asked for again and again, but not for ever.
+    pub(super) async fn until(&self, path: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
+        let mut last = self.get(path).await;
+        for _ in 0..2_000 {
+            if wanted(&last) {
+                return last;
+            }
+            last = self.get(path).await;
+        }
+        panic!("{path} did not get there: {last:?}");
+    }
+
     pub(super) async fn call(&self, method: &str, path: &str, body: &str) -> Answer {
         let url = format!("http://127.0.0.1:{}{path}", self.port());
         let (method, body) = (method.to_owned(), body.to_owned());

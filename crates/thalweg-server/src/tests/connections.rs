@@ -50,6 +50,29 @@ async fn a_connection_is_made_used_protected_and_brought_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_test_reaches_a_broker_and_disturbs_no_client_of_the_same_name() {
+    let broker = Broker::start((Ipv4Addr::LOCALHOST, 0).into()).expect("a broker");
+    let instance = Instance::start().await;
+    let server = format!("tcp://127.0.0.1:{}", broker.port());
+    let props = json!({"server": server, "clientid": "mine"});
+    let body = json!({"id": "c1", "typ": "mqtt", "props": props}).to_string();
+    instance.post("/connections", &body).await.is(201, "success");
+    let connected = |answer: &super::client::Answer| answer.json()["status"] == "connected";
+    instance.until("/connections/c1", connected).await;
+    for version in ["3.1.1", "5"] {
+        for kind in ["sources", "sinks"] {
+            let props = json!({"server": server, "clientid": "mine", "protocolVersion": version}).to_string();
+            instance.post(&format!("/metadata/{kind}/connection/mqtt"), &props).await.is(200, "");
+        }
+    }
+    let selected = r#"{"connectionSelector":"c1"}"#;
+    instance.post("/metadata/sinks/connection/mqtt", selected).await.is(200, "");
+    let shown = instance.get("/connections/c1").await.json();
+    assert_eq!((&shown["status"], shown.get("err")), (&json!("connected"), None), "{shown}");
+    instance.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_is_not_there_leaves_the_rule_running_and_unwell() {
     let port = {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
