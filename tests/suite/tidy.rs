@@ -56,6 +56,7 @@ const UNSAFE: &[&str] = &[
     "thalweg-connectors/src/format/json/shape/template.rs",
     "thalweg-sp/src/sys.rs",
     "thalweg-plugin/src/sys.rs",
+    "thalweg-plugin/src/mapped.rs",
     "thalweg-script/src/board.rs",
     "thalweg-script/src/vm.rs",
 ];

@@ -26,6 +26,7 @@ mod install;
 mod limits;
 mod linger;
 mod manifest;
+mod mapped;
 mod messages;
 mod output;
 mod pack;

@@ -6,6 +6,7 @@ never an exception from somewhere inside.
 
 import array
 import datetime
+import functools
 import itertools
 import json
 import struct
@@ -267,13 +268,7 @@ def decode(message: Buffer, region: Optional[memoryview] = None) -> Frame:
         if length > len(view) - HEAD.size:
             raise FrameError("the header would have %d bytes, the frame has %d" % (length, len(view)))
         end = HEAD.size + length
-        try:
-            # Zeros or blanks may follow.
-            header, _ = _read_document(str(view[HEAD.size : end], "utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise FrameError("the header is no JSON: %s" % error)
-        if not isinstance(header, dict):
-            raise FrameError("the header is no object")
+        header = (_known_header if length <= _SHORT else _read_header)(bytes(view[HEAD.size : end]))
         frame = Frame(op, flags, seq, header, view[min(-(-end // _ALIGN) * _ALIGN, len(view)) :])
         frame.n = _count(header.get("n"), "n")
         if flags & ARROW:
@@ -288,6 +283,22 @@ def decode(message: Buffer, region: Optional[memoryview] = None) -> Frame:
     except FrameError as error:
         error.seq = seq
         raise
+
+
+def _read_header(text: bytes) -> Dict[str, Any]:
+    try:
+        # Zeros or blanks may follow.
+        header, _ = _read_document(str(text, "utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise FrameError("the header is no JSON: %s" % error)
+    if not isinstance(header, dict):
+        raise FrameError("the header is no object")
+    return header
+
+
+# Frames of one size have one header, which is read once. Nobody changes what was read.
+_known_header = functools.lru_cache(maxsize=64)(_read_header)
+_SHORT = 2048
 
 
 def _count(value: Any, what: str) -> int:

@@ -7,13 +7,15 @@ from typing import Any, Dict
 
 
 class Region:
-    """A mapped file. The engine made it, and unlinks it once it is mapped."""
+    """A mapped file. The engine made it, and takes its name away once it is mapped."""
 
     def __init__(self, offer: Dict[str, Any]):
         path, size = offer.get("path"), offer.get("size")
         if not isinstance(path, str) or not isinstance(size, int) or isinstance(size, bool) or size <= 0:
             raise ValueError("shared memory needs a path and a size")
-        descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0))
+        # A file without a name is opened through the engine's descriptor, which looks like a link.
+        no_follow = 0 if path.startswith("/proc/") else getattr(os, "O_NOFOLLOW", 0)
+        descriptor = os.open(path, os.O_RDWR | no_follow | getattr(os, "O_CLOEXEC", 0))
         try:
             found = os.fstat(descriptor)
             # A page beyond the end of the file would end the process when it is touched.

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use thalweg_core::{Cell, Column, ColumnRef, Tag};
 
@@ -18,6 +20,8 @@ pub(crate) struct Arg<'a> {
     pub(crate) numbers: Numbers,
     /// The JSON of an argument that is the same for every row.
     constant: Option<String>,
+    /// How all of its floats travel, if they travel alike; found out when somebody asks.
+    kind: OnceLock<Option<Kind>>,
 }
 
 impl<'a> Arg<'a> {
@@ -27,7 +31,13 @@ impl<'a> Arg<'a> {
             wire::write_cell_as(&mut text, values.cell(0), numbers);
             text
         });
-        Self { values, numbers, constant }
+        Self { values, numbers, constant, kind: OnceLock::new() }
+    }
+
+    /// The same for all rows of the batch, where they are floats of one kind.
+    fn kind_of_floats(&self) -> Option<Kind> {
+        let look = || kind_of_floats(self.values.column().floats()?, |value| value, self.numbers);
+        *self.kind.get_or_init(look)
     }
 
     /// Whether a cell is a number that JSON lacks, which reaches the plugin as null.
@@ -160,6 +170,48 @@ impl FrameWriter {
         Ok(())
     }
 
+    /// Writes the arguments of some calls straight into the shared memory, which is that of the opening's place. False
+    /// if not every one is a column of floats of one kind, or if they do not fit: then nothing is written.
+    pub(crate) fn place(
+        &mut self,
+        opening: &Opening<'_>,
+        args: &[Arg<'_>],
+        part: &Part<'_>,
+        memory: &[AtomicU64],
+    ) -> bool {
+        let Some(place) = opening.place else { return false };
+        let n_bytes = part.rows.len() * 8;
+        let of_groups = part.groups.map_or(0, |offsets| offsets.len() * 4);
+        let is_plain = |arg: &Arg<'_>| arg.constant.is_none() && arg.kind_of_floats().is_some();
+        if aligned(of_groups) + args.len() * aligned(n_bytes) > memory.len() * 8 || !args.iter().all(is_plain)
+        {
+            return false;
+        }
+        self.is_outside = true;
+        self.lost_number = false;
+        self.columns.clear();
+        self.start = aligned(HEAD + self.room_of_header(opening, args));
+        self.message.clear();
+        self.message.resize(self.start, 0);
+        if let Some(offsets) = part.groups {
+            let offset = |at: usize| u64::from(offsets.get(at).map_or(0, |offset| offset - offsets[0]));
+            let pairs = (0..offsets.len()).step_by(2).map(|at| offset(at) | offset(at + 1) << 32);
+            memory.iter().zip(pairs).for_each(|(room, pair)| room.store(pair, Relaxed));
+        }
+        let mut at = aligned(of_groups);
+        for arg in args {
+            let is_int = arg.kind_of_floats() == Some(Kind::Int);
+            place_words(arg.values.column().words(), part.rows, &memory[at / 8..], is_int);
+            let (comma, name) =
+                (if self.columns.is_empty() { "" } else { "," }, if is_int { "i64" } else { "f64" });
+            let offset = place.offset + at;
+            let _ = write!(self.columns, "{comma}{{\"t\":\"{name}\",\"data\":[{offset},{n_bytes}]}}");
+            at += aligned(n_bytes);
+        }
+        self.finish(opening, part, part.groups.map(|_| [place.offset, of_groups]));
+        true
+    }
+
     /// More than the header will take, whatever the offsets in it are.
     fn room_of_header(&self, opening: &Opening<'_>, args: &[Arg<'_>]) -> usize {
         let constants: usize = args.iter().map(|arg| arg.constant.as_ref().map_or(0, String::len)).sum();
@@ -281,7 +333,7 @@ impl FrameWriter {
         let words = column.words();
         self.words(column, rows, |row| words[row]);
         let written = self.message[at..].as_chunks_mut().0;
-        let name = match kind_of_floats(written, numbers) {
+        let name = match kind_of_floats(written, f64::from_le_bytes, numbers) {
             Some(Kind::Int) => {
                 for word in written {
                     *word = (f64::from_le_bytes(*word) as i64).to_le_bytes();
@@ -317,7 +369,9 @@ impl FrameWriter {
         self.message.resize(at + rows.len() * 8, 0);
         debug_assert!(column.len() >= rows.len());
         let room = self.message[at..].as_chunks_mut().0.iter_mut();
-        match rows {
+        match rows.listed() {
+            // A list has none.
+            Rows::Grouped(_) => {}
             Rows::Span(start, end) => {
                 room.zip(start..end).for_each(|(room, row)| *room = word(row).to_le_bytes());
             }
@@ -384,6 +438,25 @@ impl FrameWriter {
             Cell::Bytes(bytes) => self.message.extend_from_slice(bytes),
             _ => {}
         });
+    }
+}
+
+/// Copies the words of some rows, floats that are integers as such if asked to.
+fn place_words(words: &[u64], rows: Rows<'_>, room: &[AtomicU64], is_int: bool) {
+    let put = |word: u64, room: &AtomicU64| {
+        let word = if is_int { f64::from_bits(word) as i64 as u64 } else { word };
+        room.store(word, Relaxed);
+    };
+    match rows {
+        Rows::Span(start, end) => {
+            room.iter().zip(&words[start..end]).for_each(|(room, word)| put(*word, room));
+        }
+        Rows::List(rows) => room.iter().zip(rows).for_each(|(room, row)| put(words[*row as usize], room)),
+        Rows::Grouped(rows) => rows.each_word(words, |word, place| {
+            if let Some(room) = room.get(place) {
+                put(word, room);
+            }
+        }),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which rows of a batch a message is about, in the order in which a plugin gets them.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use thalweg_core::{Live, Selection};
 use thalweg_expr::GroupId;
@@ -12,6 +13,8 @@ pub(crate) enum Rows<'a> {
     Span(usize, usize),
     /// These.
     List(&'a [u32]),
+    /// All rows of all groups.
+    Grouped(&'a Grouped<'a>),
 }
 
 impl<'a> Rows<'a> {
@@ -19,6 +22,15 @@ impl<'a> Rows<'a> {
         match self {
             Self::Span(start, end) => end - start,
             Self::List(rows) => rows.len(),
+            Self::Grouped(grouped) => grouped.len(),
+        }
+    }
+
+    /// The same without groups, as a list if need be.
+    pub(crate) fn listed(&self) -> Rows<'a> {
+        match *self {
+            Self::Grouped(grouped) => Rows::List(grouped.list()),
+            listed => listed,
         }
     }
 
@@ -27,6 +39,8 @@ impl<'a> Rows<'a> {
         match self {
             Self::Span(start, _) => Rows::Span(start + range.start, start + range.end),
             Self::List(rows) => Rows::List(&rows[range]),
+            Self::Grouped(_) if range == (0..self.len()) => *self,
+            Self::Grouped(grouped) => Rows::List(&grouped.list()[range]),
         }
     }
 
@@ -36,6 +50,7 @@ impl<'a> Rows<'a> {
         match self {
             Self::Span(start, _) => start + place,
             Self::List(rows) => rows[place] as usize,
+            Self::Grouped(grouped) => grouped.list()[place] as usize,
         }
     }
 
@@ -45,6 +60,7 @@ impl<'a> Rows<'a> {
         match self {
             Self::Span(start, end) => (*start..*end).for_each(visit),
             Self::List(rows) => rows.iter().for_each(|row| visit(*row as usize)),
+            Self::Grouped(grouped) => grouped.list().iter().for_each(|row| visit(*row as usize)),
         }
     }
 }
@@ -91,15 +107,63 @@ impl<'a> Part<'a> {
     }
 }
 
+/// Rows that are to be brought together by group.
+#[derive(Debug)]
+pub(crate) struct Grouped<'a> {
+    rows: &'a Selection,
+    /// The group of each row; one beyond the last group is none.
+    groups: &'a [GroupId],
+    /// Where each group begins, and the end of the last.
+    offsets: Vec<u32>,
+    /// In the order of the groups; made when somebody needs it.
+    list: OnceLock<Vec<u32>>,
+}
+
+impl Grouped<'_> {
+    fn len(&self) -> usize {
+        self.offsets.last().map_or(0, |end| *end as usize)
+    }
+
+    fn list(&self) -> &[u32] {
+        self.list.get_or_init(|| {
+            let mut list = vec![0u32; self.len()];
+            self.each_place(self.rows.iter(), |row, place| list[place] = row as u32);
+            list
+        })
+    }
+
+    /// Visits the words of all rows in the order of the batch, with the place of each in the order of the groups.
+    pub(crate) fn each_word(&self, words: &[u64], put: impl FnMut(u64, usize)) {
+        match &self.rows.live {
+            Live::All(n) => self.each_place(words[..*n as usize].iter().copied(), put),
+            _ => self.each_place(self.rows.iter().map(|row| words[row]), put),
+        }
+    }
+
+    #[inline]
+    fn each_place<T>(&self, rows: impl Iterator<Item = T>, mut visit: impl FnMut(T, usize)) {
+        let mut next = self.offsets.clone();
+        // What is behind the end of the last group belongs to none.
+        next.pop();
+        for (row, group) in rows.zip(self.groups) {
+            if let Some(next) = next.get_mut(*group as usize) {
+                visit(row, *next as usize);
+                *next += 1;
+            }
+        }
+    }
+}
+
 /// The rows and groups of a call, in the memory that [`Part`] borrows.
 #[derive(Debug, Default)]
-pub(crate) struct Order {
+pub(crate) struct Order<'a> {
     span: Option<(usize, usize)>,
     rows: Vec<u32>,
     offsets: Option<Vec<u32>>,
+    grouped: Option<Grouped<'a>>,
 }
 
-impl Order {
+impl<'a> Order<'a> {
     /// One result for each of these rows.
     pub(crate) fn of_rows(rows: &Selection) -> Self {
         match &rows.live {
@@ -114,7 +178,7 @@ impl Order {
     }
 
     /// One result for each group, whose rows keep their order. A group that no row names is empty.
-    pub(crate) fn of_groups(rows: &Selection, groups: &[GroupId], n_groups: usize) -> Self {
+    pub(crate) fn of_groups(rows: &'a Selection, groups: &'a [GroupId], n_groups: usize) -> Self {
         let mut offsets = vec![0u32; n_groups + 1];
         for group in groups.iter().take(rows.len()) {
             if let Some(count) = offsets.get_mut(*group as usize + 1) {
@@ -129,22 +193,17 @@ impl Order {
             && n as usize == n_rows
             && groups.is_sorted()
         {
-            return Self { span: Some((0, n_rows)), rows: Vec::new(), offsets: Some(offsets) };
+            return Self { span: Some((0, n_rows)), offsets: Some(offsets), ..Self::default() };
         }
-        let mut next = offsets.clone();
-        let mut ordered = vec![0u32; n_rows];
-        for (row, group) in rows.iter().zip(groups) {
-            if (*group as usize) < n_groups {
-                let place = &mut next[*group as usize];
-                ordered[*place as usize] = row as u32;
-                *place += 1;
-            }
-        }
-        Self { span: None, rows: ordered, offsets: Some(offsets) }
+        let grouped = Grouped { rows, groups, offsets, list: OnceLock::new() };
+        Self { grouped: Some(grouped), ..Self::default() }
     }
 
     /// All of it.
     pub(crate) fn part(&self) -> Part<'_> {
+        if let Some(grouped) = &self.grouped {
+            return Part { first: 0, rows: Rows::Grouped(grouped), groups: Some(&grouped.offsets) };
+        }
         let rows = match self.span {
             Some((start, end)) => Rows::Span(start, end),
             None => Rows::List(&self.rows),
@@ -166,8 +225,13 @@ mod tests {
 
     #[test]
     fn rows_of_a_group_stand_together_in_the_order_of_the_batch() {
-        let order = Order::of_groups(&Selection::rows(vec![1, 2, 4, 7, 9]), &[2, 0, 2, 0, 9], 4);
+        let rows = Selection::rows(vec![1, 2, 4, 7, 9]);
+        let order = Order::of_groups(&rows, &[2, 0, 2, 0, 9], 4);
         let part = order.part();
+        let Rows::Grouped(grouped) = part.rows else { panic!("{part:?}") };
+        let mut placed = [0; 4];
+        grouped.each_word(&[0, 10, 20, 30, 40, 50, 60, 70, 80, 90], |word, place| placed[place] = word);
+        assert_eq!(placed, [20, 70, 10, 40]);
         assert_eq!((rows_of(&part), part.n()), (vec![2, 7, 1, 4], 4), "what is in no group is left out");
         assert_eq!((0..4).map(|group| part.places(group)).collect::<Vec<_>>(), [0..2, 2..2, 2..4, 4..4]);
         let tail = part.slice(1..3);
@@ -177,7 +241,8 @@ mod tests {
 
     #[test]
     fn sorted_groups_of_a_whole_batch_need_no_list() {
-        let order = Order::of_groups(&Selection::all(4), &[0, 0, 1, 1], 2);
+        let rows = Selection::all(4);
+        let order = Order::of_groups(&rows, &[0, 0, 1, 1], 2);
         assert!(matches!(order.part().rows, Rows::Span(0, 4)));
         assert_eq!(rows_of(&order.part().slice(1..2)), [2, 3]);
         let lone = Order::of_lone_rows(&Selection::rows(vec![3, 5]));

@@ -142,12 +142,14 @@ pub(super) fn is_whole(value: f64) -> bool {
 }
 
 /// What floats are that are all of one kind, seen at one go; nothing where they are not.
-pub(super) fn kind_of_floats(words: &[[u8; 8]], numbers: Numbers) -> Option<Kind> {
+pub(super) fn kind_of_floats<W: Copy>(
+    words: &[W],
+    to_float: impl Fn(W) -> f64,
+    numbers: Numbers,
+) -> Option<Kind> {
     const LARGE: f64 = EXACT / 4.0;
     let all = |holds: fn(f64) -> bool| {
-        words
-            .chunks(256)
-            .all(|chunk| chunk.iter().fold(true, |all, word| all & holds(f64::from_le_bytes(*word))))
+        words.chunks(256).all(|chunk| chunk.iter().fold(true, |all, word| all & holds(to_float(*word))))
     };
     if numbers != Numbers::Json {
         return all(f64::is_finite).then_some(Kind::Float { some_whole: false });
@@ -174,7 +176,8 @@ mod tests {
             assert_eq!(survey.kind(numbers), listed.kind(numbers));
             if let Some(floats) = column.floats().filter(|floats| !floats.is_empty()) {
                 let words: Vec<[u8; 8]> = floats.iter().map(|value| value.to_le_bytes()).collect();
-                let kind = kind_of_floats(&words, numbers);
+                let kind = kind_of_floats(&words, f64::from_le_bytes, numbers);
+                assert_eq!(kind, kind_of_floats(floats, |value| value, numbers));
                 assert!(kind.is_none_or(|kind| kind == survey.kind(numbers)), "{floats:?}: {kind:?}");
             }
             survey.kind(numbers)

@@ -14,7 +14,7 @@ use thalweg_expr::function::{CallCx, Frame, RemoteFunction as _};
 use thalweg_expr::{Accumulate, AccumulatorStep};
 
 use super::channel::{Bound, Failure, FunctionChannel, Ready};
-use super::region::{Region, WORTH_IT};
+use super::region::{Lease, Region, WORTH_IT};
 use super::single::Single;
 use super::{PluginFunction, document};
 use crate::frame::Place;
@@ -69,6 +69,8 @@ struct Link<'a> {
     memory: u64,
     step: Option<&'a AccumulatorStep<'a>>,
     args: Arc<[Arg<'a>]>,
+    /// Of the memory that is shared with the process, if the arguments may be worth it.
+    lease: Option<Lease>,
 }
 
 impl<'a> Batched<'a> {
@@ -252,8 +254,10 @@ impl<'a> Batched<'a> {
         }
         let traits = &ready.terms.function;
         let args = self.frame.args.iter().enumerate();
-        let args = args.map(|(index, arg)| Arg::new(arg, numbers(traits, index))).collect();
-        Ok(Link { channel, ready, context, memory, step: self.step, args })
+        let args: Arc<[Arg<'_>]> = args.map(|(index, arg)| Arg::new(arg, numbers(traits, index))).collect();
+        let is_worth_it = weight_of(&args) * self.frame.rows.len() >= WORTH_IT;
+        let lease = if is_worth_it { Lease::take(&ready.terms) } else { None };
+        Ok(Link { channel, ready, context, memory, step: self.step, args, lease })
     }
 
     fn connect_to(&self, channel: &FunctionChannel) -> Result<(Ready, u32, u64), Failure> {
@@ -284,7 +288,7 @@ impl<'a> Batched<'a> {
             Err(failure) => failure,
         };
         self.ahead = None;
-        let Some(link) = self.link.take() else { return self.fail(n, failure.text(), out) };
+        let Some(mut link) = self.link.take() else { return self.fail(n, failure.text(), out) };
         match failure {
             Failure::Ended { text, .. } if link.ready.terms.is_stateful() => {
                 let text = format!("{text}, which forgets what it remembered since the last checkpoint");
@@ -308,6 +312,8 @@ impl<'a> Batched<'a> {
                 }
             }
             Failure::Late(text) => {
+                // The process goes on reading and writing in there.
+                link.lease.take().into_iter().for_each(Lease::abandon);
                 link.channel.pace.start_over();
                 self.fail(n, &text, out);
             }
@@ -371,7 +377,7 @@ impl<'a> Batched<'a> {
         let (n, failed) = (part.n(), |text: &str| self.function.failed(text));
         let said = if decode::is_frame(answer) {
             let expected = Expected { groups: part.groups.is_some(), seq: sent.seq, n, place: sent.place };
-            let region = |place| match &link.ready.terms.region {
+            let region = |place| match link.region() {
                 Some(region) => region.read(place),
                 None => Err("invalid answer: there is no shared memory".to_owned()),
             };
@@ -411,6 +417,11 @@ impl<'a> Batched<'a> {
 }
 
 impl Link<'_> {
+    /// The memory that is shared with the process, if it is ours for now.
+    fn region(&self) -> Option<&Region> {
+        self.lease.as_ref()?.region()
+    }
+
     /// What accumulators are to do with a message, as JSON.
     fn accumulate(&self, part: &Part<'_>) -> String {
         let Some(step) = self.step else { return String::new() };
@@ -444,15 +455,18 @@ impl Link<'_> {
         let terms = &self.ready.terms;
         let seq = self.channel.next_seq();
         let function = &*self.channel.name;
-        let weight = self.args.iter().filter_map(Arg::weight).sum::<usize>() * part.rows.len();
-        let region = terms.region.as_ref().filter(|_| weight >= WORTH_IT);
+        let weight = weight_of(&self.args) * part.rows.len();
+        let region = self.region().filter(|_| weight >= WORTH_IT);
         let place = region.map(|_| Region::half(turn));
         let accumulate = self.accumulate(part);
         let mut opening = Opening { function, context: self.context, seq, place, accumulate: &accumulate };
         let is_placed = match (region, place) {
             (Some(region), Some(place)) => {
-                frames.write(&opening, &self.args, part).is_ok()
-                    && region.write(place, frames.outside()).is_ok()
+                let is_written = frames.place(&opening, &self.args, part, region.words(place));
+                is_written || {
+                    let fits = frames.write(&opening, &self.args, part).is_ok();
+                    fits.then(|| region.write(place, frames.outside())).is_some()
+                }
             }
             _ => false,
         };
@@ -470,6 +484,11 @@ impl Link<'_> {
 
 fn closed(channel: &FunctionChannel) -> Failure {
     Failure::Other(format!("plugin {} was removed while calling {}", channel.plugin.name, channel.name))
+}
+
+/// About how many bytes a row takes, without what depends on the row.
+fn weight_of(args: &[Arg<'_>]) -> usize {
+    args.iter().filter_map(Arg::weight).sum()
 }
 
 /// How an argument's numbers are to look.

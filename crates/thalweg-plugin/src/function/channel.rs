@@ -273,7 +273,7 @@ impl FunctionChannel {
         }
         let answer = self.command(&json!({"func": "Hello", "arg": hello}), connection, life);
         if let Some(region) = &region {
-            region.unlink();
+            region.hide();
         }
         Ok((Caps::read(answer?.get("caps")).and(offered).and(advertised), region))
     }

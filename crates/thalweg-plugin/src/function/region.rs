@@ -1,59 +1,44 @@
 //! Memory that is shared with the process behind a function channel (`portable-plugins.md` 12.4).
-//!
-//! It is written and read as a file, never mapped: the other side may change it or cut it off at any time, which is
-//! then an error or other bytes, but never a signal or an undefined reference in the engine.
 
-use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
+use super::terms::Terms;
 use crate::frame::Place;
+use crate::mapped::Mapped;
 
-/// A file system in memory.
-const FOLDER: &str = "/dev/shm";
 /// While the process works in one half, the other is filled.
 const HALF: usize = 2 << 20;
 /// What is smaller travels in the message.
 pub(super) const WORTH_IT: usize = 64 << 10;
 
-/// A file without a name, once the other side has opened it.
+/// Two halves, for one caller at a time.
 #[derive(Debug)]
 pub(crate) struct Region {
-    file: File,
-    path: PathBuf,
+    memory: Mapped,
+    is_taken: AtomicBool,
 }
 
 impl Region {
     /// Makes one; the memory is taken as it is used.
     pub(super) fn create() -> io::Result<Self> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        if !cfg!(target_os = "linux") {
-            return Err(io::ErrorKind::Unsupported.into());
-        }
-        let name = format!("thalweg-{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed));
-        let path = Path::new(FOLDER).join(name);
-        // Of an engine that was killed, with our process id.
-        let _ = fs::remove_file(&path);
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-        let region = Self { file, path };
-        region.file.set_len(2 * HALF as u64)?;
-        Ok(region)
+        Ok(Self { memory: Mapped::create(2 * HALF / 8)?, is_taken: AtomicBool::new(false) })
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    /// Where the other side can open it.
+    pub(super) fn path(&self) -> Option<String> {
+        self.memory.path()
     }
 
     pub(super) const fn size() -> usize {
         2 * HALF
     }
 
-    /// Takes its name away.
-    pub(super) fn unlink(&self) {
-        // That it has none any more is as good.
-        let _ = fs::remove_file(&self.path);
+    /// The other side has opened it, or will not.
+    pub(super) fn hide(&self) {
+        self.memory.hide();
     }
 
     /// One of the two halves.
@@ -61,39 +46,105 @@ impl Region {
         Place { offset: (turn % 2) * HALF, size: HALF }
     }
 
-    pub(super) fn write(&self, place: Place, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(&bytes[..bytes.len().min(place.size)], place.offset as u64)
+    /// The words of a place; none if that is not within the region.
+    pub(super) fn words(&self, place: Place) -> &[AtomicU64] {
+        let (from, to) = (place.offset / 8, place.offset.saturating_add(place.size).div_ceil(8));
+        self.memory.words().get(from..to).unwrap_or_default()
     }
 
+    /// Copies bytes to the beginning of a place; those that do not fit are left out.
+    pub(super) fn write(&self, place: Place, bytes: &[u8]) {
+        let (whole, rest) = bytes.as_chunks::<8>();
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        let words = whole.iter().copied().chain((!rest.is_empty()).then_some(last));
+        self.words(place)
+            .iter()
+            .zip(words)
+            .for_each(|(room, word)| room.store(u64::from_le_bytes(word), Relaxed));
+    }
+
+    /// Copies the bytes of a place.
     pub(super) fn read(&self, place: Place) -> Result<Vec<u8>, String> {
-        let mut bytes = vec![0; place.size];
-        let read = self.file.read_exact_at(&mut bytes, place.offset as u64);
-        read.map(|()| bytes).map_err(|error| format!("invalid answer: the shared memory: {error}"))
+        let words = self.words(place);
+        let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.load(Relaxed).to_le_bytes()).collect();
+        if bytes.len() < place.size {
+            return Err("invalid answer: it names shared memory that there is not".to_owned());
+        }
+        bytes.truncate(place.size);
+        Ok(bytes)
     }
 }
 
-impl Drop for Region {
+/// The right to use the region of a process; one caller has it.
+#[derive(Debug)]
+pub(super) struct Lease(Arc<Terms>);
+
+impl Lease {
+    /// Nothing where there is no region, or somebody else uses it.
+    pub(super) fn take(terms: &Arc<Terms>) -> Option<Self> {
+        let is_free = !terms.region.as_ref()?.is_taken.swap(true, AcqRel);
+        is_free.then(|| Self(Arc::clone(terms)))
+    }
+
+    pub(super) fn region(&self) -> Option<&Region> {
+        self.0.region.as_ref()
+    }
+
+    /// The process is still at work in the region, nobody knows how long: its memory is not used again.
+    pub(super) fn abandon(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Lease {
     fn drop(&mut self) {
-        self.unlink();
+        if let Some(region) = self.region() {
+            region.is_taken.store(false, Release);
+        }
     }
 }
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use std::fs::OpenOptions;
+    use std::os::unix::fs::FileExt as _;
+
     use super::*;
+    use crate::greeting::{Cap, Caps, FunctionTraits};
 
     #[test]
     fn the_other_side_can_neither_keep_the_name_nor_end_us_by_cutting_it_off() {
         let region = Region::create().unwrap();
-        let other = OpenOptions::new().write(true).open(region.path()).unwrap();
+        let path = region.path().unwrap();
+        let other = OpenOptions::new().read(true).write(true).open(&path).unwrap();
         assert_eq!(other.metadata().unwrap().len(), Region::size() as u64);
-        region.unlink();
-        assert!(!region.path().exists());
-        let place = Place { offset: Region::half(1).offset, size: 3 };
-        region.write(place, b"abcdef").unwrap();
-        assert_eq!(region.read(place), Ok(b"abc".to_vec()));
-        other.set_len(0).unwrap();
-        assert!(region.read(place).unwrap_err().contains("the shared memory"));
-        region.write(place, b"abc").unwrap();
+        region.hide();
+        assert_eq!(region.path(), None);
+        assert!(other.set_len(0).is_err() && other.set_len(8 << 20).is_err(), "the size is sealed");
+        let place = Place { offset: Region::half(1).offset, size: 16 };
+        region.write(place, b"abcdefghijk");
+        let mut seen = [0; 12];
+        other.read_exact_at(&mut seen, place.offset as u64).unwrap();
+        assert_eq!(&seen, b"abcdefghijk\0");
+        other.write_all_at(b"ABC", place.offset as u64).unwrap();
+        assert_eq!(region.read(Place { size: 11, ..place }), Ok(b"ABCdefghijk".to_vec()));
+        region.write(Place { size: 8, ..place }, &[b'x'; 64]);
+        assert_eq!(region.read(place), Ok(b"xxxxxxxxijk\0\0\0\0\0".to_vec()), "only in its place");
+        let beyond = Place { offset: Region::size() - 8, size: 16 };
+        region.write(beyond, b"never");
+        assert!(region.read(beyond).is_err());
+    }
+
+    #[test]
+    fn one_caller_at_a_time_has_the_region_and_none_after_one_that_gave_up() {
+        let caps = Caps::of(&[Cap::Shm, Cap::Cols]);
+        let region = Some(Region::create().unwrap());
+        let terms = Arc::new(Terms::new(1, caps, FunctionTraits::default(), region));
+        let lease = Lease::take(&terms).unwrap();
+        assert!(Lease::take(&terms).is_none());
+        drop(lease);
+        Lease::take(&terms).unwrap().abandon();
+        assert!(Lease::take(&terms).is_none());
     }
 }

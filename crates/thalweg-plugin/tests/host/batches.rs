@@ -240,27 +240,38 @@ fn large_groups_lie_in_shared_memory_where_that_is_allowed() {
     for shared in [true, false] {
         let bench = Bench::with(&Sdk::Bundled, |config| config.shared_memory = shared);
         let name = bench.install(&Subject::echo());
-        let mean = bench.host.resolve(&format!("{name}_mean")).unwrap().unwrap();
+        let mean_of = bench.host.resolve(&format!("{name}_mean")).unwrap().unwrap();
         let (n_groups, n) = (50, 100_000);
-        let mut column = Column::from_floats((0..n - 1).map(|row| f64::from(row) + 0.5));
-        column.push_null();
-        let args = [ColumnRef::borrowed(&column)];
         let groups: Vec<u32> = (0..n).map(|row| row % n_groups).collect();
         let grouped = Some((&groups[..], n_groups as usize));
-        let expected: Vec<f64> = (0..n_groups)
-            .map(|group| {
-                let values = (0..n - 1).filter(|row| row % n_groups == group).map(|row| f64::from(row) + 0.5);
-                values.clone().sum::<f64>() / values.count() as f64
-            })
-            .collect();
-        for _ in 0..5 {
-            let out = call_all(&*mean, &args, &Selection::all(n as usize), grouped, &NodeMetrics::default());
-            assert_eq!(out, expected.iter().map(|mean| Ok(Value::Float(*mean))).collect::<Results>());
-        }
+        // A null at the end; floats that are all of one kind, or all integers to Python.
+        let means = |first: f64, has_null: bool| {
+            let values = |row: u32| f64::from(row) + first;
+            let last = if has_null { n - 1 } else { n };
+            let mut column = Column::from_floats((0..last).map(values));
+            (last..n).for_each(|_| column.push_null());
+            let args = [ColumnRef::borrowed(&column)];
+            let mean = |group: u32| {
+                let values = (0..last).filter(|row| row % n_groups == group).map(values);
+                Ok(Value::Float(values.clone().sum::<f64>() / values.count() as f64))
+            };
+            let expected: Results = (0..n_groups).map(mean).collect();
+            for _ in 0..5 {
+                let out =
+                    call_all(&*mean_of, &args, &Selection::all(n as usize), grouped, &NodeMetrics::default());
+                assert_eq!(out, expected, "from {first}");
+            }
+        };
+        means(0.5, true);
+        // Two callers at a time, of which one has the memory.
+        std::thread::scope(|scope| {
+            for first in [1.5, 1000.0] {
+                scope.spawn(move || means(first, false));
+            }
+        });
         let pid = bench.host.status(&name).unwrap().pid.unwrap();
         let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
-        let mine = format!("/dev/shm/thalweg-{}-", std::process::id());
-        let regions: Vec<&str> = maps.lines().filter(|line| line.contains(&mine)).collect();
+        let regions: Vec<&str> = maps.lines().filter(|line| line.contains("memfd:thalweg")).collect();
         assert_eq!(regions.len(), usize::from(shared), "{regions:?}");
         assert!(regions.iter().all(|region| region.ends_with("(deleted)")), "its name is gone: {regions:?}");
     }
