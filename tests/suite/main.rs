@@ -21,3 +21,4 @@ mod services;
 mod shared_windows;
 mod split;
 mod tidy;
+mod trials;

@@ -46,6 +46,11 @@ fn rules_answer_as_documented() {
 }
 
 #[test]
+fn trials_answer_as_documented() {
+    check("trials.rest", |_| {});
+}
+
+#[test]
 fn graph_rules_answer_as_documented() {
     check("graph.rest", |_| {});
 }

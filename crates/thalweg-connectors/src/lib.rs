@@ -11,9 +11,11 @@ mod log;
 mod memory;
 mod mqtt;
 mod nop;
+pub mod outlet;
 pub mod pipeline;
 mod property;
 mod simulator;
+mod sse;
 #[cfg(test)]
 mod testing;
 mod tls;
@@ -32,6 +34,7 @@ pub static CONNECTORS: &[Connector] = &[
     mqtt::listen::CONNECTOR,
     nop::CONNECTOR,
     simulator::CONNECTOR,
+    sse::CONNECTOR,
 ];
 
 /// All formats.
@@ -128,7 +131,13 @@ mod tests {
     fn with_required(connector: &Connector, home: &std::path::Path) -> Props {
         let mut props = defaults(connector.props);
         std::fs::write(home.join("in.json"), "[]").unwrap();
-        props.set("datasource", if connector.name == "file" { "in.json" } else { "t" });
+        let place = match connector.name {
+            "file" => "in.json",
+            // A path of the data port.
+            "sse" => "/t",
+            _ => "t",
+        };
+        props.set("datasource", place);
         for spec in connector.props.iter().filter(|spec| spec.required) {
             props.set(spec.name, if spec.name == "server" { "tcp://127.0.0.1:1" } else { "t" });
         }

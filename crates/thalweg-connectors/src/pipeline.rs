@@ -116,6 +116,13 @@ pub static SINK_PROPS: &[PropSpec] = &[
     PropSpec::new("sendSingle", PropKind::Bool, Roles::SINK, "Send every row as a message of its own.")
         .default("false"),
     PropSpec::new("dataTemplate", PropKind::Text, Roles::SINK, "Template for the message.").dynamic(),
+    PropSpec::new(
+        "errorAsText",
+        PropKind::Bool,
+        Roles::SINK,
+        "With sendError: send errors as bare text, not as an object.",
+    )
+    .default("false"),
     PropSpec::new("format", PropKind::Text, Roles::SINK, "How results are encoded.").default("\"json\""),
     PropSpec::new("schemaId", PropKind::Text, Roles::SINK, "The schema of formats that need one."),
     PropSpec::new("delimiter", PropKind::Text, Roles::SINK, "What separates the columns of delimited text."),

@@ -14,7 +14,7 @@ use crate::connection::{Connections, Surroundings};
 use crate::document::Document;
 use crate::error::EngineError;
 use crate::profile::{Profiles, StoredProfiles};
-use crate::rule::{Builder, Rules, Runner};
+use crate::rule::{Builder, Rules, Runner, Trials};
 use crate::store::{KeyedStates, Store};
 use crate::stream::word;
 
@@ -50,6 +50,7 @@ pub struct Engine {
     connections: Arc<Connections>,
     profiles: Arc<StoredProfiles>,
     rules: Rules,
+    trials: Trials,
     runner: Arc<dyn Runner>,
     keyed_states: Arc<KeyedStates>,
     store: Arc<dyn Store>,
@@ -88,15 +89,17 @@ impl Engine {
             shapes: crate::rule::Shapes::default(),
         });
         let store = Arc::clone(&config.store);
+        let defaults = Arc::new(config.rule_defaults);
+        let trials = Trials::new(Arc::clone(&builder), Arc::clone(&clock), Arc::clone(&defaults));
         let rules = Rules::start(crate::rule::RulesConfig {
             builder,
             store: config.store,
             clock,
-            defaults: config.rule_defaults,
+            defaults,
             gate,
             patrol: config.patrol,
         });
-        Ok(Self { catalog, connections, profiles, rules, runner: config.runner, keyed_states, store })
+        Ok(Self { catalog, connections, profiles, rules, trials, runner: config.runner, keyed_states, store })
     }
 
     /// Starts the stored rules that are to run.
@@ -125,6 +128,11 @@ impl Engine {
     /// Rules.
     pub fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    /// Rules that are tried out.
+    pub fn trials(&self) -> &Trials {
+        &self.trials
     }
 
     /// Named sets of properties of sources and sinks.
@@ -197,6 +205,7 @@ impl Engine {
 
     /// Stops all rules, then what they shared. Their desired states stay stored.
     pub async fn shutdown(&self) {
+        self.trials.shutdown().await;
         self.rules.shutdown().await;
         self.runner.shutdown().await;
         self.connections.close().await;

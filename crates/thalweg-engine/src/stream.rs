@@ -102,6 +102,15 @@ impl StreamEntry {
         Ok(def)
     }
 
+    /// The same with a simulator for its source.
+    pub(crate) fn simulated(&self) -> Self {
+        let mut def = StreamDef::clone(&self.def);
+        def.source_type = Arc::from("simulator");
+        def.format = Arc::from("json");
+        def.shared = false;
+        Self { def: Arc::new(def), ..self.clone() }
+    }
+
     /// The property `split`: over how many connections the stream comes.
     fn connections(&self, props: &Props) -> Result<u32, EngineError> {
         let n = props.int("split")?.unwrap_or(1);

@@ -122,7 +122,7 @@ pub struct ServeArgs {
     /// THALWEG_TOKEN does the same. Default: basic.authentication decides.
     #[arg(long, value_name = "TOKEN")]
     pub token: Option<String>,
-    /// The port for sources that are pushed to over HTTP. Default: source.httpServerPort (10081).
+    /// The port for results over HTTP (trials, sse). Default: source.httpServerPort (10081).
     #[arg(long, value_name = "N")]
     pub data_port: Option<u16>,
     /// Also run an MQTT broker in this process, for trials.

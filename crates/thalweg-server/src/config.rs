@@ -35,6 +35,8 @@ pub struct Config {
     pub data_ip: String,
     /// `source.httpServerPort`.
     pub data_port: u16,
+    /// `source.httpServerTls`: HTTPS on the data port.
+    pub data_tls: Option<TlsFiles>,
     /// `basic.logLevel`, or debug with `basic.debug`.
     pub log_level: String,
     /// `basic.consoleLog`.
@@ -100,6 +102,7 @@ impl Config {
             authentication: tree.flag("basic", "authentication", false)?,
             data_ip: tree.text("source", "httpServerIp", "0.0.0.0")?,
             data_port: tree.port("source", "httpServerPort", 10081)?,
+            data_tls: tls_files(tree, "source", "httpServerTls")?,
             log_level: if tree.flag("basic", "debug", false)? { "debug".to_owned() } else { level },
             console_log: tree.flag("basic", "consoleLog", false)?,
             file_log: tree.flag("basic", "fileLog", false)?,

@@ -5,6 +5,7 @@
 pub mod broker;
 pub mod cli;
 pub mod config;
+mod data_port;
 pub mod demo;
 pub mod environment;
 pub mod home;

@@ -1,4 +1,4 @@
-//! HTTPS for the management interface: `basic.restTls` (`rest-api.md` 1.1).
+//! HTTPS: `basic.restTls` for the management interface, `source.httpServerTls` for the data port (`rest-api.md` 1.1).
 
 use std::future::Future;
 use std::io;
@@ -24,7 +24,7 @@ const GREETINGS: usize = 256;
 /// How long that may take.
 const GREETING_LIMIT: Duration = Duration::from_secs(10);
 
-/// The files of `restTls`.
+/// The files of `restTls` or `httpServerTls`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
     /// `certfile`: the certificate, then those that lead to a known authority, in PEM.
@@ -33,14 +33,14 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// Reads certificate and key; paths are below the home folder.
+/// Reads certificate and key of a section; paths are below the home folder.
 ///
 /// # Errors
 /// What is wrong with which file.
-pub(crate) fn config(files: &TlsFiles, home: &Home) -> Result<Arc<ServerConfig>, String> {
+pub(crate) fn config(files: &TlsFiles, home: &Home, section: &str) -> Result<Arc<ServerConfig>, String> {
     let (certificates, key) = (home.join(&files.certificates), home.join(&files.key));
     let wrong = |key: &str, file: &Path, why: &dyn std::fmt::Display| {
-        format!("configuration: basic.restTls.{key} {}: {why}; give a PEM file", file.display())
+        format!("configuration: {section}.{key} {}: {why}; give a PEM file", file.display())
     };
     let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&certificates).and_then(Iterator::collect);
     let chain = chain.map_err(|why| wrong("certfile", &certificates, &why))?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use thalweg_connectors::listen::{DevicePort, ReservedPort};
 use thalweg_core::Clock;
+use thalweg_core::registry::Shared;
 use thalweg_engine::Engine;
 use thalweg_plugin::PluginHost;
 use thalweg_service::ServiceHost;
@@ -18,10 +19,11 @@ use tracing::{info, warn};
 
 use crate::broker::Broker;
 use crate::config::{Config, Layers};
+use crate::data_port::DataPort;
 use crate::environment::Environment;
 use crate::home::Home;
 use crate::rest::{Auth, Front};
-use crate::secure::SecureListener;
+use crate::secure::{SecureListener, TlsFiles};
 use crate::usage::Usage;
 use crate::{home, logging, provision, rest, secure, wiring};
 
@@ -64,6 +66,9 @@ pub(crate) struct App {
     pub(crate) metrics_here: Option<bool>,
     /// Set when CPU time is accounted for.
     pub(crate) usage: Option<Usage>,
+    /// What connectors share.
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) data_port: Arc<DataPort>,
     clock: Arc<dyn Clock>,
     counter: AtomicU64,
     started: u64,
@@ -128,7 +133,11 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, String> {
     layers.warnings().iter().for_each(|wrong| warn!("configuration: {wrong}"));
     // The port is taken before anything runs, so that a second engine by mistake disturbs nothing.
     let listener = listen((&config.rest_ip, config.rest_port), "--port (0: any free one)").await?;
-    let tls = config.rest_tls.as_ref().map(|files| secure::config(files, &home)).transpose()?;
+    let tls = |files: &Option<TlsFiles>, section| {
+        files.as_ref().map(|files| secure::config(files, &home, section)).transpose()
+    };
+    let (tls, data_tls) =
+        (tls(&config.rest_tls, "basic.restTls")?, tls(&config.data_tls, "source.httpServerTls")?);
     let metrics = match config.prometheus && config.prometheus_port != config.rest_port {
         true => Some(listen((&config.rest_ip, config.prometheus_port), "basic.prometheusPort").await?),
         false => None,
@@ -145,6 +154,8 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, String> {
     let pending = provision::before_rules(&parts.engine, &home, &options.environment).await;
     parts.engine.boot().await.map_err(|why| why.to_string())?;
     pending.after_rules(&parts.engine).await;
+    let stop = watch::Sender::new(false);
+    let data_port = DataPort::new(&config, data_tls, parts.shared.get(), stop.clone());
     let auth = Auth::new(options.token.as_deref(), config.authentication.then(|| home.join("etc/mgmt")));
     let app = Arc::new(App {
         engine: parts.engine,
@@ -161,23 +172,26 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, String> {
         started: parts.clock.monotonic_micros(),
         clock: parts.clock,
         counter: AtomicU64::new(0),
-        stop: watch::Sender::new(false),
+        shared: parts.shared,
+        data_port,
+        stop,
     });
     if let Some(interval) = config.profiling {
         tokio::spawn(account(Arc::downgrade(&app), interval));
     }
     if let Some(listener) = metrics {
         let table = rest::prometheus::routes(true).with_state(&app);
-        let front = Arc::new(Front::open(Arc::clone(&app), table));
-        tokio::spawn(serve(listener, front, app.stop.subscribe()));
+        let front = Front::open(Arc::clone(&app), table);
+        tokio::spawn(serve(listener, router(front), app.stop.subscribe()));
     }
-    let front = Arc::new(rest::front(&app));
+    tokio::spawn(end_trials(Arc::downgrade(&app)));
+    let router = router(rest::front(&app));
     let stop = app.stop.subscribe();
     let rest = match tls {
-        None => tokio::spawn(serve(listener, front, stop)),
+        None => tokio::spawn(serve(listener, router, stop)),
         Some(tls) => {
             let listener = SecureListener::new(listener, tls).map_err(|why| why.to_string())?;
-            tokio::spawn(serve(listener, front, stop))
+            tokio::spawn(serve(listener, router, stop))
         }
     };
     if app.is_exposed {
@@ -198,6 +212,16 @@ async fn account(app: Weak<App>, interval: Duration) {
     }
 }
 
+/// Ends trials whose time is over.
+async fn end_trials(app: Weak<App>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        ticks.tick().await;
+        let Some(app) = app.upgrade() else { return };
+        app.engine.trials().expire().await;
+    }
+}
+
 async fn start_broker(port: Option<u16>) -> Result<Option<Broker>, String> {
     let Some(port) = port else { return Ok(None) };
     let broker = blocking(move || Broker::start((Ipv4Addr::UNSPECIFIED, port).into())).await?;
@@ -214,28 +238,33 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.map_err(|why| format!("internal error: {why}"))
 }
 
-async fn listen((ip, port): (&str, u16), way_out: &str) -> Result<TcpListener, String> {
+pub(crate) async fn listen((ip, port): (&str, u16), way_out: &str) -> Result<TcpListener, String> {
     TcpListener::bind((ip, port)).await.map_err(|why| match why.kind() {
         std::io::ErrorKind::AddrInUse => format!("port {port} is in use; choose another with {way_out}"),
-        _ => format!("cannot listen on {ip}:{port}: {why}; see {way_out}, and basic.restIp"),
+        _ => format!("cannot listen on {ip}:{port}: {why}; see {way_out}, and the address beside it"),
     })
 }
 
 /// Serves until the instance ends.
-async fn serve<L>(listener: L, front: Arc<Front>, mut stop: watch::Receiver<bool>)
+pub(crate) async fn serve<L>(listener: L, router: axum::Router, mut stop: watch::Receiver<bool>)
 where
     L: axum::serve::Listener,
     L::Addr: std::fmt::Debug,
 {
     let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
+    if let Err(why) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+        warn!(%why, "a port is not answered any more");
+    }
+}
+
+/// Everything goes to the front.
+fn router(front: Front) -> axum::Router {
+    let front = Arc::new(front);
     let answer = move |request| {
         let front = Arc::clone(&front);
         async move { front.answer(request).await }
     };
-    let router: axum::Router = axum::Router::new().fallback(answer);
-    if let Err(why) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
-        warn!(%why, "the management interface ended");
-    }
+    axum::Router::new().fallback(answer)
 }
 
 impl RunningServer {

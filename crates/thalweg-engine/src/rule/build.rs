@@ -87,7 +87,10 @@ impl Builder {
         definition: &RuleDefinition,
     ) -> Result<(Plan, BTreeMap<Arc<str>, SourceSpec>), EngineError> {
         let mut sources = BTreeMap::new();
-        let entries = self.entries(definition)?;
+        let mut entries = self.entries(definition)?;
+        for entry in entries.iter_mut().filter(|entry| definition.mocks.contains_key(&entry.def.name)) {
+            *entry = Arc::new(entry.simulated());
+        }
         for entry in &entries {
             sources.insert(Arc::clone(&entry.def.name), self.source(definition, entry)?);
         }
@@ -259,8 +262,10 @@ impl Builder {
         }
         let kind = &entry.def.source_type;
         self.check_source(kind, entry.def.is_lookup)?;
-        let Resolved { props, connection } =
-            props::source(&self.profiles, &self.connections, kind, &entry.create)?;
+        let Resolved { props, connection } = match definition.mocks.get(name) {
+            Some(props) => Resolved { props: props.clone(), connection: None },
+            None => props::source(&self.profiles, &self.connections, kind, &entry.create)?,
+        };
         self.check_source_props(entry, &props)?;
         if connection.is_some() && props.int("split")?.unwrap_or(1) > 1 {
             return Err(EngineError::plain(format!(

@@ -1,5 +1,6 @@
 //! The rule document: what was posted, checked but not planned (R1.1 to R1.3).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
@@ -40,6 +41,8 @@ pub struct RuleDefinition {
     pub temp: bool,
     /// Its tags; `None`: never set.
     pub tags: Option<Vec<String>>,
+    /// Of a trial: what a simulator plays in place of the source of a stream or table, by name.
+    pub mocks: BTreeMap<Arc<str>, Props>,
 }
 
 /// One sink of a rule.
@@ -142,6 +145,7 @@ impl RuleDefinition {
             triggered: document.bool("triggered").map_err(mistyped)?.unwrap_or(true),
             temp: document.bool("temp").map_err(mistyped)?.unwrap_or_default(),
             tags: tags(&document).map_err(mistyped)?,
+            mocks: BTreeMap::new(),
             id: Arc::from(id),
             sql,
         })

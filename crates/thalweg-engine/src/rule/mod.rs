@@ -16,6 +16,7 @@ mod run;
 mod schedule;
 mod state;
 mod status;
+mod trial;
 
 pub(crate) use actor::blocking;
 pub use build::{Builder, Built};
@@ -27,6 +28,7 @@ pub(crate) use rules::RulesConfig;
 pub use rules::{Observed, Rules};
 pub use run::{Ready, Run, Runner};
 pub use state::{Effect, Phase, Signal, State, step};
+pub use trial::{Place, Trials};
 
 #[cfg(test)]
 mod life_tests;

@@ -75,7 +75,7 @@ pub(crate) struct RulesConfig {
     pub(crate) builder: Arc<Builder>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) defaults: Props,
+    pub(crate) defaults: Arc<Props>,
     /// Opened when the stored rules are there.
     pub(crate) gate: Arc<Gate>,
     pub(crate) patrol: Duration,
@@ -85,7 +85,7 @@ impl Rules {
     /// Starts the control task, without rules.
     pub(crate) fn start(config: RulesConfig) -> Self {
         let RulesConfig { builder, store, clock, defaults, gate, patrol } = config;
-        let (snapshots, defaults) = (Snapshots::new(Arc::clone(&store)), Arc::new(defaults));
+        let snapshots = Snapshots::new(Arc::clone(&store));
         // The server has checked it.
         let zone = builder.zone.parse().unwrap_or(chrono_tz::Tz::UTC);
         let control = Control::start(Means {

@@ -432,7 +432,8 @@ impl Egress {
         };
         let is_row =
             matches!(self.output, Output::Rows | Output::Json) || &*self.options.format == "urlencoded";
-        if !is_row {
+        let is_bare = self.options.error_as_text && self.is_text() && !self.encodes_batches();
+        if is_bare || !is_row {
             // One column of delimited text, or bytes: the text itself.
             count_in(&self.encode, 1, now);
             let buffer = &mut self.room.made().buffer;

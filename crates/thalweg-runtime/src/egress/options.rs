@@ -11,6 +11,8 @@ use thalweg_expr::codec::Codec;
 pub(crate) struct SinkOptions {
     /// One message per row.
     pub send_single: bool,
+    /// Errors of `sendError` are bare text in every format that is text, as eKuiper has them (R5.10).
+    pub error_as_text: bool,
     /// Drop empty results.
     pub omit_if_empty: bool,
     /// Keep only these columns.
@@ -67,6 +69,7 @@ impl SinkOptions {
         check_cache(props)?;
         Ok(Self {
             send_single: props.bool("sendSingle")?.unwrap_or(false),
+            error_as_text: props.bool("errorAsText")?.unwrap_or(false),
             omit_if_empty: props.bool("omitIfEmpty")?.unwrap_or(false),
             fields,
             exclude,

@@ -30,7 +30,6 @@ const NO_PROFILER: &str = "there is no Go profiler";
 const ONE_STORE: &str = "there is one store, data/thalweg.redb";
 const NO_TRACES: &str = "there are no traces yet";
 const NO_ENCRYPTION: &str = "there is no encryption of messages yet";
-const NO_DATA_SERVER: &str = "there is no data server yet";
 
 /// All keys but those of `rule:`, which are the options of rules.
 pub(crate) const KEYS: &[Key] = &[
@@ -90,10 +89,10 @@ pub(crate) const KEYS: &[Key] = &[
     key("sink.resendPriority", "0"),
     idle("sink.resendIndicatorField", "resent messages are as they were"),
     idle("sink.resendDestination", "failed messages are resent to where they were meant for"),
-    idle("source.httpServerIp", NO_DATA_SERVER),
-    idle("source.httpServerPort", NO_DATA_SERVER),
-    idle("source.httpServerTls.certfile", NO_DATA_SERVER),
-    idle("source.httpServerTls.keyfile", NO_DATA_SERVER),
+    key("source.httpServerIp", "0.0.0.0"),
+    key("source.httpServerPort", "10081"),
+    key("source.httpServerTls.certfile", ""),
+    key("source.httpServerTls.keyfile", ""),
     idle("store.type", ONE_STORE),
     idle("store.extStateType", ONE_STORE),
     idle("store.redis", ONE_STORE),

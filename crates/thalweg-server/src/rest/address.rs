@@ -2,7 +2,7 @@
 
 /// What becomes of a path.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Address {
+pub(crate) enum Address {
     /// It is looked up as this.
     Path(String),
     /// It has detours; this is the way without them.
@@ -12,7 +12,7 @@ pub(super) enum Address {
 }
 
 /// Reads the path of a URI.
-pub(super) fn read(path: &str) -> Address {
+pub(crate) fn read(path: &str) -> Address {
     let Some(bytes) = decoded(path) else { return Address::Wrong("a percent sign without two hex digits") };
     let Ok(path) = String::from_utf8(bytes) else { return Address::Wrong("it is not UTF-8") };
     if path.contains('\0') {

@@ -1,6 +1,6 @@
 //! The management interface (`rest-api.md`): a handler a call, grouped by area. Nothing below this folder knows HTTP.
 
-mod address;
+pub(crate) mod address;
 mod answer;
 mod auth;
 mod batch;
@@ -32,6 +32,7 @@ mod scripts;
 mod services;
 mod streams;
 mod system;
+mod trials;
 mod uploads;
 
 use std::sync::Arc;
@@ -52,6 +53,7 @@ fn routes(metrics: Option<bool>) -> Routes {
         .merge(system::routes())
         .merge(streams::routes())
         .merge(rules::routes())
+        .merge(trials::routes())
         .merge(connections::routes())
         .merge(plugins::routes())
         .merge(scripts::routes())
