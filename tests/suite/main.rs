@@ -3,6 +3,7 @@
 mod command;
 mod corpus;
 mod crash;
+mod dashboard;
 mod delivery;
 mod demo;
 mod event_groups;

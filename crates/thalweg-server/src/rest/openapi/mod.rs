@@ -183,7 +183,7 @@ fn content(body: &str) -> (String, Json) {
         "any" => ("application/json", json!({})),
         "bytes" => ("application/octet-stream", json!({})),
         "form" => {
-            let file = json!({"type": "string", "contentMediaType": "application/octet-stream"});
+            let file = json!({"contentMediaType": "application/octet-stream"});
             let properties = json!({"uploadFile": file, "file": file, "version": {"type": "string"}});
             ("multipart/form-data", json!({"type": "object", "properties": properties}))
         }
