@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use thalweg_fetch::Fetch;
+
 use crate::greeting::PluginSettings;
 use crate::limits::PluginLimits;
 
@@ -39,6 +41,8 @@ pub struct HostConfig {
     pub python_path: Option<OsString>,
     /// `basic.allowExternalFileAccess`: `file://` urls outside of `data/uploads`.
     pub allow_external_files: bool,
+    /// `basic.enablePrivateNet`: urls of hosts at private addresses (N6.7).
+    pub allow_private_net: bool,
     /// `portable.heartbeat`: how often a process is asked for a sign of life, and how long it may take over it.
     pub heartbeat: Duration,
     /// `portable.limits`: what each plugin may use that does not say so itself.
@@ -86,6 +90,7 @@ impl HostConfig {
             use_bundled_sdk: true,
             python_path: None,
             allow_external_files: true,
+            allow_private_net: true,
             heartbeat: Duration::from_secs(5),
             limits: PluginLimits::default(),
             max_unpacked: 4 << 30,
@@ -95,6 +100,16 @@ impl HostConfig {
             batch_bytes: 1 << 20,
             settings: BTreeMap::new(),
             python: PythonConfig::default(),
+        }
+    }
+
+    /// Where packages may come from.
+    pub(crate) fn fetch(&self) -> Fetch {
+        Fetch {
+            uploads: self.data_dir.join("uploads"),
+            allow_external_files: self.allow_external_files,
+            allow_private_net: self.allow_private_net,
+            largest: None,
         }
     }
 

@@ -16,7 +16,6 @@ use tracing::{info, warn};
 use crate::catalog::Catalog;
 use crate::config::HostConfig;
 use crate::control::Pulse;
-use crate::download::{download, is_package_url};
 use crate::error::PluginError;
 use crate::function::PluginFunction;
 use crate::group;
@@ -147,7 +146,7 @@ impl PluginHost {
     /// # Errors
     /// It cannot be had or written, or is outside of what is allowed.
     pub fn fetch(&self, url: &str, target: &Path) -> Result<(), String> {
-        download(url, target, self.config())
+        self.config().fetch().download(url, target)
     }
 
     /// Installs a package and starts it: returns after the handshake.
@@ -185,7 +184,7 @@ impl PluginHost {
         let file = &request.file;
         let downloaded = fs::create_dir_all(&config.plugin_dir)
             .map_err(|error| error.to_string())
-            .and_then(|()| download(file, &zip, config));
+            .and_then(|()| config.fetch().download(file, &zip));
         let result = match downloaded {
             Err(why) => Err(format!("fail to download file {file}: {why}")),
             Ok(()) => {
@@ -392,6 +391,12 @@ fn checked_name(request: &InstallRequest) -> Result<&str, PluginError> {
     Ok(name)
 }
 
+/// Whether an url can name a package at all.
+fn is_package_url(url: &str) -> bool {
+    let rest = ["http://", "https://", "file://"].iter().find_map(|scheme| url.strip_prefix(scheme));
+    rest.is_some_and(|rest| !rest.is_empty()) && url.ends_with(".zip")
+}
+
 impl RemoteFunctions for PluginHost {
     fn resolve(&self, name: &str) -> Result<Option<Arc<dyn RemoteFunction>>, Diagnostic> {
         let Some(plugin) = self.catalog.function_owner(name) else {
@@ -410,5 +415,28 @@ impl RemoteFunctions for PluginHost {
 
     fn troubles(&self, rule: &str) -> Vec<HostTrouble> {
         self.catalog.troubles(rule)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn n6_7_packages_do_not_come_from_private_addresses_when_they_must_not() {
+        let home = tempfile::tempdir().unwrap();
+        let config = HostConfig { allow_private_net: false, ..HostConfig::in_home(home.path()) };
+        let error = config.fetch().download("http://127.0.0.1:1/a.zip", &home.path().join("t")).unwrap_err();
+        assert!(error.contains("ip 127.0.0.1 is in internal network"), "{error}");
+    }
+
+    #[test]
+    fn only_urls_of_zip_files_are_packages() {
+        for good in ["http://x/a.zip", "https://x/a.zip", "file:///tmp/a.zip"] {
+            assert!(is_package_url(good), "{good}");
+        }
+        for bad in ["", "a.zip", "ftp://x/a.zip", "http://x/a.tar", "file://", "/tmp/a.zip"] {
+            assert!(!is_package_url(bad), "{bad}");
+        }
     }
 }

@@ -12,7 +12,6 @@ mod channel;
 mod config;
 mod consignment;
 mod control;
-mod download;
 mod entered;
 mod error;
 mod feed;

@@ -61,7 +61,7 @@ pub struct Config {
     pub audit_log: bool,
     /// `basic.allowExternalFileAccess`.
     pub external_files: bool,
-    /// `basic.enablePrivateNet`: whether REST services may be at private addresses (N6.7: they may).
+    /// `basic.enablePrivateNet`: whether REST services and downloads may be at private addresses (N6.7: they may).
     pub private_net: bool,
     /// `rule:`.
     pub rule: Props,

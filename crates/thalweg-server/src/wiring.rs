@@ -159,6 +159,7 @@ fn host_config(home: &Home, config: &Config, environment: &Environment) -> Resul
     host.python_path = environment.get("PYTHONPATH").map(Into::into);
     host.settings = plugin_settings(&config.portable).map_err(wrong)?;
     host.allow_external_files = config.external_files;
+    host.allow_private_net = config.private_net;
     host.python = python_config(home, config)?;
     Ok(host)
 }

@@ -7,11 +7,11 @@ use arc_swap::ArcSwap;
 use thalweg_core::{Diagnostic, ErrorCode, Value};
 use thalweg_expr::function::RemoteFunction;
 use thalweg_expr::registry::RemoteFunctions;
+use thalweg_fetch::Fetch;
 use tracing::{error, info};
 
 use crate::ServiceConfig;
 use crate::archive::Package;
-use crate::download::{download, is_url};
 use crate::error::ServiceError;
 use crate::folder::{Folder, Record};
 use crate::function::ServiceFunction;
@@ -180,7 +180,8 @@ impl ServiceHost {
             return Err(format!("invalid file path {file}"));
         }
         let zip = self.folder.fetched(name).map_err(|why| why.to_string())?;
-        let package = download(file, &zip, &self.config)
+        let package = fetch(&self.config)
+            .download(file, &zip)
             .map_err(|why| format!("fail to download file {file}: {why}"))
             .and_then(|()| Package::read(&zip, name));
         // It is made anew by the next installation.
@@ -257,5 +258,41 @@ impl RemoteFunctions for ServiceHost {
 
     fn names(&self) -> Vec<String> {
         self.entries().functions.keys().cloned().collect()
+    }
+}
+/// The largest package.
+const LARGEST: u64 = 64 << 20;
+
+/// Where packages may come from.
+fn fetch(config: &ServiceConfig) -> Fetch {
+    Fetch {
+        uploads: config.data_dir.join("uploads"),
+        allow_external_files: config.allow_external_files,
+        allow_private_net: config.allow_private_net,
+        largest: Some(LARGEST),
+    }
+}
+
+/// Whether an url can name a file at all.
+fn is_url(url: &str) -> bool {
+    match url.split_once("://") {
+        Some(("http" | "https", rest)) => !rest.is_empty() && !rest.starts_with('/'),
+        Some(("file", path)) => path.starts_with('/') && path.len() > 1,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_told_from_paths() {
+        for good in ["http://x/a.zip", "https://x", "file:///tmp/a.zip"] {
+            assert!(is_url(good), "{good}");
+        }
+        for bad in ["", "a.zip", "ftp://x/a.zip", "http://", "file://a", "file:///", "http:///x"] {
+            assert!(!is_url(bad), "{bad}");
+        }
     }
 }

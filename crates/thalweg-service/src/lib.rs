@@ -9,10 +9,8 @@
 
 mod address;
 mod archive;
-mod client;
 mod decode;
 mod definition;
-mod download;
 mod encode;
 mod error;
 mod folder;

@@ -10,9 +10,10 @@ use thalweg_core::json::{self, Numbers};
 use thalweg_core::{Props, Value};
 use ureq::http;
 
+use thalweg_fetch::{Client, agent};
+
 use crate::ServiceConfig;
 use crate::address::Address;
-use crate::client::agent;
 use crate::decode;
 use crate::gate::{Failing, Gate};
 use crate::http_rule::{HttpRule, Request};
@@ -57,7 +58,10 @@ impl Rest {
         let attempts = props.int("retryCount").map_err(wrong)?.unwrap_or_default();
         let between = props.millis("retryInterval").map_err(wrong)?.unwrap_or_default();
         Ok(Self {
-            agent: agent(options.timeout, insecure, options.max_in_flight, config),
+            agent: agent(
+                &Client { timeout: options.timeout, insecure, n_idle: options.max_in_flight },
+                config.allow_private_net,
+            ),
             address: address.text.trim_end_matches('/').to_owned(),
             headers: headers(props)?,
             options,

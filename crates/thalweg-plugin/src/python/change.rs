@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use thalweg_fetch::decode;
 use tracing::{info, warn};
 
 use super::claims::Claims;
@@ -14,7 +15,6 @@ use super::name::{check_environment, normal, of_requirement, of_wheel};
 use super::pip::{self, Request};
 use super::show::Changed;
 use super::{DEFAULT, Environment, PythonError, PythonPlugins, Users, hosts, lost};
-use crate::download::{allowed, decode, download};
 
 /// What is to be installed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -367,7 +367,9 @@ impl PythonPlugins {
                 let (name, version) = of_wheel(&file)?;
                 fits(&name)?;
                 let target = incoming.dir.join(&file);
-                download(url, &target, self.config())
+                self.config()
+                    .fetch()
+                    .download(url, &target)
                     .map_err(|why| format!("fail to download file {url}: {why}"))?;
                 Ok(Args { pip: vec![target.display().to_string()], wheel: Some((name, version)) })
             }
@@ -386,7 +388,7 @@ impl PythonPlugins {
                     let text = format!("{folder} is not the absolute path of a project's folder");
                     return Err(PythonError::Refused(text));
                 }
-                allowed(path, self.config())?;
+                self.config().fetch().check(path)?;
                 Ok(Args { pip: vec!["--editable".to_owned(), folder.clone()], wheel: None })
             }
         }
@@ -395,7 +397,9 @@ impl PythonPlugins {
     fn lock(&self, request: &Install, incoming: &Incoming) -> Result<Option<PathBuf>, PythonError> {
         let target = incoming.dir.join("lock.txt");
         if let Some(url) = &request.lock_file {
-            download(url, &target, self.config())
+            self.config()
+                .fetch()
+                .download(url, &target)
                 .map_err(|why| format!("fail to download file {url}: {why}"))?;
         } else if let Some(text) = &request.lock {
             fs::write(&target, text).map_err(|error| format!("cannot write the lock: {error}"))?;

@@ -9,10 +9,20 @@ use ureq::tls::{Certificate, TlsConfig};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
-use crate::ServiceConfig;
+/// How a client connects.
+#[derive(Debug, Clone, Copy)]
+pub struct Client {
+    /// For connecting, and for all of a request.
+    pub timeout: Duration,
+    /// Whether any certificate will do.
+    pub insecure: bool,
+    /// How many connections are kept while nobody uses them.
+    pub n_idle: usize,
+}
 
 /// A client that takes no proxy from the environment and looks where it connects to.
-pub(crate) fn agent(timeout: Duration, insecure: bool, n_idle: usize, config: &ServiceConfig) -> ureq::Agent {
+pub fn agent(client: &Client, allow_private_net: bool) -> ureq::Agent {
+    let Client { timeout, insecure, n_idle } = *client;
     let settings = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .allow_non_standard_methods(true)
@@ -24,7 +34,7 @@ pub(crate) fn agent(timeout: Duration, insecure: bool, n_idle: usize, config: &S
         .max_idle_connections_per_host(n_idle)
         .tls_config(tls(insecure))
         .build();
-    let guard = Guard { allow_private: config.allow_private_net, inner: DefaultResolver::default() };
+    let guard = Guard { allow_private: allow_private_net, inner: DefaultResolver::default() };
     ureq::Agent::with_parts(settings, DefaultConnector::default(), guard)
 }
 
