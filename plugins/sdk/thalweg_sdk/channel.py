@@ -67,6 +67,8 @@ class FunctionChannel:
         self._contexts: Dict[str, Context] = {}
         self._numbered: Dict[int, Context] = {}
         self._region: Optional[Region] = None
+        # What the last answer was made of.
+        self._spent: Any = None
         self._log = Context({}, symbol=name).log
         self.caller.complain = lambda text: self._log.error("%s", text)  # type: ignore[method-assign]
         signature = getattr(function, "signature", None)
@@ -91,6 +93,10 @@ class FunctionChannel:
         if self._region is not None:
             self._region.close()
             self._region = None
+
+    def sent(self) -> None:
+        """The answer has left: now there is time to throw away what it was made of."""
+        self._spent = None
 
     def answer(self, request: sp.Message) -> sp.Answer:
         """The answer to one request, whatever that is."""
@@ -281,6 +287,7 @@ class FunctionChannel:
             results = self.caller.rows(cols, frame.n, context)
         else:
             results = self.caller.groups(cols, offsets, context, header.get("acc"))
+        self._spent = results.values
         return self._as_frame(frame, context, results)
 
     def _as_frame(self, frame: frames.Frame, context: Context, results: Results) -> sp.Answer:

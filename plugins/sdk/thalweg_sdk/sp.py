@@ -176,8 +176,14 @@ class Req:
         # Set while no command is in hand.
         self._idle = threading.Event()
 
-    def serve(self, answer: Callable[[Message], Answer], greeting: bytes = b"handshake") -> None:
-        """Answers commands until the engine goes away, which is a ConnectionError, or an answer is the Last."""
+    def serve(
+        self,
+        answer: Callable[[Message], Answer],
+        greeting: bytes = b"handshake",
+        sent: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Answers commands until the engine goes away, which is a ConnectionError, or an answer is the Last. `sent` is
+        called after each answer, while the engine reads it."""
         connection, idle = self._connection, self._idle
         result: Answer = greeting
         try:
@@ -187,6 +193,7 @@ class Req:
                 connection.send_parts([head, result] if isinstance(result, bytes) else [head, *result])
                 if isinstance(result, Last):
                     return
+                sent()
                 idle.set()
                 words, message = connection.recv_request()
                 while words != head:

@@ -111,7 +111,7 @@ class FunctionSymbol(Symbol):
     def run(self) -> None:
         """Serves until the engine closes the channel."""
         try:
-            self._channel.serve(self._calls.answer, self._calls.greeting())
+            self._channel.serve(self._calls.answer, self._calls.greeting(), self._calls.sent)
         except ConnectionError:
             logging.debug("%s: the engine has closed the channel", self._key)
 

@@ -179,14 +179,21 @@ impl<'a> Order<'a> {
 
     /// One result for each group, whose rows keep their order. A group that no row names is empty.
     pub(crate) fn of_groups(rows: &'a Selection, groups: &'a [GroupId], n_groups: usize) -> Self {
-        let mut offsets = vec![0u32; n_groups + 1];
-        for group in groups.iter().take(rows.len()) {
-            if let Some(count) = offsets.get_mut(*group as usize + 1) {
+        let (mut offsets, mut odd) = (vec![0u32; n_groups + 1], vec![0u32; n_groups]);
+        let add = |counts: &mut [u32], group: GroupId| {
+            if let Some(count) = counts.get_mut(group as usize) {
                 *count += 1;
             }
+        };
+        // Rows beside each other are often of one group: with two counts one needs not wait for the other.
+        let (pairs, rest) = groups[..rows.len().min(groups.len())].as_chunks::<2>();
+        for [one, other] in pairs {
+            add(&mut offsets[1..], *one);
+            add(&mut odd, *other);
         }
+        rest.iter().for_each(|group| add(&mut odd, *group));
         for group in 0..n_groups {
-            offsets[group + 1] += offsets[group];
+            offsets[group + 1] += offsets[group] + odd[group];
         }
         let n_rows = offsets[n_groups] as usize;
         if let Live::All(n) = rows.live

@@ -152,13 +152,24 @@ pub(super) fn kind_of_floats<W: Copy>(
         words.chunks(256).all(|chunk| chunk.iter().fold(true, |all, word| all & holds(to_float(*word))))
     };
     if numbers != Numbers::Json {
-        return all(f64::is_finite).then_some(Kind::Float { some_whole: false });
+        return are_finite(words, to_float).then_some(Kind::Float { some_whole: false });
     }
     // The sum rounds what is below 2^51; the comparison is false for NaN.
     if all(|value| (value.abs() < LARGE) & ((value + ROUND) - ROUND != value)) {
         return Some(Kind::Float { some_whole: false });
     }
     all(|value| (value.abs() < LARGE) & ((value + ROUND) - ROUND == value)).then_some(Kind::Int)
+}
+
+/// Whether no float is NaN or infinite: those alone are no zero when they are multiplied by it. Many sums, so that one
+/// needs not wait for the other.
+fn are_finite<W: Copy>(words: &[W], to_float: impl Fn(W) -> f64) -> bool {
+    let (chunks, rest) = words.as_chunks::<16>();
+    let mut sums = [0.0f64; 16];
+    for chunk in chunks {
+        sums.iter_mut().zip(chunk).for_each(|(sum, word)| *sum += to_float(*word) * 0.0);
+    }
+    sums.iter().all(|sum| *sum == 0.0) && rest.iter().all(|word| to_float(*word).is_finite())
 }
 
 #[cfg(test)]
@@ -206,6 +217,17 @@ mod tests {
             (vec![], [Kind::Nothing; 3]),
         ] {
             assert_eq!(kinds(&values), expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn one_float_that_json_lacks_is_found_among_many() {
+        let sound = [f64::MAX, -0.0, f64::MIN_POSITIVE, -1.5].repeat(10);
+        assert_eq!(kind_of_floats(&sound, |value| value, Numbers::Typed), Some(FLOAT));
+        for (place, bad) in [(0, f64::NAN), (15, f64::INFINITY), (16, f64::NEG_INFINITY), (39, f64::NAN)] {
+            let mut values = sound.clone();
+            values[place] = bad;
+            assert_eq!(kind_of_floats(&values, |value| value, Numbers::Typed), None, "{bad} at {place}");
         }
     }
 
