@@ -3,6 +3,7 @@
 mod command;
 mod corpus;
 mod crash;
+mod cycle;
 mod dashboard;
 mod delivery;
 mod demo;

@@ -19,6 +19,7 @@ cargo xtask <command>
 
   test [filter]     set up what the tests need, then run all of them (or those whose name holds the filter)
   test plugins      all tests of plugins: the wire, the host with fault injection, both SDKs, both transports, the Python side
+  test rest         all of the management interface: every call, bad input, 5,000 rules, kill -9, schemathesis
   check             formatting, clippy, documentation: everything CI refuses, without the tests
   docs              write the pages that are made: docs/reference/functions, docs/guide/coming-from-ekuiper.md
   setup             only set up what the tests need: mosquitto, the Python environment

@@ -1,15 +1,18 @@
-//! `cargo xtask test`: everything, with what it needs set up first; `cargo xtask test plugins`: plugins alone.
+//! `cargo xtask test`: everything, with what it needs set up first; `cargo xtask test plugins` and `… rest`: these alone.
 
 use std::path::Path;
 use std::process::Command;
 
-use crate::{cargo, check, root, setup};
+use crate::{cargo, check, root, schemathesis, setup};
 
 /// Sets up, checks, and runs all tests; with a filter only the tests whose name holds it.
 pub(crate) fn run(args: &[String]) -> Result<(), String> {
     let tools = setup::run()?;
     if args == ["plugins"] {
         return of_plugins(&tools.python);
+    }
+    if args == ["rest"] {
+        return of_rest(&tools.python);
     }
     if args.is_empty() {
         check::run()?;
@@ -42,6 +45,36 @@ fn of_plugins(python: &Path) -> Result<(), String> {
     }
     on_nng(python)?;
     python_side()
+}
+
+/// How many rules are made, listed and removed.
+const RULES: &str = "5000";
+
+/// Tests of the management interface: all whose names hold one of these.
+const OF_REST: [&str; 8] = [
+    "rest::",
+    "front::",
+    "routes::",
+    "cycle::",
+    "dashboard::",
+    "migration::",
+    "services::",
+    "crash::every_acknowledged_change",
+];
+
+/// Everything about the management interface: each call against the specification, bad input, many rules with time and
+/// memory, kill -9 in the middle of changes, and requests made up from its document.
+fn of_rest(python: &Path) -> Result<(), String> {
+    crate::run(&mut cargo(&["build", "-p", "thalweg-server"]))?;
+    crate::run(cargo(&["test", "-p", "thalweg-server"]).env("THALWEG_TEST_PYTHON", python))?;
+    let suite = ["test", "-p", "thalweg-tests", "--test", "suite", "--"];
+    let mut tests = cargo(&suite);
+    tests.args(OF_REST).args(["--skip", "thousands_of_rules"]);
+    crate::run(tests.env("THALWEG_TEST_PYTHON", python).env("THALWEG_REQUIRE_SERVERS", "1"))?;
+    let mut cycle = cargo(&suite);
+    cycle.args(["thousands_of_rules", "--nocapture"]);
+    crate::run(cycle.env("THALWEG_CYCLE_RULES", RULES).env("THALWEG_REQUIRE_SERVERS", "1"))?;
+    schemathesis::run(&[])
 }
 
 /// The acceptance tests of plugins once more, on nng's own library, which cmake builds.
