@@ -91,9 +91,7 @@ fn the_dashboard_asks_for_what_is_exported() {
         assert_eq!(answer.status, 201, "{path}: {}", answer.body);
     };
     let folder = instance.home().display().to_string();
-    let sql = format!(
-        r#"CREATE STREAM shown () WITH (TYPE="simulator", FORMAT="json", EXTRA="{{\"data\":[{{\"a\":1}}],\"interval\":\"10ms\",\"loop\":true}}")"#
-    );
+    let sql = r#"CREATE STREAM shown () WITH (TYPE="simulator", FORMAT="json", EXTRA="{\"data\":[{\"a\":1}],\"interval\":\"10ms\",\"loop\":true}")"#;
     post("/streams", &json!({ "sql": sql }));
     let lines = format!(
         r#"CREATE STREAM lossy () WITH (TYPE="file", DATASOURCE="broken.json", FORMAT="json", EXTRA="{{\"path\":\"{folder}\",\"fileType\":\"lines\"}}")"#

@@ -129,7 +129,7 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, String> {
     if options.log {
         logging::start(&config, &home)?;
     }
-    layers.from_environment().iter().for_each(|set| info!("{set}"));
+    layers.of_environment().iter().for_each(|set| info!("{set}"));
     layers.warnings().iter().for_each(|wrong| warn!("configuration: {wrong}"));
     // The port is taken before anything runs, so that a second engine by mistake disturbs nothing.
     let listener = listen((&config.rest_ip, config.rest_port), "--port (0: any free one)").await?;

@@ -130,7 +130,7 @@ impl Layers {
     }
 
     /// What the environment says, for the log (configuration.md 3, rule 4).
-    pub(crate) fn from_environment(&self) -> Vec<String> {
+    pub(crate) fn of_environment(&self) -> Vec<String> {
         let layers = self.0.iter().filter(|layer| matches!(layer.source, Source::Environment(_)));
         let told = layers.flat_map(|layer| {
             leaves(&layer.tree).into_iter().map(|(path, value)| {
@@ -228,6 +228,6 @@ mod tests {
             "Set config 'kuiper.basic.restport' to '9082' by environment variable",
             "Set config 'kuiper.store.redis.password' to '***' by environment variable",
         ];
-        assert_eq!(layers.from_environment(), expected);
+        assert_eq!(layers.of_environment(), expected);
     }
 }
