@@ -194,6 +194,24 @@ fn services_answer_as_documented_and_bad_zips_leave_nothing() {
     check("services.rest", service_zips);
 }
 
+fn schema_files(folder: &Path) {
+    let pack = |name: &str, files: &[(&str, &str)]| {
+        thalweg_plugin::pack(files, &folder.join(name)).expect("the zip can be written");
+    };
+    let user = "syntax = \"proto3\"; import \"z1/part.proto\"; message Z { Part part = 1; }";
+    let part = "syntax = \"proto3\"; message Part {}";
+    pack("z1.zip", &[("z1.proto", user), ("z1/part.proto", part)]);
+    pack("traversal.zip", &[("z2.proto", part), ("../../evil.proto", part)]);
+    for (name, content) in [("s3.proto", part), ("no-zip.zip", "no zip"), ("c1.so", "\u{1}")] {
+        std::fs::write(folder.join(name), content).expect("the folder is ours");
+    }
+}
+
+#[test]
+fn schemas_answer_as_documented_and_bad_ones_leave_nothing() {
+    check("schemas.rest", schema_files);
+}
+
 #[test]
 fn refusals_about_distributions_are_as_documented_and_make_nothing() {
     check("python.rest", |_| {});

@@ -11,7 +11,7 @@ use thalweg_core::Clock;
 use thalweg_core::registry::Shared;
 use thalweg_engine::Engine;
 use thalweg_plugin::PluginHost;
-use thalweg_service::ServiceHost;
+use thalweg_service::{SchemaRegistry, ServiceHost};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -57,6 +57,7 @@ pub(crate) struct App {
     #[cfg(feature = "javascript")]
     pub(crate) scripts: Arc<thalweg_script::ScriptHost>,
     pub(crate) services: Arc<ServiceHost>,
+    pub(crate) schemas: SchemaRegistry,
     pub(crate) audit_log: bool,
     pub(crate) auth: Auth,
     /// Whether other machines can reach the management interface and none has to say who it is.
@@ -138,10 +139,7 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, String> {
     };
     let (tls, data_tls) =
         (tls(&config.rest_tls, "basic.restTls")?, tls(&config.data_tls, "source.httpServerTls")?);
-    let metrics = match config.prometheus && config.prometheus_port != config.rest_port {
-        true => Some(listen((&config.rest_ip, config.prometheus_port), "basic.prometheusPort").await?),
-        false => None,
-    };
+    let metrics = listen_for_metrics(&config).await?;
     let address = listener.local_addr().map_err(|why| why.to_string())?;
     let broker = start_broker(options.mqtt).await?;
     let devices = reserve(options.mqtt_ingest).await?;
@@ -163,6 +161,7 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, String> {
         #[cfg(feature = "javascript")]
         scripts: parts.scripts,
         services: parts.services,
+        schemas: parts.schemas,
         audit_log: config.audit_log,
         is_exposed: auth.is_off() && !address.ip().is_loopback(),
         auth,
@@ -199,6 +198,14 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, String> {
     }
     info!(%address, %home, "the management interface is up");
     Ok(RunningServer { app, address, home, config, rest, broker, devices })
+}
+
+/// A port of its own for metrics, if there is to be one.
+async fn listen_for_metrics(config: &Config) -> Result<Option<TcpListener>, String> {
+    if !config.prometheus || config.prometheus_port == config.rest_port {
+        return Ok(None);
+    }
+    listen((&config.rest_ip, config.prometheus_port), "basic.prometheusPort").await.map(Some)
 }
 
 /// Notes at every interval how much time the rules have taken.

@@ -6,6 +6,7 @@ mod devices;
 mod plugins;
 mod profiles;
 mod rules;
+mod schemas;
 #[cfg(feature = "javascript")]
 mod scripts;
 mod streams;

@@ -17,7 +17,7 @@ use thalweg_engine::{Engine, EngineConfig, Surroundings};
 use thalweg_expr::registry::{FunctionRegistry, RemoteFunctions};
 use thalweg_plugin::{HostConfig, PluginHost, PluginSettings, PythonConfig};
 use thalweg_runtime::{Runtime, RuntimeConfig};
-use thalweg_service::{ServiceConfig, ServiceHost};
+use thalweg_service::{SchemaRegistry, ServiceConfig, ServiceHost};
 use tokio::runtime::Handle;
 
 use crate::config::Config;
@@ -32,6 +32,7 @@ pub(crate) struct Parts {
     #[cfg(feature = "javascript")]
     pub(crate) scripts: Arc<thalweg_script::ScriptHost>,
     pub(crate) services: Arc<ServiceHost>,
+    pub(crate) schemas: SchemaRegistry,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) shared: Arc<Shared>,
     /// A thread that waits for sockets.
@@ -65,13 +66,15 @@ pub(crate) fn connect(home: &Home, config: &Config, environment: &Environment) -
     let scripts = crate::scripts::open(&store, &config.javascript)?;
     #[cfg(feature = "javascript")]
     functions.push(Arc::clone(&scripts) as Arc<dyn RemoteFunctions>);
-    let services = ServiceHost::open(ServiceConfig {
+    let services = ServiceConfig {
         data_dir: home.join("data"),
         etc_dir: home.join("etc"),
         allow_external_files: config.external_files,
         allow_private_net: config.private_net,
         io: Handle::current(),
-    });
+    };
+    let schemas = SchemaRegistry::open(services.clone());
+    let services = ServiceHost::open(services);
     functions.push(Arc::clone(&services) as Arc<dyn RemoteFunctions>);
     let poller = runtime.poller();
     let around = Surroundings {
@@ -101,6 +104,7 @@ pub(crate) fn connect(home: &Home, config: &Config, environment: &Environment) -
         #[cfg(feature = "javascript")]
         scripts,
         services,
+        schemas,
         clock,
         shared,
         poller,

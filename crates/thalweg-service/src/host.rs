@@ -264,7 +264,7 @@ impl RemoteFunctions for ServiceHost {
 const LARGEST: u64 = 64 << 20;
 
 /// Where packages may come from.
-fn fetch(config: &ServiceConfig) -> Fetch {
+pub(crate) fn fetch(config: &ServiceConfig) -> Fetch {
     Fetch {
         uploads: config.data_dir.join("uploads"),
         allow_external_files: config.allow_external_files,
@@ -274,7 +274,7 @@ fn fetch(config: &ServiceConfig) -> Fetch {
 }
 
 /// Whether an url can name a file at all.
-fn is_url(url: &str) -> bool {
+pub(crate) fn is_url(url: &str) -> bool {
     match url.split_once("://") {
         Some(("http" | "https", rest)) => !rest.is_empty() && !rest.starts_with('/'),
         Some(("file", path)) => path.starts_with('/') && path.len() > 1,

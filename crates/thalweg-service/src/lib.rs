@@ -6,6 +6,8 @@
 //! A function looks its service up anew with each batch, so that an update reaches running rules. `schema` compiles
 //! protos, `encode` turns arguments into a message, `decode` an answer into a value; `rest`, `grpc` and `msgpack` move
 //! them; `gate` keeps a dead service from costing the time-out for every row.
+//!
+//! [`SchemaRegistry`] keeps the schemas of formats, compiled by the same code.
 
 mod address;
 mod archive;
@@ -23,6 +25,7 @@ mod http_rule;
 mod interface;
 mod kinds;
 mod msgpack;
+mod registry;
 mod resolver;
 mod rest;
 mod schema;
@@ -34,6 +37,7 @@ use tokio::runtime::Handle;
 
 pub use error::ServiceError;
 pub use host::{InstallRequest, ServiceHost};
+pub use registry::{SchemaInfo, SchemaRegistry, SchemaRequest, SchemaType};
 pub use service::{FunctionInfo, ServiceInfo};
 
 /// Where services live and what they may do.

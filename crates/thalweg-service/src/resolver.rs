@@ -51,9 +51,31 @@ impl FileResolver for Resolver {
 
 fn source(name: &str, content: &[u8]) -> Result<File, Error> {
     match std::str::from_utf8(content) {
+        Ok(text) if is_too_deep(text) => {
+            Err(Error::new(format!("{name}: its braces are nested more than {DEEPEST} deep")))
+        }
         Ok(text) => File::from_source(name, text),
         Err(_) => Err(Error::new(format!("{name} is not UTF-8"))),
     }
+}
+
+/// Messages within messages; whoever parses them calls itself for each.
+const DEEPEST: usize = 64;
+
+/// Counts all brackets, also those in texts and comments, which do not nest so deeply either.
+fn is_too_deep(text: &str) -> bool {
+    let mut depth = 0usize;
+    for byte in text.bytes() {
+        match byte {
+            b'{' | b'[' | b'(' | b'<' => depth += 1,
+            b'}' | b']' | b')' | b'>' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEEPEST {
+            return true;
+        }
+    }
+    false
 }
 
 /// Whether a path stays below the folder that it is relative to.

@@ -24,6 +24,7 @@ mod python;
 pub(crate) mod routes;
 mod rules;
 mod ruleset;
+mod schemas;
 #[cfg(feature = "javascript")]
 mod scripts;
 #[cfg(not(feature = "javascript"))]
@@ -58,6 +59,7 @@ fn routes(metrics: Option<bool>) -> Routes {
         .merge(plugins::routes())
         .merge(scripts::routes())
         .merge(services::routes())
+        .merge(schemas::routes())
         .merge(python::routes())
         .merge(metadata::routes())
         .merge(conf_keys::routes())
