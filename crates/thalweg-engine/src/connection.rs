@@ -235,20 +235,16 @@ impl Connections {
         named.get(id).map(|named| (Arc::clone(&named.connection), named.def.clone()))
     }
 
-    /// All connections as documents. `users` counts the references of an id.
-    pub fn list(&self, users: impl Fn(&str) -> usize) -> Document {
+    /// All named connections. `users` counts the references of an id.
+    pub fn list(&self, users: impl Fn(&str) -> usize) -> Vec<Shown> {
         let named = self.named.read().unwrap_or_else(PoisonError::into_inner);
-        Document::List(named.iter().map(|(id, named)| describe(id, named, users(id))).collect())
+        named.iter().map(|(id, named)| shown(id, named, users(id))).collect()
     }
 
-    /// One connection as a document.
-    ///
-    /// # Errors
-    /// It does not exist.
-    pub fn describe(&self, id: &str, users: usize) -> Result<Document, EngineError> {
+    /// One named connection.
+    pub fn describe(&self, id: &str, users: usize) -> Option<Shown> {
         let named = self.named.read().unwrap_or_else(PoisonError::into_inner);
-        let found = named.get(id).map(|named| describe(id, named, users));
-        found.ok_or_else(|| EngineError::plain(format!("connection {id} not existed")))
+        named.get(id).map(|named| shown(id, named, users))
     }
 
     /// Disconnects all.
@@ -264,20 +260,45 @@ fn in_use(id: &str, users: &[String]) -> String {
     format!("connection {id} can't be dropped due to rule references [{}]", users.join(" "))
 }
 
-fn describe(id: &str, named: &Named, users: usize) -> Document {
-    let (status, why) = match named.connection.status() {
-        ConnectionStatus::Connecting => ("connecting", Arc::default()),
-        ConnectionStatus::Connected => ("connected", Arc::default()),
-        ConnectionStatus::Disconnected(why) => ("disconnected", why),
-    };
-    Document::object()
-        .with("id", id)
-        .with("typ", named.def.kind.as_str())
-        .with("props", named.def.props.to_json())
-        .with("isNamed", true)
-        .with("status", status)
-        .with_some("err", why.as_ref())
-        .with_some("refCount", users)
+/// A connection as it is shown.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// Its id.
+    pub id: String,
+    /// Its type.
+    pub kind: String,
+    /// Its properties.
+    pub props: Props,
+    /// Whether somebody has given it a name; otherwise it belongs to a node of a rule.
+    pub is_named: bool,
+    /// Its state.
+    pub status: ConnectionStatus,
+    /// How many nodes use it.
+    pub users: usize,
+}
+
+impl Shown {
+    /// As a document (`rest-api.md` 7).
+    pub fn document(&self) -> Document {
+        let (status, why) = match &self.status {
+            ConnectionStatus::Connecting => ("connecting", ""),
+            ConnectionStatus::Connected => ("connected", ""),
+            ConnectionStatus::Disconnected(why) => ("disconnected", why.as_ref()),
+        };
+        Document::object()
+            .with("id", self.id.as_str())
+            .with("typ", self.kind.as_str())
+            .with("props", self.props.to_json())
+            .with("isNamed", self.is_named)
+            .with("status", status)
+            .with_some("err", why)
+            .with_some("refCount", self.users)
+    }
+}
+
+fn shown(id: &str, named: &Named, users: usize) -> Shown {
+    let ConnectionDef { kind, props } = named.def.clone();
+    Shown { id: id.to_owned(), kind, props, is_named: true, status: named.connection.status(), users }
 }
 
 /// What a connection looks like.

@@ -10,7 +10,7 @@ use thalweg_expr::{FunctionRegistry, Instance};
 use thalweg_sql::ast::SourceKind;
 
 use crate::catalog::Catalog;
-use crate::connection::{Connections, Surroundings};
+use crate::connection::{Connections, Shown, Surroundings};
 use crate::document::Document;
 use crate::error::EngineError;
 use crate::profile::{Profiles, StoredProfiles};
@@ -174,17 +174,28 @@ impl Engine {
         self.connections.create(body).await
     }
 
-    /// All named connections.
-    pub fn list_connections(&self) -> Document {
-        self.connections.list(|id| self.rules.uses_connection(id).len())
+    /// All named connections; with `all` those that nodes of rules have opened for themselves, too.
+    pub fn list_connections(&self, all: bool) -> Document {
+        let mut shown = self.connections.list(|id| self.rules.uses_connection(id).len());
+        if all {
+            shown.extend(self.rules.own_connections());
+        }
+        Document::List(shown.iter().map(Shown::document).collect())
     }
 
-    /// One named connection.
+    /// One connection, named or of a node.
     ///
     /// # Errors
     /// There is none.
     pub fn describe_connection(&self, id: &str) -> Result<Document, EngineError> {
-        self.connections.describe(id, self.rules.uses_connection(id).len())
+        let named = self.connections.describe(id, self.rules.uses_connection(id).len());
+        let found = named.or_else(|| self.own_connection(id));
+        let missing = || EngineError::plain(format!("connection {id} not existed"));
+        Ok(found.ok_or_else(missing)?.document())
+    }
+
+    fn own_connection(&self, id: &str) -> Option<Shown> {
+        self.rules.own_connections().into_iter().find(|shown| shown.id == id)
     }
 
     /// Replaces a named connection.
@@ -198,8 +209,12 @@ impl Engine {
     /// Drops a named connection.
     ///
     /// # Errors
-    /// It is in use.
+    /// It is in use, or belongs to a node of a rule.
     pub async fn delete_connection(&self, id: &str) -> Result<(), EngineError> {
+        if self.connections.open(id).is_none() && self.own_connection(id).is_some() {
+            let text = format!("drop connection failed: internal connection {id} can't be edit");
+            return Err(EngineError::plain(text));
+        }
         self.connections.delete(id, &self.rules.uses_connection(id)).await
     }
 

@@ -17,7 +17,7 @@ pub mod store;
 mod stream;
 
 pub use catalog::Catalog;
-pub use connection::{ConnectionDef, Connections, Surroundings};
+pub use connection::{ConnectionDef, Connections, Shown, Surroundings};
 pub use document::Document;
 pub use engine::{Engine, EngineConfig};
 pub use error::EngineError;

@@ -303,6 +303,61 @@ impl Builder {
     }
 }
 
+/// A connection that a node opens for itself.
+pub(super) struct OwnConnection {
+    /// The node as metrics name it.
+    pub node: String,
+    /// Its name among connections.
+    pub id: String,
+    pub kind: String,
+    /// Of the connection alone.
+    pub props: Props,
+}
+
+impl Builder {
+    /// The connections that the nodes of a rule open for themselves. What cannot be read any more has none.
+    pub(super) fn own_connections(&self, definition: &RuleDefinition) -> Vec<OwnConnection> {
+        let rule = &definition.id;
+        let mut all = Vec::new();
+        for entry in self.entries(definition).unwrap_or_default() {
+            let (kind, name) = (&entry.def.source_type, &entry.def.name);
+            let resolved = props::source(&self.profiles, &self.connections, kind, &entry.create);
+            let connector = self.connector(&entry).map(|(connector, _)| connector);
+            if let (Ok(Resolved { props, connection: None }), Some(connector)) = (resolved, connector) {
+                let names = (format!("source_{name}"), format!("{rule}_{name}_0"));
+                all.extend(own_connection(&connector, kind, &props, names));
+            }
+        }
+        for action in &definition.actions {
+            let Action { kind, index, props, node } = action;
+            let resolved = props::sink(&self.profiles, &self.connections, &self.sink_defaults, kind, props);
+            let Some(connector) = self.registry.sink(kind) else { continue };
+            if let Ok(Resolved { props, connection: None }) = resolved {
+                let node = node.as_ref().map_or_else(|| format!("{kind}_{index}"), |node| node.to_string());
+                let names = (format!("sink_{node}"), format!("{rule}_{node}"));
+                all.extend(own_connection(&connector, kind, &props, names));
+            }
+        }
+        all
+    }
+}
+
+fn own_connection(
+    connector: &ConnectorRef,
+    kind: &str,
+    props: &Props,
+    (node, id): (String, String),
+) -> Option<OwnConnection> {
+    let names = connector.props().iter().filter(|spec| spec.of_connection).map(|spec| spec.name);
+    let mut own = Props::new();
+    for name in names {
+        if let Some(value) = props.get(name) {
+            own.set(name, value.clone());
+        }
+    }
+    connector.has_connection().then(|| OwnConnection { node, id, kind: kind.to_lowercase(), props: own })
+}
+
 /// A property that nobody reads, with the name that may be meant.
 fn without_meaning((name, hint): &(&str, Option<&str>)) -> String {
     let hint = hint.map_or_else(String::new, |hint| format!(" (did you mean {hint}?)"));

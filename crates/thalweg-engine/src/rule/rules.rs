@@ -29,6 +29,7 @@ use crate::id::may_replace;
 use crate::store::{Change, Snapshots, Store, Table};
 
 mod drawn;
+mod own_connections;
 
 /// How long an answer waits for a rule to have started or stopped. It goes on without anybody waiting.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use thalweg_engine::check_id;
 
 use super::body::Text;
@@ -18,8 +18,15 @@ pub(super) fn routes() -> Routes {
         .route("/connections/{id}", get(describe).put(update).delete(remove))
 }
 
-async fn list(State(app): State<Arc<App>>) -> Answer {
-    Answer::JsonAsText(super::answer::escape(&app.engine.list_connections().compact()))
+#[derive(serde::Deserialize)]
+struct Wanted {
+    #[serde(rename = "forceAll", default)]
+    force_all: String,
+}
+
+async fn list(State(app): State<Arc<App>>, Query(wanted): Query<Wanted>) -> Answer {
+    let all = wanted.force_all.eq_ignore_ascii_case("true");
+    Answer::JsonAsText(super::answer::escape(&app.engine.list_connections(all).compact()))
 }
 
 async fn create(State(app): State<Arc<App>>, Text(text): Text) -> Call {

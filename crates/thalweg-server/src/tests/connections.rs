@@ -89,5 +89,63 @@ async fn a_broker_that_is_not_there_leaves_the_rule_running_and_unwell() {
     assert_eq!((&status["status"], &status["health"]), (&json!("running"), &json!("failing")), "{status:#}");
     assert_eq!(status["health_reasons"][0]["node"], "source_demo", "{status:#}");
     assert_eq!(status["health_reasons"][0]["cause"], "disconnected", "{status:#}");
+    // rest-api.md 7: the connection is the rule's own, and shown when it is asked for.
+    assert_eq!(instance.get("/connections").await.body, "[]");
+    let all = instance.get("/connections?forceAll=true").await;
+    assert_eq!((all.status, all.content_type.as_str()), (200, "text/plain; charset=utf-8"));
+    let server = format!("tcp://127.0.0.1:{port}");
+    let own = &all.json()[0];
+    assert_eq!(
+        (&own["id"], &own["typ"], &own["isNamed"]),
+        (&json!("r_demo_0"), &json!("mqtt"), &json!(false))
+    );
+    assert_eq!((&own["props"]["server"], &own["status"]), (&json!(server), &json!("disconnected")), "{own}");
+    assert!(own["err"].as_str().is_some_and(|why| why.contains("refused")) && own["refCount"] == 1, "{own}");
+    assert_eq!(instance.get("/connections/r_demo_0").await.json()["isNamed"], false);
+    let refused = "drop connection failed: internal connection r_demo_0 can't be edit";
+    instance.delete("/connections/r_demo_0").await.fails(400, 1000, refused);
+    instance.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_named_connection_says_why_it_is_not_there_and_many_at_once_make_one() {
+    let port = {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        taken.local_addr().expect("its address").port()
+    };
+    let instance = Instance::start().await;
+    let server = format!("tcp://127.0.0.1:{port}");
+    let body = json!({"id": "c1", "typ": "mqtt", "props": {"server": server}}).to_string();
+    let (a, b, c) = tokio::join!(
+        instance.post("/connections", &body),
+        instance.post("/connections", &body),
+        instance.post("/connections", &body),
+    );
+    assert_eq!([&a, &b, &c].iter().filter(|answer| answer.status == 201).count(), 1, "{a:?} {b:?} {c:?}");
+    let down = |answer: &super::client::Answer| answer.json()["status"] == "disconnected";
+    let shown = instance.until("/connections/c1", down).await;
+    assert!(shown.json()["err"].as_str().is_some_and(|why| why.contains("refused")), "{shown:?}");
+    assert_eq!(shown.json().get("refCount"), None, "{shown:?}");
+    for (body, why) in [
+        ("", "invalid connection document: "),
+        ("{", "invalid connection document: "),
+        ("[]", "invalid connection document: "),
+        (r#"{"id":5,"typ":"mqtt"}"#, "invalid connection document: "),
+        (r#"{"id":"c2","typ":"mqtt","props":[]}"#, "invalid connection document: "),
+        (r#"{"typ":"mqtt"}"#, "id cannot be empty"),
+        (r#"{"id":"../c","typ":"mqtt"}"#, "id '../c' contains invalid characters"),
+        (r#"{"id":"c2"}"#, "create connection failed: connection id and type should be defined"),
+        (r#"{"id":"c2","typ":"mqtt"}"#, "create connection failed: "),
+    ] {
+        instance.post("/connections", body).await.fails(400, 1000, why);
+    }
+    for _ in 0..5 {
+        let (deleted, made) =
+            tokio::join!(instance.delete("/connections/c1"), instance.post("/connections", &body));
+        assert_eq!(deleted.status, 200);
+        let is_there = instance.get("/connections/c1").await.status == 200;
+        assert!(is_there || made.status == 201 || made.status == 400, "{made:?}");
+        drop(instance.post("/connections", &body).await);
+    }
     instance.stop().await;
 }
