@@ -8,6 +8,7 @@
 mod blocking;
 mod bundle;
 mod catalog;
+mod cgroup;
 mod channel;
 mod config;
 mod consignment;

@@ -101,6 +101,11 @@ impl PluginLimits {
         Ok(())
     }
 
+    /// Why a process was ended that used more memory.
+    pub(crate) fn memory_exceeded(&self) -> String {
+        format!("went over its memory limit of {}", shown(self.memory.unwrap_or_default()))
+    }
+
     /// Whether somebody must look at the processes from time to time.
     pub(crate) fn needs_watch(&self) -> bool {
         self.memory.is_some() || self.cpu.is_some() || self.processes.is_some() || self.hang_timeout.is_some()
@@ -129,7 +134,7 @@ fn size(value: &Json) -> Option<u64> {
 }
 
 /// A size for people.
-pub(crate) fn shown(bytes: u64) -> String {
+fn shown(bytes: u64) -> String {
     match bytes {
         0..0x100000 => format!("{bytes} bytes"),
         _ => format!("{} MiB", bytes >> 20),

@@ -60,6 +60,8 @@ pub(crate) struct State {
     pub(crate) package: Option<Arc<Package>>,
     /// Those of the package over those of the configuration.
     pub(crate) limits: PluginLimits,
+    /// The kernel keeps those of memory and processor as well.
+    pub(crate) is_kept_by_kernel: bool,
     pub(crate) phase: Phase,
     /// Since when the phase is this one: for comparing, and for people.
     pub(crate) since: (Stopwatch, Timestamp),
@@ -137,6 +139,7 @@ impl Plugin {
             state: Mutex::new(State {
                 package: None,
                 limits,
+                is_kept_by_kernel: false,
                 phase: Phase::Initializing,
                 since: now(),
                 failed_starts: 0,
@@ -565,6 +568,7 @@ impl Plugin {
             health: health::word(&health_reasons),
             health_reasons,
             limits: state.limits,
+            limits_by: if state.is_kept_by_kernel { "cgroup" } else { "engine" },
             usage,
             throttled_ms: self.throttled_ms.load(SeqCst),
             log: self.output.lines(),

@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::channel::Deadline;
 use tracing::{info, warn};
 
+use crate::cgroup::Cgroup;
 use crate::group;
 use crate::package::Launch;
 use crate::plugin::{Phase, Plugin};
@@ -76,7 +77,7 @@ fn live(plugin: &Arc<Plugin>) -> String {
     let life = begin(plugin);
     let reason = match spawn(plugin) {
         Err(error) => error,
-        Ok(mut child) => {
+        Ok((mut child, kept)) => {
             let pid = child.id();
             let opener = {
                 let plugin = Arc::clone(plugin);
@@ -88,6 +89,11 @@ fn live(plugin: &Arc<Plugin>) -> String {
                 sys::signal_group(pid as i32, sys::KILL);
             }
             let status = child.wait();
+            if kept.is_some_and(|kept| kept.was_out_of_memory()) {
+                let mut state = plugin.state();
+                let reason = format!("signal 9: {}", state.limits.memory_exceeded());
+                state.kill_reason.get_or_insert(reason);
+            }
             // Whatever the process has started goes with it.
             sys::signal_group(pid as i32, sys::KILL);
             group::end_marked(&plugin.mark());
@@ -112,7 +118,8 @@ fn begin(plugin: &Plugin) -> u64 {
     state.life
 }
 
-fn spawn(plugin: &Arc<Plugin>) -> Result<Child, String> {
+/// Starts a process, in a group that the kernel keeps within its limits where that can be.
+fn spawn(plugin: &Arc<Plugin>) -> Result<(Child, Option<Arc<Cgroup>>), String> {
     let mut state = plugin.state();
     if !state.wanted {
         return Err("stopped".to_owned());
@@ -128,8 +135,10 @@ fn spawn(plugin: &Arc<Plugin>) -> Result<Child, String> {
     state.pid = Some(child.id());
     plugin.output.begin(child.id());
     info!(plugin = %plugin.name, pid = child.id(), "plugin {} started", plugin.name);
+    let kept = Cgroup::around((&plugin.name, state.life), child.id(), &limits).map(Arc::new);
+    state.is_kept_by_kernel = kept.is_some();
     if limits.needs_watch() {
-        watch(plugin, state.life, child.id() as i32, limits);
+        watch(plugin, (state.life, child.id() as i32), limits, kept.clone());
     }
     if let Some(pipe) = child.stdout.take() {
         plugin.output.follow(&plugin.name, pipe, false);
@@ -137,7 +146,7 @@ fn spawn(plugin: &Arc<Plugin>) -> Result<Child, String> {
     if let Some(pipe) = child.stderr.take() {
         plugin.output.follow(&plugin.name, pipe, true);
     }
-    Ok(child)
+    Ok((child, kept))
 }
 
 /// Waits for the handshake and starts the symbols again. Runs beside the thread that waits for the process.

@@ -39,6 +39,8 @@ pub struct PluginStatus {
     pub health_reasons: Vec<PluginTrouble>,
     /// What its processes may use: the configuration's limits and its own.
     pub limits: PluginLimits,
+    /// Who keeps the limits of memory and processor: `cgroup` (the kernel) or `engine`, which looks ten times a second.
+    pub limits_by: &'static str,
     /// What they use, while there are any.
     pub usage: Option<PluginUsage>,
     /// The time for which they were stopped because of `limits.cpu`, in milliseconds.

@@ -2,15 +2,16 @@
 //!
 //! One thread for each process that has such limits. Memory is looked at ten times a second, so that a plugin may be
 //! over its limit for a moment; time on the processor is given out beforehand and the group is stopped while it is in
-//! debt.
+//! debt. Where the kernel keeps both (`cgroup.rs`) no plugin is over its limit, and none is stopped: it gets its share.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::warn;
 
+use crate::cgroup::Cgroup;
 use crate::group::{self, PluginUsage};
-use crate::limits::{PluginLimits, shown};
+use crate::limits::PluginLimits;
 use crate::plugin::{Phase, Plugin};
 use crate::sys;
 
@@ -20,11 +21,15 @@ const SEARCH: u32 = 10;
 /// Time on the processor that a plugin which was idle may use at once, in milliseconds of its share.
 const SAVED_MS: f64 = 500.0;
 
-/// Watches one life until it ends.
-pub(crate) fn watch(plugin: &Arc<Plugin>, life: u64, group: i32, limits: PluginLimits) {
-    let watched = Arc::clone(plugin);
-    let watcher =
-        Watcher { plugin: watched, life, group, limits, members: Vec::new(), credit: SAVED_MS, used: 0 };
+/// Watches one life, of a process group, until it ends.
+pub(crate) fn watch(
+    plugin: &Arc<Plugin>,
+    (life, group): (u64, i32),
+    limits: PluginLimits,
+    kept: Option<Arc<Cgroup>>,
+) {
+    let (watched, members) = (Arc::clone(plugin), Vec::new());
+    let watcher = Watcher { plugin: watched, life, group, limits, kept, members, credit: SAVED_MS, used: 0 };
     let thread = std::thread::Builder::new().name("plugin-watch".to_owned());
     if let Err(error) = thread.spawn(move || watcher.run()) {
         warn!(plugin = %plugin.name, "the limits of plugin {} are not watched: {error}", plugin.name);
@@ -36,10 +41,12 @@ struct Watcher {
     life: u64,
     group: i32,
     limits: PluginLimits,
+    /// The kernel keeps the limits as well.
+    kept: Option<Arc<Cgroup>>,
     members: Vec<i32>,
     /// Milliseconds on the processor that may still be used.
     credit: f64,
-    /// Those used at the last look.
+    /// Those used at the last look; where the kernel keeps the share, those that were waited for.
     used: u64,
 }
 
@@ -55,13 +62,16 @@ impl Watcher {
             if let Some(reason) = self.excess(&usage) {
                 return self.end(reason);
             }
-            self.throttle(&usage);
+            match self.kept.as_ref().map(|kept| kept.throttled()) {
+                Some(waited) => self.note(waited),
+                None => self.throttle(&usage),
+            }
         }
     }
 
     fn excess(&self, usage: &PluginUsage) -> Option<String> {
-        if let Some(limit) = self.limits.memory.filter(|limit| usage.memory_bytes > *limit) {
-            return Some(format!("went over its memory limit of {}", shown(limit)));
+        if self.limits.memory.is_some_and(|limit| usage.memory_bytes > limit) {
+            return Some(self.limits.memory_exceeded());
         }
         // Until it runs, its processes may be those of a launcher, which are many and short.
         if self.plugin.state().phase != Phase::Running {
@@ -81,6 +91,13 @@ impl Watcher {
             state.kill_reason = Some(format!("signal 9: {reason}"));
             sys::signal_group(self.group, sys::KILL);
         }
+    }
+
+    /// Notes how long the kernel has held the processes back since the last look.
+    fn note(&mut self, waited: Duration) {
+        let waited = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
+        let before = std::mem::replace(&mut self.used, waited);
+        self.plugin.set_throttled(Duration::from_millis(waited.saturating_sub(before)));
     }
 
     /// Stops the group until its share has made up for what it has used.
