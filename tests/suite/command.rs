@@ -1,11 +1,13 @@
 //! The command line against a running engine, through the real binary: texts, exit statuses, and what `kuiper` prints.
 
+use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value as Json, json};
 use thalweg_tests::processes::{Engine, thalweg};
+use thalweg_tests::wait;
 
 /// What a command came to.
 #[derive(Debug, PartialEq)]
@@ -24,11 +26,20 @@ struct Shell<'a> {
 
 impl Shell<'_> {
     fn run(&self, words: &[&str]) -> Done {
+        self.run_with(words, "")
+    }
+
+    /// The same with something to read from standard input.
+    fn run_with(&self, words: &[&str], input: &str) -> Done {
         let mut command = Command::new(&self.program);
-        command.args(words).current_dir(self.folder).stdin(Stdio::null());
+        command.args(words).current_dir(self.folder).stdin(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.env_remove("THALWEG_URL").env_remove("THALWEG_TOKEN");
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
-        let output = command.output().expect("it can be run");
+        let mut process = command.spawn().expect("it can be run");
+        // Who reads nothing may be gone already.
+        let _ = process.stdin.take().expect("it is piped").write_all(input.as_bytes());
+        let output = process.wait_with_output().expect("it ends");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Done { status: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
     }
@@ -333,6 +344,88 @@ fn kuiperd_finds_its_folders_and_provisions_what_files_define() {
     assert_eq!(engine.api().get("/connections").body, "[]");
     let printed = std::fs::read_to_string(home.path().join("bin/printed.txt")).expect("it is there");
     assert!(printed.contains("Serving kuiper (version - 2.4.0) on port 20498, "), "{printed}");
+}
+
+#[test]
+fn rules_kept_in_files_are_applied_and_a_second_time_changes_nothing() {
+    let home = tempfile::tempdir().expect("a temporary folder can be made");
+    let Some(engine) = Engine::start(home.path(), &[]) else { return };
+    let own = tempfile::tempdir().expect("a temporary folder can be made");
+    let shell = shell(&engine, own.path());
+    let folder = own.path().join("kept");
+    std::fs::create_dir(&folder).expect("the folder is ours");
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("the folder is ours");
+    write("demo.sql", "CREATE STREAM demo () WITH (TYPE=\"memory\", DATASOURCE=\"cli/7\");\n");
+    write("r1.json", RULE);
+    write("r2.yaml", "sql: SELECT b FROM demo\nactions:\n  - nop: {}\n");
+    let would = "created    stream demo\ncreated    rule r1\ncreated    rule r2\ndry run, nothing is changed: 3 created\n";
+    shell.prints(&["rule", "apply", "-f", "kept", "--dry-run"], would);
+    shell.prints(&["show", "streams"], "No stream definitions are found.\n");
+    let created = "created    stream demo\ncreated    rule r1\ncreated    rule r2\n3 created\n";
+    shell.prints(&["rule", "apply", "-f", "kept"], created);
+    shell.prints(&["stop", "rule", "r2"], "Rule r2 was stopped.\n");
+    let unchanged = "unchanged  stream demo\nunchanged  rule r1\nunchanged  rule r2\n3 unchanged\n";
+    shell.prints(&["rule", "apply", "-f", "kept"], unchanged);
+    write("r1.json", &RULE.replace("a > 1", "a > 2"));
+    std::fs::remove_file(folder.join("r2.yaml")).expect("it is there");
+    let changed =
+        "unchanged  stream demo\nupdated    rule r1\nremoved    rule r2\n1 updated, 1 unchanged, 1 removed\n";
+    shell.prints(&["rule", "apply", "-f", "kept", "--prune"], changed);
+    assert_eq!(engine.api().get("/rules/r1").json()["sql"], "SELECT a FROM demo WHERE a > 2");
+    assert_eq!(engine.api().get("/rules/r2").status, 404);
+    write("bad.json", "{\"sql\": \"SELECT\", \"actions\": [{\"nop\": {}}]}");
+    let failed = shell.run(&["rule", "apply", "-f", "kept"]);
+    assert_eq!(failed.status, Some(1), "{failed:?}");
+    assert!(
+        failed.out.contains("failed     rule bad\n") && failed.out.ends_with("2 unchanged, 1 failed\n"),
+        "{failed:?}"
+    );
+    assert!(failed.err.starts_with("thalweg: rule bad: invalid rule json: "), "{failed:?}");
+    shell.fails(&["rule", "apply", "-f", "none"], 1, "none: ");
+}
+
+/// A stream that has a row every few milliseconds.
+const ROWS: &str = r#"CREATE STREAM ticking () WITH (TYPE="simulator", EXTRA="{\"interval\":\"10ms\",\"data\":[{\"a\":1}],\"loop\":true}")"#;
+
+#[test]
+fn queries_are_shown_alone_and_in_a_shell_and_leave_nothing_behind() {
+    let home = tempfile::tempdir().expect("a temporary folder can be made");
+    let Some(engine) = Engine::start(home.path(), &[]) else { return };
+    engine.api().sql(ROWS);
+    let shell = shell(&engine, home.path());
+    let rows = "[{\"a\":1}]\n";
+    shell.prints(&["query", "--limit", "2", "SELECT a FROM ticking"], &rows.repeat(2));
+    shell.fails(&["query", "SELECT a FROM nowhere"], 1, "fail to get stream nowhere");
+    let lines = "\nshow streams\nSELECT b AS FROM ticking\nSELECT a FROM ticking;\n";
+    let done = shell.run_with(&["query", "--limit", "1"], lines);
+    assert_eq!(done.status, Some(0), "{done:?}");
+    let expected = format!("Query was submit successfully.\n{rows}");
+    assert!(done.out.starts_with("ticking\n") && done.out.ends_with(&expected), "{done:?}");
+    let own = tempfile::tempdir().expect("a temporary folder can be made");
+    let kuiper = kuiper(&engine, own.path());
+    let done = kuiper.run_with(&["query"], "SELECT a FROM ticking\nquit\n");
+    assert_eq!(done.status, Some(0), "{done:?}");
+    assert!(done.out.contains("... \nkuiper > Query was submit successfully.\n"), "{done:?}");
+    assert_eq!(engine.api().get("/rules").body, "[]", "a query is no rule");
+}
+
+#[test]
+fn a_query_whose_shell_is_killed_ends_by_itself() {
+    let home = tempfile::tempdir().expect("a temporary folder can be made");
+    let Some(engine) = Engine::start(home.path(), &[]) else { return };
+    engine.api().sql(ROWS);
+    let mut command = Command::new(thalweg().expect("the binary was there"));
+    command.args(["query", "--url", engine.api().url(), "SELECT a FROM ticking"]);
+    let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it can be run");
+    let mut first = [0; 5];
+    process.stdout.take().expect("it is piped").read_exact(&mut first).expect("a row comes");
+    assert_eq!(&first, b"[{\"a\"");
+    let started = |id: &str| engine.api().call("POST", &format!("/ruletest/{id}/start"), "").status;
+    let id = format!("thalweg-query-{}-1", process.id());
+    assert_eq!(started(&id), 200, "it is there, and starting it again does nothing");
+    process.kill().expect("it is ours");
+    process.wait().expect("it was killed");
+    wait::until_true("the end of the query", || started(&id) == 400);
 }
 
 #[test]

@@ -48,6 +48,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("nng", &["plugin"]),
     ("rquickjs", &["script"]),
     ("mio", &["runtime"]),
+    ("rustyline", &["server"]),
 ];
 
 /// Files that may hold `unsafe`, each with its reason beside the code.
@@ -74,6 +75,7 @@ const WAITS: &[&str] = &[
     "thalweg-connectors/src/broker/hub.rs",
     "thalweg-script/src/watch.rs",
     "thalweg-runtime/src/running.rs",
+    "thalweg-server/src/cli/query.rs",
     "thalweg-server/src/demo/devices.rs",
     "thalweg-server/src/demo/mod.rs",
     "thalweg-runtime/src/checkpoint.rs",

@@ -51,6 +51,11 @@ impl Outlets {
 }
 
 impl Outlet {
+    /// Whether somebody listens now.
+    pub fn is_heard(&self) -> bool {
+        self.events.receiver_count() > 0
+    }
+
     /// Hands an event to all who listen now.
     pub fn send(&self, event: Bytes) {
         // An error says that nobody listens.

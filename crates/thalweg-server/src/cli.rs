@@ -1,10 +1,12 @@
 //! The command line: what it takes, and the commands that ask a running engine.
 
+pub mod apply;
 pub mod check;
 pub mod client;
 pub mod completion;
 pub mod explain;
 pub mod plugin;
+pub mod query;
 pub mod shown;
 pub mod upstream;
 pub mod verb;
@@ -72,6 +74,10 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Write, test, pack and install plugins, and look after those that are installed.
     Plugin(plugin::PluginArgs),
+    /// Try SELECTs out: one with its results, or a shell with history and completion.
+    Query(query::QueryArgs),
+    /// Bring an engine to what files say: `rule apply -f folder`.
+    Rule(apply::RuleArgs),
     /// Look at the configuration: `config check`.
     Config(check::ConfigArgs),
     /// Write the completion script of a shell: source <(thalweg completion bash)

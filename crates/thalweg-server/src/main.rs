@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 use thalweg_server::cli::client::Failure;
 use thalweg_server::cli::{
-    self, Asked, Command, DemoArgs, ServeArgs, check, completion, explain, plugin, upstream, verb,
+    self, Asked, Command, DemoArgs, ServeArgs, apply, check, completion, explain, plugin, query, upstream,
+    verb,
 };
 use thalweg_server::demo::{self, DemoOptions};
 use thalweg_server::environment::Environment;
@@ -35,6 +36,11 @@ fn main() -> ExitCode {
     match command {
         Command::Explain(args) => answer(explain::run(&args)),
         Command::Plugin(args) => answer(plugin::run(&args)),
+        Command::Query(args) => answer(query::run(&args)),
+        Command::Rule(args) => {
+            let apply::RuleCommand::Apply(args) = args.command;
+            answer(apply::run(&args))
+        }
         Command::Config(args) => {
             let check::ConfigCommand::Check(args) = args.command;
             let current = std::env::current_dir().unwrap_or_default();

@@ -3,7 +3,6 @@
 //! A trial is no rule: nobody lists it, nothing is stored, and it ends by itself. Its results go to a place of the data
 //! port; who owns that place hands over something to hold on to for as long as the trial is there.
 
-use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,8 +23,14 @@ const LENGTH: Duration = Duration::from_secs(300);
 /// How long it may take to drain.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Keeps the place of a trial's results.
-pub type Place = Arc<dyn Any + Send + Sync>;
+/// So long nobody may listen to a trial that is there for its listeners (`cli.md` 3).
+const UNHEARD: Duration = Duration::from_secs(10);
+
+/// The place of a trial's results, kept for as long as this is.
+pub trait Place: Send + Sync {
+    /// Whether somebody listens there.
+    fn is_heard(&self) -> bool;
+}
 
 /// The trials of an engine, by id.
 pub struct Trials {
@@ -41,7 +46,9 @@ struct Trial {
     run: Option<Arc<dyn Run>>,
     /// When it ends, in microseconds of the monotonic clock.
     until: u64,
-    _place: Place,
+    /// Whether it lasts as long as somebody listens, however long, and no longer.
+    is_attended: bool,
+    place: Arc<dyn Place>,
 }
 
 /// What was posted.
@@ -51,6 +58,7 @@ struct Request {
     mocks: BTreeMap<Arc<str>, Props>,
     sink: Props,
     options: Props,
+    is_attended: bool,
 }
 
 /// Where the results of a trial go.
@@ -70,13 +78,13 @@ impl Trials {
     pub async fn prepare(
         &self,
         text: String,
-        place: impl FnOnce(&str) -> Place + Send,
+        place: impl FnOnce(&str) -> Arc<dyn Place> + Send,
     ) -> Result<String, EngineError> {
         let unreadable = |why: Diagnostic| {
             EngineError::plain(format!("fail to parse rule definition {text}: {}", why.message))
         };
         let request = Request::read(&text).map_err(unreadable)?;
-        let id = request.id.clone();
+        let (id, is_attended) = (request.id.clone(), request.is_attended);
         let place = place(&path(&id));
         let (builder, defaults) = (Arc::clone(&self.builder), Arc::clone(&self.defaults));
         let built = blocking(move || build(&builder, &defaults, request)).await;
@@ -85,7 +93,8 @@ impl Trials {
             let message = why.message.replace("at /actions/0/sse", "at /sinkProps");
             EngineError::plain(format!("fail to run rule {id}: {message}"))
         })?;
-        let trial = Trial { ready: Some(ready), run: None, until: self.until(), _place: place };
+        let until = self.until(is_attended);
+        let trial = Trial { ready: Some(ready), run: None, until, is_attended, place };
         let old = self.known.lock().await.insert(id.clone(), trial);
         end(old).await;
         Ok(id)
@@ -105,7 +114,7 @@ impl Trials {
             let name = id.to_owned();
             run.when_ended(Box::new(move |outcome| info!(trial = %name, ?outcome, "the trial has ended")));
             trial.run = Some(run);
-            trial.until = self.until();
+            trial.until = self.until(trial.is_attended);
         }
         Ok(())
     }
@@ -120,10 +129,13 @@ impl Trials {
     pub async fn expire(&self) {
         let now = self.clock.monotonic_micros();
         let mut known = self.known.lock().await;
+        for trial in known.values_mut().filter(|trial| trial.is_attended && trial.place.is_heard()) {
+            trial.until = self.until(true);
+        }
         let over: Vec<String> =
             known.iter().filter(|(_, trial)| trial.until <= now).map(|(id, _)| id.clone()).collect();
         for id in over {
-            warn!(trial = %id, "the trial has lasted as long as trials may, and is ended");
+            warn!(trial = %id, "the trial has lasted as long as it may, or nobody listens, and is ended");
             end(known.remove(&id)).await;
         }
     }
@@ -136,8 +148,9 @@ impl Trials {
         }
     }
 
-    fn until(&self) -> u64 {
-        self.clock.monotonic_micros().saturating_add(LENGTH.as_micros() as u64)
+    fn until(&self, is_attended: bool) -> u64 {
+        let length = if is_attended { UNHEARD } else { LENGTH };
+        self.clock.monotonic_micros().saturating_add(length.as_micros() as u64)
     }
 }
 
@@ -149,7 +162,7 @@ async fn end(trial: Option<Trial>) {
 }
 
 fn build(builder: &Builder, defaults: &Props, request: Request) -> Result<Box<dyn Ready>, EngineError> {
-    let Request { id, sql, mocks, mut sink, mut options } = request;
+    let Request { id, sql, mocks, mut sink, mut options, is_attended: _ } = request;
     sink.set("path", path(&id));
     sink.set("errorAsText", true);
     options.set("sendError", true);
@@ -192,6 +205,8 @@ impl Request {
             };
             mocks.insert(Arc::from(stream), Props::from(props.clone()));
         }
-        Ok(Self { id, sql: text("sql")?, mocks, sink: object("sinkProps")?, options: object("options")? })
+        let is_attended = document.bool("attended")?.unwrap_or_default();
+        let (sql, sink, options) = (text("sql")?, object("sinkProps")?, object("options")?);
+        Ok(Self { id, sql, mocks, sink, options, is_attended })
     }
 }

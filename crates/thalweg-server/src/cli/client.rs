@@ -190,6 +190,30 @@ impl Client {
         ["127.", "localhost", "[::1]"].iter().any(|local| host.starts_with(local))
     }
 
+    /// The server-sent events of a path on the data port, which is on the same machine. They may take as long as they
+    /// like.
+    ///
+    /// # Errors
+    /// There is no answer, or it is a refusal.
+    pub fn events(&self, port: u64, path: &str) -> Result<impl std::io::Read + Send + 'static, Failure> {
+        let (_, place) = self.url.split_once("://").unwrap_or(("", &self.url));
+        let place = place.split('/').next().unwrap_or_default();
+        // An address in brackets has colons of its own.
+        let host =
+            place.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map_or(place, |(host, _)| host);
+        let url = format!("http://{host}:{port}{path}");
+        let config = ureq::Agent::config_builder().http_status_as_error(false);
+        let agent = config.timeout_connect(Some(Duration::from_secs(10))).build().new_agent();
+        let lost =
+            |why: ureq::Error| Failure::Unreachable(format!("cannot reach the data port at {url}: {why}"));
+        let mut answer = agent.get(&url).call().map_err(lost)?;
+        if answer.status().is_success() {
+            return Ok(answer.into_body().into_reader());
+        }
+        let text = answer.body_mut().read_to_string().map_err(lost)?;
+        Err(Failure::Refused(format!("the data port at {url} answers: {}", text.trim_end())))
+    }
+
     fn send(&self, method: &str, path: &str, kind: Option<&str>, body: &[u8]) -> Result<String, Failure> {
         let (status, body) = self.ask(method, path, kind, body)?;
         judged(status, body)

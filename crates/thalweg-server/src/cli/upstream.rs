@@ -6,12 +6,13 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Command;
 use clap::error::ErrorKind;
+use clap::{Command, FromArgMatches};
 use serde_json::Value as Json;
 
+use super::client::Target;
 use super::client::{Client, Failure};
-use super::verb;
+use super::{query, verb};
 use crate::environment::{self, Environment};
 use crate::home::Places;
 use crate::yaml;
@@ -57,6 +58,7 @@ fn command() -> Command {
         .about("The command line tool for EMQ X Kuiper.")
         .arg(place("loadFileType", "relative|absolute").help("How the folder etc is found"))
         .arg(place("etc", "DIR").help("The folder with client.yaml, with -loadFileType absolute"))
+        .subcommand(<Target as clap::Args>::augment_args(Command::new("query").about("Query against stream")))
         .subcommands(verb::commands())
 }
 
@@ -84,7 +86,8 @@ pub fn run(args: Vec<OsString>, environment: &Environment, current: &Path, say: 
     };
     let named = address(etc.as_deref(), environment);
     let Some((name, of)) = matches.subcommand() else { return 0 };
-    let target = verb::target(of);
+    let target =
+        if name == "query" { Target::from_arg_matches(of).unwrap_or_default() } else { verb::target(of) };
     let (shown, url) = match (&target.url, &named) {
         (Some(url), _) => (url.clone(), url.clone()),
         (None, Some((host, port))) => (format!("{host}:{port}"), served(host, port)),
@@ -95,7 +98,10 @@ pub fn run(args: Vec<OsString>, environment: &Environment, current: &Path, say: 
     };
     say(&format!("Connecting to {shown}... \n"));
     let client = Client::new(&url, target.token(), Duration::from_secs(30 * 60));
-    let done = client.get("/ping").and_then(|_| verb::run_as_upstream(name, of, &client));
+    let done = client.get("/ping").and_then(|_| match name {
+        "query" => query::run_as_upstream(&client),
+        _ => verb::run_as_upstream(name, of, &client),
+    });
     say(&match done {
         Ok(text) => text,
         Err(Failure::Unreachable(_)) => "Failed to connect the server, please start the server.\n".to_owned(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use serde_json::json;
-use thalweg_connectors::outlet::Outlets;
+use thalweg_connectors::outlet::{Outlet, Outlets};
 use thalweg_engine::EngineError;
 use thalweg_engine::rule::Place;
 
@@ -24,9 +24,18 @@ pub(super) fn routes() -> Routes {
         .route("/ruletest/{id}", delete(stop))
 }
 
+/// Where the results of a trial go.
+struct Listened(Arc<Outlet>);
+
+impl Place for Listened {
+    fn is_heard(&self) -> bool {
+        self.0.is_heard()
+    }
+}
+
 async fn prepare(State(app): Shared, Text(text): Text) -> Call {
     let outlets = app.shared.get::<Outlets>();
-    let trial = app.engine.trials().prepare(text, |path| outlets.open(path) as Place).await?;
+    let trial = app.engine.trials().prepare(text, |path| Arc::new(Listened(outlets.open(path)))).await?;
     match app.data_port.open().await {
         Ok(port) => Ok(Answer::JsonAsText(json!({"id": trial, "port": port}).to_string())),
         Err(why) => {
