@@ -227,6 +227,14 @@ impl Engine {
         let _ = self.process.wait();
     }
 
+    /// How it ends by itself.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn end(mut self) -> ExitStatus {
+        wait::until("the engine's end", || self.process.try_wait().ok().flatten())
+    }
+
     /// SIGTERM, and how it ends.
     ///
     /// # Panics

@@ -23,4 +23,5 @@ mod services;
 mod shared_windows;
 mod split;
 mod tidy;
+mod transfer;
 mod trials;

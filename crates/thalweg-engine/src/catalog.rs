@@ -199,6 +199,27 @@ impl Catalog {
         Ok(())
     }
 
+    /// Drops all definitions in one write, those that could not be read among them.
+    ///
+    /// # Errors
+    /// The store cannot be read or written; then nothing is dropped.
+    pub fn clear(&self) -> Result<(), EngineError> {
+        let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let stored = self.store.keys(Table::Stream, "")?;
+        let changes: Vec<_> = stored.into_iter().map(|name| Change::Delete(Table::Stream, name)).collect();
+        self.store.write(&changes)?;
+        self.change(Entries::clear);
+        Ok(())
+    }
+
+    /// The source type of a definition, if there is no such source here: rules that read it cannot start.
+    pub fn lacks_source(&self, name: &str) -> Option<String> {
+        let entry = self.get(name)?;
+        let kind = &entry.def.source_type;
+        let found = if entry.def.is_lookup { self.registry.lookup(kind) } else { self.registry.source(kind) };
+        found.is_none().then(|| kind.to_string())
+    }
+
     /// The describe document.
     ///
     /// # Errors

@@ -171,6 +171,26 @@ impl Connections {
         Ok((is_known || !all.is_empty()).then_some(all))
     }
 
+    /// All stored connections by type: their properties by id.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn all_stored(&self) -> Result<BTreeMap<String, Map<String, Json>>, EngineError> {
+        let mut all: BTreeMap<String, Map<String, Json>> = BTreeMap::new();
+        for (id, bytes) in self.store.scan(Table::Connection, "")? {
+            if let Ok((_, def)) = parse(&bytes) {
+                all.entry(def.kind).or_default().insert(id, def.props.to_json());
+            }
+        }
+        Ok(all)
+    }
+
+    /// Whether there are connections of a type.
+    pub fn can_open(&self, kind: &str) -> bool {
+        let connector = self.around.registry.connector(&kind.to_lowercase());
+        connector.is_some_and(|connector| connector.has_connection())
+    }
+
     /// Stores a connection without opening it: it is there after the next start.
     ///
     /// # Errors

@@ -140,6 +140,11 @@ impl Engine {
         &self.profiles
     }
 
+    /// Where definitions are kept: tables of what has no part of its own here.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
     /// What `get_keyed_state` reads.
     pub fn keyed_states(&self) -> &Arc<KeyedStates> {
         &self.keyed_states

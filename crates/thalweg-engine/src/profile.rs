@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use serde_json::{Map, Value as Json};
 use thalweg_core::connector::ConnectorKind;
-use thalweg_core::registry::Registry;
+use thalweg_core::registry::{ConnectorRef, Registry};
 use thalweg_core::spec::{self, Roles};
 use thalweg_core::time::format_duration;
 use thalweg_core::{ErrorCode, Props};
@@ -16,6 +16,7 @@ use tracing::error;
 
 use crate::error::EngineError;
 use crate::id::check_id;
+use crate::rule::without_meaning;
 use crate::store::{Change, Store, Table};
 
 /// The named property sections of source types in files: `etc/mqtt_source.yaml`, `etc/sources/<type>.yaml`, environment.
@@ -170,6 +171,32 @@ impl StoredProfiles {
         self.store.write(&[Change::Delete(Table::Profile, store_key(kind, of, key))])?;
         self.stored.write().unwrap_or_else(PoisonError::into_inner).remove(&name);
         Ok(true)
+    }
+
+    /// What a stored profile says without effect here; also that nothing has its type.
+    pub fn notes(&self, kind: ProfileKind, of: &str, key: &str) -> Vec<String> {
+        let (connector, roles) = self.connector(kind, of);
+        let Some(connector) = connector else {
+            let what = kind.word().trim_end_matches('s');
+            return vec![format!("there is no {what} of type {of} here; it is kept, and nothing uses it")];
+        };
+        let stored = self.stored();
+        let Some((_, props)) = find(&stored, kind, of).find(|(name, _)| *name == key) else {
+            return Vec::new();
+        };
+        let mut notes = self.registry.inert(&connector, roles, props);
+        notes.extend(self.registry.unknown(&connector, roles, props).iter().map(without_meaning));
+        notes
+    }
+
+    fn connector(&self, kind: ProfileKind, of: &str) -> (Option<ConnectorRef>, Roles) {
+        match kind {
+            ProfileKind::Sink => (self.registry.sink(of), Roles::SINK),
+            ProfileKind::Source => match self.registry.source(of) {
+                None => (self.registry.lookup(of), Roles::LOOKUP),
+                source => (source, Roles::SOURCE),
+            },
+        }
     }
 
     fn in_files(&self, kind: ProfileKind, of: &str) -> Option<Map<String, Json>> {

@@ -80,6 +80,11 @@ impl StreamEntry {
         Ok(Self { statement: statement.to_owned(), create, def })
     }
 
+    /// An option as written, if it is not empty. Names match in any case.
+    pub fn option(&self, name: &str) -> Option<&str> {
+        option(&self.create, name).filter(|value| !value.is_empty())
+    }
+
     /// The definition with what the resolved source properties add. Its source gives bytes or rows (C2.1), and minds
     /// the property `interval` by itself or not (2.2).
     ///

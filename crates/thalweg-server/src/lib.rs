@@ -19,6 +19,8 @@ mod ruleset;
 mod scripts;
 pub mod secure;
 mod server;
+mod transfer;
+mod uploads;
 mod usage;
 mod wiring;
 pub mod yaml;

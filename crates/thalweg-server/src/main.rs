@@ -54,7 +54,7 @@ fn main() -> ExitCode {
 }
 
 /// Runs an engine.
-fn run(work: impl Future<Output = Result<(), String>>) -> ExitCode {
+fn run(work: impl Future<Output = Result<ExitCode, String>>) -> ExitCode {
     // The control runtime: REST, store, the life of rules. Data runs on threads of its own.
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
@@ -62,16 +62,13 @@ fn run(work: impl Future<Output = Result<(), String>>) -> ExitCode {
     };
     let done = runtime.block_on(work);
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => fail(&why),
-    }
+    done.unwrap_or_else(|why| fail(&why))
 }
 
-async fn show(args: DemoArgs) -> Result<(), String> {
+async fn show(args: DemoArgs) -> Result<ExitCode, String> {
     let options = DemoOptions { seconds: args.seconds, port: args.port, environment: environment() };
     match demo::run(options).await? {
-        true => Ok(()),
+        true => Ok(ExitCode::SUCCESS),
         false => Err("no result of a Python function arrived".to_owned()),
     }
 }
@@ -105,7 +102,7 @@ fn environment() -> Environment {
         .collect()
 }
 
-async fn serve(args: ServeArgs) -> Result<(), String> {
+async fn serve(args: ServeArgs) -> Result<ExitCode, String> {
     let current = std::env::current_dir().map_err(|why| format!("cannot see the current folder: {why}"))?;
     let environment = environment();
     run_until_told(ServeOptions {
@@ -123,12 +120,12 @@ async fn serve(args: ServeArgs) -> Result<(), String> {
 }
 
 /// The same as upstream's server is called.
-async fn daemon(args: Vec<OsString>) -> Result<(), String> {
+async fn daemon(args: Vec<OsString>) -> Result<ExitCode, String> {
     let current = std::env::current_dir().map_err(|why| format!("cannot see the current folder: {why}"))?;
     let environment = environment();
     let Some(called) = upstream::server(args, &environment, &current)? else {
         say(upstream::SERVER_HELP);
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     };
     for unknown in &called.unknown {
         let _ = writeln!(std::io::stderr(), "kuiperd: flag provided but not defined: {unknown}");
@@ -144,15 +141,15 @@ async fn daemon(args: Vec<OsString>) -> Result<(), String> {
     .await
 }
 
-/// Runs an engine until a signal or POST /stop.
-async fn run_until_told(options: ServeOptions) -> Result<(), String> {
+/// Runs an engine until a signal or POST /stop; the status that the process is to end with.
+async fn run_until_told(options: ServeOptions) -> Result<ExitCode, String> {
     // Set up first, so that a signal during the start is not lost.
     let mut terminate = signal(SignalKind::terminate()).map_err(|why| why.to_string())?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|why| why.to_string())?;
     let server = tokio::select! {
         started = start(options) => started?,
-        _ = terminate.recv() => return Ok(()),
-        _ = interrupt.recv() => return Ok(()),
+        _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
+        _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
     };
     announce(&server);
     tokio::select! {
@@ -160,8 +157,9 @@ async fn run_until_told(options: ServeOptions) -> Result<(), String> {
         _ = interrupt.recv() => {}
         () = server.stop_requested() => {}
     }
+    let status = server.exit_status();
     server.stop().await;
-    Ok(())
+    Ok(ExitCode::from(status))
 }
 
 /// The start-up line that scripts look for (`rest-api.md` 1.1), then where things are.

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use crate::environment::Environment;
 use crate::home::Home;
 use crate::rest::{Auth, Front};
 use crate::secure::{SecureListener, TlsFiles};
+use crate::transfer::{self, Tasks};
 use crate::usage::Usage;
 use crate::{home, logging, provision, rest, secure, wiring};
 
@@ -73,6 +74,12 @@ pub(crate) struct App {
     clock: Arc<dyn Clock>,
     counter: AtomicU64,
     started: u64,
+    /// Held by the import that is under way.
+    pub(crate) importing: tokio::sync::Mutex<()>,
+    /// Imports in the background.
+    pub(crate) tasks: Tasks,
+    /// With which status the process is to end.
+    status: AtomicU8,
     stop: watch::Sender<bool>,
 }
 
@@ -90,6 +97,12 @@ impl App {
     /// A number that no other call has got.
     pub(crate) fn unique(&self) -> u64 {
         self.counter.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// As [`App::ask_to_stop_soon`]; the process ends with this status, which a supervisor takes for "start it again".
+    pub(crate) fn ask_to_stop_soon_with(&self, status: u8) {
+        self.status.store(status, Ordering::Relaxed);
+        self.ask_to_stop_soon();
     }
 
     /// Ends the instance a second from now, so that the answer gets out.
@@ -155,6 +168,7 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, String> {
     let stop = watch::Sender::new(false);
     let data_port = DataPort::new(&config, data_tls, parts.shared.get(), stop.clone());
     let auth = Auth::new(options.token.as_deref(), config.authentication.then(|| home.join("etc/mgmt")));
+    let tasks = Tasks::open(Arc::clone(parts.engine.store()), Arc::clone(&parts.clock))?;
     let app = Arc::new(App {
         engine: parts.engine,
         plugins: parts.plugins,
@@ -173,17 +187,13 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, String> {
         counter: AtomicU64::new(0),
         shared: parts.shared,
         data_port,
+        importing: tokio::sync::Mutex::default(),
+        tasks,
+        status: AtomicU8::new(0),
         stop,
     });
-    if let Some(interval) = config.profiling {
-        tokio::spawn(account(Arc::downgrade(&app), interval));
-    }
-    if let Some(listener) = metrics {
-        let table = rest::prometheus::routes(true).with_state(&app);
-        let front = Front::open(Arc::clone(&app), table);
-        tokio::spawn(serve(listener, router(front), app.stop.subscribe()));
-    }
-    tokio::spawn(end_trials(Arc::downgrade(&app)));
+    transfer::resume(&app).await;
+    go_on(&app, config.profiling, metrics);
     let router = router(rest::front(&app));
     let stop = app.stop.subscribe();
     let rest = match tls {
@@ -206,6 +216,19 @@ async fn listen_for_metrics(config: &Config) -> Result<Option<TcpListener>, Stri
         return Ok(None);
     }
     listen((&config.rest_ip, config.prometheus_port), "basic.prometheusPort").await.map(Some)
+}
+
+/// Begins what goes on beside the calls: accounts, the end of trials, the port of metrics.
+fn go_on(app: &Arc<App>, profiling: Option<Duration>, metrics: Option<TcpListener>) {
+    if let Some(interval) = profiling {
+        tokio::spawn(account(Arc::downgrade(app), interval));
+    }
+    if let Some(listener) = metrics {
+        let table = rest::prometheus::routes(true).with_state(app);
+        let front = Front::open(Arc::clone(app), table);
+        tokio::spawn(serve(listener, router(front), app.stop.subscribe()));
+    }
+    tokio::spawn(end_trials(Arc::downgrade(app)));
 }
 
 /// Notes at every interval how much time the rules have taken.
@@ -318,6 +341,11 @@ impl RunningServer {
     /// Resolves when somebody asked for the end over REST.
     pub async fn stop_requested(&self) {
         let _ = self.app.stop.subscribe().wait_for(|stop| *stop).await;
+    }
+
+    /// With which status the process should end.
+    pub fn exit_status(&self) -> u8 {
+        self.app.status.load(Ordering::Relaxed)
     }
 
     /// Ends it: REST first, then rules within the configured grace, then what they used.

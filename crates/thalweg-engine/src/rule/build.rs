@@ -359,7 +359,7 @@ fn own_connection(
 }
 
 /// A property that nobody reads, with the name that may be meant.
-fn without_meaning((name, hint): &(&str, Option<&str>)) -> String {
+pub(crate) fn without_meaning((name, hint): &(&str, Option<&str>)) -> String {
     let hint = hint.map_or_else(String::new, |hint| format!(" (did you mean {hint}?)"));
     format!("unknown property {name} has no effect{hint}")
 }

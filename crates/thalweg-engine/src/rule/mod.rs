@@ -19,6 +19,7 @@ mod status;
 mod trial;
 
 pub(crate) use actor::blocking;
+pub(crate) use build::without_meaning;
 pub use build::{Builder, Built};
 pub use definition::{Action, RuleDefinition};
 pub use entry::{RuleEntry, View};

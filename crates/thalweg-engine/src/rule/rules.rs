@@ -30,6 +30,7 @@ use crate::store::{Change, Snapshots, Store, Table};
 
 mod drawn;
 mod own_connections;
+mod transfer;
 
 /// How long an answer waits for a rule to have started or stopped. It goes on without anybody waiting.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -197,9 +198,7 @@ impl Rules {
         let Some(entry) = self.find(id) else { return self.create_read(definition).await };
         let old = entry.record();
         if !may_replace(&old.version, &definition.version) {
-            let (was, is) = (&old.version, &definition.version);
-            let text = format!("rule {id} already exists with version ({was}), new version ({is}) is lower");
-            return Err(EngineError::plain(text));
+            return Err(transfer::too_old(id, &old.version, &definition.version));
         }
         let record = Record::from(&definition);
         let built = self.build(definition).await.map_err(|why| of_text(why, "Invalid rule json: "))?;

@@ -27,6 +27,12 @@ pub enum Table {
     Plugin,
     /// Name → JavaScript function.
     Script,
+    /// Name → what was sent to make an upload.
+    Upload,
+    /// `pending` → the import under way, `status` → what went wrong in the last one.
+    Import,
+    /// Id → task in the background.
+    Task,
     /// `<rule>/<epoch>` → snapshot.
     Checkpoint,
     /// Key → JSON that `get_keyed_state` reads.
@@ -35,13 +41,16 @@ pub enum Table {
 
 impl Table {
     /// All tables.
-    pub const ALL: [Table; 8] = [
+    pub const ALL: [Table; 11] = [
         Self::Stream,
         Self::Rule,
         Self::Connection,
         Self::Profile,
         Self::Plugin,
         Self::Script,
+        Self::Upload,
+        Self::Import,
+        Self::Task,
         Self::Checkpoint,
         Self::KeyedState,
     ];
@@ -54,6 +63,9 @@ impl Table {
             Self::Profile => "profile",
             Self::Plugin => "plugin",
             Self::Script => "script",
+            Self::Upload => "upload",
+            Self::Import => "import",
+            Self::Task => "task",
             Self::Checkpoint => "checkpoint",
             Self::KeyedState => "keyed_state",
         }

@@ -65,12 +65,20 @@ pub(crate) struct Failure {
     status: StatusCode,
     code: u32,
     message: String,
+    /// One more member, behind upstream's.
+    more: Option<(&'static str, Document)>,
 }
 
 impl Failure {
     /// A refusal with a status of its own.
     pub(crate) fn with_status(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, code: ErrorCode::Undefined.number(), message: message.into() }
+        Self { status, code: ErrorCode::Undefined.number(), message: message.into(), more: None }
+    }
+
+    /// The same with one more member behind the message.
+    pub(super) fn with_more(mut self, name: &'static str, document: Document) -> Self {
+        self.more = Some((name, document));
+        self
     }
 
     /// A plain refusal: 400 and 1000.
@@ -83,13 +91,15 @@ impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         let status =
             if error.code == ErrorCode::NotFound { StatusCode::NOT_FOUND } else { StatusCode::BAD_REQUEST };
-        Self { status, code: error.code.number(), message: error.message }
+        Self { status, code: error.code.number(), message: error.message, more: None }
     }
 }
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let body = format!("{{\"error\":{},\"message\":{}}}\n", self.code, Json::from(self.message));
+        let more = self.more.map(|(name, document)| format!(",\"{name}\":{}", document.compact()));
+        let (code, message, more) = (self.code, Json::from(self.message), more.unwrap_or_default());
+        let body = format!("{{\"error\":{code},\"message\":{message}{more}}}\n");
         let mut answer = (self.status, [(header::CONTENT_TYPE, TEXT)], body).into_response();
         answer.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         answer

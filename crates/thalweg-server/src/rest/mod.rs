@@ -33,6 +33,7 @@ mod scripts;
 mod services;
 mod streams;
 mod system;
+mod transfer;
 mod trials;
 mod uploads;
 
@@ -68,6 +69,7 @@ fn routes(metrics: Option<bool>) -> Routes {
         .merge(keyed_state::routes())
         .merge(uploads::routes())
         .merge(ruleset::routes())
+        .merge(transfer::routes())
 }
 
 /// The management interface.
@@ -89,7 +91,7 @@ fn described_routes() -> Vec<(axum::http::Method, String)> {
 }
 
 /// Runs work that waits for the disk or a plugin where that does no harm.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
 ) -> Result<T, EngineError> {
     match tokio::task::spawn_blocking(work).await {

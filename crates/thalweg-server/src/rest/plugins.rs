@@ -13,6 +13,7 @@ use super::body::{self, Query, Text};
 use super::routes::{Routes, get, post};
 use super::{Answer, Failure, blocking};
 use crate::server::App;
+use crate::transfer;
 
 type Call = Result<Answer, Failure>;
 type Shared = State<Arc<App>>;
@@ -51,22 +52,11 @@ fn native(kind: &'static str) -> Routes {
         .route(&format!("{all}/{{name}}"), get(none).put(refuse).delete(gone))
 }
 
-/// Native plugins of upstream whose work is built in.
-const BUILT_IN: [(&str, &str, &str); 4] = [
-    ("sources", "random", "the source simulator is"),
-    ("sinks", "file", "the sink file is"),
-    ("functions", "image", "the functions resize and thumbnail are"),
-    ("functions", "geohash", "the functions geohashEncode, geohashDecode and the like are"),
-];
-
 fn refused(kind: &str, text: &str) -> Failure {
     let body = body::object(text).unwrap_or_default();
     let name = body.text("name").ok().flatten().unwrap_or_default();
-    let known = BUILT_IN.iter().find(|(of, known, _)| *of == kind && *known == name);
-    Failure::plain(known.map_or_else(
-        || NATIVE.to_owned(),
-        |(_, _, what)| format!("{NATIVE}; {what} built in: no plugin is needed"),
-    ))
+    let known = transfer::built_in(kind, name);
+    Failure::plain(known.map_or_else(|| NATIVE.to_owned(), |what| format!("{NATIVE}; {what}")))
 }
 
 fn missing(text: String) -> Failure {
@@ -99,6 +89,13 @@ fn request(text: &str) -> Result<InstallRequest, Failure> {
     Ok(InstallRequest { name: field("name")?, file: field("file")?, shell_paras: arguments, replace })
 }
 
+/// For exports. The plugin is there, so that the call has not failed when this does.
+fn noted(app: &App, request: &InstallRequest) {
+    if let Err(why) = transfer::note_plugin(app, request) {
+        tracing::warn!(plugin = request.name, why = why.message, "exports will not have this plugin");
+    }
+}
+
 async fn list(State(app): Shared) -> Call {
     Ok(Answer::Json(blocking(move || Ok(json(&app.plugins.list()))).await?))
 }
@@ -107,7 +104,11 @@ async fn install(State(app): Shared, Text(text): Text) -> Call {
     let request = request(&text)?;
     let name = request.name.trim().to_owned();
     refusable(
-        move || app.plugins.install(&request),
+        move || {
+            app.plugins.install(&request)?;
+            noted(&app, &request);
+            Ok(())
+        },
         |why| format!("portable plugin create command error: {why}"),
     )
     .await?;
@@ -119,7 +120,11 @@ async fn update(State(app): Shared, Path(_): Name, Text(text): Text) -> Call {
     let request = request(&text)?;
     let name = request.name.trim().to_owned();
     refusable(
-        move || app.plugins.update(&request),
+        move || {
+            app.plugins.update(&request)?;
+            noted(&app, &request);
+            Ok(())
+        },
         |why| format!("portable plugin update command error: {why}"),
     )
     .await?;

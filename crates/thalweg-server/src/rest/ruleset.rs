@@ -41,18 +41,7 @@ async fn export(State(app): State<Arc<App>>) -> Response {
 }
 
 async fn import(State(app): State<Arc<App>>, Text(text): Text) -> Result<Answer, Failure> {
-    let wrong = |why: &str| Failure::plain(format!("Invalid body: {why}"));
-    let body = body::object(&text).map_err(|why| wrong(&format!("Error decoding json: {why}")))?;
-    let member = |name: &str| {
-        let member = body.text(name).map_err(|why| wrong(&why.message))?;
-        Ok::<_, Failure>(member.filter(|text| !text.is_empty()).map(str::to_owned))
-    };
-    let content = match (member("content")?, member("file")?) {
-        (Some(_), Some(_)) => return Err(wrong("Cannot specify both content and file: bad request")),
-        (None, None) => return Err(wrong("must specify content or file: bad request")),
-        (Some(content), None) => content,
-        (None, Some(file)) => read(Arc::clone(&app), file).await?,
-    };
+    let content = content(&app, &text).await?;
     let set = RuleSet::read(&content)
         .map_err(|why| Failure::plain(format!("configuration unmarshal with error{why}")))?;
     let defined = Arc::clone(&app);
@@ -65,12 +54,34 @@ async fn import(State(app): State<Arc<App>>, Text(text): Text) -> Result<Answer,
     Ok(Answer::ok(format!("imported {streams} streams, {tables} tables and {rules} rules")))
 }
 
+/// What a body `{"content"}` or `{"file"}` means.
+pub(super) async fn content(app: &Arc<App>, text: &str) -> Result<String, Failure> {
+    let wrong = |why: &str| Failure::plain(format!("Invalid body: {why}"));
+    let body = body::object(text).map_err(|why| wrong(&format!("Error decoding json: {why}")))?;
+    let member = |name: &str| {
+        let member = body.text(name).map_err(|why| wrong(&why.message))?;
+        Ok::<_, Failure>(member.filter(|text| !text.is_empty()).map(str::to_owned))
+    };
+    match (member("content")?, member("file")?) {
+        (Some(_), Some(_)) => Err(wrong("Cannot specify both content and file: bad request")),
+        (None, None) => Err(wrong("must specify content or file: bad request")),
+        (Some(content), None) => Ok(content),
+        (None, Some(file)) => read(Arc::clone(app), file).await,
+    }
+}
+
+/// The largest file that is read.
+const LARGEST: u64 = 256 << 20;
+
 /// A file by its url.
 async fn read(app: Arc<App>, file: String) -> Result<String, Failure> {
     let read = blocking(move || {
         let failed = |why: String| EngineError::plain(format!("fail to get file {file}: {why}"));
         let place = tempfile::NamedTempFile::new().map_err(|why| failed(why.to_string()))?;
         app.plugins.fetch(&file, place.path()).map_err(failed)?;
+        if place.as_file().metadata().is_ok_and(|about| about.len() > LARGEST) {
+            return Err(failed(format!("it is larger than {} MB", LARGEST >> 20)));
+        }
         fs::read_to_string(place.path()).map_err(|why| failed(why.to_string()))
     });
     Ok(read.await?)

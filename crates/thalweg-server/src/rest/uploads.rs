@@ -1,14 +1,12 @@
 //! Files that other definitions name (`rest-api.md` 13): kept in `data/uploads`, answered by their absolute paths.
 
 use std::fs;
-use std::io;
-use std::path::{Component, Path as FsPath, PathBuf};
+use std::path::Path as FsPath;
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, Multipart, Path, Request, State};
 use axum::http::header;
 use serde_json::Value as Json;
-use thalweg_core::Props;
 use thalweg_engine::EngineError;
 
 use super::answer::html;
@@ -16,6 +14,7 @@ use super::body::{self, Text};
 use super::routes::{Routes, delete, get};
 use super::{Answer, Failure, blocking};
 use crate::server::App;
+use crate::uploads::{self, Upload, folder, place};
 
 type Call = Result<Answer, Failure>;
 type Shared = State<Arc<App>>;
@@ -27,21 +26,6 @@ pub(super) fn routes() -> Routes {
     Routes::new()
         .route("/config/uploads", get(list).post(upload).limit(LARGEST))
         .route("/config/uploads/{name}", delete(remove))
-}
-
-fn folder(app: &App) -> PathBuf {
-    app.home.join("data").join("uploads")
-}
-
-/// A place below the folder; names may have folders of their own but never leave it.
-fn place(folder: &FsPath, name: &str) -> Result<PathBuf, Failure> {
-    let is_inside = FsPath::new(name).components().all(|part| matches!(part, Component::Normal(_)));
-    if name.is_empty() || !is_inside || name.ends_with('/') || name.contains('\0') {
-        return Err(Failure::plain(format!(
-            "Upload error: the name {name:?} must be a path below data/uploads"
-        )));
-    }
-    Ok(folder.join(name))
 }
 
 async fn upload(State(app): Shared, request: Request) -> Call {
@@ -58,58 +42,38 @@ async fn upload(State(app): Shared, request: Request) -> Call {
         if field.name() != Some("uploadFile") {
             continue;
         }
-        let target = place(&folder(&app), field.file_name().unwrap_or_default())?;
+        let name = field.file_name().unwrap_or_default().to_owned();
+        let target = place(&folder(&app), &name).map_err(refused)?;
         let bytes = field.bytes().await.map_err(|why| wrong(why.body_text()))?;
-        return store(target, move |target| fs::write(target, bytes)).await;
+        let stored = blocking(move || {
+            let path = uploads::write(&target, |target| fs::write(target, &bytes));
+            let path =
+                path.map_err(|why| EngineError::plain(format!("Upload error: getFile has error: {why}")))?;
+            uploads::note_bytes(app.engine.store().as_ref(), &name, &bytes)?;
+            Ok(path)
+        });
+        return Ok(created(&stored.await?));
     }
     Err(wrong("http: no such file; the form has no field uploadFile".to_owned()))
 }
 
 /// `{"name", "content"}` or `{"name", "file"}`.
 async fn of_document(app: Arc<App>, text: &str) -> Call {
-    let document = body::object(text)
-        .map_err(|why| Failure::plain(format!("Invalid body: Error decoding file json: {why}")))?;
-    let member = |name: &str| of(&document, name);
-    let (name, content, file) = (member("name")?, member("content")?, member("file")?);
-    if content.is_empty() && file.is_empty() {
-        return Err(missing("content or FilePath is required"));
-    }
-    if name.is_empty() {
-        return Err(missing("name is required"));
-    }
-    let target = place(&folder(&app), &name)?;
-    if !file.is_empty() {
-        let fetch = move |target: &FsPath| app.plugins.fetch(&file, target).map_err(io::Error::other);
-        return store(target, fetch).await;
-    }
-    store(target, move |target| fs::write(target, content)).await
-}
-
-fn missing(what: &str) -> Failure {
-    Failure::plain(format!("Invalid body: missing necessary field: invalid body: {what}"))
-}
-
-fn of(document: &Props, name: &str) -> Result<String, Failure> {
-    let text = document.text(name);
-    let text = text.map_err(|why| format!("Invalid body: Error decoding file json: {}", why.message));
-    Ok(text.map_err(Failure::plain)?.unwrap_or_default().to_owned())
-}
-
-/// Writes beside the target first, so that nobody ever reads half a file.
-async fn store(target: PathBuf, write: impl FnOnce(&FsPath) -> io::Result<()> + Send + 'static) -> Call {
+    let wrong = |why: String| Failure::plain(format!("Invalid body: {why}"));
+    let document = body::object(text).map_err(|why| wrong(format!("Error decoding file json: {why}")))?;
+    let upload = Upload::read(&document).map_err(wrong)?;
     let stored = blocking(move || {
-        let folder = target.parent().unwrap_or(&target);
-        let written = fs::create_dir_all(folder).and_then(|()| {
-            let beside = tempfile::NamedTempFile::new_in(folder)?.into_temp_path();
-            write(&beside)?;
-            fs::rename(&beside, &target)?;
-            // It has another name now and must not be removed.
-            let _ = beside.keep();
-            target.canonicalize()
-        });
-        written.map_err(|why| EngineError::plain(format!("Upload error: getFile has error: {why}")))
+        upload.store(&app).map_err(|why| EngineError::plain(format!("Upload error: {why}")))
     });
-    Ok(Answer::created(html(&stored.await?.to_string_lossy())))
+    Ok(created(&stored.await?))
+}
+
+fn refused(why: String) -> Failure {
+    Failure::plain(format!("Upload error: {why}"))
+}
+
+fn created(path: &FsPath) -> Answer {
+    Answer::created(html(&path.to_string_lossy()))
 }
 
 async fn list(State(app): Shared) -> Call {
@@ -126,10 +90,11 @@ async fn list(State(app): Shared) -> Call {
 }
 
 async fn remove(State(app): Shared, Path(name): Path<String>) -> Call {
-    let target = place(&folder(&app), &name)?;
+    let target = place(&folder(&app), &name).map_err(refused)?;
     let removed = blocking(move || {
         let removed = if target.is_dir() { fs::remove_dir_all(&target) } else { fs::remove_file(&target) };
-        removed.map_err(|why| EngineError::plain(format!("Error deleting the file: {name}: {why}")))
+        removed.map_err(|why| EngineError::plain(format!("Error deleting the file: {name}: {why}")))?;
+        Ok(uploads::forget(app.engine.store().as_ref(), &name)?)
     });
     removed.await?;
     Ok(Answer::ok("ok"))
