@@ -11,7 +11,7 @@ use thalweg_core::connector::{SinkPayload, Spawner};
 use thalweg_core::registry::{Registry, Shared};
 use thalweg_core::time::BoxFuture;
 use thalweg_core::{BinaryOp, Clock, Diagnostic, Fields, ManualClock, Props, Slot, Timestamp, Value};
-use thalweg_engine::rule::{Builder, Ready, Run, Runner, Shapes};
+use thalweg_engine::rule::{Builder, Ready, Run, Runner, Shapes, Zone};
 use thalweg_engine::store::MemoryStore;
 use thalweg_engine::{Catalog, Connections, NoProfiles, StoredProfiles, Surroundings};
 use thalweg_expr::{Expr, FunctionRegistry, Instance};
@@ -308,7 +308,7 @@ fn build(case: &Case, axis: Axis, registry: &Arc<Registry>) -> Result<RuleSpec, 
         functions: FunctionRegistry::default(),
         runner: captured.clone(),
         sink_defaults: Props::new(),
-        zone: case.instance.get("timezone").and_then(Json::as_str).unwrap_or("UTC").to_owned(),
+        zone: Zone::new(case.instance.get("timezone").and_then(Json::as_str).unwrap_or("UTC")),
         ignore_case: case.instance.get("ignoreCase") == Some(&Json::Bool(true)),
         instance: Arc::new(Instance { props: instance_props(case), ..Instance::default() }),
         shapes: Shapes::default(),

@@ -12,6 +12,7 @@ mod explain;
 mod front;
 mod inventory;
 mod migration;
+mod operation;
 mod options;
 mod pipeline;
 mod plugin_command;

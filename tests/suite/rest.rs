@@ -46,6 +46,16 @@ fn rules_answer_as_documented() {
 }
 
 #[test]
+fn tags_many_rules_and_what_is_shown_of_them_answer_as_documented() {
+    check("rules_in_bulk.rest", |_| {});
+}
+
+#[test]
+fn configuration_and_kept_metrics_answer_as_documented() {
+    check("operation.rest", |_| {});
+}
+
+#[test]
 fn trials_answer_as_documented() {
     check("trials.rest", |_| {});
 }

@@ -36,8 +36,42 @@ pub struct Counters {
     pub exceptions: AtomicU64,
     /// Epoch ms of the last row that left the node.
     pub last_row: AtomicI64,
+    /// Made with the first batch.
+    latencies: OnceLock<Box<LatencyCounters>>,
     /// Made when something rare happens: most nodes never need the room.
     rare: Mutex<Option<Box<Rare>>>,
+}
+
+/// The upper ends of `process_latency_us_hist`: 10·2ⁿ microseconds, n from 0; one more bucket holds the rest.
+pub const N_LATENCIES: usize = 20;
+
+#[derive(Debug, Default)]
+struct LatencyCounters {
+    batches: [AtomicU64; N_LATENCIES + 1],
+    sum: AtomicU64,
+}
+
+/// How long the batches of a node have taken.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Latencies {
+    /// Batches that took up to 10·2ⁿ microseconds and longer than the bucket before; the last: all that took longer.
+    pub batches: [u64; N_LATENCIES + 1],
+    /// All times together, in microseconds.
+    pub sum: u64,
+}
+
+impl Latencies {
+    /// Those of a further node.
+    pub fn add(&mut self, other: &Self) {
+        self.batches.iter_mut().zip(other.batches).for_each(|(own, other)| *own += other);
+        self.sum += other.sum;
+    }
+}
+
+/// The bucket of a time: the smallest n with 10·2ⁿ not below it.
+fn bucket(micros: u64) -> usize {
+    let tens = micros.saturating_sub(1) / 10;
+    ((u64::BITS - tens.leading_zeros()) as usize).min(N_LATENCIES)
 }
 
 /// What changes rarely enough for a lock.
@@ -107,7 +141,9 @@ impl NodeMetrics {
 
     /// The bytes that they take, without what is rare.
     pub fn memory(&self) -> usize {
-        size_of::<Self>() + self.counters().map_or(0, |_| size_of::<Counters>())
+        let latencies =
+            |counters: &Counters| counters.latencies.get().map_or(0, |_| size_of::<LatencyCounters>());
+        size_of::<Self>() + self.counters().map_or(0, |counters| size_of::<Counters>() + latencies(counters))
     }
 
     /// The counters, if anything was ever counted.
@@ -126,6 +162,22 @@ impl Deref for NodeMetrics {
 }
 
 impl Counters {
+    /// Notes how long a batch has taken. Only the thread that runs the node calls it.
+    pub fn took(&self, micros: u64) {
+        self.latency_us.store(micros, Relaxed);
+        let latencies = self.latencies.get_or_init(Box::default);
+        NodeMetrics::add(&latencies.batches[bucket(micros)], 1);
+        NodeMetrics::add(&latencies.sum, micros);
+    }
+
+    /// How long batches have taken; `None` before the first one.
+    pub fn latencies(&self) -> Option<Box<Latencies>> {
+        let counted = self.latencies.get()?;
+        let mut batches = [0; N_LATENCIES + 1];
+        batches.iter_mut().zip(&counted.batches).for_each(|(own, count)| *own = count.load(Relaxed));
+        Some(Box::new(Latencies { batches, sum: counted.sum.load(Relaxed) }))
+    }
+
     /// Counts an error.
     pub fn exception(&self, message: &str, now: Timestamp) {
         self.exceptions.fetch_add(1, Relaxed);
@@ -174,5 +226,24 @@ impl Counters {
     pub fn rare(&self) -> Rare {
         let rare = self.rare.lock().unwrap_or_else(PoisonError::into_inner);
         rare.as_deref().cloned().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_counted_in_the_smallest_bucket_that_holds_it() {
+        // rest-api.md 17: buckets 10·2ⁿ, n from 0 to 19.
+        for (micros, n) in [(0, 0), (10, 0), (11, 1), (20, 1), (21, 2), (40, 2), (41, 3)] {
+            assert_eq!(bucket(micros), n, "{micros}");
+        }
+        assert_eq!([10 << 19, (10 << 19) + 1, u64::MAX].map(bucket), [19, 20, 20]);
+        let counters = Counters::default();
+        assert_eq!(counters.latencies(), None);
+        [7, 15, 18].into_iter().for_each(|micros| counters.took(micros));
+        let latencies = counters.latencies().expect("there were batches");
+        assert_eq!((&latencies.batches[..3], latencies.sum), (&[1, 2, 0][..], 40));
     }
 }

@@ -261,6 +261,12 @@ impl Connections {
         named.iter().map(|(id, named)| shown(id, named, users(id))).collect()
     }
 
+    /// The state of each connection.
+    pub fn statuses(&self) -> Vec<(String, ConnectionStatus)> {
+        let named = self.named.read().unwrap_or_else(PoisonError::into_inner);
+        named.iter().map(|(id, named)| (id.clone(), named.connection.status())).collect()
+    }
+
     /// One named connection.
     pub fn describe(&self, id: &str, users: usize) -> Option<Shown> {
         let named = self.named.read().unwrap_or_else(PoisonError::into_inner);

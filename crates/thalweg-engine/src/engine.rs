@@ -14,7 +14,7 @@ use crate::connection::{Connections, Shown, Surroundings};
 use crate::document::Document;
 use crate::error::EngineError;
 use crate::profile::{Profiles, StoredProfiles};
-use crate::rule::{Builder, Rules, Runner, Trials};
+use crate::rule::{Builder, Rules, Runner, Trials, Zone};
 use crate::store::{KeyedStates, Store};
 use crate::stream::word;
 
@@ -51,6 +51,7 @@ pub struct Engine {
     profiles: Arc<StoredProfiles>,
     rules: Rules,
     trials: Trials,
+    zone: Zone,
     runner: Arc<dyn Runner>,
     keyed_states: Arc<KeyedStates>,
     store: Arc<dyn Store>,
@@ -75,6 +76,7 @@ impl Engine {
         let keyed_states = Arc::new(KeyedStates::new(Arc::clone(&config.store)));
         let instance =
             Instance { props: config.props, keyed_state: Some(keyed_states.clone()), ..Instance::default() };
+        let zone = Zone::new(&config.zone);
         let builder = Arc::new(Builder {
             catalog: Arc::clone(&catalog),
             connections: Arc::clone(&connections),
@@ -83,7 +85,7 @@ impl Engine {
             functions: config.functions,
             runner: Arc::clone(&config.runner),
             sink_defaults: config.sink_defaults,
-            zone: config.zone,
+            zone: zone.clone(),
             ignore_case: config.ignore_case,
             instance: Arc::new(instance),
             shapes: crate::rule::Shapes::default(),
@@ -99,7 +101,17 @@ impl Engine {
             gate,
             patrol: config.patrol,
         });
-        Ok(Self { catalog, connections, profiles, rules, trials, runner: config.runner, keyed_states, store })
+        Ok(Self {
+            catalog,
+            connections,
+            profiles,
+            rules,
+            trials,
+            zone,
+            runner: config.runner,
+            keyed_states,
+            store,
+        })
     }
 
     /// Starts the stored rules that are to run.
@@ -128,6 +140,11 @@ impl Engine {
     /// Rules.
     pub fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    /// The configured zone.
+    pub fn zone(&self) -> &Zone {
+        &self.zone
     }
 
     /// Rules that are tried out.

@@ -522,7 +522,7 @@ fn count(node: &ChainNode, taken: u64, emitted: u64, now: Timestamp, micros: u64
         NodeMetrics::add(&metrics.records_in, taken);
         NodeMetrics::add(&metrics.processed, taken);
         metrics.last_invocation.store(now.0, Relaxed);
-        metrics.latency_us.store(micros, Relaxed);
+        metrics.took(micros);
     }
     if emitted > 0 {
         NodeMetrics::add(&metrics.records_out, emitted);

@@ -195,6 +195,7 @@ fn of(name: &Arc<str>, metrics: &NodeMetrics) -> NodeSnapshot {
         last_invocation: Timestamp(time(|all| &all.last_invocation)),
         exceptions: count(|all| &all.exceptions),
         last_row: Timestamp(time(|all| &all.last_row)),
+        latencies: counters.and_then(Counters::latencies),
         rare: counters.map(Counters::rare).unwrap_or_default(),
     }
 }
@@ -209,6 +210,9 @@ fn sum(now: &mut NodeSnapshot, other: NodeSnapshot) {
     now.buffer_capacity += other.buffer_capacity;
     if other.last_invocation > now.last_invocation {
         (now.last_invocation, now.latency_us) = (other.last_invocation, other.latency_us);
+    }
+    if let Some(latencies) = &other.latencies {
+        now.latencies.get_or_insert_default().add(latencies);
     }
     now.last_row = now.last_row.max(other.last_row);
     if other.rare.last_exception_time > now.rare.last_exception_time {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use thalweg_core::connector::Connection;
-use thalweg_core::metrics::Rare;
+use thalweg_core::metrics::{Latencies, Rare};
 use thalweg_core::{Props, Timestamp};
 use thalweg_expr::Instance;
 use thalweg_plan::{Plan, StreamDef};
@@ -209,6 +209,9 @@ pub struct NodeSnapshot {
     pub exceptions: u64,
     /// Epoch ms of the last row that left; 0: none.
     pub last_row: Timestamp,
+    /// How long its batches took, if it was called for any. Of a node that rules share: since it is there. What a stream
+    /// evaluates for many rules at once calls no node of a single one.
+    pub latencies: Option<Box<Latencies>>,
     /// Exceptions, drops by cause, connection.
     pub rare: Rare,
 }

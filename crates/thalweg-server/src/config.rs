@@ -51,6 +51,8 @@ pub struct Config {
     pub patrol: Duration,
     /// `basic.ResourceProfileConfig.interval`, when that is enabled.
     pub profiling: Option<Duration>,
+    /// `basic.metricsDumpConfig`: whether metrics are kept, and for how long.
+    pub metrics_dump: (bool, Duration),
     /// `basic.prometheus`: metrics of all nodes.
     pub prometheus: bool,
     /// `basic.prometheusPort`: where `/metrics` is; on the management interface if the ports are equal.
@@ -111,6 +113,7 @@ impl Config {
             // R4.9: below a second it is ten.
             patrol: if patrol < Duration::from_secs(1) { Duration::from_secs(10) } else { patrol },
             profiling: profiling(tree)?,
+            metrics_dump: metrics_dump(tree)?,
             prometheus: tree.flag("basic", "prometheus", false)?,
             prometheus_port: tree.port("basic", "prometheusPort", 20499)?,
             grace: tree.duration("basic", "gracefulShutdownTimeout", 3_000)?,
@@ -149,6 +152,15 @@ fn profiling(tree: &Tree<'_>) -> Result<Option<Duration>, String> {
     let interval = of.duration(section, "interval", 5_000)?;
     let interval = if interval.is_zero() { Duration::from_secs(5) } else { interval };
     Ok(of.flag(section, "enable", false)?.then_some(interval))
+}
+
+/// `basic.metricsDumpConfig`: `enable` and `retainedDuration`.
+fn metrics_dump(tree: &Tree<'_>) -> Result<(bool, Duration), String> {
+    let section = "basic.metricsDumpConfig";
+    let of = tree.get("basic", "metricsDumpConfig").cloned().unwrap_or_default();
+    let of = serde_json::json!({ section: of });
+    let of = Tree(&of);
+    Ok((of.flag(section, "enable", false)?, of.duration(section, "retainedDuration", 21_600_000)?))
 }
 
 /// Cache sizes of the instance that do not fit are repaired (configuration.md 2.3); those of an action are refused.

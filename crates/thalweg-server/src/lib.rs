@@ -11,6 +11,7 @@ pub mod environment;
 pub mod home;
 mod logging;
 mod machine;
+mod metrics_dump;
 mod profiles;
 mod provision;
 mod rest;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use thalweg_connectors::listen::{DevicePort, ReservedPort};
 use thalweg_core::Clock;
 use thalweg_core::registry::Shared;
@@ -22,11 +23,13 @@ use crate::config::{Config, Layers};
 use crate::data_port::DataPort;
 use crate::environment::Environment;
 use crate::home::Home;
+use crate::logging::Logging;
+use crate::metrics_dump::MetricsDump;
 use crate::rest::{Auth, Front};
 use crate::secure::{SecureListener, TlsFiles};
 use crate::transfer::{self, Tasks};
 use crate::usage::Usage;
-use crate::{home, logging, provision, rest, secure, wiring};
+use crate::{home, logging, metrics_dump, provision, rest, secure, wiring};
 
 /// How `thalweg serve` is called.
 #[derive(Debug, Clone, Default)]
@@ -68,6 +71,9 @@ pub(crate) struct App {
     pub(crate) metrics_here: Option<bool>,
     /// Set when CPU time is accounted for.
     pub(crate) usage: Option<Usage>,
+    /// `None` when somebody else sets up logging.
+    pub(crate) logging: Option<Logging>,
+    pub(crate) metrics_dump: Arc<MetricsDump>,
     /// What connectors share.
     pub(crate) shared: Arc<Shared>,
     pub(crate) data_port: Arc<DataPort>,
@@ -140,18 +146,15 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, String> {
     let mut config = Config::from_layers(&layers, &options.environment)?;
     config.rest_port = options.port.unwrap_or(config.rest_port);
     config.data_port = options.data_port.unwrap_or(config.data_port);
-    if options.log {
-        logging::start(&config, &home)?;
-    }
+    let logging = options.log.then(|| logging::start(&config, &home)).transpose()?;
     layers.of_environment().iter().for_each(|set| info!("{set}"));
     layers.warnings().iter().for_each(|wrong| warn!("configuration: {wrong}"));
     // The port is taken before anything runs, so that a second engine by mistake disturbs nothing.
     let listener = listen((&config.rest_ip, config.rest_port), "--port (0: any free one)").await?;
-    let tls = |files: &Option<TlsFiles>, section| {
-        files.as_ref().map(|files| secure::config(files, &home, section)).transpose()
-    };
-    let (tls, data_tls) =
-        (tls(&config.rest_tls, "basic.restTls")?, tls(&config.data_tls, "source.httpServerTls")?);
+    let (tls, data_tls) = (
+        tls(config.rest_tls.as_ref(), &home, "basic.restTls")?,
+        tls(config.data_tls.as_ref(), &home, "source.httpServerTls")?,
+    );
     let metrics = listen_for_metrics(&config).await?;
     let address = listener.local_addr().map_err(|why| why.to_string())?;
     let broker = start_broker(options.mqtt).await?;
@@ -165,6 +168,7 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, String> {
     let pending = provision::before_rules(&parts.engine, &home, &options.environment).await;
     parts.engine.boot().await.map_err(|why| why.to_string())?;
     pending.after_rules(&parts.engine).await;
+    let (keeps_metrics, retained) = config.metrics_dump;
     let stop = watch::Sender::new(false);
     let data_port = DataPort::new(&config, data_tls, parts.shared.get(), stop.clone());
     let auth = Auth::new(options.token.as_deref(), config.authentication.then(|| home.join("etc/mgmt")));
@@ -186,6 +190,8 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, String> {
         clock: parts.clock,
         counter: AtomicU64::new(0),
         shared: parts.shared,
+        logging,
+        metrics_dump: Arc::new(MetricsDump::new(home.join("data/metrics"), keeps_metrics, retained)),
         data_port,
         importing: tokio::sync::Mutex::default(),
         tasks,
@@ -229,6 +235,11 @@ fn go_on(app: &Arc<App>, profiling: Option<Duration>, metrics: Option<TcpListene
         tokio::spawn(serve(listener, router(front), app.stop.subscribe()));
     }
     tokio::spawn(end_trials(Arc::downgrade(app)));
+    tokio::spawn(metrics_dump::keep(Arc::downgrade(app)));
+}
+
+fn tls(files: Option<&TlsFiles>, home: &Home, section: &str) -> Result<Option<Arc<ServerConfig>>, String> {
+    files.map(|files| secure::config(files, home, section)).transpose()
 }
 
 /// Notes at every interval how much time the rules have taken.

@@ -34,8 +34,6 @@ pub(super) struct Means {
     pub(super) clock: Arc<dyn Clock>,
     /// The instance's `rule:` section.
     pub(super) defaults: Arc<Props>,
-    /// The configured zone, for schedules.
-    pub(super) zone: chrono_tz::Tz,
     /// How often schedules and restarts are looked at (R4.9).
     pub(super) patrol: Duration,
 }
@@ -278,8 +276,9 @@ impl Actor {
             return None;
         }
         let schedule = record.schedule.as_ref().filter(|_| record.triggered);
-        let due = schedule
-            .and_then(|schedule| schedule.due(slot.state.phase, slot.last_start, now, self.means.zone));
+        let due = schedule.and_then(|schedule| {
+            schedule.due(slot.state.phase, slot.last_start, now, self.means.builder.zone.get())
+        });
         match due {
             Some(Due::Start) => Some(Signal::ScheduledStart),
             Some(Due::Park) => Some(Signal::ScheduledStop),

@@ -19,6 +19,7 @@ use super::graph;
 use super::inert;
 use super::record::{Asks, Needs, Shape, Shapes};
 use super::run::{Ready, Runner};
+use super::zone::Zone;
 use crate::catalog::Catalog;
 use crate::connection::Connections;
 use crate::error::EngineError;
@@ -42,8 +43,8 @@ pub struct Builder {
     pub runner: Arc<dyn Runner>,
     /// The instance's `sink:` section, under every action.
     pub sink_defaults: Props,
-    /// The IANA name of the configured zone.
-    pub zone: String,
+    /// The configured zone.
+    pub zone: Zone,
     /// `basic.ignoreCase`.
     pub ignore_case: bool,
     /// What functions may ask of the instance.
@@ -142,7 +143,7 @@ impl Builder {
             asks.iter_mut().for_each(|(_, parts)| parts.push(state.key.clone()));
         }
         let asks = asks.iter().map(|(stream, parts)| Asks::new(stream, parts)).collect();
-        let mut options = definition.options.for_run(&self.zone);
+        let mut options = definition.options.for_run(self.zone.get().name());
         options.instance = Arc::clone(&self.instance);
         let spec = RuleSpec { id: Arc::clone(&definition.id), plan, sources, actions, options };
         let ready = self

@@ -8,6 +8,7 @@ mod entry;
 mod explain;
 mod filled;
 mod graph;
+mod hints;
 mod inert;
 mod options;
 mod record;
@@ -17,6 +18,7 @@ mod schedule;
 mod state;
 mod status;
 mod trial;
+mod zone;
 
 pub(crate) use actor::blocking;
 pub(crate) use build::without_meaning;
@@ -30,6 +32,7 @@ pub use rules::{Observed, Rules};
 pub use run::{Ready, Run, Runner};
 pub use state::{Effect, Phase, Signal, State, step};
 pub use trial::{Place, Trials};
+pub use zone::Zone;
 
 #[cfg(test)]
 mod life_tests;

@@ -46,8 +46,6 @@ pub struct Rules {
     clock: Arc<dyn Clock>,
     /// The instance's `rule:` section.
     defaults: Arc<Props>,
-    /// The configured zone.
-    zone: chrono_tz::Tz,
     gate: Arc<Gate>,
     control: Control,
     entries: DashMap<Arc<str>, Arc<RuleEntry>>,
@@ -88,15 +86,12 @@ impl Rules {
     pub(crate) fn start(config: RulesConfig) -> Self {
         let RulesConfig { builder, store, clock, defaults, gate, patrol } = config;
         let snapshots = Snapshots::new(Arc::clone(&store));
-        // The server has checked it.
-        let zone = builder.zone.parse().unwrap_or(chrono_tz::Tz::UTC);
         let control = Control::start(Means {
             builder: Arc::clone(&builder),
             snapshots: snapshots.clone(),
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
             defaults: Arc::clone(&defaults),
-            zone,
             patrol,
         });
         Self {
@@ -105,7 +100,6 @@ impl Rules {
             snapshots,
             clock,
             defaults,
-            zone,
             gate,
             control,
             entries: DashMap::new(),
@@ -384,7 +378,7 @@ impl Rules {
         let hosts = self.builder.functions.troubles(id);
         let (now, record) = (self.clock.now(), entry.record());
         let schedule = record.schedule.as_ref().filter(|_| record.triggered);
-        let next = schedule.map(|schedule| schedule.next(now, self.zone)).unwrap_or_default();
+        let next = schedule.map(|schedule| schedule.next(now, self.builder.zone.get())).unwrap_or_default();
         Ok(status::status(&entry.view(), figures, (&needs.shape.notes, &hosts), (now, next)))
     }
 

@@ -54,6 +54,10 @@ pub(super) fn status(
     }
     document.push("health", health(view, &reasons));
     document.push("health_reasons", Document::List(reasons.iter().map(Reason::document).collect()));
+    let hints = super::hints::hints(view, nodes);
+    if !hints.is_empty() {
+        document.push("hints", Document::List(hints));
+    }
     if !notes.is_empty() {
         document.push("warnings", notes.to_vec());
     }

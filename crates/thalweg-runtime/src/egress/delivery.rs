@@ -371,7 +371,7 @@ impl Delivery {
         while at < list.len() {
             let began = clock.monotonic_micros();
             let written = sink.write(&list[at..]).await;
-            self.metrics.latency_us.store(clock.monotonic_micros().saturating_sub(began), Relaxed);
+            self.metrics.took(clock.monotonic_micros().saturating_sub(began));
             let accepted = written.accepted.min(list.len() - at);
             at += accepted;
             self.settle(accepted as u64, accepted as u64, clock.now());

@@ -81,7 +81,7 @@ impl Decode {
             metrics.shapes(shapes);
         }
         metrics.last_invocation.store(now.0, Relaxed);
-        metrics.latency_us.store(self.clock.monotonic_micros().saturating_sub(began), Relaxed);
+        metrics.took(self.clock.monotonic_micros().saturating_sub(began));
         if batch.n_rows > 0 {
             metrics.last_row.store(now.0, Relaxed);
         }

@@ -116,7 +116,7 @@ fn rule(id: String, shared: bool, wish: &Wish) -> RuleSpec {
 fn status(rig: &mut Rig, rule: RigId) -> Vec<String> {
     let show = |node: &NodeSnapshot| {
         let name = node.name.replace("op_demo_", "op_");
-        format!("{:?}", NodeSnapshot { name: name.into(), ..node.clone() })
+        format!("{:?}", NodeSnapshot { name: name.into(), latencies: None, ..node.clone() })
     };
     rig.metrics(rule).iter().map(show).collect()
 }

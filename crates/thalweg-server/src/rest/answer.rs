@@ -21,6 +21,8 @@ pub(crate) enum Answer {
     Text(StatusCode, String),
     /// 0: nothing.
     Empty,
+    /// Nothing, with status 204.
+    Nothing,
 }
 
 impl Answer {
@@ -55,6 +57,7 @@ impl IntoResponse for Answer {
             Self::JsonAsText(text) => ([(header::CONTENT_TYPE, TEXT)], text).into_response(),
             Self::Text(status, text) => (status, [(header::CONTENT_TYPE, TEXT)], text).into_response(),
             Self::Empty => StatusCode::OK.into_response(),
+            Self::Nothing => StatusCode::NO_CONTENT.into_response(),
         }
     }
 }

@@ -24,6 +24,7 @@ mod python;
 pub(crate) mod routes;
 mod rules;
 mod ruleset;
+mod runtime_config;
 mod schemas;
 #[cfg(feature = "javascript")]
 mod scripts;
@@ -55,6 +56,8 @@ fn routes(metrics: Option<bool>) -> Routes {
         .merge(system::routes())
         .merge(streams::routes())
         .merge(rules::routes())
+        .merge(runtime_config::routes())
+        .merge(prometheus::dump_routes())
         .merge(trials::routes())
         .merge(connections::routes())
         .merge(plugins::routes())
