@@ -13,11 +13,9 @@ const NOT_BUILT: &[&str] = &[
     "GET /rules/{}/scantables",
     "GET /trace/rule/{}",
     "GET /trace/{}",
-    "GET /v2/data/export",
     "POST /rules/{}/trace/start",
     "POST /rules/{}/trace/stop",
     "POST /tracer",
-    "POST /v2/data/import",
 ];
 
 /// Calls that cannot be tried without an end: they stop the instance.

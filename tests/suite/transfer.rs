@@ -69,6 +69,9 @@ fn fill(instance: &Instance, folder: &Path) {
     let script = json!({"id": "twice", "description": "d", "script": "function twice(a) { return 2 * a }"});
     done(instance, "POST", "/udf/javascript", &script);
     done(instance, "POST", "/services", &json!({"name": "transfer", "file": service(folder)}));
+    let schema =
+        json!({"name": "book", "content": "syntax = \"proto3\";\nmessage Book { string title = 1; }\n"});
+    done(instance, "POST", "/schemas/protobuf", &schema);
     done(instance, "PUT", "/metadata/sources/simulator/confKeys/fast", &json!({"interval": 10}));
     done(instance, "PUT", "/metadata/sinks/mqtt/confKeys/home", &json!({"server": "tcp://127.0.0.1:1"}));
     let props = json!({"server": "tcp://127.0.0.1:1", "protocolVersion": "3.1.1"});
@@ -98,7 +101,7 @@ fn what_one_engine_exports_another_one_imports_and_exports_again() {
     assert_eq!(document["streams"]["demo"], stream("demo"));
     assert_eq!(document["sourceConfig"]["simulator"], r#"{"fast":{"interval":"10ms"}}"#);
     assert_eq!(document["uploads"]["a/b.txt"], r#"{"name":"a/b.txt","content":"hello <x>"}"#);
-    for section in ["Service", "scripts", "tables", "sinkConfig", "connectionConfig"] {
+    for section in ["Service", "Schema", "scripts", "tables", "sinkConfig", "connectionConfig"] {
         assert_eq!(document[section].as_object().map(serde_json::Map::len), Some(1), "{section}");
     }
     let to = instance();
@@ -205,6 +208,7 @@ fn what_fails_is_told_for_each_section_and_the_rest_is_imported() {
         "connectionConfig": {"mqtt": r#"{"c":5}"#, "edgex": r#"{"e":{"host":"h"}}"#},
         "Service": {"s": r#"{"name":"s","file":"file:///no/such.zip"}"#, "../s": "{}"},
         "uploads": {"../up": r#"{"name":"../up","content":"x"}"#, "u": r#"{"name":"u"}"#},
+        "Schema": {"avro_s": "{}", "protobuf_s": "{}", "protobuf_../s": "{}", "protobuf_wrong": r#"{"content":"x"}"#},
         "scripts": {"f": r#"{"id":"f","script":"function("}"#, "g": r#"{"id":"other","script":""}"#},
     });
     let (status, answer) = import(&instance, "", &document);
@@ -228,6 +232,10 @@ fn what_fails_is_told_for_each_section_and_the_rest_is_imported() {
         ("Service", "../s", "invalid characters"),
         ("uploads", "../up", "must be a path below data/uploads"),
         ("uploads", "u", "content or FilePath is required"),
+        ("Schema", "avro_s", "unsupported schema avro_s"),
+        ("Schema", "protobuf_s", "either content or file"),
+        ("Schema", "protobuf_../s", "invalid characters"),
+        ("Schema", "protobuf_wrong", ""),
         ("scripts", "f", ""),
         ("scripts", "g", "its id is \"other\", not \"g\""),
     ] {
@@ -235,7 +243,6 @@ fn what_fails_is_told_for_each_section_and_the_rest_is_imported() {
         assert!(why.is_some_and(|why| why.contains(part)), "{section} {name}: {why:?}");
     }
     assert_eq!(failed["nativePlugins"], json!({}), "skipped in a full import");
-    assert_eq!(failed["Schema"], json!({}));
     let told: Vec<String> = answer["differs"].as_array().into_iter().flatten().map(Json::to_string).collect();
     for part in
         ["simulator is built in", "sinks_own", "no source of type edgex", "no connections of type edgex"]
@@ -387,6 +394,64 @@ fn an_import_in_the_background_is_a_task_with_its_result() {
     }
     for body in ["", "{", "{}", r#"{"content":"x","file":"y"}"#] {
         assert_eq!(instance.call("POST", "/async/data/import", &[], body).status, 400, "{body}");
+    }
+}
+
+#[test]
+fn yaml_goes_out_and_comes_in_and_rules_without_triggered_run() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let from = instance();
+    fill(&from, folder.path());
+    let answer = from.call("GET", "/v2/data/export", &[], "");
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/octet-stream")));
+    assert_eq!(answer.header("content-disposition"), Some("Attachment"));
+    let (yaml, document) = (answer.body, exported(&from));
+    for part in ["sources.simulator.fast", "connections.mqtt.c1", "streams:\n", "rules:\n", "service:\n"] {
+        assert!(yaml.contains(part), "{part}: {yaml}");
+    }
+    let to = instance();
+    done(&to, "POST", "/streams", &json!({"sql": stream("kept")}));
+    done(
+        &to,
+        "POST",
+        "/streams",
+        &json!({"sql": r#"CREATE STREAM demo () WITH (TYPE="memory", DATASOURCE="x", VERSION="9")"#}),
+    );
+    for _ in 0..2 {
+        let answer = to.call("POST", "/v2/data/import", &[], &json!({ "content": yaml }).to_string());
+        assert_eq!(
+            answer.all(),
+            (200, "text/plain; charset=utf-8", "success"),
+            "replaced whatever the version"
+        );
+    }
+    let mut there = exported(&to);
+    assert!(there["streams"].as_object_mut().expect("streams").remove("kept").is_some());
+    for section in ["streams", "tables", "sourceConfig", "connectionConfig", "Service", "Schema", "scripts"] {
+        assert_eq!(there[section], document[section], "{section}");
+    }
+    let running = wait::within(wait::LIMIT, || {
+        let status = to.call("GET", "/rules/r1/status", &[], "").body;
+        status.contains("running").then_some(())
+    });
+    assert!(running.is_some(), "a rule without triggered runs");
+    for (body, message) in [
+        (json!({"content": "a: ["}), "import failed: "),
+        (json!({"content": "streams: 5"}), "import failed: streams must hold entries, not 5"),
+        (json!({"content": "rules: {r: x}"}), "import failed: rules: r must hold members"),
+        (
+            json!({"content": "streams: {bad: {sql: CREATE}, zz: {sql: x}}\nrules: {r9: {sql: x}}"}),
+            "import failed: streams bad: ",
+        ),
+        (json!({"content": "*a"}), "import failed: "),
+        (json!({"file": "file:///no/such.yaml"}), "fail to get file"),
+        (json!({}), "Invalid body: must specify content or file: bad request"),
+        (json!({"content": 5}), "Invalid body: "),
+    ] {
+        let answer = to.call("POST", "/v2/data/import", &[], &body.to_string());
+        let error: Json = serde_json::from_str(&answer.body).expect("the usual shape");
+        let said = error["message"].as_str().unwrap_or_default();
+        assert!(answer.status == 400 && said.starts_with(message), "{body}: {said}");
     }
 }
 

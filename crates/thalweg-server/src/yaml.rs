@@ -1,8 +1,9 @@
 //! YAML files as JSON trees, and trees laid over each other.
 
+use std::borrow::Cow;
 use std::path::Path;
 
-use saphyr::{LoadableYamlNode, Scalar, Yaml};
+use saphyr::{LoadableYamlNode, Scalar, Yaml, YamlEmitter};
 use serde_json::{Map, Value as Json};
 
 /// A YAML text as JSON. An empty text is null.
@@ -53,6 +54,37 @@ fn key_text(key: &Yaml<'_>) -> Result<String, String> {
         Json::Number(number) => Ok(number.to_string()),
         Json::Bool(value) => Ok(value.to_string()),
         other => Err(format!("a key must be text, not {other}")),
+    }
+}
+
+/// A JSON tree as YAML.
+///
+/// # Errors
+/// Never for trees of text, numbers and lists.
+pub fn write(tree: &Json) -> Result<String, String> {
+    let mut text = String::new();
+    let mut emitter = YamlEmitter::new(&mut text);
+    emitter.dump(&node(tree)).map_err(|why| why.to_string())?;
+    text.push('\n');
+    // The mark before the first document says nothing.
+    Ok(text.strip_prefix("---\n").map(str::to_owned).unwrap_or(text))
+}
+
+fn node(tree: &Json) -> Yaml<'_> {
+    match tree {
+        Json::Null => Yaml::Value(Scalar::Null),
+        Json::Bool(value) => Yaml::Value(Scalar::Boolean(*value)),
+        Json::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(whole), _) => Yaml::Value(Scalar::Integer(whole)),
+            (None, Some(value)) => Yaml::Value(Scalar::FloatingPoint(value.into())),
+            (None, None) => Yaml::Value(Scalar::Null),
+        },
+        Json::String(text) => Yaml::Value(Scalar::String(text.into())),
+        Json::Array(items) => Yaml::Sequence(items.iter().map(node).collect()),
+        Json::Object(members) => {
+            let text = |name| Yaml::Value(Scalar::String(Cow::Borrowed(name)));
+            Yaml::Mapping(members.iter().map(|(name, value)| (text(name.as_str()), node(value))).collect())
+        }
     }
 }
 

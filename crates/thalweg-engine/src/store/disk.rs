@@ -49,6 +49,11 @@ impl DiskStore {
                 }
                 error => StoreError(format!("cannot open {place}: {error}")),
             })?;
+        Self::on(database)
+    }
+
+    /// On an open database.
+    pub(super) fn on(database: Database) -> Result<Self, StoreError> {
         let database = RwLock::new(Some(database));
         let store = Self { database, line: Mutex::default(), moved: Condvar::new() };
         // A read of a table that was never written is an error in redb, so all are made here.

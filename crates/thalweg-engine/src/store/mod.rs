@@ -118,4 +118,6 @@ pub trait Store: Send + Sync {
 }
 
 #[cfg(test)]
+mod cuts;
+#[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! Everything that is defined, out and in (`rest-api.md` 14.2 to 14.4).
+//! Everything that is defined, out and in (`rest-api.md` 14.2 to 14.5).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +15,7 @@ use super::routes::{Routes, get, post};
 use super::{Answer, Failure, blocking, ruleset};
 use crate::server::App;
 use crate::transfer::{self, Items, Mode, Outcome, TaskStatus};
+use crate::yaml;
 
 type Call = Result<Answer, Failure>;
 type Shared = State<Arc<App>>;
@@ -24,6 +25,8 @@ pub(super) fn routes() -> Routes {
         .route("/data/export", get(export).post(export_rules))
         .route("/data/import", post(import))
         .route("/data/import/status", get(status))
+        .route("/v2/data/export", get(export_tree))
+        .route("/v2/data/import", post(import_tree))
         .route("/async/data/import", post(import_later))
         .route("/async/task/{id}", get(task))
         .route("/async/task/{id}/cancel", post(cancel))
@@ -43,7 +46,7 @@ impl Asked {
     /// `stop` means nothing beside `partial`.
     fn mode(&self) -> Mode {
         let is = |value: &Option<String>| value.as_deref() == Some("1");
-        Mode { partial: is(&self.partial), stop: is(&self.stop) && !is(&self.partial) }
+        Mode { partial: is(&self.partial), stop: is(&self.stop) && !is(&self.partial), first: false }
     }
 }
 
@@ -91,6 +94,24 @@ fn failed(outcome: &Outcome) -> Failure {
 async fn status(State(app): Shared) -> Call {
     let text = blocking(move || Ok(transfer::last_status(app.engine.store().as_ref())?)).await?;
     Ok(Answer::Json(escape(&text.unwrap_or_else(|| Items::default().document().compact()))))
+}
+
+async fn export_tree(State(app): Shared) -> Result<Response, Failure> {
+    let items = blocking(move || transfer::all(&app)).await?;
+    Ok(file(yaml::write(&transfer::tree(&items)).map_err(Failure::plain)?))
+}
+
+/// Replaces what the document names, up to the first thing that fails.
+async fn import_tree(State(app): Shared, Text(text): Text) -> Call {
+    let refused = |why: String| Failure::plain(format!("import failed: {why}"));
+    let content = ruleset::content(&app, &text).await?;
+    let tree = yaml::parse(&content).map_err(refused)?;
+    let document = transfer::of_tree(&tree).map_err(refused)?.document().compact();
+    let outcome = transfer::import(&app, document, Mode::FIRST, &AtomicBool::new(false)).await?;
+    match outcome.first_failure() {
+        None => Ok(Answer::ok("success")),
+        Some(why) => Err(refused(why)),
+    }
 }
 
 async fn import_later(State(app): Shared, Query(asked): Query<Asked>, Text(text): Text) -> Call {

@@ -41,6 +41,9 @@ pub(crate) fn all(app: &App) -> Result<Items, EngineError> {
     for (name, text) in app.services.installed() {
         items.put(Section::Service, name, text);
     }
+    for (key, text) in app.schemas.exported() {
+        items.put(Section::Schema, key, text);
+    }
     for (name, text) in scripts(app) {
         items.put(Section::Scripts, name, text);
     }
@@ -85,7 +88,7 @@ fn scripts(_: &App) -> Vec<(String, String)> {
     Vec::new()
 }
 
-/// These rules with what they use: streams and tables, their profiles, and the plugins, services and scripts whose symbols
+/// These rules with what they use: streams and tables, their profiles, and the plugins, services, schemas and scripts that
 /// they mention. Of a rule that does not exist the text is empty.
 ///
 /// # Errors
@@ -117,6 +120,11 @@ pub(crate) fn of_rules(app: &App, ids: &[String]) -> Result<Items, EngineError> 
     for function in app.services.functions().iter().filter(|function| used.mentions(&function.func_name)) {
         if let Some(text) = installed.get(&function.service_name) {
             items.put(Section::Service, function.service_name.as_str(), text.as_str());
+        }
+    }
+    for (key, text) in app.schemas.exported() {
+        if key.split_once('_').is_some_and(|(_, name)| used.mentions(name)) {
+            items.put(Section::Schema, key, text);
         }
     }
     for (name, text) in scripts(app).into_iter().filter(|(name, _)| used.mentions(name)) {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value as Json};
 use thalweg_core::Props;
 use thalweg_engine::store::{Change, Table};
 use thalweg_engine::{Document, EngineError, ProfileKind};
+use thalweg_service::{SchemaRequest, SchemaType};
 use thalweg_sql::ast::SourceKind;
 use tracing::{error, info, warn};
 
@@ -26,6 +27,13 @@ pub(crate) struct Mode {
     pub(crate) partial: bool,
     /// Rules begin after the next start.
     pub(crate) stop: bool,
+    /// What is named is removed before it comes in, and the first failure ends it.
+    pub(crate) first: bool,
+}
+
+impl Mode {
+    /// As documents in YAML come in (14.5).
+    pub(crate) const FIRST: Self = Self { partial: true, stop: false, first: true };
 }
 
 /// What an import came to.
@@ -58,6 +66,13 @@ impl Outcome {
             None => document,
             Some(differs) => document.with("Differs", differs),
         }
+    }
+
+    /// The first failure, with what it is about.
+    pub(crate) fn first_failure(&self) -> Option<String> {
+        let of = |section: Section| self.failures.of(section).next().map(|(name, why)| (section, name, why));
+        let (section, name, why) = Section::ALL.into_iter().find_map(of)?;
+        Some(format!("{} {name}: {why}", section.name()))
     }
 
     /// The differences, if there are any.
@@ -137,11 +152,11 @@ async fn run(
         wipe(app).await?;
     }
     let mut outcome = Outcome::default();
-    for section in order(mode) {
+    'all: for section in order(mode) {
         let of_section: Vec<_> =
             items.of(section).map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
         // Rules start beside each other; of all else one may need what came before it.
-        let at_once = if section == Section::Rules { AT_ONCE } else { 1 };
+        let at_once = if section == Section::Rules && !mode.first { AT_ONCE } else { 1 };
         let work = of_section.into_iter().map(|(name, text)| async move {
             if cancelled.load(Ordering::Relaxed) {
                 return None;
@@ -166,6 +181,9 @@ async fn run(
             if let Err(why) = done {
                 warn!(section = section.name(), name, why, "something is not imported");
                 outcome.failures.put(section, name, why);
+                if mode.first {
+                    break 'all;
+                }
             }
         }
     }
@@ -180,6 +198,9 @@ type Done = Result<Option<String>, String>;
 
 async fn one(app: &Arc<App>, section: Section, name: &str, text: String, mode: Mode) -> Done {
     let told = |why: EngineError| why.message;
+    if mode.first && section == Section::Rules && app.engine.rules().definition(name).is_ok() {
+        app.engine.rules().delete(name).await.map_err(told)?;
+    }
     match section {
         Section::Rules if mode.stop => app.engine.rules().keep(name, text).await.map_err(told)?,
         Section::Rules => drop(app.engine.rules().update(name, text).await.map_err(told)?),
@@ -197,6 +218,9 @@ async fn one(app: &Arc<App>, section: Section, name: &str, text: String, mode: M
 /// What waits for the disk, the network or a plugin.
 fn direct(app: &App, section: Section, name: &str, text: &str, mode: Mode) -> Done {
     let told = |why: EngineError| why.message;
+    if mode.first {
+        remove(app, section, name);
+    }
     match section {
         Section::Streams => drop(app.engine.catalog().replace(SourceKind::Stream, name, text).map_err(told)?),
         Section::Tables => drop(app.engine.catalog().replace(SourceKind::Table, name, text).map_err(told)?),
@@ -215,16 +239,24 @@ fn direct(app: &App, section: Section, name: &str, text: &str, mode: Mode) -> Do
             thalweg_engine::check_id(name).map_err(told)?;
             app.services.install(&request).map_err(|why| why.to_string())?;
         }
-        Section::Schema => {
-            let text = "schemas are not supported yet, nor the formats that need them";
-            return if mode == Mode::default() { Ok(Some(text.to_owned())) } else { Err(text.to_owned()) };
-        }
+        Section::Schema => return schema(app, name, text, mode),
         Section::Scripts => script(app, name, text)?,
         Section::SourceConfig => profiles(app, ProfileKind::Source, name, text)?,
         Section::SinkConfig => profiles(app, ProfileKind::Sink, name, text)?,
         Section::Rules | Section::ConnectionConfig => {}
     }
     Ok(None)
+}
+
+/// So that it can be made anew. What is not there, or stays, tells so when it is made.
+fn remove(app: &App, section: Section, name: &str) {
+    match section {
+        Section::Streams => drop(app.engine.catalog().remove(SourceKind::Stream, name)),
+        Section::Tables => drop(app.engine.catalog().remove(SourceKind::Table, name)),
+        Section::Service => drop(app.services.delete(name)),
+        Section::Schema => drop(delete_schema(app, name)),
+        _ => {}
+    }
 }
 
 fn object(text: &str) -> Result<Map<String, Json>, String> {
@@ -241,12 +273,48 @@ fn plugin(app: &App, name: &str, text: &str, mode: Mode) -> Done {
     let request: thalweg_plugin::InstallRequest =
         serde_json::from_str(text).map_err(|why| format!("it is no request: {why}"))?;
     let request = thalweg_plugin::InstallRequest { name: name.to_owned(), ..request };
-    if mode.partial && app.plugins.describe(name).is_some() {
+    if mode.partial && !mode.first && app.plugins.describe(name).is_some() {
         return Ok(Some("it is installed already and stays as it is".to_owned()));
     }
-    app.plugins.install(&request).map_err(|why| why.to_string())?;
+    app.plugins.update(&request).map_err(|why| why.to_string())?;
     note_plugin(app, &request).map_err(|why| why.message)?;
     Ok(None)
+}
+
+/// `<type>_<name>`. A partial import leaves schemas that are there (14.3).
+fn schema(app: &App, key: &str, text: &str, mode: Mode) -> Done {
+    let named = key.split_once('_').and_then(|(kind, name)| Some((SchemaType::named(kind)?, name)));
+    let (kind, name) =
+        named.ok_or_else(|| format!("unsupported schema {key}: it is called protobuf_<name>"))?;
+    thalweg_engine::check_id(name).map_err(|why| why.message)?;
+    let request = Props::from(object(text)?);
+    let of = |name: &str| {
+        let text = request.text(name).map_err(|why| why.message)?;
+        Ok::<_, String>(text.unwrap_or_default().to_owned())
+    };
+    let request = SchemaRequest {
+        name: name.to_owned(),
+        content: of("content")?,
+        file: of("file")?,
+        so_file: of("soFile")?,
+        version: of("version")?,
+    };
+    if kind == SchemaType::Protobuf && request.content.is_empty() == request.file.is_empty() {
+        return Err("it must have either content or file".to_owned());
+    }
+    if mode.partial && !mode.first && app.schemas.get(kind, name).is_ok() {
+        return Ok(Some("it is there already and stays as it is".to_owned()));
+    }
+    app.schemas.replace(kind, &request)?;
+    Ok(None)
+}
+
+/// Removes a schema by its key.
+pub(super) fn delete_schema(app: &App, key: &str) -> Result<(), String> {
+    match key.split_once('_').and_then(|(kind, name)| Some((SchemaType::named(kind)?, name))) {
+        Some((kind, name)) => app.schemas.delete(kind, name),
+        None => Ok(()),
+    }
 }
 
 /// Notes how a plugin was installed, for export.

@@ -22,7 +22,7 @@ pub(super) struct Begun {
 /// Notes that an import begins, before it changes anything.
 pub(super) fn begin(store: &dyn Store, begun: &Begun) -> Result<(), StoreError> {
     let Begun { text, mode, is_again } = begun;
-    let note = json!({"text": text, "partial": mode.partial, "stop": mode.stop, "again": is_again});
+    let note = json!({"text": text, "partial": mode.partial, "stop": mode.stop, "first": mode.first, "again": is_again});
     store.write(&[Change::Put(Table::Import, PENDING.to_owned(), note.to_string().into_bytes())])
 }
 
@@ -40,7 +40,7 @@ pub(super) fn unfinished(store: &dyn Store) -> Result<Option<Begun>, StoreError>
     let is = |name: &str| note[name].as_bool().unwrap_or_default();
     Ok(Some(Begun {
         text: note["text"].as_str().unwrap_or_default().to_owned(),
-        mode: Mode { partial: is("partial"), stop: is("stop") },
+        mode: Mode { partial: is("partial"), stop: is("stop"), first: is("first") },
         is_again: is("again"),
     }))
 }
@@ -61,7 +61,7 @@ mod tests {
     fn an_import_is_unfinished_from_its_beginning_to_its_end() {
         let store = MemoryStore::default();
         assert_eq!(unfinished(&store), Ok(None));
-        let mode = Mode { partial: true, stop: false };
+        let mode = Mode { partial: true, stop: false, first: true };
         let begun = || Begun { text: "{}".to_owned(), mode, is_again: false };
         begin(&store, &begun()).expect("written");
         assert_eq!(unfinished(&store), Ok(Some(begun())));

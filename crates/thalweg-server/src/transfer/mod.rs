@@ -8,6 +8,7 @@ mod export;
 mod import;
 mod items;
 mod journal;
+mod structured;
 mod tasks;
 mod wipe;
 
@@ -16,4 +17,5 @@ pub(crate) use export::{all, of_rules};
 pub(crate) use import::{Mode, Outcome, import, note_plugin, resume};
 pub(crate) use items::Items;
 pub(crate) use journal::last_status;
+pub(crate) use structured::{items as of_tree, tree};
 pub(crate) use tasks::{TaskStatus, Tasks};

@@ -7,6 +7,7 @@ use thalweg_engine::store::{Change, Store, Table};
 use thalweg_engine::{EngineError, ProfileKind};
 use tracing::warn;
 
+use super::import::delete_schema;
 use crate::rest::blocking;
 use crate::server::App;
 use crate::uploads;
@@ -14,7 +15,7 @@ use crate::uploads;
 /// How many rules are stopped at once.
 const AT_ONCE: usize = 16;
 
-/// Rules, streams, tables, plugins, services, scripts, profiles, connections, and the records of uploads. The files of
+/// Rules, streams, tables, plugins, services, schemas, scripts, profiles, connections, and the records of uploads. The files of
 /// uploads stay, and so does what pip has installed and keyed state. What cannot be removed is logged.
 ///
 /// # Errors
@@ -40,6 +41,9 @@ pub(super) async fn wipe(app: &Arc<App>) -> Result<(), EngineError> {
         }
         for name in app.services.list() {
             told("service", &name, app.services.delete(&name));
+        }
+        for key in app.schemas.exported().into_keys() {
+            told("schema", &key, delete_schema(&app, &key));
         }
         #[cfg(feature = "javascript")]
         for name in app.scripts.list() {
