@@ -135,7 +135,7 @@ impl World {
             runner: Arc::new(runner.clone()),
             rule_defaults: Props::new(),
             sink_defaults: Props::new(),
-            zone: super::Zone::new("UTC"),
+            zone: "UTC".to_owned(),
             ignore_case: false,
             props: Default::default(),
             patrol: Duration::from_millis(1),
