@@ -496,6 +496,61 @@ class Arrow(unittest.TestCase):
         with self.assertRaisesRegex(PluginFailed, "no Arrow stream"):
             Local(OldMean()).raw(message(2, 2, {"x": pyarrow.array([1])})[:140])
 
+    def test_functions_of_arrays_by_every_transport(self):
+        import pyarrow.compute
+
+        double = Local(function(lambda x: pyarrow.compute.multiply(x, 2), name="double", vector="arrow"))
+        self.assertEqual(double.rows([1], [None], [2]), [2, None, 4])
+        picky = Local(function(lambda x: pyarrow.array([[1, 2, 3][v] for v in x.to_pylist()]), vector="arrow", name="p"))
+        answer = picky.frame([[0, 7, 2]], 3)
+        self.assertEqual((answer["result"], [at for at, _ in answer["errors"]]), ([1, None, 3], [1]))
+        kinds = Local(function(lambda x: ["%s %s" % (x.type, v.as_py()) for v in x], name="kinds", vector="arrow"))
+        mixed = kinds.frame([["a", None, 1, [2]]], 4)["result"]
+        self.assertEqual(mixed, ["string a", "string None", "string 1", "string [2]"])
+        lengths = Local(aggregate(lambda xs: pyarrow.compute.list_value_length(xs), name="lengths", vector="arrow"))
+        self.assertEqual(lengths.groups([1, 2], [], [3.5, None]), [2, 0, 2])
+        self.assertEqual(lengths.groups([1, "a"], [{"b": 1}]), [2, 1])
+        self.assertEqual(lengths.frame([[9, 9, 1, 2, 3]], 2, [2, 4, 5])["result"], [2, 1])
+
+    def test_answers_have_the_types_of_the_engine(self):
+        import datetime
+        import decimal
+
+        import pyarrow
+
+        def answered(values):
+            errors = []
+            column = arrow.Arguments(arrow.encode(values, errors), len(values), False).cols[0]
+            return column.kind, str(column.array.type), column.to_list(), errors
+
+        day = datetime.date(1970, 1, 2)
+        for values, kind, expected in (
+            (pyarrow.array([1, None], pyarrow.int8()), "int64", [1, None]),
+            (pyarrow.array([0.5], pyarrow.float32()), "double", [0.5]),
+            (pyarrow.array(["a", None]).dictionary_encode(), "string", ["a", None]),
+            (pyarrow.array(["a"], pyarrow.large_string()), "string", ["a"]),
+            (pyarrow.chunked_array([], pyarrow.int64()), "int64", []),
+            (pyarrow.chunked_array([[1], [2]]), "int64", [1, 2]),
+            (pyarrow.array([day]), "timestamp[ms]", ["1970-01-02T00:00:00Z"]),
+            (pyarrow.array([1_999], pyarrow.timestamp("us", "UTC")), "timestamp[ms, tz=UTC]", ["1970-01-01T00:00:00.001Z"]),
+            (pyarrow.array([None]), "null", [None]),
+        ):
+            self.assertEqual(answered(values), ("arrow", kind, expected, []))
+        for values, expected in (
+            (pyarrow.array([{"a": 1}, None]), [{"a": 1}, None]),
+            (pyarrow.array([2**64 - 1], pyarrow.uint64()), [2**64 - 1]),
+            ([1, "a"], [1, "a"]),
+        ):
+            self.assertEqual(answered(values), ("json", "string", expected, []))
+        lost = answered(pyarrow.array([decimal.Decimal("1.5")]))
+        self.assertTrue(lost[2] == [1.5] or lost[3], lost)
+
+    def test_without_pyarrow_a_function_of_arrays_says_what_to_install(self):
+        from unittest import mock
+
+        with mock.patch.dict(sys.modules, {"pyarrow": None}), self.assertRaisesRegex(ImportError, "pip install pyarrow"):
+            FunctionChannel(function(lambda x: x, name="f", vector="arrow"), "f")
+
 
 class Annotations(unittest.TestCase):
     def test_arguments_are_checked_by_the_annotations(self):
@@ -549,7 +604,7 @@ class Annotations(unittest.TestCase):
 
     def test_wrong_decorations_fail_when_they_are_made(self):
         for make, text in [
-            (lambda: function(lambda x: x, vector="arrow"), "vector must be"),
+            (lambda: function(lambda x: x, vector="pandas"), "vector must be"),
             (lambda: function(lambda x: x, vector="groups"), "is for aggregates"),
             (lambda: aggregate(type("NoAdd", (), {})), "needs methods add and finish"),
             (lambda: function(lambda *, key: key), "only be given by name"),

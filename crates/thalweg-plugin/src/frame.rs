@@ -1,5 +1,6 @@
 //! Column frames (`portable-plugins.md` 12.3): typed columns between the engine and a plugin, as bytes.
 
+mod arrow;
 pub(crate) mod decode;
 pub(crate) mod encode;
 pub(crate) mod rows;
@@ -15,6 +16,7 @@ const SOURCE: u8 = 3;
 const SINK: u8 = 4;
 const ANSWER: u8 = 128;
 const IN_REGION: u8 = 1;
+const ARROW: u8 = 4;
 /// Magic, version, op, flags, length of the header, sequence number.
 const HEAD: usize = 16;
 /// Buffers begin at multiples of this.

@@ -138,7 +138,7 @@ pub(crate) struct FunctionTraits {
     pub(crate) name: String,
     /// Whether it is an aggregate.
     pub(crate) is_aggregate: Option<bool>,
-    /// It takes whole columns: `numpy`, `groups` or `python`.
+    /// It takes whole columns: `numpy`, `groups` or `arrow`.
     pub(crate) vector: Option<String>,
     /// Rows may be spread over several processes.
     pub(crate) is_parallel: bool,

@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::root;
 
 /// The published packages that tests use unmodified.
-const PACKAGES: &[&str] = &["ekuiper>=2.4,<2.5", "pynng==0.8.1", "paho-mqtt>=2,<3"];
+const PACKAGES: &[&str] = &["ekuiper>=2.4,<2.5", "pynng==0.8.1", "paho-mqtt>=2,<3", "pyarrow>=20"];
 
 /// What [`run`] has set up.
 pub(crate) struct Tools {

@@ -5,7 +5,9 @@ import inspect
 import json
 from typing import Any, Callable, Dict, List, Optional
 
+from . import arrow
 from .context import Context
+from .frames import Values
 from .hints import Signature
 from .values import numpy_if_there, to_bytes, to_time
 
@@ -94,8 +96,8 @@ class FunctionOf(Function):
     """A function made by a decorator. Called in Python it is the function that was decorated."""
 
     def __init__(self, target: Callable, is_aggregate: bool, name: str, vector: Optional[str], parallel: bool):
-        if vector not in (None, "numpy", "groups"):
-            raise ValueError('vector must be "numpy" or "groups", not %r' % (vector,))
+        if vector not in (None, "numpy", "groups", "arrow"):
+            raise ValueError('vector must be "numpy", "groups" or "arrow", not %r' % (vector,))
         if vector == "groups" and not is_aggregate:
             raise ValueError('vector="groups" is for aggregates; a function of rows says vector="numpy"')
         self.target, self.name, self.vector, self.parallel = target, name, vector, parallel
@@ -130,6 +132,13 @@ class FunctionOf(Function):
             return accumulator.finish()
         if self.vector is None:
             return self.target(*args, **further)
+        if self.vector == "arrow":
+            arrow.needed(self.name)
+            if self._aggregate:
+                arrays = [arrow.lists_of(arrow.array_of(Values(arg)), [0, len(arg)]) for arg in args]
+            else:
+                arrays = [arrow.array_of(Values([arg])) for arg in args]
+            return arrow.plain(self.target(*arrays, **further))[0]
         numpy = needed_numpy(self.name)
         if not self._aggregate:
             return numpy.asarray(self.target(*[numpy.asarray([arg]) for arg in args], **further)).tolist()[0]
@@ -187,7 +196,7 @@ def function(
     parallel: bool = False,
 ) -> Any:
     """Makes a Python function one of SQL, called for each row. With vector="numpy" it gets whole columns as arrays and
-    returns one; parallel=True says that rows do not depend on each other and may be spread over processes."""
+    returns one, with vector="arrow" as those of pyarrow; parallel=True says that rows do not depend on each other and may be spread over processes."""
     if target is None:
         return lambda target: function(target, name=name, vector=vector, parallel=parallel)
     return FunctionOf(target, False, name or target.__name__, vector, parallel)
@@ -196,7 +205,8 @@ def function(
 def aggregate(target: Optional[Callable] = None, *, name: Optional[str] = None, vector: Optional[str] = None) -> Any:
     """Makes a Python function an aggregate of SQL. It gets the list of a group's values for each argument; with
     vector="numpy" arrays; with vector="groups" the values of all groups and their offsets, and returns a result for
-    each group. A class with add and finish is an aggregate that is computed value by value (see Accumulator)."""
+    each group; with vector="arrow" an array of pyarrow for each argument, whose items are lists, one for each group, and
+    it returns an array. A class with add and finish is an aggregate that is computed value by value (see Accumulator)."""
     if target is None:
         return lambda target: aggregate(target, name=name, vector=vector)
     return FunctionOf(target, True, name or getattr(target, "name", None) or target.__name__, vector, False)

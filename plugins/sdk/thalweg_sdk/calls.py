@@ -9,6 +9,7 @@ import time
 import traceback
 from typing import Any, Dict, Iterator, List, Optional, Sequence
 
+from . import arrow
 from .api import Accumulator, FunctionOf, needed_numpy
 from .context import Context
 from .log import Seldom
@@ -49,7 +50,7 @@ class Caller:
         # By context: accumulators that outlive a message.
         self._accumulators: Dict[Context, Dict[str, Any]] = {}
         if self.decorated is not None and self.decorated.vector:
-            needed_numpy(name)
+            (arrow.needed if self.decorated.vector == "arrow" else needed_numpy)(name)
 
     @property
     def is_stateful(self) -> bool:
@@ -94,6 +95,8 @@ class Caller:
             self._whole_accumulators(results, self._lists(cols), offsets)
         elif decorated.vector == "groups":
             self._vector_groups(results, cols, offsets, ctx)
+        elif decorated.vector == "arrow":
+            self._arrow_groups(results, cols, offsets, ctx)
         else:
             groups = self._array_groups(cols, offsets) if decorated.vector else self._groups(cols, offsets)
             target, further = decorated.target, decorated.further(ctx)
@@ -150,6 +153,8 @@ class Caller:
         return [iter([column[start:end] for start, end in pairs]) for column in self._arrays(cols)]
 
     def _arrays(self, cols: Sequence[Any]) -> List[Any]:
+        if getattr(self.decorated, "vector", None) == "arrow":
+            return [arrow.array_of(col) for col in cols]
         numpy = needed_numpy(self.name)
         return [col.to_numpy(numpy) for col in cols]
 
@@ -237,15 +242,23 @@ class Caller:
         self._drain(results, map(whole, offsets, offsets[1:]), len(offsets) - 1)
 
     def _vector_rows(self, results: Results, cols: Sequence[Any], n: int, ctx: Context) -> None:
+        self._together(results, self._arrays(cols), n, ctx)
+
+    def _arrow_groups(self, results: Results, cols: Sequence[Any], offsets: List[int], ctx: Context) -> None:
+        lists = [arrow.lists_of(array, offsets) for array in self._arrays(cols)]
+        self._together(results, lists, len(offsets) - 1, ctx)
+
+    def _together(self, results: Results, arrays: List[Any], n: int, ctx: Context) -> None:
         decorated = self.decorated
         assert decorated is not None
-        further, arrays = decorated.further(ctx), self._arrays(cols)
+        further = decorated.further(ctx)
         try:
             results.values = self._checked(decorated.target(*arrays, **further), n)
         except BaseException:
             # Which rows are to blame shows when each goes alone.
             def alone(at: int) -> Any:
-                return self._checked(decorated.target(*[array[at : at + 1] for array in arrays], **further), 1)[0]
+                values = self._checked(decorated.target(*[array[at : at + 1] for array in arrays], **further), 1)
+                return arrow.plain(values)[0] if arrow.is_array(values) else values[0]
 
             self._drain(results, map(alone, range(n)), n)
 
@@ -276,6 +289,8 @@ class Caller:
         if n_values != n:
             raise ValueError("%s returned %d results for %d" % (self.name, n_values, n))
         # Not only arrays: a list or a Series is as good.
+        if arrow.is_array(values):
+            return values
         return values if hasattr(values, "dtype") and type(values).__module__.startswith("numpy") else list(values)
 
     def _columns_for_own(self, cols: Sequence[Any]) -> List[Any]:

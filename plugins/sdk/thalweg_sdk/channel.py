@@ -295,6 +295,8 @@ class FunctionChannel:
         packed, body = [], b""
         if frame.flags & frames.ARROW:
             body, flags = arrow.encode(values, errors), frames.ARROW
+        elif arrow.is_array(values):
+            packed.append(frames.pack(values.to_pylist(), errors, self._result_type))
         elif hasattr(values, "dtype"):
             packed.append(frames.pack_array(values, numpy_if_there(), errors))
         else:

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use thalweg_core::{Column, RowError, Timestamp};
 
-use super::{ANSWER, HEAD, IN_REGION, MAGIC, MAX_ROWS, Place, VERSION};
+use super::{ANSWER, ARROW, HEAD, IN_REGION, MAGIC, MAX_ROWS, Place, VERSION, aligned, arrow};
 use crate::wire;
 
 /// Integers up to this count as floats (`portable-plugins.md` 6).
@@ -77,30 +77,35 @@ pub(crate) fn answer(
     out: &mut Column,
 ) -> Result<Said, String> {
     let header = header(message, expected)?;
-    let [spec] = &header.cols[..] else {
-        return Err(format!("invalid answer: it has {} columns, not 1", header.cols.len()));
-    };
     if header.n != expected.n as u64 || expected.n > MAX_ROWS {
         return Err(format!("invalid answer: {} results for {}", header.n, expected.n));
     }
-    let is_outside = message[3] & IN_REGION != 0;
-    let mut kept = Vec::new();
-    let memory = match (is_outside, expected.place) {
-        (false, _) => Memory { bytes: message, from: 0 },
-        (true, Some(place)) => {
-            kept = region(used_of(spec, place)?)?;
-            Memory { bytes: &kept, from: place.offset as u64 }
-        }
-        (true, None) => return Err("invalid answer: it names shared memory that it was not given".to_owned()),
+    let kept;
+    let column = if message[3] & ARROW != 0 {
+        arrow::read::column(body(message), expected.n)?
+    } else {
+        let [spec] = &header.cols[..] else {
+            return Err(format!("invalid answer: it has {} columns, not 1", header.cols.len()));
+        };
+        let is_outside = message[3] & IN_REGION != 0;
+        let memory = match (is_outside, expected.place) {
+            (false, _) => Memory { bytes: message, from: 0 },
+            (true, Some(place)) => {
+                kept = region(used_of(spec, place)?)?;
+                Memory { bytes: &kept, from: place.offset as u64 }
+            }
+            (true, None) => {
+                return Err("invalid answer: it names shared memory that it was not given".to_owned());
+            }
+        };
+        Values::of(spec, memory, expected.n)?
     };
     let errors = Errors::of(header.errors, expected.n)?;
-    let column = Values::of(spec, memory, expected.n)?;
     let before = out.len();
     let mut said = Said { micros: header.us, n_lost: 0, metrics: header.metrics };
     match column.push_all(errors, failed, out, &mut said) {
         Ok(()) => {
             debug_assert_eq!(out.len(), before + expected.n);
-            drop(kept);
             Ok(said)
         }
         Err(error) => {
@@ -131,6 +136,12 @@ fn header(message: &[u8], expected: Expected) -> Result<Header, String> {
     // Zeros or blanks may follow.
     let mut reader = serde_json::Deserializer::from_slice(text);
     Header::deserialize(&mut reader).map_err(|error| format!("invalid answer: its header: {error}"))
+}
+
+/// What is behind the header, whose length was checked.
+fn body(message: &[u8]) -> &[u8] {
+    let length = u32::from_le_bytes([message[4], message[5], message[6], message[7]]) as usize;
+    message.get(aligned(HEAD + length)..).unwrap_or_default()
 }
 
 /// The part of the region that an answer's buffers take, from the place's start to the end of the last.
@@ -199,13 +210,23 @@ impl Errors {
     }
 }
 
-enum Data<'a> {
+pub(super) enum Data<'a> {
     Floats(&'a [u8]),
     Ints(&'a [u8]),
+    /// A byte each.
     Bools(&'a [u8]),
+    /// A bit each, the least significant first.
+    Bits(&'a [u8]),
     Times(&'a [u8]),
-    Texts { text: &'a str, offsets: &'a [u8], is_json: bool },
-    Bytes { bytes: &'a [u8], offsets: &'a [u8] },
+    Texts {
+        text: &'a str,
+        offsets: &'a [u8],
+        is_json: bool,
+    },
+    Bytes {
+        bytes: &'a [u8],
+        offsets: &'a [u8],
+    },
     Constant(thalweg_core::Value),
 }
 
@@ -216,6 +237,11 @@ pub(super) struct Values<'a> {
 }
 
 impl<'a> Values<'a> {
+    /// Of data and null bits that were checked to be long enough.
+    pub(super) fn new(data: Data<'a>, nulls: Option<&'a [u8]>, n: usize) -> Self {
+        Self { data, nulls, n }
+    }
+
     pub(super) fn of(spec: &Spec, memory: Memory<'a>, n: usize) -> Result<Self, String> {
         let fixed = |width: usize| {
             let bytes = memory.slice(spec.data, "data")?;
@@ -306,6 +332,7 @@ impl<'a> Values<'a> {
                 value => out.push_int(value),
             },
             Data::Bools(bytes) => out.push_bool(bytes[row] != 0),
+            Data::Bits(bits) => out.push_bool(bits[row / 8] >> (row % 8) & 1 == 1),
             // As in JSON, where a plugin's times are text.
             Data::Times(bytes) => match time_text(i64::from_le_bytes(word(bytes, row))) {
                 Some(text) => out.push_str(&text),
@@ -344,7 +371,7 @@ fn time_text(millis: i64) -> Option<String> {
 }
 
 /// Checks offsets: they ascend, from 0 or more to at most `limit`.
-fn offsets(bytes: &[u8], n: usize, limit: usize) -> Result<&[u8], String> {
+pub(super) fn offsets(bytes: &[u8], n: usize, limit: usize) -> Result<&[u8], String> {
     let needed = (n + 1) * 4;
     let Some(bytes) = bytes.get(..needed) else {
         return Err(format!("invalid answer: off has {} bytes, not {needed}", bytes.len()));

@@ -124,10 +124,7 @@ impl FrameWriter {
         let mut groups = None;
         if let Some(offsets) = part.groups {
             let at = self.begin();
-            let first = offsets[0];
-            for offset in offsets {
-                self.message.extend_from_slice(&(offset - first).to_le_bytes());
-            }
+            self.group_offsets(offsets);
             groups = Some(self.since(at));
         }
         for arg in args {
@@ -136,7 +133,8 @@ impl FrameWriter {
         if opening.place.is_some_and(|place| self.message.len() - self.start > place.size) {
             return Err(TooLarge);
         }
-        self.finish(opening, part, groups);
+        let flags = if opening.place.is_some() { IN_REGION } else { 0 };
+        self.finish(opening, part, groups, flags);
         Ok(())
     }
 
@@ -208,17 +206,24 @@ impl FrameWriter {
             let _ = write!(self.columns, "{comma}{{\"t\":\"{name}\",\"data\":[{offset},{n_bytes}]}}");
             at += aligned(n_bytes);
         }
-        self.finish(opening, part, part.groups.map(|_| [place.offset, of_groups]));
+        self.finish(opening, part, part.groups.map(|_| [place.offset, of_groups]), IN_REGION);
         true
     }
 
     /// More than the header will take, whatever the offsets in it are.
-    fn room_of_header(&self, opening: &Opening<'_>, args: &[Arg<'_>]) -> usize {
+    pub(super) fn room_of_header(&self, opening: &Opening<'_>, args: &[Arg<'_>]) -> usize {
         let constants: usize = args.iter().map(|arg| arg.constant.as_ref().map_or(0, String::len)).sum();
         256 + 6 * opening.function.len() + 200 * args.len() + constants + opening.accumulate.len()
     }
 
-    fn finish(&mut self, opening: &Opening<'_>, part: &Part<'_>, groups: Option<[usize; 2]>) {
+    /// Writes the header. `groups`: where their offsets are, unless the body says it.
+    pub(super) fn finish(
+        &mut self,
+        opening: &Opening<'_>,
+        part: &Part<'_>,
+        groups: Option<[usize; 2]>,
+        flags: u8,
+    ) {
         let mut header = std::mem::take(&mut self.text);
         header.clear();
         header.push_str("{\"fn\":");
@@ -235,8 +240,7 @@ impl FrameWriter {
             let _ = write!(header, ",\"answer\":[{},{}]", place.offset, place.size);
         }
         header.push('}');
-        let op = if groups.is_some() { GROUPS } else { ROWS };
-        let flags = if opening.place.is_some() { IN_REGION } else { 0 };
+        let op = if part.groups.is_some() { GROUPS } else { ROWS };
         self.head(op, flags, opening.seq, &header);
         self.text = header;
     }
@@ -250,15 +254,40 @@ impl FrameWriter {
         self.message[HEAD..HEAD + header.len()].copy_from_slice(header.as_bytes());
     }
 
+    /// Begins a frame whose header is put before the buffers in the end.
+    pub(super) fn clear(&mut self) {
+        (self.is_outside, self.lost_number, self.start, self.base) = (false, false, 0, 0);
+        self.columns.clear();
+        self.message.clear();
+    }
+
+    /// Puts something before the buffers, in which the header has this much room.
+    pub(super) fn put_before(&mut self, bytes: Vec<u8>, room: usize) {
+        self.message.splice(0..0, bytes);
+        self.start = room;
+    }
+
+    pub(super) fn put_behind(&mut self, bytes: &[u8]) {
+        self.message.extend_from_slice(bytes);
+    }
+
+    /// Where groups begin, counted from the first.
+    pub(super) fn group_offsets(&mut self, offsets: &[u32]) {
+        let first = offsets[0];
+        for offset in offsets {
+            self.message.extend_from_slice(&(offset - first).to_le_bytes());
+        }
+    }
+
     /// Where the next buffer begins.
-    fn begin(&mut self) -> usize {
+    pub(super) fn begin(&mut self) -> usize {
         let length = aligned(self.message.len());
         self.message.resize(length, 0);
         length
     }
 
     /// The place of a buffer that ends here, as the header says it.
-    fn since(&self, at: usize) -> [usize; 2] {
+    pub(super) fn since(&self, at: usize) -> [usize; 2] {
         [at - self.start + self.base, self.message.len() - at]
     }
 
@@ -306,6 +335,20 @@ impl FrameWriter {
             Kind::Bool | Kind::Nothing => ("bool", None, None),
         };
         let at = self.begin();
+        self.values(column, kind, rows);
+        let [offset, size] = self.since(at);
+        let _ = write!(self.columns, "{{\"t\":\"{name}\"");
+        for (key, place) in [("null", nulls), ("whole", whole), ("off", offsets)] {
+            if let Some([offset, size]) = place {
+                let _ = write!(self.columns, ",\"{key}\":[{offset},{size}]");
+            }
+        }
+        let _ = write!(self.columns, ",\"data\":[{offset},{size}]}}");
+        Ok(())
+    }
+
+    /// The values of a column that travels as this.
+    pub(super) fn values(&mut self, column: &Column, kind: Kind, rows: Rows<'_>) {
         match kind {
             Kind::Str | Kind::Bytes | Kind::Json => self.texts(column, kind, rows),
             Kind::Bool | Kind::Nothing => {
@@ -316,15 +359,6 @@ impl FrameWriter {
             Kind::Int => self.ints(column, rows),
             Kind::Time => self.words(column, rows, |row| column.words()[row]),
         }
-        let [offset, size] = self.since(at);
-        let _ = write!(self.columns, "{{\"t\":\"{name}\"");
-        for (key, place) in [("null", nulls), ("whole", whole), ("off", offsets)] {
-            if let Some([offset, size]) = place {
-                let _ = write!(self.columns, ",\"{key}\":[{offset},{size}]");
-            }
-        }
-        let _ = write!(self.columns, ",\"data\":[{offset},{size}]}}");
-        Ok(())
     }
 
     /// Floats that are all finite and all whole or all not, which is usual; else nothing is written.
@@ -352,7 +386,7 @@ impl FrameWriter {
     }
 
     /// A bit a row, the least significant first.
-    fn bits(&mut self, rows: Rows<'_>, holds: impl Fn(usize) -> bool) -> [usize; 2] {
+    pub(super) fn bits(&mut self, rows: Rows<'_>, holds: impl Fn(usize) -> bool) -> [usize; 2] {
         let at = self.begin();
         self.message.resize(at + rows.len().div_ceil(8), 0);
         let bits = &mut self.message[at..];
@@ -405,7 +439,12 @@ impl FrameWriter {
     }
 
     /// The offsets of texts; those of JSON are made here and kept for [`FrameWriter::texts`].
-    fn offsets(&mut self, arg: &Arg<'_>, kind: Kind, rows: Rows<'_>) -> Result<[usize; 2], TooLarge> {
+    pub(super) fn offsets(
+        &mut self,
+        arg: &Arg<'_>,
+        kind: Kind,
+        rows: Rows<'_>,
+    ) -> Result<[usize; 2], TooLarge> {
         let column = arg.values.column();
         let at = self.begin();
         self.message.extend_from_slice(&0i32.to_le_bytes());
@@ -461,7 +500,7 @@ fn place_words(words: &[u64], rows: Rows<'_>, room: &[AtomicU64], is_int: bool) 
 }
 
 /// Whether a cell is more than nothing to a plugin.
-fn has_value(column: &Column, row: usize) -> bool {
+pub(super) fn has_value(column: &Column, row: usize) -> bool {
     match column.cell(row) {
         Cell::Missing | Cell::Null | Cell::Error(_) => false,
         Cell::Float(value) => value.is_finite(),

@@ -256,7 +256,8 @@ impl<'a> Batched<'a> {
         let args = self.frame.args.iter().enumerate();
         let args: Arc<[Arg<'_>]> = args.map(|(index, arg)| Arg::new(arg, numbers(traits, index))).collect();
         let is_worth_it = weight_of(&args) * self.frame.rows.len() >= WORTH_IT;
-        let lease = if is_worth_it { Lease::take(&ready.terms) } else { None };
+        let may_share = is_worth_it && !ready.terms.takes_arrow();
+        let lease = if may_share { Lease::take(&ready.terms) } else { None };
         Ok(Link { channel, ready, context, memory, step: self.step, args, lease })
     }
 
@@ -472,7 +473,11 @@ impl Link<'_> {
         };
         if !is_placed {
             opening.place = None;
-            frames.write(&opening, &self.args, part).ok()?;
+            let written = match terms.takes_arrow() {
+                true => frames.write_arrow(&opening, &self.args, part),
+                false => frames.write(&opening, &self.args, part),
+            };
+            written.ok()?;
             if frames.message().len() > LONGEST {
                 return None;
             }

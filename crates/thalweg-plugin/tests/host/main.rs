@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
 mod accumulators;
+mod arrow;
 mod batches;
 mod control;
 mod faults;

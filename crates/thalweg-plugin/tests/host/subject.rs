@@ -204,6 +204,17 @@ impl Subject {
         }
     }
 
+    /// The same for functions of pyarrow's arrays.
+    pub(crate) fn arrays(caps: Option<&[&str]>) -> Self {
+        let mut this = Self::new("arrays/arrays.py");
+        let functions = ["streams", "kind", "back", "twice", "small", "picky", "total", "lists"];
+        this.manifest["functions"] = json!(functions.map(|name| format!("{}_{name}", this.name)));
+        match caps {
+            None => this,
+            Some(caps) => this.file("caps", &json!(caps).to_string()),
+        }
+    }
+
     pub(crate) fn misbehave() -> Self {
         let mut this = Self::new("misbehave/misbehave.py");
         this.manifest["functions"] = json!([format!("{}_do", this.name)]);
