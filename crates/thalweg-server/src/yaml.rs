@@ -112,7 +112,44 @@ pub fn member<'a>(tree: &'a Json, name: &str) -> Option<&'a Json> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn what_is_written_reads_as_the_same_tree() {
+        let texts = [
+            "",
+            " a",
+            "a: b",
+            "- x",
+            "yes",
+            "null",
+            "1",
+            "1.5",
+            "~",
+            "a #b",
+            "'",
+            "\"",
+            "{",
+            "*a",
+            "&a",
+            "!x",
+            "line\nline\n",
+            "tab\t",
+            "\u{e4}\u{1f600}",
+            "a\\b",
+            "SELECT * FROM \"x\" WHERE a > 'b'",
+            "\u{7f}",
+            "0x1F",
+            "|",
+        ];
+        let entry = |text: &&str| (format!("k{text}"), json!({ "v": text, "l": [text, {"m": text}] }));
+        let tree: Json = texts.iter().map(entry).collect::<Map<_, _>>().into();
+        let tree = json!({"texts": tree, "n": [1, -2, 1.5, true, null, [], {}, [[1], [2]]], "": {"": ""}});
+        let text = write(&tree).expect("it can be written");
+        assert_eq!(parse(&text).as_ref(), Ok(&tree), "{text}");
+    }
 
     #[test]
     fn yaml_becomes_json_and_trees_are_laid_over_each_other_in_any_case() {
