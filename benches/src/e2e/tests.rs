@@ -35,14 +35,12 @@ impl Plant {
             home: home.path().to_owned(),
             port: Some(0),
             data_port: Some(0),
-            mqtt_ingest: None,
             mqtt: Some(0),
-            token: None,
             environment: variables
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into_iter()
                 .collect(),
-            log: false,
+            ..ServeOptions::default()
         };
         let server = runtime.block_on(thalweg_server::start(options)).expect("it starts");
         Self { runtime, server: Some(server), _home: home }
