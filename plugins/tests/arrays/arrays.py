@@ -45,7 +45,8 @@ def kind(x):
 
 @function(name=NAME + "_back", vector="arrow")
 def back(x):
-    """The array itself."""
+    """The array itself, after pyarrow has looked at all of it."""
+    x.validate(full=True)
     return x
 
 
@@ -89,7 +90,8 @@ def total(xs, ws):
 
 @aggregate(name=NAME + "_lists", vector="arrow")
 def lists(xs):
-    """The lists themselves."""
+    """The lists themselves, after pyarrow has looked at all of them."""
+    xs.validate(full=True)
     return xs
 
 
