@@ -24,5 +24,6 @@ mod services;
 mod shared_windows;
 mod split;
 mod tidy;
+mod traces;
 mod transfer;
 mod trials;

@@ -56,6 +56,11 @@ fn configuration_and_kept_metrics_answer_as_documented() {
 }
 
 #[test]
+fn traces_answer_as_documented() {
+    check("traces.rest", |_| {});
+}
+
+#[test]
 fn trials_answer_as_documented() {
     check("trials.rest", |_| {});
 }

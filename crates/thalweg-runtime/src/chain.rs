@@ -7,6 +7,7 @@
 //! next, behind the sinks, and behind a node that hands nothing on; each reading ends one node's time and begins
 //! another's. What a node does after it has handed on its last rows is not part of its latency.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -18,6 +19,7 @@ use thalweg_plan::{Kind, Node};
 
 use crate::names::{Alike, Names};
 use crate::operator::{Behind, Emit, List, OpCx, Operator, Partial, RuleInfo, Signal, Verdict};
+use crate::trace::Recording;
 
 /// Builds the operator of a plan node; [`Kind::Scan`] never comes here.
 pub(crate) type Build<'a> = dyn Fn(&Node) -> Result<Box<dyn Operator>, Diagnostic> + 'a;
@@ -103,6 +105,29 @@ pub(crate) struct Drive<'a> {
     pub is_counted: bool,
     /// Behind the last operator.
     pub out: &'a mut dyn Emit,
+    /// Where spans are noted, if the rule is traced.
+    pub recording: Option<&'a RefCell<Recording>>,
+}
+
+impl Drive<'_> {
+    /// A node begins.
+    fn open(&self, name: &Arc<str>) -> Option<usize> {
+        self.recording?.borrow_mut().open(name, self.lap.clock)
+    }
+
+    /// A node that was given rows has ended.
+    fn close(&self, span: Option<usize>) {
+        if let Some(recording) = self.recording {
+            recording.borrow_mut().close(span, self.lap.clock);
+        }
+    }
+
+    /// A node that was given something else has ended.
+    fn close_unless_idle(&self, span: Option<usize>, emitted: u64) {
+        if let Some(recording) = self.recording {
+            recording.borrow_mut().close_unless_idle(span, emitted, self.lap.clock);
+        }
+    }
 }
 
 /// Tells how much time has passed since it was asked last.
@@ -348,7 +373,12 @@ impl Chain {
     /// Rows of a scan.
     pub(crate) fn batch(&mut self, scan: usize, batch: &Batch, rows: &Selection, drive: &mut Drive<'_>) {
         drive.lap.begin();
+        let traced = drive.recording.filter(|_| !rows.is_void());
+        let span = traced.and_then(|recording| {
+            recording.borrow_mut().enter(scan, (batch, rows), drive.rule.zone, drive.lap.clock)
+        });
         hand_on(Rest { nodes: &mut self.nodes, base: 0 }, self.inlets[scan], 0, batch, rows, drive);
+        drive.close(span);
     }
 
     /// The groups of a window from one part of a split stream.
@@ -463,6 +493,7 @@ fn hand_on(rest: Rest<'_>, link: Link, port: usize, batch: &Batch, rows: &Select
     let (node, rest) = rest.split(at);
     let verdict = drive.verdict.take();
     let is_counted = std::mem::take(&mut drive.is_counted);
+    let span = drive.open(&node.name);
     let mut outlet = Outlet { rest, next: node.next.links(), drive, emitted: 0, spent: None };
     let mut cx = OpCx {
         now: outlet.drive.now,
@@ -478,6 +509,7 @@ fn hand_on(rest: Rest<'_>, link: Link, port: usize, batch: &Batch, rows: &Select
     let (emitted, spent) = (outlet.emitted, outlet.spent);
     let judged = verdict.map_or(0, |verdict| verdict.micros);
     let spent = spent.unwrap_or_else(|| drive.lap.micros()) + judged;
+    drive.close(span);
     let taken = if is_counted { 0 } else { weight(port, batch, rows) };
     count(node, taken, emitted, drive.now, spent);
     node.timer = node.operator.next_timer();
@@ -501,6 +533,7 @@ fn turn(
     drive: &mut Drive<'_>,
     tell: impl FnOnce(&mut dyn Operator, &mut Outlet<'_, '_>, &mut OpCx<'_>),
 ) -> u64 {
+    let span = drive.open(&node.name);
     let mut outlet = Outlet { rest, next: node.next.links(), drive, emitted: 0, spent: None };
     let mut cx = OpCx {
         now: outlet.drive.now,
@@ -511,6 +544,7 @@ fn turn(
     };
     tell(node.operator.as_mut(), &mut outlet, &mut cx);
     let emitted = outlet.emitted;
+    drive.close_unless_idle(span, emitted);
     count(node, 0, emitted, drive.now, 0);
     node.timer = node.operator.next_timer();
     emitted

@@ -157,6 +157,7 @@ pub(crate) fn launch(
         parts: parts.iter().map(NewPart::address).collect(),
         window,
         common: None,
+        tracing: None,
     };
     let inlets: Vec<Arc<Inlet>> = attached.iter().map(|scan| Arc::clone(&scan.inlet)).collect();
     if let Err(error) = restore.map_or(Ok(()), |snapshot| run.restore(snapshot, now)) {

@@ -31,6 +31,7 @@ mod snapshot;
 #[cfg(test)]
 mod testing;
 mod topology;
+pub mod trace;
 mod windows;
 
 pub use compile::CompiledRule;

@@ -193,6 +193,7 @@ impl NewPart {
             parts: Box::default(),
             window: None,
             common: None,
+            tracing: None,
         };
         inbox.send(Control::AddRule(Box::new(run)));
         (RunningPart { key, home: inbox, cpu }, attached, source)
@@ -224,6 +225,7 @@ pub(crate) fn common(window: &CommonWindow, chain: Chain, info: &RuleInfo) -> Ru
             rules: Vec::new(),
             given: Vec::new(),
         })),
+        tracing: None,
     }
 }
 

@@ -49,6 +49,7 @@ pub(crate) struct Running {
     pub saving: Option<Arc<Subject>>,
     pub save_before_stop: bool,
     pub is_stopping: AtomicBool,
+    pub is_traced: AtomicBool,
 }
 
 impl RunningRule {
@@ -104,6 +105,20 @@ impl RunningRule {
     /// The rule does not run any more.
     pub async fn checkpoint(&self) -> Result<Snapshot, RunError> {
         self.shared.checkpoint().await
+    }
+
+    /// Traces it from now on, or no longer ([`Runtime::traces`]).
+    pub fn trace(&self, on: bool) {
+        let shared = &self.shared;
+        if shared.is_traced.swap(on, SeqCst) != on {
+            let traces = on.then(|| Arc::clone(shared.runtime.traces()));
+            shared.home.send(Control::Trace { rule: shared.key, traces });
+        }
+    }
+
+    /// Whether it is traced.
+    pub fn is_traced(&self) -> bool {
+        self.shared.is_traced.load(SeqCst)
     }
 
     /// How its checkpoints fare; `None` for a rule without.

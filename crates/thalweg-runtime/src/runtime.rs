@@ -32,6 +32,7 @@ use crate::shard::Shard;
 use crate::shard::inbox::{Control, Inbox};
 use crate::shard::poll::System;
 use crate::snapshot::{Snapshot, SnapshotStore};
+use crate::trace::Traces;
 
 /// Workers that one plugin host may keep busy. A rule stays on its worker, so a slow call holds up at most the rules
 /// that share it.
@@ -54,6 +55,8 @@ pub struct RuntimeConfig {
     pub instance: Arc<str>,
     /// Where checkpoints go.
     pub snapshots: Arc<dyn SnapshotStore>,
+    /// How many traces are kept.
+    pub traces: usize,
 }
 
 /// Why something cannot be run.
@@ -81,6 +84,7 @@ pub struct Runtime {
     io_runtime: Mutex<Option<tokio::runtime::Runtime>>,
     is_over: AtomicBool,
     beginnings: Beginnings,
+    traces: Arc<Traces>,
 }
 
 impl Runtime {
@@ -110,6 +114,7 @@ impl Runtime {
                 Arc::clone(&config.snapshots),
                 Arc::clone(&config.clock),
             ),
+            traces: Arc::new(Traces::new(config.traces)),
             config,
             shards,
             next_shard: AtomicUsize::new(0),
@@ -120,6 +125,11 @@ impl Runtime {
             is_over: AtomicBool::new(false),
             beginnings: Beginnings::new(),
         }))
+    }
+
+    /// The traces of all rules.
+    pub fn traces(&self) -> &Arc<Traces> {
+        &self.traces
     }
 
     /// Lets the sources of shared streams wait, or go: when the engine starts, what a broker has kept must not come
@@ -237,6 +247,7 @@ impl Runtime {
             saving,
             save_before_stop: options.save_before_stop && options.qos > 0,
             is_stopping: AtomicBool::new(false),
+            is_traced: AtomicBool::new(false),
         });
         RunningRule { shared }
     }
@@ -361,6 +372,7 @@ impl Runtime {
             saving: None,
             save_before_stop: false,
             is_stopping: AtomicBool::new(true),
+            is_traced: AtomicBool::new(false),
         });
         RunningRule { shared }
     }

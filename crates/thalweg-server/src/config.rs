@@ -53,6 +53,8 @@ pub struct Config {
     pub profiling: Option<Duration>,
     /// `basic.metricsDumpConfig`: whether metrics are kept, and for how long.
     pub metrics_dump: (bool, Duration),
+    /// `openTelemetry.localTraceCapacity`: how many traces are kept in memory.
+    pub trace_capacity: usize,
     /// `basic.prometheus`: metrics of all nodes.
     pub prometheus: bool,
     /// `basic.prometheusPort`: where `/metrics` is; on the management interface if the ports are equal.
@@ -114,6 +116,7 @@ impl Config {
             patrol: if patrol < Duration::from_secs(1) { Duration::from_secs(10) } else { patrol },
             profiling: profiling(tree)?,
             metrics_dump: metrics_dump(tree)?,
+            trace_capacity: tree.count("openTelemetry", "localTraceCapacity", 2_048)?,
             prometheus: tree.flag("basic", "prometheus", false)?,
             prometheus_port: tree.port("basic", "prometheusPort", 20499)?,
             grace: tree.duration("basic", "gracefulShutdownTimeout", 3_000)?,
@@ -243,6 +246,13 @@ impl Tree<'_> {
                 None => Self::wrong(section, key, "a port number", value),
             },
         }
+    }
+
+    /// A number of things.
+    fn count(&self, section: &str, key: &str, default: usize) -> Result<usize, String> {
+        let Some(value) = self.get(section, key) else { return Ok(default) };
+        let text = value.as_str().map(str::to_owned).unwrap_or_else(|| value.to_string());
+        text.parse().or_else(|_| Self::wrong(section, key, "a number that is not negative", value))
     }
 
     fn duration(&self, section: &str, key: &str, default: u64) -> Result<Duration, String> {

@@ -57,6 +57,7 @@ pub(crate) fn connect(home: &Home, config: &Config, environment: &Environment) -
         home: home.base().to_owned(),
         instance: instance(&home.join("data/instance"))?,
         snapshots: Arc::new(Snapshots::new(Arc::clone(&store))),
+        traces: config.trace_capacity,
     })
     .map_err(|why| why.to_string())?;
     let plugins = PluginHost::new(host_config(home, config, environment)?, Arc::clone(&registry));

@@ -71,7 +71,7 @@ const INERT: &[(&str, &str)] = &[
     ),
     ("notifySub", "there is no control topic"),
     ("forceExitTimeout", "a rule stops when its last batch is through"),
-    ("enableRuleTracer", "there are no traces yet"),
+    ("enableRuleTracer", "a rule is traced by POST /rules/{id}/trace/start"),
 ];
 
 /// The options of rules, those in others with the path to them.

@@ -305,7 +305,7 @@ mod tests {
             [
                 "unknown option color has no effect",
                 "unknown option isEventTim has no effect (did you mean isEventTime?)",
-                "option enableRuleTracer has no effect: there are no traces yet"
+                "option enableRuleTracer has no effect: a rule is traced by POST /rules/{id}/trace/start"
             ]
         );
     }

@@ -30,6 +30,7 @@ use crate::store::{Change, Snapshots, Store, Table};
 
 mod drawn;
 mod own_connections;
+mod traces;
 mod transfer;
 
 /// How long an answer waits for a rule to have started or stopped. It goes on without anybody waiting.
@@ -339,14 +340,21 @@ impl Rules {
             let record = entry.record();
             let tags = record.tags.clone().map_or(Json::Null, |tags| Json::from(tags.into_vec()));
             let status = entry.view().phase.text();
+            let is_traced = entry.run().is_some_and(|run| run.is_traced());
             rules.insert(
                 entry.id.to_string(),
-                list_line(&entry.id, record.display_name(), status, tags, &record.version),
+                list_line(
+                    (entry.id.as_ref(), record.display_name()),
+                    status,
+                    tags,
+                    is_traced,
+                    &record.version,
+                ),
             );
         }
         for id in self.broken.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             let status = format!("error: Rule {id} is not found in registry");
-            rules.insert(id.clone(), list_line(id, id, &status, Json::Null, ""));
+            rules.insert(id.clone(), list_line((id.as_str(), id.as_str()), &status, Json::Null, false, ""));
         }
         Document::List(rules.into_values().collect())
     }
@@ -575,12 +583,12 @@ fn of_text(why: EngineError, prefix: &str) -> EngineError {
     }
 }
 
-fn list_line(id: &str, name: &str, status: &str, tags: Json, version: &str) -> Document {
+fn list_line((id, name): (&str, &str), status: &str, tags: Json, is_traced: bool, version: &str) -> Document {
     Document::object()
         .with("id", id)
         .with("name", name)
         .with("status", status)
         .with("tags", tags)
-        .with("trace", false)
+        .with("trace", is_traced)
         .with("version", version)
 }

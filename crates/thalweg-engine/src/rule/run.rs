@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use thalweg_core::Diagnostic;
+use thalweg_runtime::trace::Traces;
 use thalweg_runtime::{
     CheckpointStatus, CompiledRule, Memory, NodeSnapshot, RuleSpec, RunningRule, Runtime, Snapshot, Tell,
     Topology,
@@ -32,6 +33,11 @@ pub trait Runner: Send + Sync {
 
     /// Ends everything that is left.
     async fn shutdown(&self);
+
+    /// The traces of all rules.
+    fn traces(&self) -> Arc<Traces> {
+        Arc::new(Traces::new(0))
+    }
 }
 
 /// A rule that can be launched.
@@ -64,6 +70,16 @@ pub trait Run: Send + Sync {
         None
     }
 
+    /// Traces it from now on, or no longer.
+    fn trace(&self, on: bool) {
+        let _ = on;
+    }
+
+    /// Whether it is traced.
+    fn is_traced(&self) -> bool {
+        false
+    }
+
     /// Has `tell` called when it no longer runs.
     fn when_ended(&self, tell: Tell);
 
@@ -92,6 +108,10 @@ impl Runner for Arc<Runtime> {
 
     async fn shutdown(&self) {
         Runtime::shutdown(self).await;
+    }
+
+    fn traces(&self) -> Arc<Traces> {
+        Arc::clone(Runtime::traces(self))
     }
 }
 
@@ -126,6 +146,14 @@ impl Run for RunningRule {
 
     fn checkpoints(&self) -> Option<CheckpointStatus> {
         RunningRule::checkpoints(self)
+    }
+
+    fn trace(&self, on: bool) {
+        RunningRule::trace(self, on);
+    }
+
+    fn is_traced(&self) -> bool {
+        RunningRule::is_traced(self)
     }
 
     fn when_ended(&self, tell: Tell) {

@@ -183,9 +183,21 @@ impl RuleSet {
         self.readers[at as usize] = Some(reader);
     }
 
+    /// Has a rule called for every batch: whoever looks at it wants to see what becomes of each.
+    pub(crate) fn always_call(&mut self, rule: Key) {
+        for reader in self.take_out(rule) {
+            self.join(Reader { quiet: None, condition: None, ..reader });
+        }
+    }
+
     /// Lets the readers of a rule go.
     pub(crate) fn leave(&mut self, rule: Key) {
+        self.take_out(rule);
+    }
+
+    fn take_out(&mut self, rule: Key) -> Vec<Reader> {
         let places = self.by_rule.remove(&rule);
+        let mut gone = Vec::new();
         for at in places.iter().flat_map(Places::list).copied() {
             let Some(reader) = self.readers[at as usize].take() else { continue };
             let drop_from = |list: &mut Vec<u32>| list.retain(|other| *other != at);
@@ -212,7 +224,9 @@ impl RuleSet {
                 self.conditions.leave(node);
             }
             self.free.push(at);
+            gone.push(reader);
         }
+        gone
     }
 
     /// Where a reader is found.

@@ -223,6 +223,7 @@ impl World {
             home: PathBuf::from("."),
             instance: Arc::from("test"),
             snapshots: Arc::clone(&snapshots) as Arc<dyn SnapshotStore>,
+            traces: 2_048,
         };
         Self { runtime: Runtime::start(config).unwrap(), stage: shared.get(), snapshots }
     }

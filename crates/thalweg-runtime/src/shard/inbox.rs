@@ -14,6 +14,7 @@ use crate::ingest::Decode;
 use crate::queue::{NoWake, Wake};
 use crate::rule::Memory;
 use crate::snapshot::{Offset, Snapshot};
+use crate::trace::Traces;
 
 /// Names a stream or a rule's run within one runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,6 +57,8 @@ pub(crate) enum Control {
     Checkpoint { rule: Key, reply: Reply },
     /// The memory of a rule; no answer when it does not run any more.
     Weigh { rule: Key, done: oneshot::Sender<Memory> },
+    /// Traces a rule from now on, or no longer.
+    Trace { rule: Key, traces: Option<Arc<Traces>> },
     /// Takes a connection over.
     Adopt(Box<dyn Polled>),
     /// The thread ends.

@@ -29,6 +29,7 @@ use crate::queue::Taken;
 use crate::rule::{Memory, Outcome};
 use crate::ruleset::Call;
 use crate::ruleset::view::View;
+use crate::trace::Traces;
 use inbox::{Checkpoint, Control, Inbox, Key, Mail, Ready};
 use poll::{NoPoll, Poll, Sockets};
 use rule::{Panicked, RuleRun};
@@ -152,6 +153,7 @@ impl Shard {
             Control::Weigh { rule, done } => {
                 let _ = self.memory(rule).map(|memory| done.send(memory));
             }
+            Control::Trace { rule, traces } => self.trace(rule, traces),
             Control::Adopt(polled) => self.sockets.adopt(polled, &self.inbox),
             Control::Shutdown => self.is_over = true,
         }
@@ -160,6 +162,15 @@ impl Shard {
     /// The memory of a rule that runs.
     pub(crate) fn memory(&self, rule: Key) -> Option<Memory> {
         self.rules.get(&rule).map(|rule| rule.memory())
+    }
+
+    /// A rule that is traced is called for every batch from then on, also when nobody traces it any more.
+    fn trace(&mut self, key: Key, traces: Option<Arc<Traces>>) {
+        let Some(rule) = self.rules.get_mut(&key) else { return };
+        if traces.is_some() {
+            self.streams.values_mut().for_each(|stream| stream.set.always_call(key));
+        }
+        rule.trace(traces);
     }
 
     fn add_rule(&mut self, mut rule: Box<RuleRun>) {

@@ -1,5 +1,6 @@
 //! A rule on its shard: the chain of its operators and the inline half of its actions.
 
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -25,6 +26,7 @@ use crate::remote::RemoteCalls;
 use crate::rule::Memory;
 use crate::ruleset::cpu::Cpu;
 use crate::snapshot::{Offset, Snapshot};
+use crate::trace::{Recording, Traces, Tracing};
 use crate::windows::Joined;
 
 /// A rule as its shard runs it.
@@ -57,6 +59,8 @@ pub(crate) struct RuleRun {
     pub window: Option<Box<Joined>>,
     /// It is such a window itself.
     pub common: Option<Box<CommonRun>>,
+    /// Set while it is traced.
+    pub tracing: Option<Box<Tracing>>,
 }
 
 /// One scan of the rule.
@@ -136,6 +140,16 @@ impl RuleRun {
         };
         self.egress.iter().for_each(|egress| memory.add(egress.memory()));
         memory
+    }
+
+    /// Traces it from now on, or no longer.
+    pub(crate) fn trace(&mut self, traces: Option<Arc<Traces>>) {
+        let name = |input: &Input| {
+            let key = input.key.split('#').next().unwrap_or_default();
+            Arc::from(key.strip_prefix("source_").unwrap_or(key))
+        };
+        let sources = || self.inputs.iter().map(name).collect();
+        self.tracing = traces.map(|traces| Box::new(Tracing { traces, sources: sources() }));
     }
 
     /// Before the first row.
@@ -403,11 +417,15 @@ impl RuleRun {
     ) {
         let (results, late) = self.egress.split_at_mut(self.n_results);
         let given = self.common.as_mut().map(|common| &mut common.given);
-        let mut out = Actions { results, late, forward: self.forward.as_deref(), given, now };
-        call(
-            &mut self.chain,
-            &mut Drive { rule: &self.info, now, lap: Lap::new(clock), verdict, is_counted, out: &mut out },
-        );
+        let notes = self.tracing.as_ref().map(|tracing| tracing.recording(now, clock));
+        let (forward, recording) = (self.forward.as_deref(), notes.as_ref());
+        let mut out = Actions { results, late, forward, given, now, recording: recording.zip(Some(clock)) };
+        let (rule, lap) = (&self.info, Lap::new(clock));
+        let mut drive = Drive { rule, now, lap, verdict, is_counted, out: &mut out, recording };
+        call(&mut self.chain, &mut drive);
+        if let Some((tracing, notes)) = self.tracing.as_ref().zip(notes) {
+            tracing.keep(&self.info.id, notes.into_inner());
+        }
     }
 }
 
@@ -430,12 +448,22 @@ struct Actions<'a> {
     /// Of what rules have in common.
     given: Option<&'a mut Vec<Given>>,
     now: Timestamp,
+    /// Where spans are noted, and by which clock.
+    recording: Option<(&'a RefCell<Recording>, &'a dyn Clock)>,
 }
 
 impl Emit for Actions<'_> {
     fn batch(&mut self, port: usize, batch: &Batch, rows: &Selection) {
         let takers = self.results.iter_mut().filter(|egress| egress.takes(port));
-        takers.for_each(|egress| egress.write(batch, rows, self.now));
+        for egress in takers {
+            let Some((recording, clock)) = self.recording else {
+                egress.write(batch, rows, self.now);
+                continue;
+            };
+            let span = recording.borrow_mut().open(&egress.node, clock);
+            egress.write(batch, rows, self.now);
+            recording.borrow_mut().close(span, clock);
+        }
         if let Some(forward) = self.forward {
             forward.rows(batch, rows, self.now);
         } else if let Some(given) = &mut self.given {

@@ -28,7 +28,7 @@ const ROTATION: &str = "log/stream.log is not rotated; use logrotate with copytr
 const NO_SYSLOG: &str = "there is no syslog; use basic.consoleLog and the journal of the system";
 const NO_PROFILER: &str = "there is no Go profiler";
 const ONE_STORE: &str = "there is one store, data/thalweg.redb";
-const NO_TRACES: &str = "there are no traces yet";
+const NO_COLLECTOR: &str = "traces are kept in memory and sent nowhere; read them with GET /trace/{id}";
 const NO_ENCRYPTION: &str = "there is no encryption of messages yet";
 
 /// All keys but those of `rule:`, which are the options of rules.
@@ -117,11 +117,11 @@ pub(crate) const KEYS: &[Key] = &[
     key("javascript.timeLimit", "1s"),
     key("javascript.memoryLimit", "67108864"),
     key("javascript.stackLimit", "524288"),
-    idle("openTelemetry.serviceName", NO_TRACES),
-    idle("openTelemetry.enableRemoteCollector", NO_TRACES),
-    idle("openTelemetry.remoteEndpoint", NO_TRACES),
-    idle("openTelemetry.localTraceCapacity", NO_TRACES),
-    idle("openTelemetry.enableLocalStorage", NO_TRACES),
+    idle("openTelemetry.serviceName", NO_COLLECTOR),
+    idle("openTelemetry.enableRemoteCollector", NO_COLLECTOR),
+    idle("openTelemetry.remoteEndpoint", NO_COLLECTOR),
+    key("openTelemetry.localTraceCapacity", "2048"),
+    idle("openTelemetry.enableLocalStorage", NO_COLLECTOR),
     idle("security.encryption", NO_ENCRYPTION),
     idle("security.tls", "TLS properties stand at each connection, source and sink"),
     idle("hack.cold", "nothing uses it, upstream either"),

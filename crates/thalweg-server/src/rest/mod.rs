@@ -34,6 +34,7 @@ mod scripts;
 mod services;
 mod streams;
 mod system;
+mod traces;
 mod transfer;
 mod trials;
 mod uploads;
@@ -59,6 +60,7 @@ fn routes(metrics: Option<bool>) -> Routes {
         .merge(runtime_config::routes())
         .merge(prometheus::dump_routes())
         .merge(trials::routes())
+        .merge(traces::routes())
         .merge(connections::routes())
         .merge(plugins::routes())
         .merge(scripts::routes())
